@@ -1,0 +1,76 @@
+# One static library a folder, and the flags that all of them share.
+
+find_package(Threads REQUIRED)
+find_package(fmt REQUIRED)
+find_package(OpenSSL 3.0 REQUIRED)
+find_package(spdlog REQUIRED)
+find_path(ASIO_INCLUDE asio.hpp REQUIRED)
+
+add_library(farshore_flags INTERFACE)
+target_compile_options(farshore_flags INTERFACE -Wall -Wextra -Wconversion -Wshadow
+    -Wnon-virtual-dtor -Wno-sign-conversion)
+if(FARSHORE_WERROR)
+    target_compile_options(farshore_flags INTERFACE -Werror)
+endif()
+target_include_directories(farshore_flags INTERFACE ${CMAKE_SOURCE_DIR})
+if(FARSHORE_SANITIZE)
+    target_compile_options(farshore_flags INTERFACE -fsanitize=${FARSHORE_SANITIZE}
+        -fno-omit-frame-pointer -fno-sanitize-recover=all)
+    target_link_options(farshore_flags INTERFACE -fsanitize=${FARSHORE_SANITIZE})
+endif()
+target_compile_definitions(farshore_flags INTERFACE FARSHORE_VERSION="${PROJECT_VERSION}")
+
+# Asio 1.22 does not recognise clang 19's coroutines by itself; both defines must come before any
+# Asio header, so they stand here and nowhere else.
+add_library(farshore_asio INTERFACE)
+target_include_directories(farshore_asio SYSTEM INTERFACE ${ASIO_INCLUDE})
+target_compile_definitions(farshore_asio INTERFACE ASIO_STANDALONE ASIO_NO_DEPRECATED
+    ASIO_HAS_CO_AWAIT=1 ASIO_HAS_STD_COROUTINE=1)
+
+# farshore_module(NAME DIR [DEPS other modules, or ASIO] [LIBS outside libraries, or ASIO])
+function(farshore_module name dir)
+    cmake_parse_arguments(ARG "" "" "DEPS;LIBS" ${ARGN})
+    file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/${dir}/*.cpp)
+    if(sources)
+        add_library(farshore_${name} STATIC ${sources})
+        set(scope PUBLIC)
+    else()
+        add_library(farshore_${name} INTERFACE)
+        set(scope INTERFACE)
+    endif()
+    target_link_libraries(farshore_${name} ${scope} farshore_flags)
+    foreach(dep IN LISTS ARG_DEPS ARG_LIBS)
+        if(dep STREQUAL "ASIO")
+            target_link_libraries(farshore_${name} ${scope} farshore_asio)
+            if(sources)
+                target_precompile_headers(farshore_${name} PRIVATE
+                    ${CMAKE_SOURCE_DIR}/replicator/base/async.hpp)
+            endif()
+        elseif(dep IN_LIST ARG_LIBS)
+            target_link_libraries(farshore_${name} ${scope} ${dep})
+        else()
+            target_link_libraries(farshore_${name} ${scope} farshore_${dep})
+        endif()
+    endforeach()
+endfunction()
+
+# farshore_test(NAME DIR LABEL modules...): one doctest binary of all .cpp files in DIR.
+function(farshore_test name dir label)
+    file(GLOB sources CONFIGURE_DEPENDS ${dir}/*.cpp)
+    if(NOT sources)
+        return()
+    endif()
+    add_executable(${name} ${sources} ${CMAKE_SOURCE_DIR}/tests/support/doctest_main.cpp)
+    foreach(dep IN LISTS ARGN)
+        if(dep STREQUAL "ASIO")
+            target_precompile_headers(${name} PRIVATE
+                ${CMAKE_SOURCE_DIR}/replicator/base/async.hpp)
+        elseif(TARGET farshore_${dep})
+            target_link_libraries(${name} PRIVATE farshore_${dep})
+        else()
+            target_link_libraries(${name} PRIVATE ${dep})
+        endif()
+    endforeach()
+    add_test(NAME ${name} COMMAND ${name})
+    set_tests_properties(${name} PROPERTIES LABELS ${label} TIMEOUT 600)
+endfunction()

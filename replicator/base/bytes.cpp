@@ -1,0 +1,47 @@
+#include "replicator/base/bytes.hpp"
+
+#include "replicator/base/assert.hpp"
+
+namespace farshore {
+
+bool is_zero(bytes_view bytes) {
+    // Compare the bytes with themselves shifted by one: memcmp is vectorised, a loop may not be.
+    if (bytes.empty()) {
+        return true;
+    }
+    return bytes[0] == std::byte{0} &&
+           std::memcmp(bytes.data(), bytes.data() + 1, bytes.size() - 1) == 0;
+}
+
+std::string to_hex(bytes_view bytes) {
+    static constexpr std::string_view digits = "0123456789abcdef";
+    std::string text;
+    text.reserve(bytes.size() * 2);
+    for (const std::byte b : bytes) {
+        text.push_back(digits[std::to_integer<unsigned>(b) >> 4]);
+        text.push_back(digits[std::to_integer<unsigned>(b) & 15]);
+    }
+    return text;
+}
+
+buffer::buffer(std::size_t size) : size_(size) {
+    constexpr std::size_t alignment = 4096;
+    const std::size_t rounded = (size + alignment - 1) / alignment * alignment;
+    data_.reset(static_cast<std::byte *>(std::aligned_alloc(alignment, rounded ? rounded : alignment)));
+    REPL_ASSERT(data_ != nullptr);
+}
+
+buffer buffer::copy_of(bytes_view bytes) {
+    buffer copy(bytes.size());
+    if (!bytes.empty()) {
+        std::memcpy(copy.data(), bytes.data(), bytes.size());
+    }
+    return copy;
+}
+
+void buffer::shrink(std::size_t size) {
+    REPL_ASSERT(size <= size_);
+    size_ = size;
+}
+
+} // namespace farshore

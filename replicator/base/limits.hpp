@@ -1,0 +1,53 @@
+#pragma once
+// Every bound of the product by name. A length from the wire or a disk is compared with its bound
+// before it is used for an allocation or in arithmetic.
+
+#include <cstddef>
+#include <cstdint>
+
+namespace farshore::limits {
+
+constexpr std::uint64_t KiB = 1024;
+constexpr std::uint64_t MiB = 1024 * KiB;
+constexpr std::uint64_t GiB = 1024 * MiB;
+
+// Groups and volumes
+constexpr std::size_t groups_max = 256;                  ///< of one daemon
+constexpr std::size_t volumes_per_group_max = 1024;      ///< of one group
+constexpr std::size_t name_bytes_max = 64;               ///< group and volume names
+constexpr std::uint64_t volume_bytes_max = 1ULL << 50;   ///< 1 PiB
+
+// NBD
+constexpr std::size_t nbd_request_bytes_max = 32 * MiB;  ///< payload of one READ or WRITE
+constexpr std::size_t nbd_option_bytes_max = 64 * KiB;   ///< one option during negotiation
+constexpr std::size_t nbd_export_name_max = 4096;        ///< by the NBD protocol
+constexpr std::size_t nbd_connections_max = 1024;        ///< of one daemon
+constexpr std::size_t nbd_inflight_max = 64;             ///< requests of one connection
+constexpr std::size_t nbd_inflight_bytes_max = 64 * MiB; ///< buffered payload of one connection
+
+// Intervals and frames
+constexpr std::size_t interval_raw_bytes_max = 32 * MiB;   ///< new data in an interval: closed early at it
+constexpr std::size_t interval_entries_max = 1 << 16;      ///< blocks in an interval
+constexpr std::size_t interval_queue_max = 64;             ///< closed, not yet encoded
+constexpr std::size_t frame_raw_bytes_max = 1 * MiB;       ///< decoded content of a data frame
+constexpr std::size_t frame_payload_bytes_max = frame_raw_bytes_max + 128 * KiB;
+constexpr std::size_t frame_blocks_max = frame_raw_bytes_max / 4096;
+constexpr std::size_t frames_per_interval_max = 4096;
+constexpr std::size_t segment_bytes_max = 256 * MiB;       ///< a file of the interval log
+
+// Transport
+constexpr std::size_t message_bytes_max = 2 * MiB;         ///< one message after authentication
+constexpr std::size_t handshake_bytes_max = 64 * KiB;      ///< of TLS data before authentication
+constexpr std::size_t hello_bytes_max = 128 * KiB;         ///< first message
+constexpr std::size_t data_links_max = 16;
+constexpr std::size_t sessions_unauthenticated_max = 64;   ///< of one listener at a time
+constexpr std::size_t window_bytes_max = 64 * MiB;         ///< sent and not acknowledged, of one group
+constexpr std::size_t digests_per_message_max = 16384;
+constexpr std::size_t regions_per_nak_max = 4096;
+
+// Control socket and configuration
+constexpr std::size_t control_line_bytes_max = 1 * MiB;
+constexpr std::size_t control_clients_max = 64;
+constexpr std::size_t config_bytes_max = 4 * MiB;
+
+} // namespace farshore::limits
