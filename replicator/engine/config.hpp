@@ -1,0 +1,67 @@
+#pragma once
+// What the two daemons are told at start: plain values. apps/config_file.hpp reads them from TOML.
+
+#include "replicator/base/clock.hpp"
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace farshore::engine {
+
+struct sender_volume_config {
+    std::string name;
+    std::string path;
+    std::string nbd; ///< endpoint text, see nbd::parse_endpoint
+};
+
+struct sender_group_config {
+    std::string name;
+    std::string peer; ///< host:port; may be empty until `join` gives it
+    duration interval = std::chrono::seconds(1);
+    std::uint64_t spool_bytes_max = 20ULL << 30;
+    std::optional<std::uint64_t> rate; ///< bytes per second
+    std::vector<sender_volume_config> volumes;
+};
+
+struct tls_files {
+    std::string ca;
+    std::string certificate;
+    std::string key;
+};
+
+struct sender_config {
+    std::string state;
+    std::string control;
+    std::string http; ///< empty: off
+    std::uint64_t memory_bytes_max = 512ULL << 20;
+    std::uint32_t links = 4; ///< data connections of a group
+    std::optional<tls_files> tls;
+    std::vector<sender_group_config> groups;
+};
+
+struct retain_rule {
+    duration spacing{}; ///< zero: all
+    duration age{};     ///< kept for so long
+};
+
+struct receiver_group_config {
+    std::string name;
+    std::string replica; ///< directory; empty when every volume has a target
+    std::vector<std::pair<std::string, std::string>> targets; ///< volume name, path
+    std::uint64_t journal_bytes_max = 50ULL << 30;
+    std::vector<retain_rule> retain;
+};
+
+struct receiver_config {
+    std::string state;
+    std::string listen;
+    std::string control;
+    std::string http;
+    std::uint64_t memory_bytes_max = 512ULL << 20;
+    std::optional<tls_files> tls;
+    std::vector<receiver_group_config> groups;
+};
+
+} // namespace farshore::engine

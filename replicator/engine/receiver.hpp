@@ -1,0 +1,47 @@
+#pragma once
+// The receiver daemon's engine: listener, groups with journal, replica and points, opened points.
+//
+// Threads: every method on the runtime's home executor.
+
+#include "replicator/base/async.hpp"
+#include "replicator/engine/config.hpp"
+#include "replicator/engine/status.hpp"
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace farshore {
+class file_system;
+}
+
+namespace farshore::engine {
+
+class receiver {
+  public:
+    receiver(receiver_config config, runtime run, file_system &files, std::vector<executor> nbd_loops);
+    ~receiver(); ///< stop() must have completed
+
+    /// Opens state, recovers every group (roll back to the committed barrier, replay), listens.
+    task<result<>> start();
+    task<void> stop(duration drain);
+    std::uint16_t port() const; ///< actually bound
+
+    std::vector<receiver_group_status> status() const;
+    task<result<std::vector<point_info>>> points(std::string group);
+    /// `point`: id, RFC 3339 time, "latest" or "-5m"; empty is latest. `nbd`: endpoint text.
+    task<result<opened_point>> open(std::string group, std::string point, bool writable, std::string nbd);
+    std::vector<opened_point> opened() const;
+    task<result<>> close(std::string id);
+    /// `address`: what senders reach us at; goes into the token.
+    result<invitation> invite(const std::string &group, const std::string &address);
+    std::vector<peer_status> peers() const;
+    result<> unpair(const std::string &group);
+
+  private:
+    struct impl;
+    std::unique_ptr<impl> impl_;
+};
+
+} // namespace farshore::engine

@@ -1,0 +1,62 @@
+#pragma once
+// The sender daemon's engine: groups with their capture devices, NBD servers, spools and sessions.
+// Public face for the programs; everything behind it is in sender_group.hpp and below.
+//
+// Threads: every method on the runtime's home executor.
+
+#include "replicator/base/async.hpp"
+#include "replicator/engine/config.hpp"
+#include "replicator/engine/status.hpp"
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace farshore {
+class file_system;
+}
+
+namespace farshore::engine {
+
+/// Called now and then by commands that take long: bytes done, bytes in all.
+using progress_report = std::function<void(std::uint64_t done, std::uint64_t total)>;
+
+class sender {
+  public:
+    /// `nbd_loops`: executors for NBD connections (one a core).
+    sender(sender_config config, runtime run, file_system &files, std::vector<executor> nbd_loops);
+    ~sender(); ///< stop() must have completed
+
+    /// Opens state (made at first start, identity included) and volumes, serves NBD, starts sessions.
+    /// On failure nothing is left running; the error names the object: a volume that is missing,
+    /// locked by another daemon, read-only or of changed size; a state directory in use.
+    task<result<>> start();
+    /// Stops: no new NBD clients, drain to a durable point for at most `drain`, close everything.
+    task<void> stop(duration drain);
+
+    std::vector<sender_group_status> status() const;
+    /// All commands: errc::not_found when there is no such group.
+    task<result<wait_outcome>> wait(std::string group, bool durable_only, duration timeout);
+    result<> pause(const std::string &group);  ///< survives a restart
+    result<> resume(const std::string &group);
+    /// Compares the whole group by digests and ships what differs; returns when it has begun. `full`
+    /// ships everything, whatever the digests say.
+    result<> resync(const std::string &group, bool full);
+    task<result<verify_outcome>> verify(std::string group, progress_report progress);
+    /// Empty group: all groups. nullopt rate: unlimited. `until`: an override that expires.
+    result<> throttle_set(const std::string &group, std::optional<std::uint64_t> bytes_per_second,
+                          std::optional<duration> lasts);
+    result<> throttle_clear(const std::string &group); ///< back to the configured rate
+    /// Takes the token of an `invite`: stores the receiver's fingerprint and address, registers ours.
+    task<result<peer_status>> join(std::string token);
+    std::vector<peer_status> peers() const;
+    result<> unpair(const std::string &group);
+
+  private:
+    struct impl;
+    std::unique_ptr<impl> impl_;
+};
+
+} // namespace farshore::engine

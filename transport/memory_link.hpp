@@ -1,0 +1,51 @@
+#pragma once
+// A line in memory for tests and the simulation: links with delay, rate and faults, all drawn from
+// a seed and timed by a time_source, on one executor. Messages of one link stay in order; links of one
+// network are independent of each other, as TCP connections are.
+//
+// Faults: cut (all links fail with closed after `notice`, new connects fail), half-open (messages
+// vanish, nobody is told), and per link random reset with a probability a message. A message in
+// flight at a cut is lost; a message delivered is never changed (TLS guards that on the real line).
+
+#include "transport/link.hpp"
+
+#include <functional>
+#include <memory>
+#include <string>
+
+namespace farshore::transport {
+
+struct memory_network_options {
+    duration delay = std::chrono::milliseconds(1);   ///< one way
+    duration jitter{};                               ///< added uniformly at random
+    std::uint64_t bytes_per_second = 0;              ///< 0: unlimited; shared by all links, each direction
+    double reset_probability = 0;                    ///< a message
+    std::uint64_t seed = 1;
+};
+
+class memory_network {
+  public:
+    memory_network(executor home, time_source &time, memory_network_options options);
+    ~memory_network();
+
+    using on_link = std::function<void(std::unique_ptr<link>)>;
+    /// Names a listener; at most one handler a name. An empty handler removes it (connects then fail).
+    void listen(const std::string &name, on_link handler);
+    /// Connects as `own_fingerprint` to the listener; the accepting side sees that fingerprint, the
+    /// connecting side sees `peer_fingerprint`.
+    std::unique_ptr<connector> make_connector(const std::string &name, const std::string &alpn,
+                                              const std::string &own_fingerprint,
+                                              const std::string &peer_fingerprint);
+    void cut(duration notice);   ///< until heal()
+    void half_open();            ///< until heal(): messages vanish silently, connects hang
+    void heal();
+    void reset_all();            ///< closes every link at once, as a process kill does
+    void set_options(const memory_network_options &options); ///< the seed is kept
+    std::uint64_t bytes_carried() const;
+
+  private:
+    struct impl;
+    std::shared_ptr<impl> impl_;
+};
+
+} // namespace farshore::transport

@@ -1,0 +1,70 @@
+#pragma once
+// link over TLS 1.3 over TCP. Both sides show certificates; who is trusted is decided by a callback
+// on the fingerprint (or by a CA file when a site has its own). No early data, no session tickets.
+// OpenSSL works on memory BIOs, so that bytes on the socket can be counted and paced exactly. TCP:
+// TCP_NODELAY, keep-alive and user timeout, TCP_NOTSENT_LOWAT 128 KiB (the queue stays in our
+// hands), TCP_CONGESTION "bbr" where offered (said aloud once where not).
+
+#include "transport/identity.hpp"
+#include "transport/link.hpp"
+#include "transport/pacer.hpp"
+
+#include <functional>
+#include <memory>
+#include <string>
+
+namespace farshore::transport {
+
+/// Decides on a peer during the handshake, before it gets a byte of ours beyond the handshake.
+using trust_check = std::function<bool(const std::string &fingerprint, const std::string &alpn,
+                                       const std::string &address)>;
+
+struct tls_options {
+    identity self;
+    std::string ca_pem;       ///< non-empty: peers must be signed by this CA (then trust may accept all)
+    trust_check trust;
+    pacers pace;              ///< sending waits for all of them
+    time_source *time = nullptr;
+    duration handshake_timeout = std::chrono::seconds(10);
+};
+
+/// "host:port" or "[v6]:port".
+struct address {
+    std::string host;
+    std::uint16_t port = 0;
+};
+result<address> parse_address(const std::string &text);
+
+class tls_connector final : public connector {
+  public:
+    tls_connector(executor home, address peer, std::string alpn, tls_options options);
+    ~tls_connector() override;
+    /// Errors name the address and the cause (refused, timed out, not trusted with the fingerprint seen).
+    task<result<std::unique_ptr<link>>> connect(duration timeout) override;
+
+  private:
+    struct impl;
+    std::shared_ptr<impl> impl_;
+};
+
+/// Listens and hands over links whose TLS handshake is complete and trusted. Unauthenticated
+/// connections are bounded in number, time and bytes (limits::sessions_unauthenticated_max,
+/// handshake_timeout, limits::handshake_bytes_max); each refusal is logged once with address and
+/// fingerprint (rate-limited).
+class tls_listener {
+  public:
+    using on_link = std::function<void(std::unique_ptr<link>)>;
+    /// Accepts ALPN session and join. `handler` runs on `home`.
+    tls_listener(executor home, tls_options options, on_link handler);
+    ~tls_listener(); ///< close() must have completed
+    /// errc::busy when the address is in use.
+    result<> listen(const address &where);
+    std::uint16_t port() const;
+    task<void> close();
+
+  private:
+    struct impl;
+    std::shared_ptr<impl> impl_;
+};
+
+} // namespace farshore::transport
