@@ -1,0 +1,157 @@
+#pragma once
+// One group at the DR site, as storage: journal, replica images, undo and points. No network and no
+// coroutines: the receiver engine calls it on its pools.
+//
+// Files in `state_directory`: group.state (identity, volumes, commit record in two slots),
+// journal/ (interval_log), undo/ (undo segments). docs/formats.md.
+//
+// Crash story. (1) Frames are appended to the journal; (2) sync_journal at a barrier, only then may the
+// engine acknowledge it; (3) apply decodes a batch of intervals against the replica in memory, (4)
+// appends the old content of every block it will change as undo, one record an interval, and syncs the
+// undo; (5) writes the replica, folded (last version only); (6) every few seconds `commit` syncs the
+// replica images and then writes one commit record {applied position, undo position, ...}. A crash at any
+// step: open() rolls the replica back by the undo newer than the commit record, newest first, syncs,
+// and replays the journal from there. Rolling back twice gives the same. A delta decoded against
+// half-applied blocks is the trap that the roll-back avoids.
+//
+// Points. Every applied barrier with `consistent` and no unhealed damage is a point. A point is opened
+// without copying: for each block the oldest undo after the point, else the replica. Readers race safely
+// with apply: look in the undo index, else read the replica and look again.
+// While a catch-up is being applied (barriers not consistent), the newest complete point stays: its undo
+// is never dropped. Retention drops oldest points when `journal_bytes_max` is passed or they are older
+// than every rule keeps; never the newest complete point, never one that is open. When nothing may be
+// dropped and space is out, append fails with errc::full and a message that says to raise `journal`.
+//
+// Damage: a rebuilt block whose digest is wrong (somebody wrote to the replica) is not applied; it is
+// reported by apply, `damage_count` grows (persistent), and no barrier becomes a point until a stream
+// whose barriers say heals >= damage_count reaches a consistent barrier.
+//
+// Threads: append/sync_journal by one thread at a time; apply/commit/retain by one thread at a time; both
+// kinds may run at once; reads, digests, points, open points from any thread.
+
+#include "replicator/base/bytes.hpp"
+#include "replicator/base/clock.hpp"
+#include "replicator/base/error.hpp"
+#include "replicator/format/frame.hpp"
+#include "replicator/format/position.hpp"
+#include "replicator/storage/block_device.hpp"
+#include "replicator/storage/file_system.hpp"
+
+#include <array>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace farshore {
+
+struct replica_volume {
+    std::string name;
+    std::uint64_t size = 0;
+    std::string path; ///< image file or block device
+};
+
+struct retention_rule {
+    duration spacing{}; ///< zero: keep all; else at most one point a spacing
+    duration age{};
+};
+
+struct replica_options {
+    std::string state_directory;
+    std::uint64_t journal_bytes_max = 50ULL << 30; ///< journal + undo
+    std::vector<retention_rule> retain;            ///< empty: only space limits
+    std::uint64_t batch_bytes_max = 32ULL << 20;   ///< decoded content of one apply batch
+};
+
+struct replica_point {
+    interval_id id;
+    wall_time time{};
+    std::uint64_t undo_bytes = 0; ///< kept to go back to it from the next newer point
+    bool pinned = false;
+};
+
+struct replica_position {
+    stream_position durable;   ///< journal synced
+    stream_position applied;   ///< replica images show it
+    std::optional<replica_point> newest_point;
+    bool in_catch_up = false;  ///< the applied barrier is not consistent, or damage is not healed
+    std::uint64_t damage_count = 0;
+};
+
+struct damaged_block {
+    volume_index volume;
+    std::uint64_t block = 0;
+};
+struct verify_answer {
+    verify_entry entry;
+    interval_id at;
+    bool equal = false;
+};
+
+struct apply_outcome {
+    std::uint64_t intervals = 0;     ///< 0: nothing was left to apply
+    stream_position applied;
+    std::uint64_t bytes_written = 0; ///< to the replica images
+    std::vector<damaged_block> damaged;
+    std::vector<verify_answer> verified;
+};
+
+/// A set of read-only devices, one a volume in order, all as of one point. Holding it keeps the point.
+struct open_replica_point {
+    replica_point point;
+    std::vector<std::shared_ptr<block_device>> devices;
+};
+
+class replica_group {
+  public:
+    /// True when `state_directory` holds a group.
+    static result<bool> exists(file_system &files, const std::string &state_directory);
+    /// New group: makes state and, where absent, sparse image files of the given size; an image that
+    /// is there keeps its content (offline seed) but must have exactly the size (errc::mismatch, naming both).
+    static result<> create(file_system &files, const replica_options &options,
+                           const std::vector<replica_volume> &volumes);
+    /// Locks state and images (errc::busy), checks sizes, recovers (see the crash story; cases in
+    /// recovery/recovery_cases.hpp). `verify_key`: see set_verify_key.
+    static result<std::unique_ptr<replica_group>> open(file_system &files, replica_options options);
+    ~replica_group();
+
+    const std::vector<replica_volume> &volumes() const;
+    std::array<std::byte, 16> identity() const; ///< random, made at create
+    replica_position position() const;
+    std::uint64_t used_bytes() const; ///< journal + undo
+
+    // Journal
+    result<> append(bytes_view frame);
+    result<> abandon_partial();
+    std::optional<std::pair<stream_position, std::uint32_t>> partial() const; ///< incomplete interval, next index
+    /// Durable on return; afterwards position().durable is the newest complete interval.
+    result<> sync_journal();
+
+    // Apply
+    /// Applies the next batch of durable intervals (folded). Returns intervals == 0 when none is left.
+    /// An error is final for the object (errc::dead afterwards) except errc::full and ENOSPC of undo,
+    /// which change nothing and may be tried again.
+    result<apply_outcome> apply();
+    /// Syncs the images and writes the commit record if something was applied since the last.
+    result<> commit();
+    /// Applies the retention rules and drops what is not needed. Call now and then.
+    result<> retain(wall_time now);
+    /// Key of the digests in verify entries.
+    void set_verify_key(const std::array<std::byte, 32> &key);
+
+    // Look
+    std::vector<replica_point> points() const; ///< oldest first
+    /// errc::not_found when no such point is kept.
+    result<open_replica_point> open_point(interval_id id);
+    /// Bytes of the replica as applied now. For digests during catch-up.
+    result<> read_replica(volume_index volume, byte_range range, bytes_span out);
+    /// Next data (not hole) of an image at or after offset, as file::next_data.
+    result<byte_range> next_data(volume_index volume, std::uint64_t offset);
+
+  private:
+    replica_group();
+    struct impl;
+    std::unique_ptr<impl> impl_;
+};
+
+} // namespace farshore

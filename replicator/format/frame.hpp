@@ -1,0 +1,91 @@
+#pragma once
+// The frame: the one unit of the interval log, which is the sender's spool, the wire's content and the
+// receiver's journal. An interval is its data frames with index 0..n-1 and then one barrier frame
+// with index n. docs/formats.md "Interval log".
+//
+// Header, 64 bytes, little-endian:
+//   off size name             meaning, valid range
+//     0    4 magic            "FSF1"
+//     4    2 version          1; any other is refused (errc::unsupported)
+//     6    1 type             1 data, 2 barrier
+//     7    1 flags            zero (bits 0-3 required features, unknown: refused; 4-7 optional, ignored)
+//     8    4 payload_bytes    <= limits::frame_payload_bytes_max
+//    12    4 raw_bytes        bytes of block content it stands for, <= limits::frame_raw_bytes_max
+//    16    8 stream           random, not 0
+//    24    8 interval         >= 1
+//    32    4 index            <= limits::frames_per_interval_max
+//    36    4 blocks           changes in a data frame; 0 in a barrier frame
+//    40    8 payload_checksum XXH3-64 of the payload
+//    48    8 reserved         zero
+//    56    8 header_checksum  XXH3-64 of bytes 0..55
+// Checksums are against accidents (torn writes, bad memory, disk rot); on the wire TLS guards against
+// adversaries. A torn frame fails one of the checksums or is short: the log ends before it.
+// History: version 1, first.
+
+#include "replicator/base/bytes.hpp"
+#include "replicator/base/clock.hpp"
+#include "replicator/base/error.hpp"
+#include "replicator/base/types.hpp"
+
+#include <array>
+#include <cstdint>
+#include <vector>
+
+namespace farshore {
+
+constexpr std::size_t frame_header_bytes = 64;
+
+enum class frame_type : std::uint8_t { data = 1, barrier = 2 };
+
+struct frame_header {
+    frame_type type = frame_type::data;
+    std::uint32_t payload_bytes = 0;
+    std::uint32_t raw_bytes = 0;
+    stream_id stream;
+    interval_id interval;
+    std::uint32_t index = 0;
+    std::uint32_t blocks = 0;
+    std::uint64_t payload_checksum = 0;
+    bool operator==(const frame_header &) const = default;
+};
+
+/// Header and payload in one buffer, checksums set. `header.payload_bytes` and `payload_checksum` are
+/// computed from the payload.
+buffer make_frame(frame_header header, bytes_view payload);
+/// The header alone; the first frame_header_bytes of `bytes` are looked at. errc::corrupt (too short,
+/// magic, checksum, reserved bits, range), errc::unsupported (version, required flag).
+result<frame_header> parse_frame_header(bytes_view bytes);
+/// A whole frame; the payload is a view into `frame`. `frame` must be exactly one frame.
+struct parsed_frame {
+    frame_header header;
+    bytes_view payload;
+};
+result<parsed_frame> parse_frame(bytes_view frame);
+
+/// One range whose content at this barrier the receiver is asked to compare (verify).
+struct verify_entry {
+    volume_index volume;
+    byte_range range; ///< length <= 1 MiB
+    std::array<std::byte, 16> digest{};
+    bool operator==(const verify_entry &) const = default;
+};
+constexpr std::size_t verify_entries_max = 4096; ///< of one barrier
+
+/// Payload of a barrier frame: the commit of its interval.
+struct barrier {
+    wall_time time{};               ///< when the cut was made, at the primary
+    bool consistent = false;        ///< the whole group is at this cut once the interval is applied: a point;
+                                    ///< false: in the middle of a catch-up
+    bool requested = false;         ///< cut by `wait`, not by time or size
+    std::uint32_t data_frames = 0;
+    std::uint64_t blocks = 0;
+    std::uint64_t written_bytes = 0; ///< what clients wrote in it, before folding
+    std::uint64_t heals = 0;        ///< damage count of the receiver that this stream's catch-up repairs
+    std::uint64_t frames_checksum = 0; ///< XXH3-64 over the data frames' payload checksums in order
+    std::vector<verify_entry> verify;
+    bool operator==(const barrier &) const = default;
+};
+byte_vector encode_barrier(const barrier &b);
+result<barrier> parse_barrier(bytes_view payload);
+
+} // namespace farshore
