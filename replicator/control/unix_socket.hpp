@@ -1,0 +1,22 @@
+#pragma once
+// What server and client share about Unix sockets: addresses, and whether somebody listens.
+
+#include "replicator/base/error.hpp"
+#include "replicator/base/unique_fd.hpp"
+
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include <string>
+
+namespace farshore::control {
+
+/// errc::invalid when the path is empty or longer than a socket address can hold (107 bytes).
+result<sockaddr_un> socket_address(const std::string &path);
+/// A blocking connection. Errors: the errno of connect, with the path.
+result<unique_fd> connect_to(const std::string &path);
+/// Makes the path free to bind: removes a socket that nobody answers on. errc::busy when somebody
+/// does, errc::invalid when the path is something else than a socket (left alone).
+result<> clear_stale_socket(const std::string &path);
+
+} // namespace farshore::control
