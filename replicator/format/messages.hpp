@@ -1,0 +1,240 @@
+#pragma once
+// The messages of a session, docs/protocol.md. One link is the control link (index 0), the others carry
+// frames. Order of a session:
+//
+//   sender                              receiver
+//   hello (control) ------------------>
+//                   <------------------ welcome | refusal
+//   hello (each data link) ----------->  (same session id; no answer)
+//   begin_stream -------------------->   when order was lost: a catch-up begins
+//                   <------------------ stream_ready
+//   frame ... (data links) ---------->
+//   digest_request ------------------>
+//                   <------------------ digest_reply
+//                   <------------------ ack, nak, verify_result, notice
+//   heartbeat <-----------------------> heartbeat
+//
+// Each message is a flat list of fields: integers as LEB128 varints, byte strings and texts with a
+// varint length, lists with a varint count, identities as 16 raw bytes. Each struct lists its fields once, in
+// `visit`; encode and parse are both made from it. Every count has a bound before allocation.
+// Trailing bytes are refused. Versions: hello and welcome carry versions and features; other
+// messages belong to the version agreed.
+
+#include "replicator/base/bytes.hpp"
+#include "replicator/base/error.hpp"
+#include "replicator/base/limits.hpp"
+#include "replicator/format/position.hpp"
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace farshore::wire {
+
+constexpr std::uint32_t protocol_version = 1;
+
+/// Features both sides must know when one side requires them. None in version 1.
+constexpr std::uint64_t features_known = 0;
+
+using id16 = std::array<std::byte, 16>;
+using key32 = std::array<std::byte, 32>;
+
+enum class message_type : std::uint16_t {
+    hello = 1,
+    welcome = 2,
+    refusal = 3,
+    frame = 4, ///< payload: one frame (format/frame.hpp)
+    ack = 5,
+    begin_stream = 6,
+    stream_ready = 7,
+    digest_request = 8,
+    digest_reply = 9,
+    nak = 10,
+    heartbeat = 11,
+    verify_result = 12,
+    notice = 13,
+    join_request = 14,
+    join_reply = 15,
+};
+
+struct volume_entry {
+    std::string name;
+    std::uint64_t size = 0;
+    bool operator==(const volume_entry &) const = default;
+    template <class V> void visit(V &v) { v(name, limits::name_bytes_max); v(size); }
+};
+
+/// First message of every link. Data links fill only version, group, session and link.
+struct hello {
+    static constexpr auto type = message_type::hello;
+    std::uint32_t version_min = protocol_version;
+    std::uint32_t version_max = protocol_version;
+    std::uint64_t features_required = 0;
+    std::uint64_t features_offered = 0;
+    std::string group;
+    std::uint64_t session = 0; ///< random, the same on all links of a session
+    std::uint32_t link = 0;    ///< 0: control
+    id16 sender{};             ///< identity of the sender's state
+    std::uint64_t instance = 0; ///< random, new at each start of the sender
+    std::vector<volume_entry> volumes;
+    template <class V> void visit(V &v) {
+        v(version_min); v(version_max); v(features_required); v(features_offered);
+        v(group, limits::name_bytes_max); v(session); v(link); v(sender); v(instance);
+        v(volumes, limits::volumes_per_group_max);
+    }
+};
+
+/// The receiver's answer on the control link.
+struct welcome {
+    static constexpr auto type = message_type::welcome;
+    std::uint32_t version = protocol_version;
+    std::uint64_t features = 0;
+    id16 receiver{};              ///< identity of the receiver's copy of the group
+    stream_position durable;      ///< newest durable interval
+    stream_position applied;
+    stream_position partial;      ///< incomplete interval that it holds frames of, or {0,0}
+    std::uint32_t partial_index = 0; ///< next frame index of it
+    std::uint64_t point = 0;      ///< newest complete point, 0 none
+    bool in_catch_up = false;     ///< its newest barrier is no point
+    std::uint64_t damage_count = 0;
+    bool damaged = false;         ///< damage not healed yet
+    std::uint64_t window_bytes = 0; ///< frames it takes beyond what it has journaled
+    key32 digest_key{};
+    template <class V> void visit(V &v) {
+        v(version); v(features); v(receiver); v(durable); v(applied); v(partial); v(partial_index);
+        v(point); v(in_catch_up); v(damage_count); v(damaged); v(window_bytes); v(digest_key);
+    }
+};
+
+enum class refusal_code : std::uint8_t {
+    version = 1,      ///< no common version, or an unknown required feature (named in the text)
+    unknown_group = 2,
+    not_paired = 3,   ///< this certificate is not the one joined for the group
+    busy = 4,         ///< another sender is connected for the group
+    volumes = 5,      ///< names or sizes differ from the DR copy
+    failed = 6,       ///< the group failed at the DR site
+    full = 7,         ///< no space at the DR site
+    stopping = 8,
+    protocol = 9,     ///< the peer broke a rule
+};
+
+struct refusal {
+    static constexpr auto type = message_type::refusal;
+    std::uint8_t code = 0;
+    std::string text;
+    template <class V> void visit(V &v) { v(code); v(text, 4096); }
+};
+
+struct ack {
+    static constexpr auto type = message_type::ack;
+    stream_position durable;
+    stream_position applied;
+    std::uint64_t point = 0;         ///< newest complete point
+    std::uint64_t journaled_bytes = 0; ///< frame bytes taken into the journal in this session
+    std::uint64_t damage_count = 0;
+    template <class V> void visit(V &v) {
+        v(durable); v(applied); v(point); v(journaled_bytes); v(damage_count);
+    }
+};
+
+struct begin_stream {
+    static constexpr auto type = message_type::begin_stream;
+    std::uint64_t stream = 0;
+    std::uint64_t first = 0; ///< id of its first interval, above every id before
+    template <class V> void visit(V &v) { v(stream); v(first); }
+};
+struct stream_ready {
+    static constexpr auto type = message_type::stream_ready;
+    std::uint64_t stream = 0;
+    template <class V> void visit(V &v) { v(stream); }
+};
+
+struct digest_range {
+    std::uint32_t volume = 0;
+    std::uint64_t offset = 0;
+    std::uint64_t length = 0;
+    template <class V> void visit(V &v) { v(volume); v(offset); v(length); }
+};
+constexpr std::size_t digest_ranges_max = 256;
+/// Digests of ranges, each in units of `unit` bytes (the last may be shorter).
+struct digest_request {
+    static constexpr auto type = message_type::digest_request;
+    std::uint64_t id = 0;
+    std::uint64_t unit = 0;
+    std::vector<digest_range> ranges;
+    template <class V> void visit(V &v) { v(id); v(unit); v(ranges, digest_ranges_max); }
+};
+struct digest_reply {
+    static constexpr auto type = message_type::digest_reply;
+    std::uint64_t id = 0;
+    byte_vector zero_bits;  ///< one bit a unit, lowest first: the unit is all zero
+    byte_vector digests;    ///< 16 bytes for each other unit, in order
+    template <class V> void visit(V &v) {
+        v(id); v(zero_bits, limits::digests_per_message_max / 8 + 1);
+        v(digests, limits::digests_per_message_max * 16);
+    }
+};
+
+struct damaged_entry {
+    std::uint32_t volume = 0;
+    std::uint64_t block = 0;
+    template <class V> void visit(V &v) { v(volume); v(block); }
+};
+/// Blocks whose rebuilt content was wrong: the copy was changed behind our back.
+struct nak {
+    static constexpr auto type = message_type::nak;
+    std::uint64_t damage_count = 0;
+    bool complete = true; ///< false: more blocks than fit; compare everything
+    std::vector<damaged_entry> blocks;
+    template <class V> void visit(V &v) {
+        v(damage_count); v(complete); v(blocks, limits::regions_per_nak_max);
+    }
+};
+
+struct heartbeat {
+    static constexpr auto type = message_type::heartbeat;
+    std::uint64_t count = 0;
+    template <class V> void visit(V &v) { v(count); }
+};
+
+struct verify_item {
+    std::uint32_t volume = 0;
+    std::uint64_t offset = 0;
+    std::uint64_t length = 0;
+    bool equal = false;
+    template <class V> void visit(V &v) { v(volume); v(offset); v(length); v(equal); }
+};
+struct verify_result {
+    static constexpr auto type = message_type::verify_result;
+    std::uint64_t interval = 0;
+    std::vector<verify_item> items;
+    template <class V> void visit(V &v) { v(interval); v(items, 4096); }
+};
+
+/// Text for the other side's operator, shown as the group's error until `text` is empty.
+struct notice {
+    static constexpr auto type = message_type::notice;
+    std::string text;
+    template <class V> void visit(V &v) { v(text, 4096); }
+};
+
+struct join_request {
+    static constexpr auto type = message_type::join_request;
+    std::string group;
+    std::string secret;
+    template <class V> void visit(V &v) { v(group, limits::name_bytes_max); v(secret, 128); }
+};
+struct join_reply {
+    static constexpr auto type = message_type::join_reply;
+    bool ok = false;
+    std::string text;
+    template <class V> void visit(V &v) { v(ok); v(text, 4096); }
+};
+
+/// Payload bytes of any message above.
+template <class Message> buffer encode(const Message &m);
+/// errc::corrupt or errc::limit.
+template <class Message> result<Message> parse(bytes_view payload);
+
+} // namespace farshore::wire
