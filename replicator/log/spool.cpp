@@ -1,0 +1,163 @@
+#include "replicator/log/spool.hpp"
+
+#include "replicator/base/log.hpp"
+
+#include <algorithm>
+#include <fmt/format.h>
+
+namespace farshore {
+
+result<std::unique_ptr<spool>> spool::open(file_system &files, spool_options options) {
+    interval_log_options log_options;
+    log_options.directory = options.directory;
+    log_options.segment_bytes = std::clamp<std::uint64_t>(options.disk_bytes_max / 16, 1ULL << 20, 64ULL << 20);
+    log_options.bytes_max = options.disk_bytes_max;
+    FS_TRY(log, interval_log::open(files, log_options));
+    FS_CHECK(log->clear());
+    return std::unique_ptr<spool>(new spool(std::move(options), std::move(log)));
+}
+
+spool::spool(spool_options options, std::unique_ptr<interval_log> log)
+    : options_(std::move(options)), log_(std::move(log)) {}
+
+result<> spool::push(spooled_interval what, std::vector<buffer> frames) {
+    bool spill_now = false;
+    {
+        const std::scoped_lock lock(mutex_);
+        bytes_ += what.bytes;
+        memory_bytes_ += what.bytes;
+        queue_.push_back({what, std::make_shared<const std::vector<buffer>>(std::move(frames)), false});
+        spill_now = memory_bytes_ > options_.memory_bytes_max;
+    }
+    if (!spill_now) {
+        return {};
+    }
+    if (auto spilled = spill(); !spilled) {
+        const std::scoped_lock lock(mutex_);
+        if (!queue_.empty() && queue_.back().what.position == what.position && !queue_.back().on_disk) {
+            bytes_ -= what.bytes;
+            memory_bytes_ -= what.bytes;
+            queue_.pop_back();
+        }
+        return std::unexpected(spilled.error());
+    }
+    return {};
+}
+
+// Writes everything that is only in memory, oldest first, then gives the memory back. What is being sent
+// stays alive through its frame_list until it is sent.
+result<> spool::spill() {
+    const std::scoped_lock disk(disk_mutex_);
+    for (;;) {
+        frame_list frames;
+        stream_position position;
+        {
+            const std::scoped_lock lock(mutex_);
+            const auto next = std::ranges::find_if(queue_, [](const entry &e) { return !e.on_disk; });
+            if (next == queue_.end()) {
+                return {};
+            }
+            frames = next->frames;
+            position = next->what.position;
+        }
+        for (const buffer &frame : *frames) {
+            if (auto appended = log_->append(frame.view()); !appended) {
+                FS_CHECK(log_->abandon_partial());
+                return std::unexpected(
+                    error{appended.error().code,
+                          fmt::format("the spool {} can't take more ({})", options_.directory,
+                                      appended.error().context)});
+            }
+        }
+        const std::scoped_lock lock(mutex_);
+        for (entry &e : queue_) {
+            if (e.what.position == position) {
+                e.on_disk = true;
+                e.frames.reset();
+                memory_bytes_ -= e.what.bytes;
+            }
+        }
+    }
+}
+
+const spool::entry *spool::find_entry(interval_id id) const {
+    const auto at = std::ranges::lower_bound(queue_, id, {}, [](const entry &e) { return e.what.position.interval; });
+    return at != queue_.end() && at->what.position.interval == id ? &*at : nullptr;
+}
+
+result<frame_list> spool::load(interval_id id) {
+    {
+        const std::scoped_lock lock(mutex_);
+        const entry *e = find_entry(id);
+        if (e == nullptr) {
+            return fail(errc::not_found, fmt::format("interval {} is no longer in the spool", id.value));
+        }
+        if (e->frames) {
+            return e->frames;
+        }
+    }
+    FS_TRY(frames, log_->read(id));
+    return std::make_shared<const std::vector<buffer>>(std::move(frames));
+}
+
+std::optional<spooled_interval> spool::find(interval_id id) const {
+    const std::scoped_lock lock(mutex_);
+    const entry *e = find_entry(id);
+    return e == nullptr ? std::nullopt : std::optional(e->what);
+}
+
+std::optional<stream_position> spool::first() const {
+    const std::scoped_lock lock(mutex_);
+    return queue_.empty() ? std::nullopt : std::optional(queue_.front().what.position);
+}
+
+std::optional<stream_position> spool::last() const {
+    const std::scoped_lock lock(mutex_);
+    return queue_.empty() ? std::nullopt : std::optional(queue_.back().what.position);
+}
+
+void spool::drop_through(interval_id upto) {
+    bool any_on_disk = false;
+    {
+        const std::scoped_lock lock(mutex_);
+        while (!queue_.empty() && queue_.front().what.position.interval <= upto) {
+            const entry &e = queue_.front();
+            any_on_disk = any_on_disk || e.on_disk;
+            bytes_ -= e.what.bytes;
+            memory_bytes_ -= e.frames ? e.what.bytes : 0;
+            queue_.pop_front();
+        }
+    }
+    if (any_on_disk) {
+        const std::scoped_lock disk(disk_mutex_);
+        if (auto dropped = log_->drop_through(upto); !dropped) {
+            log::warning("spool {}: {}; its space is given back at the next start", options_.directory,
+                         dropped.error().text());
+        }
+    }
+}
+
+void spool::clear() {
+    {
+        const std::scoped_lock lock(mutex_);
+        queue_.clear();
+        bytes_ = 0;
+        memory_bytes_ = 0;
+    }
+    const std::scoped_lock disk(disk_mutex_);
+    if (auto cleared = log_->clear(); !cleared) {
+        log::warning("spool {}: {}; its space is given back at the next start", options_.directory,
+                     cleared.error().text());
+    }
+}
+
+spool_use spool::use() const {
+    const std::scoped_lock lock(mutex_);
+    spool_use use{queue_.size(), bytes_, memory_bytes_, log_->used_bytes(), std::nullopt};
+    if (!queue_.empty()) {
+        use.oldest_write = queue_.front().what.first_write;
+    }
+    return use;
+}
+
+} // namespace farshore

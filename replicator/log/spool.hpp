@@ -1,0 +1,83 @@
+#pragma once
+// The sender's queue of encoded intervals that the DR site does not durably hold: in memory while that
+// is short, in an interval log on disk when the line is slow or down. It need not survive a crash of
+// the sender (the dirty map says what to compare then), so nothing is synced and what an earlier
+// process left is removed at open.
+//
+// Memory holds at most `memory_bytes_max` (then everything that is not on disk yet is spilled); disk at
+// most `disk_bytes_max`; beyond that push fails with errc::full and the caller falls to tracking.
+//
+// Threads: metadata is guarded by a mutex (the pool spills while home reads); push, spill and load may
+// block on the disk and are called on the disk pool; the rest never blocks.
+
+#include "replicator/base/clock.hpp"
+#include "replicator/log/interval_log.hpp"
+
+#include <deque>
+#include <memory>
+#include <mutex>
+
+namespace farshore {
+
+/// Frames of one interval, shared between the queue and what is being sent.
+using frame_list = std::shared_ptr<const std::vector<buffer>>;
+
+struct spooled_interval {
+    stream_position position;
+    barrier commit;
+    std::uint64_t bytes = 0; ///< frames with headers
+    std::uint32_t frames = 0;
+    time_point first_write{}; ///< of the oldest client write in it (its close, when none)
+};
+
+struct spool_options {
+    std::string directory;
+    std::uint64_t memory_bytes_max = 64ULL << 20;
+    std::uint64_t disk_bytes_max = 20ULL << 30;
+};
+
+struct spool_use {
+    std::uint64_t intervals = 0;
+    std::uint64_t bytes = 0;        ///< of all intervals held
+    std::uint64_t memory_bytes = 0;
+    std::uint64_t disk_bytes = 0;   ///< on disk now
+    std::optional<time_point> oldest_write;
+};
+
+class spool {
+  public:
+    static result<std::unique_ptr<spool>> open(file_system &files, spool_options options);
+
+    /// Adds the next interval (ids grow by one within a stream). errc::full or a disk's error: not added.
+    result<> push(spooled_interval what, std::vector<buffer> frames);
+    /// The interval's frames, read back from disk if need be. errc::not_found when it was dropped meanwhile.
+    result<frame_list> load(interval_id id);
+    /// Facts of an interval held; nullopt when it isn't.
+    std::optional<spooled_interval> find(interval_id id) const;
+    std::optional<stream_position> first() const;
+    std::optional<stream_position> last() const;
+    /// Forgets intervals up to and including `upto`.
+    void drop_through(interval_id upto);
+    void clear();
+    spool_use use() const;
+
+  private:
+    spool(spool_options options, std::unique_ptr<interval_log> log);
+    struct entry {
+        spooled_interval what;
+        frame_list frames; ///< empty: only on disk
+        bool on_disk = false;
+    };
+    result<> spill();
+    const entry *find_entry(interval_id id) const;
+
+    spool_options options_;
+    std::unique_ptr<interval_log> log_;
+    mutable std::mutex mutex_; ///< the queue below; not held over disk work
+    std::mutex disk_mutex_;    ///< one spill or trim of the log at a time
+    std::deque<entry> queue_;
+    std::uint64_t bytes_ = 0;
+    std::uint64_t memory_bytes_ = 0;
+};
+
+} // namespace farshore
