@@ -3,6 +3,8 @@
 // receiver's journal. An interval is its data frames with index 0..n-1 and then one barrier frame
 // with index n. docs/formats.md "Interval log".
 //
+// Byte tables of the barrier payload and its verify ranges: docs/formats.md.
+//
 // Header, 64 bytes, little-endian:
 //   off size name             meaning, valid range
 //     0    4 magic            "FSF1"
