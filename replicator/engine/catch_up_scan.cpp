@@ -1,0 +1,200 @@
+#include "replicator/engine/catch_up_scan.hpp"
+
+#include "replicator/base/geometry.hpp"
+
+#include <algorithm>
+
+namespace farshore::engine {
+namespace {
+
+constexpr std::uint64_t piece_bytes_max = 1ULL << 20; ///< coarsest unit of comparison
+constexpr std::size_t pieces_per_request = 16;
+
+std::uint64_t units_in(const pending_range &r, std::uint64_t unit) { return ceil_div(r.range.length, unit); }
+
+std::uint64_t finer(std::uint64_t unit) { return unit > region_bytes ? region_bytes : block_bytes; }
+
+digest_function hasher(const dedupe::digest_key &key) {
+    auto digester = std::make_shared<dedupe::digester>(key);
+    return [digester](bytes_view bytes) { return digester->of(bytes).bytes; };
+}
+
+} // namespace
+
+catch_up_scan::catch_up_scan(capture_group &capture, runtime run, scan_options options, send_request send,
+                             may_record may)
+    : capture_(capture), run_(std::move(run)), options_(options), send_(std::move(send)),
+      may_record_(std::move(may)) {}
+
+void catch_up_scan::stop() {
+    stopped_ = true;
+    changed_.notify_all();
+}
+
+task<void> catch_up_scan::wait_for_room() {
+    while (!stopped_ && !may_record_()) {
+        co_await changed_.wait_until(*run_.time, run_.time->now() + std::chrono::milliseconds(20));
+    }
+}
+
+// The next pieces of the walk; false when the walk is at its end.
+bool catch_up_scan::gather(request &out) {
+    out.unit = piece_bytes_max;
+    while (at_volume_ < capture_.volume_count() && out.ranges.size() < pieces_per_request) {
+        const auto piece = capture_.next_pending(volume_index{at_volume_}, at_offset_, piece_bytes_max);
+        if (!piece) {
+            ++at_volume_;
+            at_offset_ = 0;
+            continue;
+        }
+        at_offset_ = piece->range.end();
+        out.ranges.push_back(*piece);
+        out.bytes += piece->range.length;
+    }
+    return !out.ranges.empty();
+}
+
+task<result<>> catch_up_scan::ask(request r) {
+    wire::digest_request m;
+    m.id = next_id_++;
+    m.unit = r.unit;
+    for (const pending_range &p : r.ranges) {
+        m.ranges.push_back({p.volume.value, p.range.offset, p.range.length});
+    }
+    asked_.emplace(m.id, std::move(r));
+    co_return co_await send_(std::move(m));
+}
+
+void catch_up_scan::on_reply(wire::digest_reply reply) {
+    const auto at = asked_.find(reply.id);
+    if (at == asked_.end()) {
+        return; // of an earlier scan
+    }
+    answer a;
+    a.asked = std::move(at->second);
+    asked_.erase(at);
+    std::uint64_t units = 0;
+    for (const pending_range &r : a.asked.ranges) {
+        units += units_in(r, a.asked.unit);
+    }
+    if (reply.zero_bits.size() != ceil_div(units, 8)) {
+        failure_ = fail(errc::corrupt, "the DR site's digest reply has the wrong length");
+    } else {
+        std::size_t used = 0;
+        a.digests.resize(units);
+        for (std::uint64_t i = 0; i < units && failure_; ++i) {
+            if ((std::to_integer<unsigned>(reply.zero_bits[i / 8]) >> (i % 8) & 1U) != 0) {
+                continue; // stays the all-zero digest
+            }
+            if (used + 16 > reply.digests.size()) {
+                failure_ = fail(errc::corrupt, "the DR site's digest reply is too short");
+                break;
+            }
+            std::copy_n(reply.digests.begin() + static_cast<std::ptrdiff_t>(used), 16, a.digests[i].begin());
+            used += 16;
+        }
+        if (failure_ && used != reply.digests.size()) {
+            failure_ = fail(errc::corrupt, "the DR site's digest reply is too long");
+        }
+    }
+    answers_.push_back(std::move(a));
+    changed_.notify_all();
+}
+
+task<result<>> catch_up_scan::work_off(answer a) {
+    request deeper;
+    deeper.unit = finer(a.asked.unit);
+    std::size_t first = 0;
+    for (const pending_range &piece : a.asked.ranges) {
+        const auto units = static_cast<std::size_t>(units_in(piece, a.asked.unit));
+        std::vector<digest16> peer(a.digests.begin() + static_cast<std::ptrdiff_t>(first),
+                                   a.digests.begin() + static_cast<std::ptrdiff_t>(first + units));
+        first += units;
+        co_await wait_for_room();
+        if (stopped_) {
+            co_return fail(errc::cancelled, "");
+        }
+        auto outcome = co_await run_on(run_.disk, [this, piece, unit = a.asked.unit, peer = std::move(peer)] {
+            return capture_.resolve(piece, unit, peer, hasher(options_.key));
+        });
+        if (!outcome) {
+            co_return std::unexpected(outcome.error());
+        }
+        for (const std::uint32_t unit : outcome->differing_units) {
+            const std::uint64_t offset = piece.range.offset + unit * a.asked.unit;
+            const std::uint64_t end = std::min(offset + a.asked.unit, piece.range.end());
+            deeper.ranges.push_back({piece.volume, {offset, end - offset}});
+            deeper.bytes += end - offset;
+        }
+    }
+    ahead_bytes_ -= a.asked.bytes;
+    // Differing pieces go on one level finer, in requests of bounded size.
+    for (std::size_t at = 0; at < deeper.ranges.size(); at += pieces_per_request) {
+        request part;
+        part.unit = deeper.unit;
+        for (std::size_t i = at; i < std::min(at + pieces_per_request, deeper.ranges.size()); ++i) {
+            part.ranges.push_back(deeper.ranges[i]);
+            part.bytes += deeper.ranges[i].range.length;
+        }
+        ahead_bytes_ += part.bytes;
+        FS_CO_CHECK(co_await ask(std::move(part)));
+    }
+    co_return result<>{};
+}
+
+// Ships every pending region without asking what the DR site has.
+task<result<>> catch_up_scan::record_pass() {
+    for (request r; gather(r); r = request{}) {
+        for (const pending_range &piece : r.ranges) {
+            co_await wait_for_room();
+            if (stopped_) {
+                co_return fail(errc::cancelled, "");
+            }
+            auto outcome = co_await run_on(run_.disk, [this, piece] { return capture_.record_all(piece); });
+            if (!outcome) {
+                co_return std::unexpected(outcome.error());
+            }
+        }
+    }
+    co_return result<>{};
+}
+
+task<result<>> catch_up_scan::run() {
+    for (;;) {
+        at_volume_ = 0;
+        at_offset_ = 0;
+        if (!options_.compare) {
+            FS_CO_CHECK(co_await record_pass());
+        }
+        bool walking = options_.compare;
+        while (walking || !asked_.empty() || !answers_.empty()) {
+            if (stopped_) {
+                co_return fail(errc::cancelled, "");
+            }
+            FS_CO_CHECK(result<>(failure_));
+            if (walking && ahead_bytes_ < options_.ahead_bytes_max) {
+                request r;
+                walking = gather(r);
+                if (walking) {
+                    ahead_bytes_ += r.bytes;
+                    FS_CO_CHECK(co_await ask(std::move(r)));
+                }
+                if (answers_.empty()) {
+                    continue;
+                }
+            }
+            if (answers_.empty()) {
+                co_await changed_.wait();
+                continue;
+            }
+            answer a = std::move(answers_.front());
+            answers_.pop_front();
+            FS_CO_CHECK(co_await work_off(std::move(a)));
+        }
+        if (capture_.pending_bytes() == 0) {
+            co_return result<>{};
+        }
+    }
+}
+
+} // namespace farshore::engine

@@ -1,0 +1,77 @@
+#pragma once
+// The scan of a catch-up: walks the pending regions, asks the DR site for digests (up to 1 MiB a digest, then
+// 64 KiB, then 4 KiB where they differ), and has capture record what differs into the open interval.
+// Used for initial sync, after crashes, after `tracking`, for `resync` and for seeded copies alike.
+//
+// Pipelined: up to `ahead_bytes_max` of ranges wait for answers, so a long line costs one round trip at
+// the start, not one a range. Paced: nothing is recorded while `may_record` says that the pipeline is
+// full, so a slow line holds the scan, never a client.
+//
+// Thread: home; capture's reading and hashing run on the disk pool.
+
+#include "dedupe/digest.hpp"
+#include "replicator/base/async.hpp"
+#include "replicator/format/messages.hpp"
+#include "replicator/group/capture_group.hpp"
+
+#include <deque>
+#include <functional>
+#include <map>
+
+namespace farshore::engine {
+
+struct scan_options {
+    bool compare = true; ///< false: ship everything, whatever the DR site has (`resync --full`)
+    dedupe::digest_key key{};
+    std::uint64_t ahead_bytes_max = 64ULL << 20;
+};
+
+class catch_up_scan {
+  public:
+    using send_request = std::function<task<result<>>(wire::digest_request)>;
+    using may_record = std::function<bool()>;
+
+    catch_up_scan(capture_group &capture, runtime run, scan_options options, send_request send, may_record may);
+
+    /// Until no region is pending (ok), stop() (errc::cancelled) or a failure of disk or line. errc::not_in_sync: capture fell to
+    /// tracking.
+    task<result<>> run();
+    void on_reply(wire::digest_reply reply);
+    /// Look again: the pipeline may have room.
+    void kick() { changed_.notify_all(); }
+    void stop();
+
+  private:
+    struct request {
+        std::uint64_t unit = 0;
+        std::vector<pending_range> ranges;
+        std::uint64_t bytes = 0;
+    };
+    struct answer {
+        request asked;
+        std::vector<digest16> digests; ///< unit after unit, range after range
+    };
+
+    bool gather(request &out);
+    task<result<>> ask(request r);
+    task<result<>> work_off(answer a);
+    task<result<>> record_pass();
+    task<void> wait_for_room();
+
+    capture_group &capture_;
+    runtime run_;
+    scan_options options_;
+    send_request send_;
+    may_record may_record_;
+    condition changed_;
+    bool stopped_ = false;
+    result<> failure_{};
+    std::uint64_t next_id_ = 1;
+    std::map<std::uint64_t, request> asked_;
+    std::deque<answer> answers_;
+    std::uint64_t ahead_bytes_ = 0;
+    std::uint16_t at_volume_ = 0; ///< where the walk is
+    std::uint64_t at_offset_ = 0;
+};
+
+} // namespace farshore::engine

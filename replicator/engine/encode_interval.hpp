@@ -1,0 +1,22 @@
+#pragma once
+// An interval of memory becomes the frames of the log: pure except for the encoder's state.
+
+#include "dedupe/codec.hpp"
+#include "replicator/capture/interval.hpp"
+#include "replicator/log/spool.hpp"
+
+#include <vector>
+
+namespace farshore::engine {
+
+struct encoded_interval {
+    spooled_interval what;
+    std::vector<buffer> frames; ///< data frames, then the barrier
+    std::uint64_t folded_bytes = 0; ///< content left after overwrites within the interval
+};
+
+/// `closed` must be settled. `heals`: damage count that this stream's catch-up repairs. Runs on the CPU
+/// pool; one interval of a stream at a time, in order.
+encoded_interval encode_interval(dedupe::encoder &encoder, const interval &closed, std::uint64_t heals);
+
+} // namespace farshore::engine

@@ -1,0 +1,30 @@
+#pragma once
+// How the engine gets links: TLS over TCP in the product (tls_network.hpp), memory in the simulation.
+// All calls on the home executor.
+
+#include "transport/link.hpp"
+#include "transport/pacer.hpp"
+#include "transport/tls_link.hpp"
+
+#include <functional>
+#include <memory>
+#include <string>
+
+namespace farshore::engine {
+
+class network {
+  public:
+    virtual ~network() = default;
+    /// Own certificate's fingerprint.
+    virtual const std::string &fingerprint() const = 0;
+    /// Links to `address`, trusting only `pinned` (empty: whoever the site's CA signed).
+    virtual result<std::unique_ptr<transport::connector>>
+    make_connector(const std::string &address, const std::string &alpn, const std::string &pinned,
+                   transport::pacers pace) = 0;
+    virtual result<> listen(const std::string &address, transport::trust_check trust,
+                            std::function<void(std::unique_ptr<transport::link>)> on_link) = 0;
+    virtual std::uint16_t port() const = 0; ///< actually bound
+    virtual task<void> close() = 0;         ///< stops listening
+};
+
+} // namespace farshore::engine
