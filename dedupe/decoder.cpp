@@ -1,0 +1,138 @@
+// The decoder: takes a payload apart, checks everything that says where bytes go, then rebuilds and
+// checks block by block.
+//
+// Memory: one buffer a payload, handed out with the changes: the decoded body (full blocks first, so
+// they are used where they lie, page-aligned) and behind it a page for each delta block. All sizes
+// are known and bounded before it is made: at most limits::frame_raw_bytes_max of content and
+// codec_format::body_bytes_max of body.
+
+#include "dedupe/block_digest.hpp"
+#include "dedupe/codec.hpp"
+#include "dedupe/compress.hpp"
+#include "dedupe/delta.hpp"
+
+#include "replicator/base/geometry.hpp"
+#include "replicator/format/codec_payload.hpp"
+
+namespace farshore::dedupe {
+
+using codec_format::operation;
+using codec_format::operation_kind;
+using codec_format::payload_view;
+
+struct decoder::impl {
+    result<> unpack_body(const payload_view &view, bytes_span body);
+    result<decoded_payload> rebuild(const payload_view &view, buffer space,
+                                    const base_reader &base);
+
+    decompressor zstd;
+    codec_format::command_list commands;
+    std::vector<wire_digest> full_digests;
+};
+
+namespace {
+
+std::size_t delta_pages_offset(const codec_format::payload_header &header) {
+    return ceil_div(header.body_bytes(), block_bytes) * block_bytes;
+}
+
+bytes_view commands_of(const codec_format::payload_header &header, bytes_view body) {
+    return body.subspan(header.full_bytes(), header.command_bytes);
+}
+
+/// Every block fits its short digest, yet all together don't fit the long one: a short digest matched
+/// by chance, and no one can say which. Only zero runs are kept, which `structure` covers.
+void distrust_all_data(decoded_payload &decoded) {
+    std::vector<block_change> kept;
+    for (const block_change &change : decoded.changes) {
+        if (change.kind == change_kind::zero) {
+            kept.push_back(change);
+        } else {
+            decoded.bad.push_back({change.volume, change.block});
+        }
+    }
+    decoded.changes = std::move(kept);
+}
+
+} // namespace
+
+decoder::decoder() : impl_(std::make_unique<impl>()) {}
+decoder::~decoder() = default;
+decoder::decoder(decoder &&) noexcept = default;
+
+result<decoded_payload> decoder::decode(bytes_view payload,
+                                        std::span<const std::uint64_t> volume_blocks,
+                                        const base_reader &base) {
+    FS_TRY(view, codec_format::parse_payload(payload));
+    buffer space(delta_pages_offset(view.header) + view.header.delta_blocks * block_bytes);
+    const bytes_span body = space.span().first(view.header.body_bytes());
+    FS_CHECK(impl_->unpack_body(view, body));
+    const bytes_view commands = commands_of(view.header, body);
+    if (codec_format::structure_checksum(view.seed, view.sealed, commands) !=
+        view.header.structure) {
+        return fail(errc::corrupt, "codec payload: structure checksum");
+    }
+    FS_CHECK(parse_commands(commands, view.header, volume_blocks, impl_->commands));
+    return impl_->rebuild(view, std::move(space), base);
+}
+
+result<> decoder::impl::unpack_body(const payload_view &view, bytes_span body) {
+    if (view.header.compressed) {
+        return zstd.decompress(view.body, body);
+    }
+    std::memcpy(body.data(), view.body.data(), body.size());
+    return {};
+}
+
+result<decoded_payload> decoder::impl::rebuild(const payload_view &view, buffer space,
+                                               const base_reader &base) {
+    const codec_format::payload_header &header = view.header;
+    bytes_view full_blocks = space.view().first(header.full_bytes());
+    bytes_view literals =
+        space.view().subspan(header.full_bytes() + header.command_bytes, header.literal_bytes);
+    bytes_span pages = space.span().subspan(delta_pages_offset(header));
+
+    decoded_payload decoded;
+    decoded.changes.reserve(commands.operations.size());
+    full_digests.clear();
+    for (const operation &op : commands.operations) {
+        block_change change;
+        change.volume = op.volume;
+        change.block = op.block;
+        switch (op.kind) {
+        case operation_kind::zero:
+            change.kind = change_kind::zero;
+            change.count = op.count;
+            decoded.changes.push_back(change);
+            continue;
+        case operation_kind::full:
+            change.content = full_blocks.first(block_bytes);
+            full_blocks = full_blocks.subspan(block_bytes);
+            break;
+        case operation_kind::delta: {
+            const bytes_span page = pages.first(block_bytes);
+            pages = pages.subspan(block_bytes);
+            FS_CHECK(base(op.volume, op.block, page));
+            const auto runs = std::span(commands.runs).subspan(op.first_run, op.run_count);
+            literals = literals.subspan(apply_runs(runs, literals, page));
+            change.content = page;
+            break;
+        }
+        }
+        const checksum128 digest = block_digest(op.volume, op.block, change.content);
+        if (short_digest(digest) == view.digest(full_digests.size())) {
+            decoded.changes.push_back(change);
+        } else {
+            decoded.bad.push_back({op.volume, op.block});
+        }
+        full_digests.push_back(to_wire(digest));
+    }
+    if (decoded.bad.empty() &&
+        checksum_128(std::as_bytes(std::span(full_digests))) != header.content) {
+        distrust_all_data(decoded);
+    }
+    decoded.content.push_back(std::move(space));
+    return decoded;
+}
+
+} // namespace farshore::dedupe
