@@ -3,9 +3,17 @@
 // a seed and timed by a time_source, on one executor. Messages of one link stay in order; links of one
 // network are independent of each other, as TCP connections are.
 //
+// As with TCP, send() waits while too much is on its way (memory_window_bytes_max), what was sent
+// before an orderly close still arrives, and then the other side reads errc::closed.
+//
 // Faults: cut (all links fail with closed after `notice`, new connects fail), half-open (messages
-// vanish, nobody is told), and per link random reset with a probability a message. A message in
-// flight at a cut is lost; a message delivered is never changed (TLS guards that on the real line).
+// vanish, nobody is told), and per link random reset with a probability a message (ECONNRESET on
+// both sides, what was in flight is lost). A message in flight at a cut is lost; a message delivered
+// is never changed (TLS guards that on the real line). A link that lived through the beginning of
+// half_open() stays silent after heal(), since it can't go on without what it lost: only the
+// heartbeat of its user finds out. The same holds for a cut until its notice is over.
+//
+// The time_source must outlive all coroutines that use a link or a connector.
 
 #include "transport/link.hpp"
 
@@ -14,6 +22,8 @@
 #include <string>
 
 namespace farshore::transport {
+
+struct memory_line;
 
 struct memory_network_options {
     duration delay = std::chrono::milliseconds(1);   ///< one way
@@ -44,8 +54,7 @@ class memory_network {
     std::uint64_t bytes_carried() const;
 
   private:
-    struct impl;
-    std::shared_ptr<impl> impl_;
+    std::shared_ptr<memory_line> line_;
 };
 
 } // namespace farshore::transport

@@ -1,0 +1,48 @@
+#pragma once
+// The envelope around every message of a link.
+//
+//   offset  size  name      meaning
+//   0       4     length    le32, payload bytes that follow; at most limits::message_bytes_max
+//   4       2     type      le16, 1..0xfffe: format/messages.hpp; 0xffff: transport_ready
+//   6       2     reserved  zero, refused otherwise
+//
+// No checksum and no version: the record layer of TLS guards every byte, and the version is part of
+// the ALPN name. transport_ready has no payload; the accepting side sends it once, first of all, when
+// it has verified the connecting side. In TLS 1.3 the connecting side finishes first and could not
+// know otherwise whether it was accepted.
+
+#include "replicator/base/limits.hpp"
+#include "replicator/format/endian.hpp"
+#include "transport/link.hpp"
+
+#include <cstddef>
+
+namespace farshore::transport {
+
+struct envelope {
+    le32 length;
+    le16 type;
+    le16 reserved;
+};
+static_assert(sizeof(envelope) == 8 && alignof(envelope) == 1);
+static_assert(offsetof(envelope, length) == 0 && offsetof(envelope, type) == 4 &&
+              offsetof(envelope, reserved) == 6);
+static_assert(std::is_trivially_copyable_v<envelope>);
+
+constexpr std::size_t envelope_bytes = sizeof(envelope);
+constexpr std::uint16_t transport_ready = 0xffff;
+
+/// The first 8 bytes of `bytes`. errc::limit: the length is beyond the bound; errc::corrupt: reserved
+/// bits are set or the type is 0. The type transport_ready is for the caller to refuse.
+inline result<envelope> parse_envelope(bytes_view bytes) {
+    FS_TRY(e, read_struct<envelope>(bytes));
+    if (e.length > limits::message_bytes_max) {
+        return fail(errc::limit, "a message of " + std::to_string(e.length.get()) + " bytes");
+    }
+    if (e.reserved != 0 || e.type == 0) {
+        return fail(errc::corrupt, "the envelope of a message");
+    }
+    return e;
+}
+
+} // namespace farshore::transport
