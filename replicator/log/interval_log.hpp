@@ -6,6 +6,9 @@
 // checksum) and then frames back to back. A segment is closed at limits::segment_bytes_max or a smaller
 // configured size, only between intervals. docs/formats.md "Interval log".
 //
+// At open a frame that fails its checksums ends the log, wherever it stands: order would be broken
+// behind it. Whoever relies on more being there (the receiver's commit record) compares durable().
+//
 // Durability: what was appended before a successful sync() survives a power cut. Opening truncates
 // what follows the last complete interval (its barrier frame present, all checksums right). A failed write leaves
 // the log as it was before the interval (the partial interval is cut off or its segment abandoned);
@@ -39,6 +42,18 @@ struct interval_entry {
     stream_position position;
     barrier commit;
     std::uint64_t bytes = 0; ///< frames, headers included
+    std::uint64_t raw_bytes = 0; ///< block content that the frames say they stand for
+};
+
+/// A run of an interval's frames in one buffer.
+struct frame_run {
+    buffer bytes;
+    std::vector<parsed_frame> frames; ///< payloads are views into `bytes`
+};
+/// Where read_run() goes on; as made: at the interval's first frame.
+struct frame_cursor {
+    std::uint64_t offset = 0;
+    std::uint32_t index = 0;
 };
 
 class interval_log {
@@ -69,6 +84,10 @@ class interval_log {
     std::vector<interval_entry> entries_after(interval_id after, std::size_t max) const;
     /// All frames of a complete interval, in order, checksums checked. errc::not_found.
     result<std::vector<buffer>> read(interval_id id) const;
+
+    /// The interval's next frames after the cursor, as many as fit `bytes_max` but at least one; none
+    /// at its end (the barrier frame is the last). Checksums are checked. For intervals of any size.
+    result<frame_run> read_run(interval_id id, frame_cursor &cursor, std::size_t bytes_max) const;
 
     /// Forgets intervals up to and including `upto`; segments with nothing else are deleted.
     result<> drop_through(interval_id upto);

@@ -1,0 +1,111 @@
+#pragma once
+// Append-only files of one directory, numbered without gaps: what the interval log and the undo log
+// have in common. Knows nothing of what is in them.
+//
+// Each segment has a good length: up to there its content counts. A record is begun, written, and
+// then kept (the good length moves behind it) or dropped (the file is cut back; if the disk refuses even
+// that, the segment is closed and the rest of it is ignored for ever, since the next segment's header
+// says where it ended).
+//
+// Crash order: (1) a segment is synced before the next one is made, so only the last one can be torn;
+// (2) a new segment's header is synced, and then its directory entry, before anything in it counts as
+// synced; (3) segments are removed oldest first, so after a crash what is left before a gap in the
+// numbers is a leftover of a removal, and open() removes it.
+//
+// Threads: one writer at a time (begin, write, keep, drop, sync); reads and removal of old segments
+// from any thread beside it.
+
+#include "replicator/base/error.hpp"
+#include "replicator/format/segment_header.hpp"
+#include "replicator/storage/file_system.hpp"
+
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace farshore {
+
+struct segment_info {
+    std::uint64_t number = 0;
+    std::uint64_t bytes = 0; ///< good length, header included
+    bool closed = true;      ///< another segment follows it
+    bool operator==(const segment_info &) const = default;
+};
+
+/// A place in a segment store.
+struct segment_place {
+    std::uint64_t segment = 0;
+    std::uint64_t offset = 0;
+    auto operator<=>(const segment_place &) const = default;
+};
+
+class segment_store {
+  public:
+    struct options {
+        std::string directory; ///< made if absent
+        segment_kind kind = segment_kind::intervals;
+        std::uint64_t segment_bytes = 0; ///< a new segment is begun when this is passed
+    };
+    /// Finds the segments; their content is not looked at. The good length of the last one is its
+    /// file's size: the caller scans it and calls cut_after(). Errors: the disk's.
+    static result<std::unique_ptr<segment_store>> open(file_system &files, options o);
+
+    std::vector<segment_info> segments() const; ///< oldest first, no gaps in the numbers
+    std::uint64_t used_bytes() const;
+    const std::string &directory() const { return options_.directory; }
+
+    /// Reads inside good lengths and what is being written. Errors: the disk's, errc::corrupt
+    /// beyond the file's end, errc::not_found for a segment that is gone.
+    result<> read(segment_place at, bytes_span out) const;
+
+    /// Where the next record goes; begins a new segment if the last one has passed its size or can't
+    /// be written. An error changes nothing that counts.
+    result<segment_place> begin();
+    /// Writes into the record being written, at `offset` of the last segment. After an error: drop().
+    result<> write(std::uint64_t offset, bytes_view data);
+    /// The record being written ends at `offset` and counts.
+    void keep(std::uint64_t offset);
+    /// Forgets what was written after the last keep().
+    void drop();
+    /// All kept records are durable on return. A failure is final for the last segment: its good
+    /// length goes back to what was synced before, and the next begin() makes a new one.
+    result<> sync();
+    /// Good length of the last segment that is known to be durable (segment 0: none).
+    segment_place synced() const;
+
+    /// Ends the store at this place (inside a segment's good length): later segments are removed,
+    /// newest first, and the rest of this one is cut off. {0, 0} removes all. Durable on return.
+    result<> cut_after(segment_place place);
+    /// Removes the segments before `number`, oldest first; never the last one.
+    result<> remove_before(std::uint64_t number);
+
+  private:
+    segment_store(file_system &files, options o) : files_(files), options_(std::move(o)) {}
+    struct end_of_log {
+        std::uint64_t number = 0;
+        std::uint64_t bytes = 0;
+    };
+
+    result<> load();
+    end_of_log end() const;
+    result<> add_segment(end_of_log before);
+    result<> remove_file(std::uint64_t number);
+    std::string path_of(std::uint64_t number) const;
+    result<std::shared_ptr<file>> handle(std::uint64_t number) const;
+    result<> open_last_for_writing();
+
+    file_system &files_;
+    options options_;
+    mutable std::mutex mutex_; ///< guards all below; not held over disk work of the writer
+    std::vector<segment_info> segments_;
+    std::shared_ptr<file> last_;    ///< the last segment; null: there is none
+    bool writable_ = false;         ///< false: begin() makes a new segment
+    std::uint64_t tail_ = 0;        ///< end of what was written to the last segment
+    std::uint64_t synced_ = 0;      ///< good length of the last segment that is durable
+    mutable std::vector<std::pair<std::uint64_t, std::shared_ptr<file>>> handles_; ///< recent first
+};
+
+} // namespace farshore

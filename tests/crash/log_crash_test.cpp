@@ -1,0 +1,134 @@
+// The interval log stopped after every mutating call, then killed or cut from power: what sync()
+// promised is there, what is there is right, and the log goes on.
+
+#include "replicator/log/interval_log.hpp"
+#include "tests/support/intervals.hpp"
+#include "tests/support/sim_file_system.hpp"
+
+#include <doctest/doctest.h>
+
+namespace farshore {
+namespace {
+
+const interval_log_options options{"/log", 8 * 1024, 0};
+
+struct promise {
+    std::uint64_t durable = 0;  ///< last id of a successful sync
+    std::uint64_t appended = 0; ///< last id whose barrier was given to append
+    std::uint64_t dropped = 0;  ///< last id of a drop that was begun
+};
+
+result<> add(interval_log &log, std::uint64_t id) {
+    for (const buffer &frame : test::plain_interval(id, id % 3, 700 + 100 * (id % 5))) {
+        FS_CHECK(log.append(frame.view()));
+    }
+    return {};
+}
+
+result<> scenario(file_system &files, promise &p) {
+    FS_TRY(log, interval_log::open(files, options));
+    for (std::uint64_t id = p.appended + 1; id <= 24; ++id) {
+        p.appended = id;
+        FS_CHECK(add(*log, id));
+        if (id % 3 == 0) {
+            FS_CHECK(log->sync());
+            p.durable = id;
+        }
+        if (id % 7 == 0) {
+            p.dropped = std::max(p.durable, std::uint64_t{2}) - 2;
+            FS_CHECK(log->drop_through(interval_id{p.dropped}));
+        }
+        if (id == 10) {
+            FS_CHECK(log->append(test::plain_interval(11, 2, 100)[0].view()));
+            FS_CHECK(log->abandon_partial());
+        }
+    }
+    return {};
+}
+
+void check(sim_file_system &files, const promise &p) {
+    auto log = interval_log::open(files, options);
+    REQUIRE_MESSAGE(log.has_value(), (log ? "" : log.error().text()));
+    const auto entries = (*log)->entries_after({}, SIZE_MAX);
+    const std::uint64_t last = entries.empty() ? 0 : entries.back().position.interval.value;
+    CHECK((last >= p.durable || p.durable == p.dropped));
+    CHECK(last <= p.appended);
+    if (!entries.empty()) {
+        CHECK(entries.front().position.interval.value <= p.dropped + 1);
+        CHECK(last - entries.front().position.interval.value + 1 == entries.size());
+    }
+    for (const interval_entry &e : entries) {
+        const std::uint64_t id = e.position.interval.value;
+        const auto frames = (*log)->read(e.position.interval);
+        REQUIRE(frames.has_value());
+        const auto expected = test::plain_interval(id, id % 3, 700 + 100 * (id % 5));
+        CHECK(std::ranges::equal(*frames, expected, [](const buffer &a, const buffer &b) {
+            return std::ranges::equal(a.view(), b.view());
+        }));
+    }
+    // What open() calls durable is: nothing is lost by a second cut (dropped ones may come back).
+    log->reset();
+    files.power_cut(0);
+    auto again = interval_log::open(files, options);
+    REQUIRE(again.has_value());
+    const auto after = (*again)->entries_after({}, SIZE_MAX);
+    CHECK(after.size() >= entries.size());
+    CHECK((after.empty() ? 0 : after.back().position.interval.value) == last);
+    CHECK(add(**again, p.appended + 1).has_value());
+    CHECK((*again)->sync().has_value());
+}
+
+TEST_SUITE_BEGIN("crash");
+
+TEST_CASE("interval log: stopped after each call and cut, it holds what it promised") {
+    sim_file_system whole(7);
+    promise all;
+    REQUIRE(scenario(whole, all).has_value());
+    const std::uint64_t calls = whole.mutating_calls();
+    REQUIRE(calls > 50);
+    for (std::uint64_t stop = 0; stop <= calls; ++stop) {
+        sim_file_system files(7);
+        promise p;
+        files.stop_after(stop);
+        const auto process = files.process();
+        static_cast<void>(scenario(*process, p).has_value());
+        for (std::uint64_t seed = 0; seed < 8; ++seed) {
+            CAPTURE(stop);
+            CAPTURE(seed);
+            sim_file_system copy(files);
+            if (seed == 7) {
+                copy.kill();
+            } else {
+                copy.power_cut(seed);
+            }
+            check(copy, p);
+        }
+    }
+}
+
+TEST_CASE("interval log: any one call may fail, nothing promised is lost") {
+    sim_file_system whole(7);
+    promise all;
+    REQUIRE(scenario(whole, all).has_value());
+    const std::uint64_t calls = whole.calls();
+    for (std::uint64_t nth = 1; nth <= calls; ++nth) {
+        for (const int number : {EIO, ENOSPC}) {
+            CAPTURE(nth);
+            CAPTURE(number);
+            sim_file_system files(nth);
+            promise p;
+            files.inject({.scope = sim_scope::every, .path_prefix = "", .nth = nth, .number = number});
+            const auto process = files.process();
+            static_cast<void>(scenario(*process, p).has_value());
+            files.clear_faults();
+            sim_file_system copy(files);
+            copy.power_cut(nth);
+            check(copy, p);
+        }
+    }
+}
+
+TEST_SUITE_END();
+
+} // namespace
+} // namespace farshore
