@@ -1,0 +1,415 @@
+#include "replicator/capture/nbd_connection.hpp"
+
+#include "replicator/base/assert.hpp"
+#include "replicator/base/limits.hpp"
+
+#include <algorithm>
+
+namespace farshore::nbd {
+
+namespace {
+
+/// Longer options than we take are skipped and refused, up to this; beyond it the client is dropped.
+constexpr std::uint64_t option_skip_max = 32 * limits::MiB;
+/// What a device copies on the loop's thread; more would keep other clients waiting.
+constexpr std::size_t inline_bytes_max = 256 * limits::KiB;
+static_assert(inline_bytes_max + sizeof(data_chunk_prefix) <= chunk_bytes);
+/// A payload from here on is received straight into its own buffer.
+constexpr std::size_t direct_bytes_min = 32 * limits::KiB;
+/// Replies are sent after so many requests: early enough that the client works while we do.
+constexpr std::size_t requests_per_send = 8;
+/// Requests in a row before other clients of the loop get their turn.
+constexpr std::size_t requests_per_turn = 64;
+/// Reads of the socket in a row before other clients of the loop get their turn.
+constexpr std::size_t receives_in_a_row = 4;
+
+} // namespace
+
+connection::connection(unique_fd fd, export_list exports, executor loop, executor disk,
+                       connection_options options)
+    : loop_(loop), disk_(std::move(disk)), exports_(std::move(exports)), options_(options),
+      stream_(std::move(fd), loop, changed_), deadline_(loop) {}
+
+task<void> connection::run() {
+    const auto self = shared_from_this();
+    const bool agreed = co_await negotiate();
+    negotiating_ = false;
+    deadline_.cancel();
+    if (agreed) {
+        co_await transmit();
+    }
+    co_await drain();
+}
+
+void connection::stop() {
+    leaving_ = true;
+    stream_.cancel_receive();
+    changed_.notify_all();
+}
+
+void connection::abort() {
+    leaving_ = true;
+    stream_.fail(); // notifies changed_
+}
+
+/// Waits for jobs, gives the client a while to take the last replies, then lets go of it.
+task<void> connection::drain() {
+    while (jobs_ > 0) {
+        co_await changed_.wait();
+    }
+    stream_.send();
+    const time_point until = clock_.now() + options_.linger;
+    while (stream_.unsent_bytes() > 0 && co_await changed_.wait_until(clock_, until)) {
+    }
+    stream_.fail();
+    while (stream_.busy()) {
+        co_await changed_.wait();
+    }
+}
+
+// Negotiation
+
+void connection::arm_deadline() {
+    deadline_.expires_after(options_.option_timeout);
+    deadline_.async_wait([weak = weak_from_this()](asio::error_code ec) {
+        const auto self = weak.lock();
+        if (!ec && self && self->negotiating_) {
+            self->abort();
+        }
+    });
+}
+
+task<bool> connection::receive_exactly(std::size_t n) {
+    while (stream_.input().size() < n && !stream_.ended()) {
+        co_await stream_.receive(n, {});
+    }
+    co_return stream_.input().size() >= n;
+}
+
+task<bool> connection::skip(std::uint64_t n) {
+    while (n > 0 && co_await receive_exactly(1)) {
+        const std::uint64_t part = std::min<std::uint64_t>(n, stream_.input().size());
+        stream_.consume(part);
+        n -= part;
+    }
+    co_return n == 0;
+}
+
+void connection::send_bytes(bytes_view bytes) {
+    if (!bytes.empty()) {
+        stream_.push(buffer::copy_of(bytes));
+        stream_.send();
+    }
+}
+
+/// True with an outcome; false when the client is gone or out of step.
+task<bool> connection::read_option(negotiation &state, negotiation::outcome &outcome) {
+    if (!co_await receive_exactly(sizeof(option_header))) {
+        co_return false;
+    }
+    const auto header = read_struct<option_header>(stream_.input());
+    if (!header || header->magic != option_magic) {
+        co_return false;
+    }
+    stream_.consume(sizeof(option_header));
+    byte_vector replies;
+    outcome = negotiation::outcome::more;
+    if (header->length > limits::nbd_option_bytes_max) {
+        if (header->length > option_skip_max || !co_await skip(header->length)) {
+            co_return false;
+        }
+        negotiation::refuse_size(header->option, replies);
+    } else {
+        if (!co_await receive_exactly(header->length)) {
+            co_return false;
+        }
+        outcome =
+            state.handle_option(header->option, stream_.input().first(header->length), replies);
+        stream_.consume(header->length);
+    }
+    send_bytes(replies);
+    co_return true;
+}
+
+task<bool> connection::negotiate() {
+    arm_deadline();
+    negotiation state(*exports_);
+    send_bytes(struct_bytes(greeting{}));
+    if (!co_await receive_exactly(sizeof(be32))) {
+        co_return false;
+    }
+    const auto flags = read_struct<be32>(stream_.input());
+    if (!flags || !state.accept_client_flags(*flags)) {
+        co_return false;
+    }
+    stream_.consume(sizeof(be32));
+    auto outcome = negotiation::outcome::more;
+    while (outcome == negotiation::outcome::more) {
+        arm_deadline();
+        // A client that asks and asks and takes no answers must not fill our memory.
+        while (stream_.unsent_replies() > 0 && !leaving_) {
+            co_await changed_.wait();
+        }
+        if (leaving_ || !co_await read_option(state, outcome)) {
+            co_return false;
+        }
+    }
+    if (outcome != negotiation::outcome::transmit) {
+        co_return false;
+    }
+    facts_ = state.facts();
+    device_ = state.chosen().device.get();
+    co_return true;
+}
+
+// Transmission
+
+task<void> connection::transmit() {
+    std::size_t in_a_row = 0;
+    while (!leaving_) {
+        const progress p = handle_requests();
+        stream_.send();
+        if (p == progress::leave || stream_.failed()) {
+            break;
+        }
+        if (p == progress::needs_turn) {
+            co_await asio::post(loop_, asio::use_awaitable);
+            continue;
+        }
+        if (p == progress::needs_room) {
+            if (!has_room()) { // sending may have made some
+                co_await changed_.wait();
+            }
+            continue;
+        }
+        if (stream_.ended()) {
+            break;
+        }
+        // A read that filled all its room, or a crowd of requests, promises more; a lone request
+        // is better waited for.
+        if ((crowd_ || !stream_.drained()) && in_a_row < receives_in_a_row) {
+            ++in_a_row;
+            receive_now();
+            continue;
+        }
+        in_a_row = 0;
+        const std::size_t filled = co_await stream_.receive(wanted_, payload_rest());
+        if (incoming_) {
+            incoming_->filled += filled;
+        }
+    }
+}
+
+void connection::receive_now() {
+    const std::size_t filled = stream_.try_receive(wanted_, payload_rest());
+    if (incoming_) {
+        incoming_->filled += filled;
+    }
+}
+
+bytes_span connection::payload_rest() {
+    return incoming_ ? incoming_->payload.span().subspan(
+                           incoming_->filled, incoming_->header.length - incoming_->filled)
+                     : bytes_span{};
+}
+
+bool connection::has_room() const {
+    if (jobs_ + stream_.unsent_replies() >= limits::nbd_inflight_max) {
+        return false;
+    }
+    const std::size_t held = job_bytes_ + stream_.unsent_bytes();
+    return held == 0 || held + room_wanted_ <= limits::nbd_inflight_bytes_max;
+}
+
+connection::progress connection::handle_requests() {
+    for (std::size_t handled = 0; handled < requests_per_turn; ++handled) {
+        if (const progress p = handle_one(); p != progress::done) {
+            crowd_ = handled > 1;
+            return p;
+        }
+        if (handled % requests_per_send == requests_per_send - 1) {
+            stream_.send();
+        }
+    }
+    return progress::needs_turn;
+}
+
+connection::progress connection::handle_one() {
+    if (incoming_) {
+        return continue_payload();
+    }
+    if (discard_ > 0) {
+        const std::size_t part = std::min(discard_, stream_.input().size());
+        stream_.consume(part);
+        discard_ -= part;
+    }
+    const bytes_view input = stream_.input();
+    if (input.size() < sizeof(request_header)) {
+        wanted_ = sizeof(request_header);
+        return progress::needs_input;
+    }
+    const auto parsed = parse_request(input);
+    if (!parsed || parsed->type == command_disconnect) {
+        return progress::leave;
+    }
+    const request r = *parsed;
+    const wire_error verdict = validate_request(r, facts_);
+    const bool moves_data = r.type == command_read || r.type == command_write;
+    room_wanted_ = moves_data && verdict == wire_error::none ? r.length : 0;
+    if (!has_room()) {
+        return progress::needs_room;
+    }
+    if (verdict != wire_error::none) {
+        stream_.consume(sizeof(request_header));
+        discard_ = r.type == command_write ? r.length : 0;
+        reply_error(r, verdict);
+        return progress::done;
+    }
+    if (r.type == command_write) {
+        return handle_write(r, input.subspan(sizeof(request_header)));
+    }
+    stream_.consume(sizeof(request_header));
+    if (r.type == command_read) {
+        handle_read(r);
+    } else {
+        start_job(r, {});
+    }
+    return progress::done;
+}
+
+/// `available`: what has come of the payload, perhaps with later requests behind it.
+connection::progress connection::handle_write(const request &r, bytes_view available) {
+    if (available.size() >= r.length) {
+        const bytes_view data = available.first(r.length);
+        if (!write_at_once(r, data)) {
+            start_job(r, buffer::copy_of(data));
+        }
+        stream_.consume(sizeof(request_header) + r.length);
+        return progress::done;
+    }
+    if (r.length < direct_bytes_min) {
+        wanted_ = sizeof(request_header) + r.length;
+        return progress::needs_input;
+    }
+    incoming_ = incoming_write{r, r.length <= chunk_bytes ? take_chunk() : buffer(r.length),
+                               available.size()};
+    std::ranges::copy(available, incoming_->payload.data());
+    stream_.consume(sizeof(request_header) + available.size());
+    return continue_payload();
+}
+
+connection::progress connection::continue_payload() {
+    if (incoming_->filled < incoming_->header.length) {
+        wanted_ = sizeof(request_header);
+        return progress::needs_input;
+    }
+    const request r = incoming_->header;
+    buffer payload = std::move(incoming_->payload);
+    incoming_.reset();
+    if (!write_at_once(r, payload.view().first(r.length))) {
+        start_job(r, std::move(payload));
+    } else if (payload.size() == chunk_bytes) {
+        give_chunk(std::move(payload));
+    }
+    return progress::done;
+}
+
+/// False when it has to be a job.
+bool connection::write_at_once(const request &r, bytes_view data) {
+    if (r.fua() || data.size() > inline_bytes_max) {
+        return false;
+    }
+    const auto written = device_->try_write(r.offset, data);
+    if (!written) {
+        reply_error(r, wire_error_of(written.error()));
+        return true;
+    }
+    if (*written) {
+        reply_success(r);
+    }
+    return *written;
+}
+
+void connection::handle_read(const request &r) {
+    if (r.length > inline_bytes_max) {
+        start_job(r, {});
+        return;
+    }
+    const std::size_t prefix = read_prefix_bytes(facts_.structured);
+    const bytes_span out = stream_.reserve(prefix + r.length);
+    const auto read = device_->try_read(r.offset, out.subspan(prefix));
+    if (!read) {
+        reply_error(r, wire_error_of(read.error()));
+    } else if (*read) {
+        write_read_prefix(out, r, facts_.structured);
+        stream_.commit(prefix + r.length);
+    } else {
+        start_job(r, {});
+    }
+}
+
+void connection::reply_success(const request &r) {
+    write_struct(stream_.reserve(sizeof(simple_reply)), success_reply(r));
+    stream_.commit(sizeof(simple_reply));
+}
+
+void connection::reply_error(const request &r, wire_error e) {
+    stream_.commit(write_error_reply(stream_.reserve(error_reply_bytes_max), r,
+                                     facts_.structured, e));
+}
+
+// Jobs
+
+void connection::start_job(const request &r, buffer payload) {
+    ++jobs_;
+    job_bytes_ += room_wanted_;
+    asio::post(disk_, [self = shared_from_this(), r, payload = std::move(payload)]() mutable {
+        self->run_job(r, std::move(payload));
+    });
+}
+
+/// On a disk thread. device_ and facts_ don't change any more.
+void connection::run_job(const request &r, buffer payload) {
+    finished_job done;
+    const bool write = r.type == command_write;
+    done.reply = run_request(*device_, r, payload.view().first(write ? r.length : 0), facts_);
+    done.payload = std::move(payload);
+    done.cost = write || r.type == command_read ? r.length : 0;
+    bool first = false;
+    {
+        const std::lock_guard lock(finished_mutex_);
+        first = finished_.empty();
+        finished_.push_back(std::move(done));
+    }
+    if (first) {
+        asio::post(loop_, [self = shared_from_this()] { self->take_finished(); });
+    }
+}
+
+void connection::take_finished() {
+    std::vector<finished_job> ready;
+    {
+        const std::lock_guard lock(finished_mutex_);
+        ready.swap(finished_);
+    }
+    for (finished_job &job : ready) {
+        --jobs_;
+        job_bytes_ -= job.cost;
+        if (job.payload.size() == chunk_bytes) {
+            give_chunk(std::move(job.payload));
+        }
+        if (stream_.failed()) {
+            continue;
+        }
+        if (!job.reply.body.empty()) {
+            stream_.push(std::move(job.reply.body));
+        } else {
+            std::ranges::copy(job.reply.head, stream_.reserve(job.reply.head.size()).begin());
+            stream_.commit(job.reply.head.size());
+        }
+    }
+    stream_.send();
+    changed_.notify_all();
+}
+
+} // namespace farshore::nbd

@@ -1,0 +1,111 @@
+#pragma once
+// One client from greeting to goodbye.
+//
+// Life of a request: its header is parsed and judged (nbd_validate.hpp); a read or write that needs
+// no waiting is done at once on the loop's thread, straight between the device and the socket's buffers;
+// everything else becomes a job on the disk executor, whose reply returns through a list that
+// the loop empties. Replies go out in the order in which they get ready.
+//
+// Bounds: requests that are not yet answered (in jobs or as unsent replies) are counted; at
+// nbd_inflight_max, or nbd_inflight_bytes_max of payload, the socket is not read until some left. One
+// request is always allowed, so this can't lock up.
+//
+// Thread: all of it on the loop, but for the job bodies.
+
+#include "replicator/capture/nbd_negotiation.hpp"
+#include "replicator/capture/nbd_reply.hpp"
+#include "replicator/capture/nbd_stream.hpp"
+
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <vector>
+
+namespace farshore::nbd {
+
+struct connection_options {
+    duration option_timeout = std::chrono::seconds(30); ///< for each step of the negotiation
+    duration linger = std::chrono::seconds(10); ///< for a client that left to take its last replies
+};
+
+class connection : public std::enable_shared_from_this<connection> {
+  public:
+    using export_list = std::shared_ptr<const std::vector<export_entry>>;
+
+    connection(unique_fd fd, export_list exports, executor loop, executor disk,
+               connection_options options);
+
+    /// Serves the client; returns when it is gone and nothing of it is left in flight.
+    task<void> run();
+    /// Reads no more requests; those in flight are answered, then the client is cut off.
+    void stop();
+    /// Cuts the client off now. Jobs still run to their end.
+    void abort();
+
+  private:
+    enum class progress : std::uint8_t { done, needs_input, needs_room, needs_turn, leave };
+
+    /// A WRITE whose payload is being received into its own buffer, a chunk if it fits one.
+    struct incoming_write {
+        request header;
+        buffer payload;
+        std::size_t filled;
+    };
+    struct finished_job {
+        reply_bytes reply;
+        buffer payload; ///< back to the loop's pool
+        std::size_t cost = 0;
+    };
+
+    task<bool> negotiate();
+    task<bool> receive_exactly(std::size_t n);
+    task<bool> skip(std::uint64_t n);
+    task<bool> read_option(negotiation &state, negotiation::outcome &outcome);
+    void send_bytes(bytes_view bytes);
+    void arm_deadline();
+
+    task<void> transmit();
+    task<void> drain();
+    progress handle_requests();
+    progress handle_one();
+    progress handle_write(const request &r, bytes_view available);
+    progress continue_payload();
+    void handle_read(const request &r);
+    bool write_at_once(const request &r, bytes_view data);
+    void start_job(const request &r, buffer payload);
+    void run_job(const request &r, buffer payload);
+    void take_finished();
+    void reply_success(const request &r);
+    void reply_error(const request &r, wire_error e);
+    bool has_room() const;
+    void receive_now();
+    bytes_span payload_rest();
+
+    executor loop_;
+    executor disk_;
+    const export_list exports_;
+    const connection_options options_;
+    system_clock clock_;
+    condition changed_; ///< replies left, a job ended, or the client was lost
+    stream stream_;
+    asio::steady_timer deadline_;
+    bool leaving_ = false;
+    bool negotiating_ = true;
+
+    block_device *device_ = nullptr; ///< kept alive by exports_
+    export_facts facts_;
+    std::optional<incoming_write> incoming_;
+    std::size_t discard_ = 0; ///< payload of a refused WRITE still to come
+    std::size_t wanted_ = 0;  ///< bytes of input that the next step needs
+    std::size_t room_wanted_ = 0; ///< payload of the request that waits for room
+    bool crowd_ = false;          ///< several requests came at once
+    std::size_t jobs_ = 0;
+    std::size_t job_bytes_ = 0;
+
+    // Jobs hand their replies over here: one wake-up of the loop serves all that are ready by then.
+    // A mutex, since several disk threads finish jobs at once; held for a push or a swap.
+    std::mutex finished_mutex_;
+    std::vector<finished_job> finished_;
+};
+
+} // namespace farshore::nbd

@@ -1,0 +1,233 @@
+#include "replicator/capture/nbd_server.hpp"
+
+#include "replicator/base/limits.hpp"
+#include "replicator/base/log.hpp"
+#include "replicator/capture/nbd_connection.hpp"
+#include "replicator/capture/nbd_listener.hpp"
+
+#include <atomic>
+#include <cerrno>
+#include <list>
+#include <mutex>
+#include <set>
+
+namespace farshore::nbd {
+
+namespace {
+
+/// Of the whole process: the limit is the daemon's, whatever the number of servers.
+std::atomic<std::size_t> connections_in_process{0};
+
+/// After an accept that failed for want of descriptors or memory.
+constexpr auto accept_pause = std::chrono::milliseconds(100);
+
+bool nobody_waits(const error &e) { return is_errno(e, EAGAIN) || is_errno(e, EWOULDBLOCK); }
+bool client_gave_up(const error &e) { return is_errno(e, ECONNABORTED) || is_errno(e, EINTR); }
+
+} // namespace
+
+/// Shared by the server, its listeners and its connections, so that each can end in its own time.
+struct server::impl : std::enable_shared_from_this<server::impl> {
+    struct listener {
+        listener(listening_socket s, executor loop)
+            : socket(std::move(s)), readiness(loop), pause(loop) {}
+        listening_socket socket;
+        asio::local::stream_protocol::socket readiness; ///< waits on socket's descriptor, not owned
+        asio::steady_timer pause;
+        bool stopped = false; ///< on its loop
+    };
+    struct client {
+        std::shared_ptr<connection> talk;
+        executor loop;
+    };
+
+    connection::export_list exports;
+    std::vector<executor> loops;
+    executor disk;
+    std::atomic<std::uint16_t> port{0};
+    std::atomic<std::size_t> open{0};
+
+    // What runs, for close() to end. A mutex, since connections end on their own loops; held for an
+    // insert, a removal or a copy.
+    std::mutex mutex;
+    bool closing = false;
+    std::set<std::shared_ptr<listener>> listeners;
+    std::list<client> clients;
+    std::size_t next_loop = 0;
+    std::function<void()> on_empty; ///< set by close(), called once with the mutex held
+
+    task<void> accept_clients(std::shared_ptr<listener> l);
+    void start_client(unique_fd fd);
+    void forget(const std::shared_ptr<listener> &l);
+    void forget(std::list<client>::iterator c);
+    void check_empty();
+    void stop_listeners();
+    void for_each_client(void (connection::*verb)());
+    task<void> end_all(duration grace);
+};
+
+server::server(std::vector<export_entry> exports, std::vector<executor> loops, executor disk)
+    : impl_(std::make_shared<impl>()) {
+    REPL_ASSERT(!exports.empty() && !loops.empty());
+    impl_->exports = std::make_shared<const std::vector<export_entry>>(std::move(exports));
+    impl_->loops = std::move(loops);
+    impl_->disk = std::move(disk);
+}
+
+server::~server() {
+    const std::lock_guard lock(impl_->mutex);
+    REPL_ASSERT(impl_->listeners.empty() && impl_->clients.empty());
+}
+
+std::uint16_t server::port() const { return impl_->port; }
+std::size_t server::connections() const { return impl_->open; }
+
+result<> server::listen(const endpoint &where) {
+    FS_TRY(socket, listening_socket::open(where));
+    const executor loop = impl_->loops.front();
+    auto l = std::make_shared<impl::listener>(std::move(socket), loop);
+    asio::error_code ec;
+    l->readiness.assign(asio::local::stream_protocol(), l->socket.fd(), ec);
+    if (ec) {
+        return fail(ec, "listening socket");
+    }
+    if (l->socket.tcp()) {
+        impl_->port = l->socket.port();
+    }
+    {
+        const std::lock_guard lock(impl_->mutex);
+        REPL_ASSERT(!impl_->closing);
+        impl_->listeners.insert(l);
+    }
+    asio::co_spawn(loop, impl_->accept_clients(l), [impl = impl_, l](std::exception_ptr failure) {
+        if (failure) {
+            std::rethrow_exception(failure);
+        }
+        l->readiness.release(); // the descriptor is the listening_socket's
+        impl->forget(l);
+    });
+    return {};
+}
+
+task<void> server::impl::accept_clients(std::shared_ptr<listener> l) {
+    while (!l->stopped) {
+        auto fd = l->socket.accept();
+        if (fd) {
+            start_client(std::move(*fd));
+            continue;
+        }
+        if (client_gave_up(fd.error())) {
+            continue;
+        }
+        if (nobody_waits(fd.error())) {
+            co_await l->readiness.async_wait(asio::socket_base::wait_read, as_result);
+            continue;
+        }
+        log::warning("NBD server: {}; trying again", fd.error().text());
+        l->pause.expires_after(accept_pause);
+        co_await l->pause.async_wait(as_result);
+    }
+}
+
+void server::impl::start_client(unique_fd fd) {
+    if (connections_in_process.fetch_add(1) >= limits::nbd_connections_max) {
+        connections_in_process.fetch_sub(1);
+        log::warning("NBD server: refused a client, {} are connected", limits::nbd_connections_max);
+        return;
+    }
+    const executor loop = loops[next_loop++ % loops.size()]; // one accepting loop: no race
+    auto talk = std::make_shared<connection>(std::move(fd), exports, loop, disk,
+                                             connection_options{});
+    std::list<client>::iterator place;
+    {
+        const std::lock_guard lock(mutex);
+        if (closing) {
+            connections_in_process.fetch_sub(1);
+            return;
+        }
+        place = clients.insert(clients.end(), {talk, loop});
+    }
+    ++open;
+    asio::co_spawn(loop, talk->run(),
+                   [self = shared_from_this(), place](std::exception_ptr failure) {
+                       if (failure) {
+                           std::rethrow_exception(failure);
+                       }
+                       self->forget(place);
+                   });
+}
+
+void server::impl::forget(const std::shared_ptr<listener> &l) {
+    const std::lock_guard lock(mutex);
+    listeners.erase(l);
+    check_empty();
+}
+
+void server::impl::forget(std::list<client>::iterator c) {
+    --open;
+    connections_in_process.fetch_sub(1);
+    const std::lock_guard lock(mutex);
+    clients.erase(c);
+    check_empty();
+}
+
+void server::impl::check_empty() {
+    if (on_empty && listeners.empty() && clients.empty()) {
+        std::exchange(on_empty, nullptr)();
+    }
+}
+
+void server::impl::stop_listeners() {
+    const std::lock_guard lock(mutex);
+    for (const auto &l : listeners) {
+        asio::post(loops.front(), [l] {
+            l->stopped = true;
+            asio::error_code ec;
+            l->readiness.cancel(ec);
+            l->pause.cancel();
+        });
+    }
+}
+
+void server::impl::for_each_client(void (connection::*verb)()) {
+    const std::lock_guard lock(mutex);
+    for (const client &c : clients) {
+        asio::post(c.loop, [talk = c.talk, verb] { (*talk.*verb)(); });
+    }
+}
+
+/// On the first loop, so that the timer has one thread.
+task<void> server::impl::end_all(duration grace) {
+    const executor here = loops.front();
+    asio::steady_timer emptied(here, std::chrono::steady_clock::now() + grace);
+    bool is_empty = false;
+    {
+        const std::lock_guard lock(mutex);
+        closing = true;
+        // Once only, and this coroutine does not end before: the references hold.
+        on_empty = [&here, &emptied, &is_empty] {
+            asio::post(here, [&emptied, &is_empty] {
+                is_empty = true;
+                emptied.expires_at(asio::steady_timer::time_point::min());
+            });
+        };
+        check_empty();
+    }
+    stop_listeners();
+    for_each_client(&connection::stop);
+    co_await emptied.async_wait(as_result);
+    if (!is_empty) {
+        for_each_client(&connection::abort);
+    }
+    while (!is_empty) {
+        emptied.expires_at(asio::steady_timer::time_point::max());
+        co_await emptied.async_wait(as_result);
+    }
+}
+
+task<void> server::close(duration grace) {
+    const auto self = impl_;
+    co_await asio::co_spawn(self->loops.front(), self->end_all(grace), asio::use_awaitable);
+}
+
+} // namespace farshore::nbd

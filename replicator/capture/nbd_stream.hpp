@@ -1,0 +1,97 @@
+#pragma once
+// A client's socket: received bytes in a window, replies in a queue that never makes the caller
+// wait. The system calls are what an NBD server's speed is made of, so they are counted: a lone
+// 4 KiB write costs one epoll_wait, one recv and one sendmsg, and after the reply is out one recv
+// that finds nothing (Asio's async_receive tries first; waiting for readiness alone would cost an
+// epoll_ctl). A busy client's requests come, and its replies go, many at a time: the caller then
+// uses try_receive, which reads at once into a large chunk.
+//
+// Memory: 16 KiB for an idle client. Chunks of 260 KiB are borrowed from a small pool of the thread
+// while there is something in them.
+//
+// Thread: the loop's. Bounds are the caller's: it stops reading while unsent() is too much.
+
+#include "replicator/base/async.hpp"
+#include "replicator/base/bytes.hpp"
+#include "replicator/base/unique_fd.hpp"
+
+#include <cstddef>
+#include <deque>
+
+namespace farshore::nbd {
+
+/// Holds a reply to the usual largest read, 256 KiB, with what stands before its data.
+constexpr std::size_t chunk_bytes = 260 * 1024;
+
+/// A buffer of chunk_bytes from the calling thread's pool of a few, or a new one.
+buffer take_chunk();
+void give_chunk(buffer chunk);
+
+class stream {
+  public:
+    /// Takes a connected, non-blocking stream socket of any family. `changed` is notified whenever
+    /// replies left or the client was lost; it outlives this object.
+    stream(unique_fd fd, executor loop, condition &changed);
+
+    /// Received and not yet consumed.
+    bytes_view input() const { return window_.view().subspan(begin_, end_ - begin_); }
+    void consume(std::size_t n);
+
+    /// Fills `direct` first (a large payload goes straight to its place), then the window, with what the
+    /// socket has. Returns how much of `direct` was filled; received_bytes() grows with anything.
+    /// `wanted`: bytes that input() must be able to hold, at most chunk_bytes.
+    std::size_t try_receive(std::size_t wanted, bytes_span direct);
+    /// The same, waiting until something came. Returns at once when ended().
+    task<std::size_t> receive(std::size_t wanted, bytes_span direct);
+    /// Nothing more can be received: the client hung up, failed, or cancel_receive() was called.
+    bool ended() const { return ended_; }
+    /// The last try_receive found nothing.
+    bool drained() const { return drained_; }
+
+    /// Contiguous room for a reply of at most chunk_bytes; commit() what was written of it.
+    bytes_span reserve(std::size_t n);
+    void commit(std::size_t n);
+    /// A reply in a buffer of its own.
+    void push(buffer reply);
+    /// Sends what the socket takes now; the rest follows by itself.
+    void send();
+    std::size_t unsent_bytes() const { return unsent_bytes_; }
+    std::size_t unsent_replies() const { return unsent_replies_; }
+
+    void cancel_receive();
+    /// Forgets all replies and cuts the client off.
+    void fail();
+    bool failed() const { return failed_; }
+    /// A callback of the socket is still to come: the object must live on.
+    bool busy() const { return writer_waits_; }
+
+  private:
+    struct segment {
+        buffer data;
+        std::size_t begin = 0;
+        std::size_t end = 0;
+        std::size_t replies = 0;
+        bool is_chunk = false; ///< goes back to the pool
+    };
+
+    void make_room(std::size_t wanted, bool large);
+    void account(std::size_t n, std::size_t direct_size);
+    std::size_t send_some();
+    void sent(std::size_t n);
+    void wait_writable();
+
+    asio::local::stream_protocol::socket socket_; ///< only for its readiness; the family doesn't matter
+    condition &changed_;
+    buffer window_;
+    std::size_t begin_ = 0;
+    std::size_t end_ = 0;
+    bool ended_ = false;
+    bool drained_ = false;
+    bool failed_ = false;
+    bool writer_waits_ = false;
+    std::deque<segment> queue_;
+    std::size_t unsent_bytes_ = 0;
+    std::size_t unsent_replies_ = 0;
+};
+
+} // namespace farshore::nbd
