@@ -53,7 +53,7 @@ enum class sim_scope : std::uint8_t { every, mutating, reads, writes, syncs };
 /// Fails the nth matching call from now (and, `forever`, all later ones) with an errno.
 struct sim_fault {
     sim_scope scope = sim_scope::mutating;
-    std::string path_prefix; ///< of the normalised path; empty: all paths
+    std::string path_prefix = {}; ///< of the normalised path; empty: all paths
     std::uint64_t nth = 1;
     bool forever = false;
     int number = EIO;
