@@ -18,6 +18,8 @@ class file_system;
 
 namespace farshore::engine {
 
+struct receiver_access;
+
 class receiver {
   public:
     receiver(receiver_config config, runtime run, file_system &files, std::vector<executor> nbd_loops);
@@ -40,6 +42,7 @@ class receiver {
     result<> unpair(const std::string &group);
 
   private:
+    friend struct receiver_access;
     struct impl;
     std::unique_ptr<impl> impl_;
 };

@@ -23,6 +23,8 @@ namespace farshore::engine {
 /// Called now and then by commands that take long: bytes done, bytes in all.
 using progress_report = std::function<void(std::uint64_t done, std::uint64_t total)>;
 
+struct sender_access;
+
 class sender {
   public:
     /// `nbd_loops`: executors for NBD connections (one a core).
@@ -55,6 +57,7 @@ class sender {
     result<> unpair(const std::string &group);
 
   private:
+    friend struct sender_access;
     struct impl;
     std::unique_ptr<impl> impl_;
 };

@@ -1,0 +1,41 @@
+#pragma once
+// How a daemon's `memory` setting is divided: an equal share a group, and within a share fixed parts for each
+// stage, so that the sum can't pass the setting whatever the load (fixed costs come on top: code, stacks,
+// TLS buffers, idle maps; below 64 MiB).
+
+#include "replicator/base/limits.hpp"
+
+#include <algorithm>
+#include <cstdint>
+
+namespace farshore::engine {
+
+struct sender_memory {
+    std::uint64_t open_bytes_max;     ///< the open interval, old content included; beyond: tracking
+    std::uint64_t interval_bytes;     ///< early close
+    std::uint64_t closed_bytes_max;   ///< closed and being encoded, with the encoder's output
+    std::uint64_t spool_bytes_max;    ///< encoded, in memory
+};
+constexpr sender_memory sender_memory_of(std::uint64_t memory_bytes_max, std::size_t groups) {
+    const std::uint64_t share = memory_bytes_max / std::max<std::size_t>(groups, 1);
+    sender_memory m{};
+    m.open_bytes_max = share / 4;
+    m.interval_bytes = std::clamp<std::uint64_t>(share / 24, limits::MiB, 16 * limits::MiB);
+    m.closed_bytes_max = share / 4;
+    m.spool_bytes_max = share / 8;
+    return m;
+}
+
+struct receiver_memory {
+    std::uint64_t window_bytes; ///< frames received and not yet journaled
+    std::uint64_t batch_bytes;  ///< decoded content of one apply batch (counted about three times over)
+};
+constexpr receiver_memory receiver_memory_of(std::uint64_t memory_bytes_max, std::size_t groups) {
+    const std::uint64_t share = memory_bytes_max / std::max<std::size_t>(groups, 1);
+    receiver_memory m{};
+    m.window_bytes = std::clamp<std::uint64_t>(share / 8, 2 * limits::MiB, limits::window_bytes_max);
+    m.batch_bytes = std::clamp<std::uint64_t>(share / 12, 4 * limits::MiB, 64 * limits::MiB);
+    return m;
+}
+
+} // namespace farshore::engine

@@ -1,0 +1,326 @@
+// Stages of a group at the primary: start and stop, cut barriers, encode, spool, lose order. The session is
+// in sender_group_session.cpp, commands and status in sender_group_commands.cpp.
+
+#include "replicator/engine/sender_group.hpp"
+
+#include "replicator/base/log.hpp"
+#include "replicator/engine/encode_interval.hpp"
+#include "replicator/engine/sender_verify.hpp"
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+namespace farshore::engine {
+
+sender_group::sender_group(sender_group_options options, runtime run, file_system &files, network &net,
+                           std::shared_ptr<transport::pacer> daemon_pace, std::vector<executor> nbd_loops)
+    : options_(std::move(options)), run_(std::move(run)), files_(files), net_(net),
+      daemon_pace_(std::move(daemon_pace)), pace_(std::make_shared<transport::pacer>(*run_.time)),
+      nbd_loops_(std::move(nbd_loops)), tasks_(run_.home) {
+    throttle_.configured = options_.config.rate;
+}
+
+sender_group::~sender_group() = default;
+
+task<result<>> sender_group::start(std::optional<pinned_peer> peer) {
+    peer_ = std::move(peer);
+    started_ = run_.time->wall();
+    FS_CO_CHECK(files_.make_directories(options_.state_directory));
+    FS_CO_CHECK(load_state());
+    capture_options capture;
+    capture.state_directory = join_path(options_.state_directory, "capture");
+    for (const sender_volume_config &v : options_.config.volumes) {
+        capture.volumes.push_back({v.name, v.path});
+    }
+    capture.boot_id = options_.boot_id;
+    capture.interval_bytes = options_.memory.interval_bytes;
+    capture.memory_bytes_max = options_.memory.open_bytes_max;
+    capture.time = run_.time;
+    FS_CO_TRY(opened, co_await run_on(run_.disk, [this, capture] { return capture_group::open(files_, capture); }));
+    capture_ = std::move(opened);
+    spool_options held;
+    held.directory = join_path(options_.state_directory, "spool");
+    held.memory_bytes_max = options_.memory.spool_bytes_max;
+    held.disk_bytes_max = options_.config.spool_bytes_max;
+    FS_CO_TRY(spool, co_await run_on(run_.disk, [this, held] { return spool::open(files_, held); }));
+    spool_ = std::move(spool);
+    durable_ = capture_->start().acknowledged;
+    receiver_ = capture_->start().receiver;
+
+    capture_->set_attention([posted = attention_posted_, home = run_.home, alive = std::weak_ptr(alive_), this] {
+        if (posted->exchange(true)) {
+            return;
+        }
+        asio::post(home, [posted, alive, this] {
+            posted->store(false);
+            if (!alive.expired()) {
+                close_early_ = true;
+                work_.notify_all();
+            }
+        });
+    });
+    if (auto served = serve_nbd(); !served) {
+        co_await close_nbd();
+        co_return served;
+    }
+    apply_throttle();
+    tasks_.spawn(close_loop());
+    tasks_.spawn(encode_loop());
+    tasks_.spawn(upkeep_loop());
+    tasks_.spawn(session_loop());
+    co_return result<>{};
+}
+
+result<> sender_group::serve_nbd() {
+    for (std::size_t i = 0; i < options_.config.volumes.size(); ++i) {
+        const sender_volume_config &v = options_.config.volumes[i];
+        if (v.nbd.empty()) {
+            continue; // the simulation writes to the device itself
+        }
+        FS_TRY(where, nbd::parse_endpoint(v.nbd));
+        nbd::export_entry entry{v.name, fmt::format("{}/{}", name(), v.name),
+                                capture_->device(volume_index{static_cast<std::uint16_t>(i)})};
+        servers_.push_back(std::make_unique<nbd::server>(std::vector{std::move(entry)}, nbd_loops_, run_.disk));
+        FS_CHECK(servers_.back()->listen(where));
+        log::info("group {}: volume {} ({}) is served at {}", name(), v.name, v.path,
+                  nbd::export_uri(where, v.name));
+    }
+    return {};
+}
+
+task<void> sender_group::close_nbd() {
+    for (auto &server : servers_) {
+        co_await server->close(std::chrono::seconds(2));
+    }
+    servers_.clear();
+}
+
+task<void> sender_group::stop(time_point drain_until) {
+    co_await close_nbd();
+    if (session_up_ && recording_ && !paused_) {
+        cut(false, true);
+        while (recording_ && session_up_ && durable_.interval < last_barrier_.id &&
+               co_await progress_.wait_until(*run_.time, drain_until)) {
+        }
+    }
+    stopping_ = true;
+    alive_.reset();
+    if (session_) {
+        session_->close({make_error_code(errc::closed), "the sender stops"});
+    }
+    work_.notify_all();
+    session_wanted_.notify_all();
+    progress_.notify_all();
+    co_await tasks_.join();
+    const auto closed = co_await run_on(run_.disk, [this] { return capture_->close_clean(); });
+    if (!closed) {
+        log::warning("group {}: not stopped cleanly: {}; the next start compares the active parts of the volumes",
+                     name(), closed.error().text());
+    }
+}
+
+// ---- barriers --------------------------------------------------------------------------------------
+
+std::optional<sender_group::cut_outcome> sender_group::cut(bool even_if_empty, bool requested) {
+    auto closed = capture_->close_interval(run_.time->wall(), even_if_empty, requested);
+    if (!closed) {
+        return std::nullopt;
+    }
+    last_barrier_ = {closed->position().interval, closed->commit().time};
+    barrier_times_.push_back(last_barrier_);
+    const bool consistent_cut = closed->commit().consistent;
+    if (consistent_cut) {
+        points_in_flight_.push_back(last_barrier_);
+    }
+    if (verify_) {
+        verify_->on_cut(closed->position().interval, closed->commit().verify);
+    }
+    closed_.push_back(std::move(closed));
+    work_.notify_all();
+    progress_.notify_all();
+    return cut_outcome{last_barrier_, consistent_cut};
+}
+
+std::uint64_t sender_group::closed_bytes() const {
+    std::uint64_t sum = encoding_bytes_;
+    for (const auto &interval : closed_) {
+        sum += interval->memory_bytes();
+    }
+    return sum;
+}
+
+task<void> sender_group::close_loop() {
+    while (!stopping_) {
+        if (recording_ && capture_->mode() == capture_mode::tracking) {
+            lose_order(capture_->fallback_reason());
+        }
+        const time_point now = run_.time->now();
+        const bool due = close_early_ || now >= next_close_;
+        const bool room = closed_bytes() < options_.memory.closed_bytes_max / 2 &&
+                          closed_.size() < limits::interval_queue_max;
+        if (due && room) {
+            if (recording_) {
+                // The end of a catch-up is a barrier even when nothing was written: it makes the point.
+                const bool completes = !consistent() && points_in_flight_.empty() && capture_->pending_bytes() == 0;
+                cut(completes, false);
+            }
+            close_early_ = false;
+            next_close_ = now + options_.config.interval;
+        }
+        co_await work_.wait_until(*run_.time, due && !room ? now + std::chrono::milliseconds(20) : next_close_);
+    }
+}
+
+// ---- encode and spool ------------------------------------------------------------------------------
+
+task<void> sender_group::encode_loop() {
+    while (!stopping_) {
+        if (closed_.empty()) {
+            co_await work_.wait();
+            continue;
+        }
+        const std::shared_ptr<interval> taken = std::move(closed_.front());
+        closed_.pop_front();
+        const std::uint64_t epoch = epoch_;
+        encoding_bytes_ = taken->memory_bytes();
+        encoding_since_ = taken->first_write();
+        auto encoded = std::make_shared<encoded_interval>(
+            co_await run_on(run_.cpu, [encoder = encoder_, taken, heals = heals_] {
+                taken->wait_settled();
+                return encode_interval(*encoder, *taken, heals);
+            }));
+        if (epoch == epoch_) {
+            folded_bytes_ += encoded->folded_bytes;
+            encoded_bytes_ += encoded->what.bytes;
+            const auto pushed = co_await run_on(
+                run_.disk, [this, encoded] { return spool_->push(encoded->what, std::move(encoded->frames)); });
+            if (epoch != epoch_) {
+                spool_->clear(); // order was lost meanwhile; only this loop adds, so nothing newer is in it
+            } else if (!pushed) {
+                lose_order(fmt::format("{}; from here on only which blocks change is kept", pushed.error().text()));
+            }
+        }
+        encoding_bytes_ = 0;
+        encoding_since_.reset();
+        work_.notify_all();
+        if (session_) {
+            session_->kick();
+        }
+    }
+}
+
+bool sender_group::pipeline_has_room() const {
+    return !paused_ && closed_bytes() < options_.memory.closed_bytes_max / 4 &&
+           capture_->counts().open_bytes < options_.memory.open_bytes_max / 2 &&
+           spool_->use().bytes < options_.memory.spool_bytes_max * 3 / 4;
+}
+
+void sender_group::reset_stream() {
+    recording_ = false;
+    ++epoch_;
+    closed_.clear();
+    points_in_flight_.clear();
+    barrier_times_.clear();
+    durable_point_ = {};
+    acked_in_stream_ = false;
+    spool_->clear();
+}
+
+// From an unbroken stream to tracking. The dirty map has every block of every dropped interval.
+void sender_group::lose_order(const std::string &why) {
+    if (!recording_) {
+        return;
+    }
+    capture_->begin_tracking();
+    reset_stream();
+    if (!why.empty()) {
+        log::warning("group {}: the order of writes is no longer kept: {}. A catch-up follows when the DR site "
+                     "can be reached; its newest point stays good until then",
+                     name(), why);
+        error_ = why;
+    }
+    restart_session("a catch-up has to begin");
+    progress_.notify_all();
+}
+
+task<void> sender_group::upkeep_loop() {
+    while (!stopping_) {
+        co_await progress_.wait_until(*run_.time, run_.time->now() + std::chrono::seconds(1));
+        if (stopping_) {
+            break;
+        }
+        const wall_time now = run_.time->wall();
+        if (throttle_.has_override && now >= throttle_.override_until) {
+            throttle_.has_override = false;
+            apply_throttle();
+            if (auto saved = save_state(); !saved) {
+                log::warning("group {}: {}", name(), saved.error().text());
+            }
+        }
+        if (run_.time->now() < next_upkeep_) {
+            continue;
+        }
+        next_upkeep_ = run_.time->now() + std::chrono::seconds(5);
+        const auto kept = co_await run_on(run_.disk, [this] { return capture_->maintain(); });
+        if (!kept) {
+            log::error("group {}: {}", name(), kept.error().text());
+        }
+    }
+}
+
+// ---- what the operator set -------------------------------------------------------------------------
+
+result<> sender_group::load_state() {
+    using json = nlohmann::json;
+    const std::string path = join_path(options_.state_directory, "group.json");
+    FS_TRY(present, files_.exists(path));
+    if (!present) {
+        return {};
+    }
+    FS_TRY(bytes, files_.read_file(path));
+    const json j = json::parse(as_text(bytes), nullptr, false);
+    const auto damaged = [&path] {
+        return fail(errc::corrupt, fmt::format("{} can't be read; remove it to start with the configured throttle, "
+                                               "not paused",
+                                               path));
+    };
+    if (!j.is_object()) {
+        return damaged();
+    }
+    try {
+        paused_ = j.at("paused").get<bool>();
+        ever_consistent_ = j.at("ever_consistent").get<bool>();
+        const auto rate = [&j](const char *key) -> std::optional<std::uint64_t> {
+            return j.at(key).is_null() ? std::nullopt : std::optional(j.at(key).get<std::uint64_t>());
+        };
+        throttle_.is_set = j.at("throttle_set").get<bool>();
+        throttle_.set_rate = rate("throttle_rate");
+        throttle_.has_override = j.at("override_set").get<bool>();
+        throttle_.override_rate = rate("override_rate");
+        throttle_.override_until = wall_time(std::chrono::milliseconds(j.at("override_until_ms").get<std::int64_t>()));
+    } catch (const json::exception &) {
+        return damaged();
+    }
+    return {};
+}
+
+result<> sender_group::save_state() {
+    using json = nlohmann::json;
+    const auto rate = [](std::optional<std::uint64_t> r) { return r ? json(*r) : json(nullptr); };
+    const json j = {
+        {"paused", paused_},
+        {"ever_consistent", ever_consistent_},
+        {"throttle_set", throttle_.is_set},
+        {"throttle_rate", rate(throttle_.set_rate)},
+        {"override_set", throttle_.has_override},
+        {"override_rate", rate(throttle_.override_rate)},
+        {"override_until_ms", std::chrono::duration_cast<std::chrono::milliseconds>(
+                                  throttle_.override_until.time_since_epoch())
+                                  .count()},
+    };
+    return files_.replace_file(join_path(options_.state_directory, "group.json"), as_bytes(j.dump(2) + "\n"));
+}
+
+void sender_group::apply_throttle() { pace_->set_rate(view_of(throttle_, run_.time->wall()).rate); }
+
+} // namespace farshore::engine

@@ -1,0 +1,173 @@
+#pragma once
+// One group at the primary: capture, the stages behind it (close -> encode -> spool), the session that ships
+// it, the scan that catches up, and the commands on it.
+//
+// The order of writes is either unbroken (a stream: capture records, every interval since the DR site's position
+// is held) or lost (tracking). lose_order() is the only way from the first to the second, begin_stream() the only way back;
+// both are on the home thread.
+//
+// Thread: home. Capture works on clients' threads beside it and only calls `attention`.
+
+#include "dedupe/codec.hpp"
+#include "replicator/base/async.hpp"
+#include "replicator/capture/nbd_server.hpp"
+#include "replicator/engine/catch_up_scan.hpp"
+#include "replicator/engine/config.hpp"
+#include "replicator/engine/group_memory.hpp"
+#include "replicator/engine/handshake.hpp"
+#include "replicator/engine/network.hpp"
+#include "replicator/engine/sender.hpp"
+#include "replicator/engine/sender_session.hpp"
+#include "replicator/engine/throttle.hpp"
+#include "replicator/engine/trust.hpp"
+
+#include <atomic>
+#include <deque>
+#include <memory>
+
+namespace farshore::engine {
+
+struct sender_group_options {
+    sender_group_config config;
+    std::string state_directory; ///< STATE/groups/NAME
+    sender_memory memory{};
+    std::uint32_t links = 4;
+    wire::id16 sender{};
+    std::uint64_t instance = 0;
+    std::string boot_id;
+};
+
+class verify_run;
+
+class sender_group {
+  public:
+    sender_group(sender_group_options options, runtime run, file_system &files, network &net,
+                 std::shared_ptr<transport::pacer> daemon_pace, std::vector<executor> nbd_loops);
+    ~sender_group();
+
+    task<result<>> start(std::optional<pinned_peer> peer);
+    task<void> stop(time_point drain_until);
+
+    const std::string &name() const { return options_.config.name; }
+    sender_group_status status() const;
+    peer_status peer() const;
+    std::shared_ptr<block_device> device(volume_index v) { return capture_->device(v); }
+
+    void set_peer(std::optional<pinned_peer> peer); ///< join, unpair: drops the session
+    task<result<wait_outcome>> wait(bool durable_only, duration timeout);
+    result<> set_paused(bool paused);
+    result<> resync(bool full);
+    task<result<verify_outcome>> verify(progress_report progress);
+    result<> throttle_set(std::optional<std::uint64_t> rate, std::optional<duration> lasts);
+    result<> throttle_clear();
+
+  private:
+    // stages
+    task<void> close_loop();
+    task<void> encode_loop();
+    task<void> upkeep_loop();
+    struct cut_outcome {
+        barrier_info barrier;
+        bool consistent = false;
+    };
+    std::optional<cut_outcome> cut(bool even_if_empty, bool requested);
+    void lose_order(const std::string &why);
+    std::uint64_t closed_bytes() const;
+    bool pipeline_has_room() const;
+    // session
+    task<void> session_loop();
+    task<error> run_session();
+    task<result<wire::key32>> begin_shipping(sender_session::make_connector connect);
+    task<result<>> begin_new_stream(const sender_plan &plan, const wire::welcome &theirs);
+    task<void> run_scan(wire::key32 key);
+    sender_facts facts() const;
+    wire::hello make_hello() const;
+    void on_ack(const wire::ack &a);
+    void on_nak(const wire::nak &n);
+    void restart_session(const char *why);
+    // small things
+    bool consistent() const { return durable_point_.value != 0; }
+    task<void> close_nbd();
+    result<> serve_nbd();
+    result<> load_state();
+    result<> save_state();
+    void apply_throttle();
+    void reset_stream();
+    void note_failure(const error &e);
+    std::optional<time_point> oldest_unsafe_write() const;
+
+    sender_group_options options_;
+    runtime run_;
+    file_system &files_;
+    network &net_;
+    std::shared_ptr<transport::pacer> daemon_pace_;
+    std::shared_ptr<transport::pacer> pace_;
+    std::vector<executor> nbd_loops_;
+
+    std::unique_ptr<capture_group> capture_;
+    std::unique_ptr<spool> spool_;
+    std::shared_ptr<dedupe::encoder> encoder_; ///< shared with the encoding under way
+    std::vector<std::unique_ptr<nbd::server>> servers_;
+    task_group tasks_;
+    bool stopping_ = false;
+
+    // The stream. All reset by lose_order().
+    bool recording_ = false;
+    stream_id stream_;
+    std::uint64_t epoch_ = 0; ///< grows with each loss of order: what pools bring back from before is dropped
+    std::deque<std::unique_ptr<interval>> closed_;
+    std::uint64_t encoding_bytes_ = 0; ///< memory of the interval being encoded
+    std::optional<time_point> encoding_since_; ///< its first write
+    std::deque<barrier_info> points_in_flight_; ///< consistent barriers not yet durable
+    interval_id durable_point_;                 ///< newest consistent barrier of this stream that is durable
+    bool acked_in_stream_ = false;
+    std::uint64_t heals_ = 0;
+    wire::key32 digest_key_{}; ///< of the session; secret to the pair
+    bool scan_full_ = false; ///< the next scan ships everything
+
+    // Positions told by the receiver, over all streams.
+    stream_position durable_;
+    stream_position applied_;
+    interval_id applied_point_;
+    barrier_info last_barrier_;
+    barrier_info durable_barrier_;
+    std::optional<wall_time> durable_point_time_; ///< of the newest consistent durable barrier, over all streams
+    std::deque<barrier_info> barrier_times_; ///< of intervals not yet durable
+    wire::id16 receiver_{};
+    std::uint64_t damage_known_ = 0;
+    bool ever_consistent_ = false;
+    std::uint64_t sync_total_ = 0;
+    time_point sync_began_{};
+
+    // The session.
+    std::optional<pinned_peer> peer_;
+    std::unique_ptr<sender_session> session_;
+    std::unique_ptr<catch_up_scan> scan_;
+    bool session_up_ = false; ///< greeted and shipping
+    bool reconnect_now_ = false;
+    bool session_worked_ = false; ///< the last session got as far as shipping
+    std::unique_ptr<verify_run> verify_; ///< while a verify command runs
+
+    // What the operator set (STATE/groups/NAME/group.json).
+    bool paused_ = false;
+    throttle_setting throttle_;
+
+    condition work_;      ///< a stage has something to do
+    condition session_wanted_;
+    condition progress_;  ///< an ack came, a barrier was cut, order was lost
+    std::shared_ptr<std::atomic<bool>> attention_posted_ = std::make_shared<std::atomic<bool>>(false);
+    std::shared_ptr<bool> alive_ = std::make_shared<bool>(true); ///< handlers posted from clients' threads check it
+    wall_time started_{};
+    bool close_early_ = false;
+    time_point next_close_{};
+    time_point next_upkeep_{};
+
+    // Counters since start.
+    std::uint64_t folded_bytes_ = 0;
+    std::uint64_t encoded_bytes_ = 0;
+    std::uint64_t wire_bytes_before_ = 0; ///< of ended sessions
+    std::optional<std::string> error_;    ///< last error, until things work again
+    std::optional<std::string> notice_;   ///< the DR site's words
+};
+
+} // namespace farshore::engine

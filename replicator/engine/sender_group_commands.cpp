@@ -1,0 +1,285 @@
+// Status and the operator's commands of a group at the primary.
+
+#include "replicator/base/log.hpp"
+#include "replicator/engine/sender_group.hpp"
+#include "replicator/engine/sender_state.hpp"
+#include "replicator/engine/sender_verify.hpp"
+
+#include <algorithm>
+#include <fmt/format.h>
+
+namespace farshore::engine {
+
+// ---- status ----------------------------------------------------------------------------------------
+
+std::optional<time_point> sender_group::oldest_unsafe_write() const {
+    std::optional<time_point> oldest;
+    const auto consider = [&oldest](std::optional<time_point> t) {
+        if (t && (!oldest || *t < *oldest)) {
+            oldest = t;
+        }
+    };
+    consider(spool_->use().oldest_write);
+    consider(encoding_since_);
+    for (const auto &interval : closed_) {
+        consider(interval->first_write());
+    }
+    consider(capture_->counts().open_since);
+    return oldest;
+}
+
+sender_group_status sender_group::status() const {
+    sender_group_status s;
+    s.name = name();
+    s.peer = options_.config.peer.empty() && peer_ ? peer_->address : options_.config.peer;
+    s.connected = session_up_;
+    const capture_counts counts = capture_->counts();
+    const spool_use held = spool_->use();
+    const bool recording = recording_ && capture_->mode() == capture_mode::recording;
+
+    sender_state_facts f;
+    f.paired = peer_.has_value();
+    f.paused = paused_;
+    f.recording = recording;
+    f.connected = session_up_;
+    f.ever_consistent = ever_consistent_;
+    f.consistent = consistent();
+    f.backlog_on_disk = held.bytes > held.memory_bytes;
+    s.state = state_of(f);
+
+    if (recording && consistent()) {
+        const auto oldest = oldest_unsafe_write();
+        s.lag_seconds = oldest ? std::max(0.0, seconds_of(run_.time->now() - *oldest)) : 0;
+        s.lag_bytes = counts.open_bytes + closed_bytes() + held.bytes;
+    } else {
+        // Order is lost or not yet made: the DR site is as old as its newest point.
+        const wall_time since = durable_point_time_.value_or(started_);
+        s.lag_seconds = std::max(0.0, seconds_of(run_.time->wall() - since));
+        for (std::size_t i = 0; i < capture_->volume_count(); ++i) {
+            s.lag_bytes += capture_->dirty_bytes(volume_index{static_cast<std::uint16_t>(i)});
+        }
+    }
+    s.lag_intervals = barrier_times_.size() + (counts.open_since ? 1 : 0);
+    if (last_barrier_.time != wall_time{}) {
+        s.last_barrier = last_barrier_;
+    }
+    if (durable_barrier_.id.value != 0) {
+        s.durable_barrier = durable_barrier_;
+    }
+    s.bytes_written = counts.written_bytes;
+    s.bytes_folded = folded_bytes_;
+    s.bytes_encoded = encoded_bytes_;
+    s.bytes_wire = wire_bytes_before_ + (session_ ? session_->wire_bytes() : 0);
+    if (recording && !consistent()) {
+        const std::uint64_t pending = capture_->pending_bytes();
+        s.sync_total_bytes = sync_total_;
+        s.sync_done_bytes = sync_total_ - std::min(sync_total_, pending);
+        const double seconds = seconds_of(run_.time->now() - sync_began_);
+        if (seconds > 0.5 && s.sync_done_bytes > 0) {
+            s.sync_bytes_per_second = static_cast<double>(s.sync_done_bytes) / seconds;
+            s.sync_eta_seconds = static_cast<double>(pending) / s.sync_bytes_per_second;
+        }
+    }
+    const throttle_view limit = view_of(throttle_, run_.time->wall());
+    s.limit_bytes_per_second = limit.rate;
+    s.limit_source = limit.source;
+    s.limit_until = limit.until;
+    s.spool_used_bytes = held.disk_bytes;
+    s.spool_limit_bytes = options_.config.spool_bytes_max;
+    for (std::size_t i = 0; i < options_.config.volumes.size(); ++i) {
+        const volume_index v{static_cast<std::uint16_t>(i)};
+        s.volumes.push_back({options_.config.volumes[i].name, capture_->volume_size(v), capture_->dirty_bytes(v)});
+    }
+    s.error = notice_ ? notice_ : error_;
+    return s;
+}
+
+peer_status sender_group::peer() const {
+    return {name(), options_.config.peer.empty() && peer_ ? peer_->address : options_.config.peer,
+            peer_ ? peer_->fingerprint : "", session_up_};
+}
+
+void sender_group::set_peer(std::optional<pinned_peer> peer) {
+    peer_ = std::move(peer);
+    error_.reset();
+    restart_session("the pairing changed");
+}
+
+// ---- wait ------------------------------------------------------------------------------------------
+
+task<result<wait_outcome>> sender_group::wait(bool durable_only, duration timeout) {
+    const time_point deadline = run_.time->now() + timeout;
+    if (!peer_) {
+        co_return fail(errc::not_in_sync, fmt::format("group \"{}\" is not paired with a DR site; run `farshore invite {}` "
+                                                      "there and `farshore join TOKEN` here",
+                                                      name(), name()));
+    }
+    std::optional<barrier_info> mine;
+    while (!mine && !stopping_) {
+        if (recording_ && capture_->pending_bytes() == 0 && closed_.size() < limits::interval_queue_max) {
+            const auto made = cut(true, true);
+            if (made && made->consistent) {
+                mine = made->barrier;
+                break;
+            }
+        }
+        const time_point again = std::min(deadline, run_.time->now() + std::chrono::milliseconds(100));
+        co_await progress_.wait_until(*run_.time, again);
+        if (run_.time->now() >= deadline) {
+            break;
+        }
+    }
+    const auto reached = [this, durable_only, &mine] {
+        return mine && (durable_only ? durable_point_ : applied_point_) >= mine->id;
+    };
+    while (!stopping_ && !reached() && run_.time->now() < deadline) {
+        co_await progress_.wait_until(*run_.time, deadline);
+    }
+    if (!reached()) {
+        const sender_group_status s = status();
+        co_return fail(errc::timeout,
+                       fmt::format("group \"{}\": the DR site did not have the barrier within {:.0f} s (state {}, {}{})",
+                                   name(), seconds_of(timeout), name_of(s.state),
+                                   s.connected ? "connected" : "not connected",
+                                   s.error ? ", last error: " + *s.error : ""));
+    }
+    wait_outcome out;
+    out.group = name();
+    out.point = std::to_string(mine->id.value);
+    out.barrier = mine->id;
+    out.time = mine->time;
+    out.applied = applied_point_ >= mine->id;
+    co_return out;
+}
+
+// ---- pause, resync, throttle -----------------------------------------------------------------------
+
+result<> sender_group::set_paused(bool paused) {
+    const bool before = std::exchange(paused_, paused);
+    if (auto saved = save_state(); !saved) {
+        paused_ = before;
+        return saved;
+    }
+    if (session_) {
+        session_->set_paused(paused_);
+    }
+    if (scan_) {
+        scan_->kick();
+    }
+    work_.notify_all();
+    return {};
+}
+
+result<> sender_group::resync(bool full) {
+    if (!peer_) {
+        return fail(errc::not_in_sync, fmt::format("group \"{}\" is not paired with a DR site", name()));
+    }
+    capture_->mark_all_dirty();
+    scan_full_ = full;
+    log::info("group {}: resync asked for: {}", name(),
+              full ? "everything is shipped" : "everything is compared by digests, what differs is shipped");
+    if (recording_) {
+        lose_order("");
+    } else {
+        restart_session("a resync was asked for");
+    }
+    return {};
+}
+
+result<> sender_group::throttle_set(std::optional<std::uint64_t> rate, std::optional<duration> lasts) {
+    const throttle_setting before = throttle_;
+    if (lasts) {
+        throttle_.has_override = true;
+        throttle_.override_rate = rate;
+        throttle_.override_until = run_.time->wall() + *lasts;
+    } else {
+        throttle_.is_set = true;
+        throttle_.set_rate = rate;
+        throttle_.has_override = false;
+    }
+    if (auto saved = save_state(); !saved) {
+        throttle_ = before;
+        return saved;
+    }
+    apply_throttle();
+    return {};
+}
+
+result<> sender_group::throttle_clear() {
+    const throttle_setting before = throttle_;
+    throttle_.is_set = false;
+    throttle_.has_override = false;
+    if (auto saved = save_state(); !saved) {
+        throttle_ = before;
+        return saved;
+    }
+    apply_throttle();
+    return {};
+}
+
+// ---- verify ----------------------------------------------------------------------------------------
+
+task<result<verify_outcome>> sender_group::verify(progress_report progress) {
+    constexpr std::size_t ranges_per_barrier = 64;
+    constexpr duration answer_timeout = std::chrono::minutes(2);
+    if (verify_) {
+        co_return fail(errc::busy, fmt::format("a verify of group \"{}\" is running already", name()));
+    }
+    if (!session_up_ || !recording_ || !consistent() || paused_) {
+        co_return fail(errc::not_in_sync, fmt::format("group \"{}\" is {}; verify compares when it is streaming", name(),
+                                                      name_of(status().state)));
+    }
+    std::vector<std::uint64_t> sizes;
+    for (std::size_t i = 0; i < capture_->volume_count(); ++i) {
+        sizes.push_back(capture_->volume_size(volume_index{static_cast<std::uint16_t>(i)}));
+    }
+    verify_ = std::make_unique<verify_run>(std::move(sizes));
+    const auto digester = std::make_shared<dedupe::digester>(digest_key_);
+    const digest_function digest = [digester](bytes_view bytes) { return digester->of(bytes).bytes; };
+    time_point heard = run_.time->now();
+    std::uint64_t heard_bytes = 0;
+    while (!verify_->failure() && !verify_->done() && !stopping_) {
+        const std::vector<pending_range> ranges = verify_->waiting() ? std::vector<pending_range>{}
+                                                                     : verify_->take(ranges_per_barrier);
+        for (const pending_range &r : ranges) {
+            const auto added = co_await run_on(run_.disk, [this, r, &digest] { return capture_->add_verify(r, digest); });
+            if (!added) {
+                verify_->fail_with(added.error());
+                break;
+            }
+        }
+        if (!ranges.empty() && !verify_->failure()) {
+            cut(true, true);
+            verify_->put_back_touched();
+        }
+        if (verify_->waiting()) {
+            co_await progress_.wait_until(*run_.time, run_.time->now() + std::chrono::seconds(1));
+        }
+        if (verify_->done_bytes() != heard_bytes || !verify_->waiting()) {
+            heard = run_.time->now();
+            heard_bytes = verify_->done_bytes();
+        } else if (run_.time->now() - heard > answer_timeout) {
+            verify_->fail_with({make_error_code(errc::timeout), "the DR site did not answer"});
+        }
+        if (progress) {
+            progress(verify_->done_bytes(), verify_->total_bytes());
+        }
+    }
+    const auto run = std::move(verify_);
+    if (run->failure()) {
+        co_return std::unexpected(*run->failure());
+    }
+    if (stopping_) {
+        co_return fail(errc::cancelled, "the sender stops");
+    }
+    verify_outcome out;
+    out.group = name();
+    out.barrier = run->last_barrier();
+    for (const pending_range &d : run->differences()) {
+        out.differences.push_back({options_.config.volumes[d.volume.value].name, d.range});
+    }
+    out.equal = out.differences.empty();
+    co_return out;
+}
+
+} // namespace farshore::engine

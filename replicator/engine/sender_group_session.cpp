@@ -1,0 +1,288 @@
+// The session of a group with its DR site: connect, settle where to go on, ship, catch up, take
+// acknowledgements.
+
+#include "replicator/base/geometry.hpp"
+#include "replicator/base/log.hpp"
+#include "replicator/engine/sender_group.hpp"
+#include "replicator/engine/sender_verify.hpp"
+
+#include <algorithm>
+#include <fmt/format.h>
+
+namespace farshore::engine {
+namespace {
+
+constexpr duration backoff_first = std::chrono::milliseconds(200);
+constexpr duration backoff_max = std::chrono::seconds(3);
+
+} // namespace
+
+wire::hello sender_group::make_hello() const {
+    wire::hello h;
+    h.group = name();
+    h.session = random_u64();
+    h.sender = options_.sender;
+    h.instance = options_.instance;
+    for (std::size_t i = 0; i < options_.config.volumes.size(); ++i) {
+        h.volumes.push_back({options_.config.volumes[i].name,
+                             capture_->volume_size(volume_index{static_cast<std::uint16_t>(i)})});
+    }
+    return h;
+}
+
+sender_facts sender_group::facts() const {
+    sender_facts f;
+    f.recording = recording_ && capture_->mode() == capture_mode::recording;
+    f.stream = stream_;
+    if (recording_) {
+        f.first_held = barrier_times_.empty() ? next(last_barrier_.id) : barrier_times_.front().id;
+    }
+    f.acked_in_stream = acked_in_stream_;
+    f.acknowledged = durable_;
+    f.receiver = receiver_;
+    f.last_used = std::max(last_barrier_.id, capture_->start().last_interval);
+    f.damage_known = damage_known_;
+    return f;
+}
+
+void sender_group::note_failure(const error &e) {
+    const std::string text = e.text();
+    if (error_ != text) {
+        log::warning("group {}: {}", name(), text);
+    }
+    error_ = text;
+}
+
+task<void> sender_group::session_loop() {
+    duration backoff = backoff_first;
+    while (!stopping_) {
+        if (!peer_ || (peer_->address.empty() && options_.config.peer.empty())) {
+            co_await session_wanted_.wait();
+            continue;
+        }
+        reconnect_now_ = false;
+        const error reason = co_await run_session();
+        if (stopping_) {
+            break;
+        }
+        const bool worked = session_worked_;
+        session_worked_ = false;
+        if (!reconnect_now_) {
+            note_failure(reason);
+            backoff = worked ? backoff_first : std::min(backoff * 2, backoff_max);
+            co_await session_wanted_.wait_until(*run_.time, run_.time->now() + backoff);
+        } else {
+            backoff = backoff_first;
+        }
+    }
+}
+
+task<error> sender_group::run_session() {
+    const std::string address = options_.config.peer.empty() ? peer_->address : options_.config.peer;
+    auto connect = [this, address, pinned = peer_->fingerprint] {
+        return net_.make_connector(address, transport::alpn_session, pinned, {pace_, daemon_pace_});
+    };
+    sender_session::callbacks calls;
+    calls.on_ack = [this](const wire::ack &a) { on_ack(a); };
+    calls.on_nak = [this](const wire::nak &n) { on_nak(n); };
+    calls.on_digests = [this](wire::digest_reply r) {
+        if (scan_) {
+            scan_->on_reply(std::move(r));
+        }
+    };
+    calls.on_verify = [this](const wire::verify_result &r) {
+        if (verify_) {
+            verify_->on_result(r);
+            progress_.notify_all();
+        }
+    };
+    calls.on_notice = [this](const wire::notice &n) {
+        notice_ = n.text.empty() ? std::nullopt : std::optional(n.text);
+    };
+    session_ = std::make_unique<sender_session>(run_, *spool_, std::move(calls));
+    task_group scanning(run_.home);
+    auto shipping = co_await begin_shipping(connect);
+    if (!shipping) {
+        session_->close(shipping.error());
+    } else {
+        session_up_ = true;
+        session_worked_ = true;
+        error_.reset();
+        notice_.reset();
+        scanning.spawn(run_scan(*shipping));
+        progress_.notify_all();
+    }
+    const error reason = co_await session_->ended();
+    session_up_ = false;
+    if (scan_) {
+        scan_->stop();
+    }
+    if (verify_) {
+        verify_->fail_with({make_error_code(errc::not_in_sync), fmt::format("the session with the DR site ended ({})",
+                                                                           reason.text())});
+    }
+    progress_.notify_all();
+    co_await scanning.join();
+    co_await session_->join();
+    wire_bytes_before_ += session_->wire_bytes();
+    session_.reset();
+    notice_.reset();
+    co_return reason;
+}
+
+// From connecting to frames on their way; returns the digest key of the session.
+task<result<wire::key32>> sender_group::begin_shipping(sender_session::make_connector connect) {
+    FS_CO_TRY(theirs, co_await session_->open(std::move(connect), make_hello()));
+    FS_CO_CHECK(co_await session_->open_data_links(options_.links));
+    const sender_plan plan = plan_session(facts(), theirs);
+    log::info("group {}: connected; {} ({})", name(), name_of(plan.decision), plan.reason);
+    session_->set_paused(paused_);
+    switch (plan.decision) {
+    case sender_decision::resume:
+        session_->start_sending(plan.from, plan.index);
+        break;
+    case sender_decision::restart: {
+        FS_CO_CHECK(co_await session_->begin_stream(stream_, plan.from));
+        session_->start_sending(plan.from, 0);
+        break;
+    }
+    case sender_decision::catch_up:
+    case sender_decision::compare_all:
+        FS_CO_CHECK(co_await begin_new_stream(plan, theirs));
+        session_->start_sending(plan.first, 0);
+        break;
+    }
+    if (theirs.receiver != receiver_) {
+        receiver_ = theirs.receiver;
+    }
+    wire::ack first;
+    first.durable = theirs.durable;
+    first.applied = theirs.applied;
+    first.point = theirs.damaged || theirs.in_catch_up ? std::min(theirs.point, applied_point_.value) : theirs.point;
+    on_ack(first);
+    digest_key_ = theirs.digest_key;
+    co_return digest_key_;
+}
+
+task<result<>> sender_group::begin_new_stream(const sender_plan &plan, const wire::welcome &theirs) {
+    if (recording_) {
+        capture_->begin_tracking();
+        reset_stream();
+    }
+    if (plan.decision == sender_decision::compare_all) {
+        co_await run_on(run_.disk, [this] {
+            capture_->mark_all_dirty();
+            return true;
+        });
+    }
+    const stream_id stream{random_u64() | 1};
+    FS_CO_CHECK(co_await session_->begin_stream(stream, plan.first));
+    co_await run_on(run_.disk, [this, stream, first = plan.first] {
+        capture_->begin_recording(stream, first);
+        return true;
+    });
+    stream_ = stream;
+    heals_ = theirs.damage_count;
+    damage_known_ = theirs.damage_count;
+    encoder_ = std::make_shared<dedupe::encoder>(dedupe::encoder_options{});
+    recording_ = true;
+    sync_total_ = capture_->pending_bytes();
+    sync_began_ = run_.time->now();
+    last_barrier_ = {interval_id{plan.first.value - 1}, last_barrier_.time};
+    close_early_ = true;
+    work_.notify_all();
+    co_return result<>{};
+}
+
+task<void> sender_group::run_scan(wire::key32 key) {
+    if (capture_->pending_bytes() > 0) {
+        scan_options options;
+        options.compare = !scan_full_;
+        options.key = key;
+        scan_ = std::make_unique<catch_up_scan>(
+            *capture_, run_, options,
+            [this](wire::digest_request r) { return session_->send_control(std::move(r)); },
+            [this] { return pipeline_has_room(); });
+        const auto done = co_await scan_->run();
+        scan_.reset();
+        if (!done) {
+            if (is(done.error(), errc::not_in_sync)) {
+                close_early_ = true; // capture fell to tracking; the close loop sees it and says why
+                work_.notify_all();
+            } else if (!is(done.error(), errc::cancelled)) {
+                session_->close(done.error());
+            }
+            co_return;
+        }
+        scan_full_ = false;
+    }
+    close_early_ = true; // the barrier that makes the point
+    work_.notify_all();
+}
+
+void sender_group::restart_session(const char *why) {
+    if (session_) {
+        reconnect_now_ = true;
+        session_->close({make_error_code(errc::cancelled), why});
+    }
+    session_wanted_.notify_all();
+}
+
+void sender_group::on_ack(const wire::ack &a) {
+    const bool in_stream = recording_ && a.durable.stream == stream_;
+    if (in_stream && a.durable.interval > durable_.interval) {
+        while (!barrier_times_.empty() && barrier_times_.front().id <= a.durable.interval) {
+            durable_barrier_ = barrier_times_.front();
+            barrier_times_.pop_front();
+        }
+        while (!points_in_flight_.empty() && points_in_flight_.front().id <= a.durable.interval) {
+            if (!consistent()) {
+                log::info("group {}: in sync; the DR site follows from barrier {} on", name(),
+                          points_in_flight_.front().id.value);
+            }
+            durable_point_ = points_in_flight_.front().id;
+            durable_point_time_ = points_in_flight_.front().time;
+            points_in_flight_.pop_front();
+        }
+        spool_->drop_through(a.durable.interval);
+        capture_->durable(a.durable, receiver_);
+        acked_in_stream_ = true;
+        if (consistent() && !ever_consistent_) {
+            ever_consistent_ = true;
+            if (auto saved = save_state(); !saved) {
+                log::warning("group {}: {}", name(), saved.error().text());
+            }
+        }
+    }
+    durable_ = a.durable;
+    applied_ = a.applied;
+    applied_point_ = interval_id{a.point};
+    if (scan_) {
+        scan_->kick();
+    }
+    work_.notify_all();
+    progress_.notify_all();
+}
+
+// The DR site found blocks that are not what the stream builds on. They are dirty from here on, and a
+// catch-up repairs them; its copy makes no point until then.
+void sender_group::on_nak(const wire::nak &n) {
+    if (!n.complete) {
+        capture_->mark_all_dirty();
+    }
+    for (const wire::damaged_entry &b : n.blocks) {
+        if (b.volume < capture_->volume_count()) {
+            const volume_index v{static_cast<std::uint16_t>(b.volume)};
+            if (b.block < block_count(capture_->volume_size(v))) {
+                capture_->mark_dirty(v, {b.block * block_bytes, bytes_in_block(block_index{b.block}, capture_->volume_size(v))});
+            }
+        }
+    }
+    damage_known_ = n.damage_count;
+    log::error("group {}: the DR site's copy was changed by somebody else: {} block(s) did not match; they are compared "
+               "and repaired now, until then its newest good point is {}",
+               name(), n.blocks.size(), applied_point_.value);
+    lose_order("");
+}
+
+} // namespace farshore::engine

@@ -1,0 +1,328 @@
+#include "replicator/engine/sender_session.hpp"
+
+#include "replicator/engine/trust.hpp"
+
+#include <algorithm>
+#include <fmt/format.h>
+
+namespace farshore::engine {
+
+error error_of(const wire::refusal &r) {
+    const auto code = [&] {
+        switch (static_cast<wire::refusal_code>(r.code)) {
+        case wire::refusal_code::version: return errc::unsupported;
+        case wire::refusal_code::unknown_group: return errc::not_found;
+        case wire::refusal_code::not_paired: return errc::not_trusted;
+        case wire::refusal_code::busy: return errc::busy;
+        case wire::refusal_code::volumes: return errc::mismatch;
+        case wire::refusal_code::failed: return errc::dead;
+        case wire::refusal_code::full: return errc::full;
+        case wire::refusal_code::stopping: return errc::closed;
+        case wire::refusal_code::protocol: return errc::corrupt;
+        }
+        return errc::corrupt;
+    }();
+    return {make_error_code(code), fmt::format("the DR site says: {}", r.text)};
+}
+
+sender_session::sender_session(runtime run, spool &held, callbacks calls)
+    : run_(std::move(run)), held_(held), calls_(std::move(calls)), tasks_(run_.home) {}
+sender_session::~sender_session() = default;
+
+task<result<wire::welcome>> sender_session::open(make_connector connect, wire::hello hello) {
+    connect_ = std::move(connect);
+    hello_ = std::move(hello);
+    FS_CO_TRY(connector, connect_());
+    FS_CO_TRY(link, co_await connector->connect(connect_timeout));
+    control_ = std::move(link);
+    heard_ = run_.time->now();
+    FS_CO_CHECK(co_await send_control(hello_));
+    tasks_.spawn(beat()); // also ends a receiver that accepts and then says nothing
+    auto reply = co_await control_->receive();
+    if (!reply) {
+        co_return std::unexpected(end_reason_.value_or(reply.error()));
+    }
+    heard_ = run_.time->now();
+    if (reply->type == static_cast<std::uint16_t>(wire::message_type::refusal)) {
+        FS_CO_TRY(refusal, wire::parse<wire::refusal>(reply->payload.view()));
+        co_return std::unexpected(error_of(refusal));
+    }
+    if (reply->type != static_cast<std::uint16_t>(wire::message_type::welcome)) {
+        co_return fail(errc::corrupt, "the DR site did not answer with a welcome");
+    }
+    FS_CO_TRY(welcome, wire::parse<wire::welcome>(reply->payload.view()));
+    if (welcome.version != wire::protocol_version || (welcome.features & ~wire::features_known) != 0) {
+        co_return fail(errc::unsupported, "the DR site chose a protocol version or feature that this sender "
+                                          "did not offer");
+    }
+    window_bytes_ = std::clamp<std::uint64_t>(welcome.window_bytes, limits::frame_payload_bytes_max,
+                                              limits::window_bytes_max);
+    tasks_.spawn(read_control());
+    co_return welcome;
+}
+
+task<void> sender_session::connect_data_link(std::uint32_t index, int &missing) {
+    auto connector = connect_();
+    if (!connector) {
+        close(connector.error());
+    } else if (auto link = co_await (*connector)->connect(connect_timeout); !link) {
+        close(link.error());
+    } else {
+        wire::hello hello;
+        hello.group = hello_.group;
+        hello.session = hello_.session;
+        hello.link = index;
+        transport::message m;
+        m.type = static_cast<std::uint16_t>(wire::message_type::hello);
+        m.payload = wire::encode(hello);
+        if (auto sent = co_await (*link)->send(std::move(m)); !sent) {
+            close(sent.error());
+        } else {
+            data_.push_back(std::move(*link));
+            if (!live()) {
+                data_.back()->close();
+            }
+        }
+    }
+    --missing;
+    sendable_.notify_all();
+}
+
+task<result<>> sender_session::open_data_links(std::uint32_t count) {
+    int missing = static_cast<int>(count);
+    for (std::uint32_t i = 1; i <= count; ++i) {
+        tasks_.spawn(connect_data_link(i, missing));
+    }
+    while (missing > 0) {
+        co_await sendable_.wait();
+    }
+    if (end_reason_) {
+        co_return std::unexpected(*end_reason_);
+    }
+    co_return result<>{};
+}
+
+task<result<>> sender_session::begin_stream(stream_id stream, interval_id first) {
+    wire::begin_stream m;
+    m.stream = stream.value;
+    m.first = first.value;
+    FS_CO_CHECK(co_await send_control(m));
+    while (live() && ready_stream_ != stream.value) {
+        co_await ready_.wait();
+    }
+    if (end_reason_) {
+        co_return std::unexpected(*end_reason_);
+    }
+    co_return result<>{};
+}
+
+void sender_session::start_sending(interval_id from, std::uint32_t index) {
+    next_interval_ = from;
+    next_index_ = index;
+    for (std::size_t i = 0; i < data_.size(); ++i) {
+        tasks_.spawn(send_frames(i));
+        tasks_.spawn(watch_data_link(i));
+    }
+}
+
+void sender_session::set_paused(bool paused) {
+    paused_ = paused;
+    sendable_.notify_all();
+}
+
+task<result<>> sender_session::send(transport::message m) {
+    if (!control_ || !live()) {
+        co_return fail(errc::closed, "the session with the DR site has ended");
+    }
+    auto sent = co_await control_->send(std::move(m));
+    if (!sent) {
+        close(sent.error());
+    }
+    co_return sent;
+}
+
+// The next frame to send, in order over all data links; nothing when the session ends.
+task<std::optional<buffer>> sender_session::next_frame() {
+    while (live()) {
+        const bool window_open = unacknowledged_bytes() < window_bytes_;
+        if (paused_ || loading_ || !window_open) {
+            co_await sendable_.wait();
+            continue;
+        }
+        if (!frames_) {
+            if (!held_.find(next_interval_)) {
+                co_await sendable_.wait();
+                continue;
+            }
+            loading_ = true;
+            auto loaded = co_await run_on(run_.disk, [this] { return held_.load(next_interval_); });
+            loading_ = false;
+            sendable_.notify_all();
+            if (!loaded) {
+                close(loaded.error());
+                break;
+            }
+            frames_ = std::move(*loaded);
+            if (next_index_ >= frames_->size()) {
+                close({make_error_code(errc::corrupt), "the DR site claims frames that were never sent"});
+                break;
+            }
+            continue;
+        }
+        buffer frame = buffer::copy_of((*frames_)[next_index_].view());
+        sent_bytes_ += frame.size();
+        if (++next_index_ == frames_->size()) {
+            frames_.reset();
+            next_index_ = 0;
+            next_interval_ = next(next_interval_);
+        }
+        co_return frame;
+    }
+    co_return std::nullopt;
+}
+
+task<void> sender_session::send_frames(std::size_t index) {
+    while (auto frame = co_await next_frame()) {
+        transport::message m;
+        m.type = static_cast<std::uint16_t>(wire::message_type::frame);
+        m.payload = std::move(*frame);
+        if (auto sent = co_await data_[index]->send(std::move(m)); !sent) {
+            close(sent.error());
+        }
+    }
+}
+
+// The receiver never speaks on a data link; its end is all there is to hear.
+task<void> sender_session::watch_data_link(std::size_t index) {
+    auto got = co_await data_[index]->receive();
+    close(got ? error{make_error_code(errc::corrupt), "the DR site spoke on a data connection"} : got.error());
+}
+
+result<> sender_session::dispatch(const transport::message &m) {
+    const bytes_view body = m.payload.view();
+    switch (static_cast<wire::message_type>(m.type)) {
+    case wire::message_type::ack: {
+        FS_TRY(ack, wire::parse<wire::ack>(body));
+        if (ack.journaled_bytes > sent_bytes_ || ack.journaled_bytes < journaled_bytes_) {
+            return fail(errc::corrupt, "the DR site acknowledges bytes that were not sent");
+        }
+        journaled_bytes_ = ack.journaled_bytes;
+        calls_.on_ack(ack);
+        sendable_.notify_all();
+        return {};
+    }
+    case wire::message_type::stream_ready: {
+        FS_TRY(ready, wire::parse<wire::stream_ready>(body));
+        ready_stream_ = ready.stream;
+        ready_.notify_all();
+        return {};
+    }
+    case wire::message_type::digest_reply: {
+        FS_TRY(reply, wire::parse<wire::digest_reply>(body));
+        calls_.on_digests(std::move(reply));
+        return {};
+    }
+    case wire::message_type::nak: {
+        FS_TRY(nak, wire::parse<wire::nak>(body));
+        calls_.on_nak(nak);
+        return {};
+    }
+    case wire::message_type::verify_result: {
+        FS_TRY(verified, wire::parse<wire::verify_result>(body));
+        calls_.on_verify(verified);
+        return {};
+    }
+    case wire::message_type::notice: {
+        FS_TRY(notice, wire::parse<wire::notice>(body));
+        calls_.on_notice(notice);
+        return {};
+    }
+    case wire::message_type::refusal: {
+        FS_TRY(refusal, wire::parse<wire::refusal>(body));
+        return std::unexpected(error_of(refusal));
+    }
+    case wire::message_type::heartbeat:
+        return {};
+    case wire::message_type::hello:
+    case wire::message_type::welcome:
+    case wire::message_type::frame:
+    case wire::message_type::begin_stream:
+    case wire::message_type::digest_request:
+    case wire::message_type::join_request:
+    case wire::message_type::join_reply:
+        break;
+    }
+    return fail(errc::corrupt, fmt::format("the DR site sent a message of type {} that has no place here", m.type));
+}
+
+task<void> sender_session::read_control() {
+    while (live()) {
+        auto got = co_await control_->receive();
+        if (!got) {
+            close(got.error());
+            break;
+        }
+        heard_ = run_.time->now();
+        if (auto done = dispatch(*got); !done) {
+            close(done.error());
+        }
+    }
+}
+
+task<void> sender_session::beat() {
+    std::uint64_t count = 0;
+    while (live()) {
+        co_await ended_.wait_until(*run_.time, run_.time->now() + heartbeat_interval);
+        if (!live()) {
+            break;
+        }
+        if (run_.time->now() - heard_ > peer_silence_max) {
+            close({make_error_code(errc::timeout),
+                   fmt::format("nothing heard from the DR site for {:.0f} s", seconds_of(peer_silence_max))});
+            break;
+        }
+        wire::heartbeat m;
+        m.count = ++count;
+        if (auto sent = co_await send_control(m); !sent) {
+            break;
+        }
+    }
+}
+
+task<error> sender_session::ended() {
+    while (live()) {
+        co_await ended_.wait();
+    }
+    co_return *end_reason_;
+}
+
+void sender_session::close(error reason) {
+    if (end_reason_) {
+        return;
+    }
+    end_reason_ = std::move(reason);
+    if (control_) {
+        control_->close();
+    }
+    for (auto &link : data_) {
+        link->close();
+    }
+    ended_.notify_all();
+    sendable_.notify_all();
+    ready_.notify_all();
+}
+
+task<void> sender_session::join() { co_await tasks_.join(); }
+
+std::uint64_t sender_session::wire_bytes() const {
+    std::uint64_t sum = 0;
+    if (control_) {
+        sum += control_->wire().sent + control_->wire().received;
+    }
+    for (const auto &link : data_) {
+        sum += link->wire().sent + link->wire().received;
+    }
+    return sum;
+}
+
+} // namespace farshore::engine

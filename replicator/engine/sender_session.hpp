@@ -1,0 +1,108 @@
+#pragma once
+// One session of a sender group with its receiver: a control link and several data links. Sends the spool's
+// frames from a position, within the receiver's window, on whichever data link is free; hands what
+// the receiver says to callbacks. Any failure of any link ends the whole session; the group then
+// connects again and the handshake settles where to go on.
+//
+// Thread: home. Lifetime: close() and join() before destruction.
+
+#include "replicator/base/async.hpp"
+#include "replicator/engine/network.hpp"
+#include "replicator/format/messages.hpp"
+#include "replicator/log/spool.hpp"
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <vector>
+
+namespace farshore::engine {
+
+constexpr duration heartbeat_interval = std::chrono::seconds(1);
+constexpr duration peer_silence_max = std::chrono::seconds(10); ///< then the peer counts as dead
+constexpr duration connect_timeout = std::chrono::seconds(5);
+
+class sender_session {
+  public:
+    struct callbacks {
+        std::function<void(const wire::ack &)> on_ack;
+        std::function<void(wire::digest_reply)> on_digests;
+        std::function<void(const wire::nak &)> on_nak;
+        std::function<void(const wire::verify_result &)> on_verify;
+        std::function<void(const wire::notice &)> on_notice;
+    };
+    using make_connector = std::function<result<std::unique_ptr<transport::connector>>()>;
+
+    sender_session(runtime run, spool &held, callbacks calls);
+    ~sender_session();
+
+    /// Connects the control link and greets. A refusal comes back as an error whose text is the receiver's
+    /// (errc by code: busy, not_trusted, mismatch, full, ...).
+    task<result<wire::welcome>> open(make_connector connect, wire::hello hello);
+    /// Connects the data links, all at once.
+    task<result<>> open_data_links(std::uint32_t count);
+    /// Tells the receiver that a new stream begins and waits until it is ready for it.
+    task<result<>> begin_stream(stream_id stream, interval_id first);
+    /// Begins sending frames from the position on, as the spool has them.
+    void start_sending(interval_id from, std::uint32_t index);
+
+    task<result<>> send(transport::message m); ///< on the control link
+    template <class Message> task<result<>> send_control(Message m) {
+        transport::message out;
+        out.type = static_cast<std::uint16_t>(Message::type);
+        out.payload = wire::encode(m);
+        return send(std::move(out));
+    }
+
+    void set_paused(bool paused);
+    /// New intervals are in the spool.
+    void kick() { sendable_.notify_all(); }
+    /// Waits until the session has ended and says why.
+    task<error> ended();
+    /// Ends it; the first reason counts.
+    void close(error reason);
+    task<void> join();
+
+    bool live() const { return !end_reason_; }
+    std::uint64_t wire_bytes() const;
+    std::uint64_t unacknowledged_bytes() const { return sent_bytes_ - journaled_bytes_; }
+    interval_id sending() const { return next_interval_; }
+
+  private:
+    task<void> read_control();
+    task<void> beat();
+    task<void> watch_data_link(std::size_t index);
+    task<void> send_frames(std::size_t index);
+    task<void> connect_data_link(std::uint32_t index, int &missing);
+    task<std::optional<buffer>> next_frame();
+    result<> dispatch(const transport::message &m);
+
+    runtime run_;
+    spool &held_;
+    callbacks calls_;
+    make_connector connect_;
+    wire::hello hello_;
+    std::unique_ptr<transport::link> control_;
+    std::vector<std::unique_ptr<transport::link>> data_;
+    task_group tasks_;
+    condition ended_;
+    condition sendable_;
+    condition ready_;
+    std::optional<error> end_reason_;
+    std::uint64_t ready_stream_ = 0;
+    std::uint64_t window_bytes_ = 0;
+    time_point heard_{};
+    bool paused_ = false;
+
+    bool loading_ = false; ///< one sender loads the next interval, the others wait
+    frame_list frames_;    ///< of next_interval_
+    interval_id next_interval_;
+    std::uint32_t next_index_ = 0;
+    std::uint64_t sent_bytes_ = 0;
+    std::uint64_t journaled_bytes_ = 0;
+};
+
+/// The error a refusal stands for.
+error error_of(const wire::refusal &r);
+
+} // namespace farshore::engine
