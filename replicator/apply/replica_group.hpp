@@ -76,6 +76,7 @@ struct replica_position {
     std::optional<replica_point> newest_point;
     bool in_catch_up = false;  ///< the applied barrier is not consistent, or damage is not healed
     std::uint64_t damage_count = 0;
+    bool damaged = false;      ///< damage not healed yet
 };
 
 struct damaged_block {

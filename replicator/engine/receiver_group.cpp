@@ -1,0 +1,519 @@
+#include "replicator/engine/receiver_group.hpp"
+
+#include "replicator/base/geometry.hpp"
+#include "replicator/base/log.hpp"
+#include "replicator/engine/point_name.hpp"
+#include "replicator/engine/receiver_session.hpp"
+
+#include <algorithm>
+#include <fmt/format.h>
+#include <openssl/rand.h>
+
+namespace farshore::engine {
+namespace {
+
+constexpr duration commit_every = std::chrono::seconds(5);
+constexpr duration retain_every = std::chrono::seconds(10);
+constexpr duration reopen_after = std::chrono::seconds(5);
+
+transport::message refusal_of(wire::refusal_code code, std::string text) {
+    wire::refusal r;
+    r.code = static_cast<std::uint8_t>(code);
+    r.text = std::move(text);
+    transport::message m;
+    m.type = static_cast<std::uint16_t>(wire::message_type::refusal);
+    m.payload = wire::encode(r);
+    return m;
+}
+
+} // namespace
+
+receiver_group::receiver_group(receiver_group_options options, runtime run, file_system &files,
+                               std::vector<executor> nbd_loops)
+    : options_(std::move(options)), run_(std::move(run)), files_(files), nbd_loops_(std::move(nbd_loops)),
+      tasks_(run_.home) {
+    RAND_bytes(as_unsigned(bytes_span(digest_key_)), static_cast<int>(digest_key_.size()));
+}
+receiver_group::~receiver_group() = default;
+
+replica_options receiver_group::storage_options() const {
+    replica_options o;
+    o.state_directory = options_.state_directory;
+    o.journal_bytes_max = options_.config.journal_bytes_max;
+    o.batch_bytes_max = options_.memory.batch_bytes;
+    for (const retain_rule &r : options_.config.retain) {
+        o.retain.push_back({r.spacing, r.age});
+    }
+    return o;
+}
+
+std::string receiver_group::path_of(const std::string &volume) const {
+    for (const auto &[name, path] : options_.config.targets) {
+        if (name == volume) {
+            return path;
+        }
+    }
+    return join_path(options_.config.replica, volume + ".img");
+}
+
+task<result<>> receiver_group::open_copy() {
+    auto opened = co_await run_on(run_.disk, [this, o = storage_options()] { return replica_group::open(files_, o); });
+    if (!opened) {
+        co_return std::unexpected(opened.error());
+    }
+    copy_ = std::move(*opened);
+    copy_->set_verify_key(digest_key_);
+    failure_.reset();
+    const replica_position at = copy_->position();
+    durable_barrier_ = {at.durable.interval, {}};
+    applied_barrier_ = {at.applied.interval, {}};
+    if (at.newest_point && at.newest_point->id == at.applied.interval) {
+        applied_barrier_.time = at.newest_point->time;
+    }
+    work_.notify_all();
+    co_return result<>{};
+}
+
+task<result<>> receiver_group::start() {
+    FS_CO_CHECK(files_.make_directories(options_.state_directory));
+    FS_CO_TRY(present, replica_group::exists(files_, options_.state_directory));
+    if (present) {
+        FS_CO_CHECK(co_await open_copy());
+    }
+    tasks_.spawn(apply_loop());
+    co_return result<>{};
+}
+
+task<void> receiver_group::stop() {
+    stopping_ = true;
+    if (session_) {
+        co_await session_->refuse(wire::refusal_code::stopping, "the receiver stops");
+    }
+    while (!opened_.empty()) {
+        co_await close_point(opened_.begin()->first);
+    }
+    work_.notify_all();
+    applied_.notify_all();
+    co_await tasks_.join();
+    if (copy_ && !failure_) {
+        const auto committed = co_await run_on(run_.disk, [copy = copy_] { return copy->commit(); });
+        if (!committed) {
+            log::warning("group {}: {}", name(), committed.error().text());
+        }
+    }
+    copy_.reset();
+}
+
+// ---- sessions --------------------------------------------------------------------------------------
+
+receiver_facts receiver_group::facts(bool pinned) const {
+    receiver_facts f;
+    f.group_configured = true;
+    f.pinned = pinned;
+    f.failed = failure_.has_value();
+    if (session_) {
+        f.session_alive = session_->responsive();
+        f.session_sender = session_->greeting().sender;
+        f.session_instance = session_->greeting().instance;
+    }
+    f.has_copy = copy_ != nullptr;
+    if (copy_) {
+        for (const replica_volume &v : copy_->volumes()) {
+            f.volumes.push_back({v.name, v.size});
+        }
+    }
+    return f;
+}
+
+wire::welcome receiver_group::make_welcome() const {
+    const replica_position at = copy_->position();
+    wire::welcome w;
+    w.receiver = copy_->identity();
+    w.durable = at.durable;
+    w.applied = at.applied;
+    if (const auto partial = copy_->partial()) {
+        w.partial = partial->first;
+        w.partial_index = partial->second;
+    }
+    w.point = newest_point();
+    w.in_catch_up = at.in_catch_up;
+    w.damage_count = at.damage_count;
+    w.damaged = at.damaged;
+    w.window_bytes = options_.memory.window_bytes;
+    w.digest_key = digest_key_;
+    return w;
+}
+
+task<result<>> receiver_group::create_copy(std::vector<wire::volume_entry> volumes) {
+    std::vector<replica_volume> made;
+    for (const wire::volume_entry &v : volumes) {
+        if (v.size == 0 || v.size > limits::volume_bytes_max) {
+            co_return fail(errc::limit, fmt::format("volume \"{}\" has an impossible size of {} bytes", v.name, v.size));
+        }
+        const bool plain = !v.name.empty() && v.name.front() != '.' && v.name.find('/') == std::string::npos;
+        if (!plain) {
+            co_return fail(errc::invalid, "a volume's name is not usable as a file name");
+        }
+        made.push_back({v.name, v.size, path_of(v.name)});
+    }
+    if (!options_.config.replica.empty()) {
+        FS_CO_CHECK(files_.make_directories(options_.config.replica));
+    }
+    FS_CO_CHECK(co_await run_on(run_.disk, [this, o = storage_options(), made] {
+        return replica_group::create(files_, o, made);
+    }));
+    co_return co_await open_copy();
+}
+
+task<void> receiver_group::attach(std::unique_ptr<transport::link> link, wire::hello hello, bool pinned) {
+    if (hello.link != 0) {
+        if (pinned && session_ && session_->live() && session_->greeting().session == hello.session) {
+            session_->add_data_link(std::move(link));
+        } else {
+            link->close();
+        }
+        co_return;
+    }
+    hello_verdict verdict = judge_hello(facts(pinned), hello);
+    if (verdict.accept && (stopping_ || greeting_)) {
+        verdict = {};
+        verdict.code = wire::refusal_code::stopping;
+        verdict.text = stopping_ ? "the receiver stops" : "another session is being greeted";
+    }
+    if (!verdict.accept) {
+        if (failure_ && verdict.code == wire::refusal_code::failed) {
+            verdict.text = failure_->text();
+        }
+        log::warning("group {}: refused the sender at {}: {}", name(), link->peer_address(), verdict.text);
+        co_await link->send(refusal_of(verdict.code, verdict.text));
+        link->close();
+        co_return;
+    }
+    greeting_ = true;
+    if (session_) {
+        session_->close("the same sender is back on a new connection");
+        while (session_) {
+            co_await applied_.wait_until(*run_.time, run_.time->now() + std::chrono::milliseconds(50));
+        }
+    }
+    if (verdict.creates_copy) {
+        if (auto created = co_await create_copy(hello.volumes); !created) {
+            greeting_ = false;
+            log::error("group {}: {}", name(), created.error().text());
+            const auto code = is(created.error(), errc::mismatch) ? wire::refusal_code::volumes : wire::refusal_code::failed;
+            last_error_ = created.error().text();
+            co_await link->send(refusal_of(code, created.error().text()));
+            link->close();
+            co_return;
+        }
+    }
+    // What was appended and not synced is made durable now, so that the position told is the newest.
+    if (auto synced = co_await run_on(run_.disk, [copy = copy_] { return copy->sync_journal(); }); !synced) {
+        greeting_ = false;
+        storage_failed(synced.error());
+        co_await link->send(refusal_of(wire::refusal_code::failed, synced.error().text()));
+        link->close();
+        co_return;
+    }
+    log::info("group {}: session with the sender at {}", name(), link->peer_address());
+    last_error_.reset();
+    session_ = std::make_shared<receiver_session>(*this, run_, std::move(link), std::move(hello),
+                                                  options_.memory.window_bytes);
+    greeting_ = false;
+    const auto session = session_;
+    co_await session->serve(make_welcome());
+    wire_bytes_before_ += session->wire_bytes();
+    session_.reset();
+    applied_.notify_all();
+}
+
+void receiver_group::drop_session(const char *why) {
+    if (session_) {
+        session_->close(why);
+    }
+}
+
+bool receiver_group::connected() const { return session_ && session_->responsive(); }
+std::string receiver_group::session_address() const { return session_ ? session_->address() : ""; }
+
+std::uint64_t receiver_group::newest_point() const {
+    const replica_position at = copy_->position();
+    return at.newest_point ? at.newest_point->id.value : 0;
+}
+
+task<void> receiver_group::send_ack() {
+    if (!copy_) {
+        co_return;
+    }
+    const replica_position at = copy_->position();
+    if (at.durable.interval > durable_barrier_.id) {
+        durable_barrier_ = {at.durable.interval, run_.time->wall()};
+    }
+    const auto session = session_;
+    if (!session || !session->live()) {
+        co_return;
+    }
+    wire::ack a;
+    a.durable = at.durable;
+    a.applied = at.applied;
+    a.point = newest_point();
+    a.journaled_bytes = session->journaled_bytes();
+    a.damage_count = at.damage_count;
+    co_await session->send(a);
+}
+
+// ---- apply -----------------------------------------------------------------------------------------
+
+void receiver_group::storage_failed(const error &e) {
+    last_error_ = e.text();
+    log::error("group {}: {}", name(), e.text());
+    const bool space = is(e, errc::full) || is_errno(e, ENOSPC);
+    if (!space && !failure_) {
+        failure_ = e;
+        reopen_at_ = run_.time->now() + reopen_after;
+    }
+    drop_session("the storage of the copy failed");
+    work_.notify_all();
+}
+
+task<result<>> receiver_group::apply_once() {
+    const auto copy = copy_;
+    FS_CO_TRY(done, co_await run_on(run_.cpu, [copy] { return copy->apply(); }));
+    if (done.intervals == 0) {
+        const bool wait_for_more = run_.time->now() < next_commit_;
+        if (!wait_for_more) {
+            next_commit_ = run_.time->now() + commit_every;
+            FS_CO_CHECK(co_await run_on(run_.disk, [copy] { return copy->commit(); }));
+        }
+        if (run_.time->now() >= next_retain_) {
+            next_retain_ = run_.time->now() + retain_every;
+            FS_CO_CHECK(co_await run_on(run_.disk, [copy, now = run_.time->wall()] { return copy->retain(now); }));
+        }
+        // Idle: nothing to commit later than the next multiple of the commit time.
+        co_await work_.wait_until(*run_.time, run_.time->now() + commit_every);
+        co_return result<>{};
+    }
+    bytes_applied_ += done.bytes_written;
+    const replica_position at = copy->position();
+    applied_barrier_ = {done.applied.interval, run_.time->wall()};
+    if (at.newest_point && at.newest_point->id == done.applied.interval) {
+        applied_barrier_.time = at.newest_point->time;
+    }
+    const auto session = session_;
+    if (!done.damaged.empty() && session) {
+        log::error("group {}: {} block(s) of the copy are not what the primary's changes build on: somebody wrote to the "
+                   "replica images. They are repaired from the primary; no point is made until then",
+                   name(), done.damaged.size());
+        wire::nak n;
+        n.damage_count = at.damage_count;
+        n.complete = done.damaged.size() <= limits::regions_per_nak_max;
+        for (std::size_t i = 0; n.complete && i < done.damaged.size(); ++i) {
+            n.blocks.push_back({done.damaged[i].volume.value, done.damaged[i].block});
+        }
+        co_await session->send(std::move(n));
+    }
+    for (std::size_t i = 0; i < done.verified.size() && session;) {
+        wire::verify_result v;
+        v.interval = done.verified[i].at.value;
+        for (; i < done.verified.size() && done.verified[i].at.value == v.interval; ++i) {
+            const verify_answer &x = done.verified[i];
+            v.items.push_back({x.entry.volume.value, x.entry.range.offset, x.entry.range.length, x.equal});
+        }
+        co_await session->send(std::move(v));
+    }
+    applied_.notify_all();
+    co_await send_ack();
+    if (run_.time->now() >= next_commit_) {
+        next_commit_ = run_.time->now() + commit_every;
+        FS_CO_CHECK(co_await run_on(run_.disk, [copy] { return copy->commit(); }));
+    }
+    if (run_.time->now() >= next_retain_) {
+        next_retain_ = run_.time->now() + retain_every;
+        FS_CO_CHECK(co_await run_on(run_.disk, [copy, now = run_.time->wall()] { return copy->retain(now); }));
+    }
+    co_return result<>{};
+}
+
+task<void> receiver_group::apply_loop() {
+    while (!stopping_) {
+        if (failure_) {
+            co_await work_.wait_until(*run_.time, reopen_at_);
+            if (stopping_ || run_.time->now() < reopen_at_ || session_) {
+                if (session_) {
+                    co_await run_.time->sleep_for(std::chrono::milliseconds(50));
+                }
+                continue;
+            }
+            while (!opened_.empty()) { // their devices read through the object that failed
+                co_await close_point(opened_.begin()->first);
+            }
+            copy_.reset();
+            if (auto opened = co_await open_copy(); !opened) {
+                log::error("group {}: {}; tried again in {:.0f} s", name(), opened.error().text(),
+                           seconds_of(reopen_after));
+                last_error_ = opened.error().text();
+                reopen_at_ = run_.time->now() + reopen_after;
+            } else {
+                log::info("group {}: the copy is open again, at barrier {}", name(), applied_barrier_.id.value);
+            }
+            continue;
+        }
+        if (!copy_) {
+            co_await work_.wait();
+            continue;
+        }
+        if (auto done = co_await apply_once(); !done) {
+            storage_failed(done.error());
+            if (!failure_) { // space: it may come back; the points that are there stay
+                co_await work_.wait_until(*run_.time, run_.time->now() + reopen_after);
+            }
+        }
+    }
+}
+
+// ---- points ----------------------------------------------------------------------------------------
+
+namespace {
+point_info info_of(const replica_point &p) {
+    point_info i;
+    i.id = std::to_string(p.id.value);
+    i.time = p.time;
+    i.size_bytes = p.undo_bytes;
+    i.pinned = p.pinned;
+    return i;
+}
+} // namespace
+
+result<std::vector<point_info>> receiver_group::points() const {
+    std::vector<point_info> out;
+    if (copy_) {
+        for (const replica_point &p : copy_->points()) {
+            out.push_back(info_of(p));
+        }
+    }
+    return out;
+}
+
+result<replica_point> receiver_group::resolve_point(const std::string &text) const {
+    FS_TRY(wanted, parse_point_name(text, run_.time->wall()));
+    const std::vector<replica_point> all = copy_ ? copy_->points() : std::vector<replica_point>{};
+    if (all.empty()) {
+        return fail(errc::not_found, fmt::format("group \"{}\" has no complete point yet", name()));
+    }
+    if (std::holds_alternative<point_latest>(wanted)) {
+        return all.back();
+    }
+    if (const auto *id = std::get_if<point_by_id>(&wanted)) {
+        const auto at = std::ranges::find(all, interval_id{id->id}, &replica_point::id);
+        if (at == all.end()) {
+            return fail(errc::not_found, fmt::format("group \"{}\" keeps no point {}; `farshore points {}` lists them",
+                                                     name(), id->id, name()));
+        }
+        return *at;
+    }
+    const wall_time limit = std::get<point_by_time>(wanted).time;
+    const auto after = std::ranges::find_if(all, [&](const replica_point &p) { return p.time > limit; });
+    if (after == all.begin()) {
+        return fail(errc::not_found, fmt::format("group \"{}\" keeps no point that old; the oldest is {} of {}", name(),
+                                                 all.front().id.value, to_rfc3339(all.front().time)));
+    }
+    return *(after - 1);
+}
+
+result<open_replica_point> receiver_group::open_devices(const std::string &point) {
+    FS_TRY(p, resolve_point(point));
+    return copy_->open_point(p.id);
+}
+
+task<result<opened_point>> receiver_group::open_point(std::string point, std::string nbd) {
+    FS_CO_TRY(where, nbd::parse_endpoint(nbd));
+    FS_CO_TRY(p, resolve_point(point));
+    auto devices = co_await run_on(run_.disk, [copy = copy_, id = p.id] { return copy->open_point(id); });
+    if (!devices) {
+        co_return std::unexpected(devices.error());
+    }
+    std::vector<nbd::export_entry> exports;
+    opened_entry entry;
+    entry.view.id = fmt::format("{}-{}", name(), next_open_id_++);
+    entry.view.group = name();
+    entry.view.point = std::to_string(p.id.value);
+    for (std::size_t i = 0; i < devices->devices.size(); ++i) {
+        const std::string &volume = copy_->volumes()[i].name;
+        exports.push_back({volume, fmt::format("{}/{} at point {}", name(), volume, p.id.value), devices->devices[i]});
+    }
+    entry.server = std::make_unique<nbd::server>(std::move(exports), nbd_loops_, run_.disk);
+    if (auto listening = entry.server->listen(where); !listening) {
+        co_await entry.server->close(duration{});
+        co_return std::unexpected(listening.error());
+    }
+    if (where.unix_path.empty()) {
+        where.port = entry.server->port();
+    }
+    for (const replica_volume &v : copy_->volumes()) {
+        entry.view.exports.push_back({v.name, nbd::export_uri(where, v.name)});
+    }
+    opened_point view = entry.view;
+    opened_.emplace(view.id, std::move(entry));
+    co_return view;
+}
+
+std::vector<opened_point> receiver_group::opened() const {
+    std::vector<opened_point> out;
+    for (const auto &[id, entry] : opened_) {
+        out.push_back(entry.view);
+    }
+    return out;
+}
+
+task<bool> receiver_group::close_point(std::string id) {
+    auto node = opened_.extract(id);
+    if (node.empty()) {
+        co_return false;
+    }
+    co_await node.mapped().server->close(std::chrono::seconds(1));
+    co_return true;
+}
+
+// ---- status ----------------------------------------------------------------------------------------
+
+receiver_group_status receiver_group::status() const {
+    receiver_group_status s;
+    s.name = name();
+    s.connected = connected();
+    s.bytes_wire = wire_bytes_before_ + (session_ ? session_->wire_bytes() : 0);
+    s.bytes_applied = bytes_applied_;
+    s.journal_limit_bytes = options_.config.journal_bytes_max;
+    s.error = last_error_;
+    if (!copy_) {
+        s.state = failure_ ? receiver_state::failed : receiver_state::empty;
+        return s;
+    }
+    const replica_position at = copy_->position();
+    s.journal_used_bytes = copy_->used_bytes();
+    if (failure_) {
+        s.state = receiver_state::failed;
+        s.error = failure_->text();
+    } else if (at.applied.interval.value == 0) {
+        s.state = receiver_state::empty;
+    } else {
+        s.state = at.in_catch_up ? receiver_state::receiving_sync : receiver_state::following;
+    }
+    if (at.durable.interval.value != 0) {
+        s.durable_barrier = barrier_info{at.durable.interval, durable_barrier_.time};
+    }
+    if (at.applied.interval.value != 0) {
+        s.applied_barrier = barrier_info{at.applied.interval, applied_barrier_.time};
+    }
+    const std::vector<replica_point> all = copy_->points();
+    s.points = all.size();
+    if (!all.empty()) {
+        s.oldest_point = info_of(all.front());
+        s.newest_point = info_of(all.back());
+    }
+    for (const replica_volume &v : copy_->volumes()) {
+        s.volumes.push_back({v.name, v.size, 0});
+    }
+    return s;
+}
+
+} // namespace farshore::engine

@@ -1,0 +1,112 @@
+#pragma once
+// One group at the DR site: its storage (replica_group), the session that feeds it, the applier behind it, the points that
+// are open.
+//
+// Path of a frame: data link -> frame_assembly (order) -> journal append -> at a barrier one sync -> ack
+// "durable" -> applier (batches, on the disk pool) -> ack "applied". The journal never waits for the applier.
+//
+// A storage failure ends the session with words for the sender's operator, and the storage is opened anew after a
+// pause (roll back, replay), so that space that comes back is enough to go on.
+//
+// Thread: home; storage calls on the disk pool.
+
+#include "replicator/apply/replica_group.hpp"
+#include "replicator/base/async.hpp"
+#include "replicator/capture/nbd_server.hpp"
+#include "replicator/engine/config.hpp"
+#include "replicator/engine/frame_assembly.hpp"
+#include "replicator/engine/group_memory.hpp"
+#include "replicator/engine/handshake.hpp"
+#include "replicator/engine/status.hpp"
+#include "replicator/format/messages.hpp"
+#include "replicator/storage/file_system.hpp"
+#include "transport/link.hpp"
+
+#include <deque>
+#include <map>
+#include <memory>
+#include <optional>
+
+namespace farshore::engine {
+
+struct receiver_group_options {
+    receiver_group_config config;
+    std::string state_directory; ///< STATE/groups/NAME
+    receiver_memory memory{};
+};
+
+class receiver_session;
+
+class receiver_group {
+  public:
+    receiver_group(receiver_group_options options, runtime run, file_system &files, std::vector<executor> nbd_loops);
+    ~receiver_group();
+
+    /// Opens the copy if there is one. Errors that need the operator (wrong size, locked) fail the start.
+    task<result<>> start();
+    task<void> stop();
+
+    const std::string &name() const { return options_.config.name; }
+    receiver_group_status status() const;
+    bool connected() const;
+    std::string session_address() const;
+
+    /// A link whose hello names this group, control or data; takes over. `pinned`: its fingerprint is the group's.
+    task<void> attach(std::unique_ptr<transport::link> link, wire::hello hello, bool pinned);
+    void drop_session(const char *why);
+
+    result<std::vector<point_info>> points() const;
+    task<result<opened_point>> open_point(std::string point, std::string nbd);
+    result<open_replica_point> open_devices(const std::string &point);
+    std::vector<opened_point> opened() const;
+    task<bool> close_point(std::string id);
+
+  private:
+    friend class receiver_session;
+    struct opened_entry {
+        opened_point view;
+        std::unique_ptr<nbd::server> server;
+    };
+
+    task<result<>> open_copy();
+    task<result<>> create_copy(std::vector<wire::volume_entry> volumes);
+    replica_options storage_options() const;
+    std::string path_of(const std::string &volume) const;
+    receiver_facts facts(bool pinned) const;
+    wire::welcome make_welcome() const;
+    result<replica_point> resolve_point(const std::string &text) const;
+
+    task<void> apply_loop();
+    task<result<>> apply_once();
+    void storage_failed(const error &e);
+    task<void> send_ack();
+    std::uint64_t newest_point() const;
+
+    receiver_group_options options_;
+    runtime run_;
+    file_system &files_;
+    std::vector<executor> nbd_loops_;
+    task_group tasks_;
+    bool stopping_ = false;
+
+    std::shared_ptr<replica_group> copy_; ///< shared with pool work under way
+    std::optional<error> failure_;         ///< storage failed; opened anew at reopen_at_
+    time_point reopen_at_{};
+    wire::key32 digest_key_{};
+    std::shared_ptr<receiver_session> session_;
+    std::uint64_t bytes_applied_ = 0;
+    std::uint64_t wire_bytes_before_ = 0;
+    bool greeting_ = false; ///< a control link is being taken over
+    std::optional<std::string> last_error_; ///< until a session works again
+    barrier_info durable_barrier_;
+    barrier_info applied_barrier_;
+    time_point next_commit_{};
+    time_point next_retain_{};
+    std::uint64_t next_open_id_ = 1;
+    std::map<std::string, opened_entry> opened_;
+
+    condition work_;    ///< something durable to apply, or stop
+    condition applied_; ///< the applied position moved
+};
+
+} // namespace farshore::engine

@@ -1,0 +1,319 @@
+#include "replicator/engine/receiver_session.hpp"
+
+#include "dedupe/digest.hpp"
+#include "replicator/base/geometry.hpp"
+#include "replicator/base/log.hpp"
+#include "replicator/engine/sender_session.hpp"
+
+#include <algorithm>
+#include <fmt/format.h>
+
+namespace farshore::engine {
+
+receiver_session::receiver_session(receiver_group &group, runtime run, std::unique_ptr<transport::link> control,
+                                   wire::hello hello, std::uint64_t window_bytes)
+    : group_(group), run_(std::move(run)), control_(std::move(control)), hello_(std::move(hello)),
+      // The sender counts a frame as sent before it is on a link, so a frame of each link may be beyond.
+      assembly_(window_bytes + (limits::data_links_max + 1) * limits::frame_payload_bytes_max), tasks_(run_.home) {
+    heard_ = run_.time->now();
+}
+receiver_session::~receiver_session() = default;
+
+bool receiver_session::responsive() const { return live() && run_.time->now() - heard_ <= peer_silence_max; }
+
+std::uint64_t receiver_session::wire_bytes() const {
+    std::uint64_t sum = control_->wire().sent + control_->wire().received;
+    for (const auto &link : data_) {
+        sum += link->wire().sent + link->wire().received;
+    }
+    return sum;
+}
+
+task<result<>> receiver_session::send_message(transport::message m) {
+    if (!live()) {
+        co_return fail(errc::closed, "the session has ended");
+    }
+    auto sent = co_await control_->send(std::move(m));
+    if (!sent) {
+        close("the control connection broke");
+    }
+    co_return sent;
+}
+
+void receiver_session::close(const char *why) {
+    if (closed_) {
+        return;
+    }
+    closed_ = true;
+    log::info("group {}: the session with {} ended: {}", group_.name(), control_->peer_address(), why);
+    control_->close();
+    for (auto &link : data_) {
+        link->close();
+    }
+    frames_.notify_all();
+    digests_wanted_.notify_all();
+    quiet_.notify_all();
+    ended_.notify_all();
+}
+
+task<void> receiver_session::refuse(wire::refusal_code code, std::string text) {
+    wire::refusal r;
+    r.code = static_cast<std::uint8_t>(code);
+    r.text = std::move(text);
+    co_await send(std::move(r));
+    close("refused");
+}
+
+task<void> receiver_session::serve(wire::welcome welcome) {
+    const stream_position begin = welcome.partial.interval.value != 0
+                                      ? welcome.partial
+                                      : stream_position{welcome.durable.stream, next(welcome.durable.interval)};
+    assembly_.expect(begin, welcome.partial.interval.value != 0 ? welcome.partial_index : 0);
+    if (co_await send(std::move(welcome))) {
+        tasks_.spawn(read_control());
+        tasks_.spawn(beat());
+        tasks_.spawn(journal_loop());
+        tasks_.spawn(digest_loop());
+        while (live()) {
+            co_await ended_.wait();
+        }
+    }
+    close("it could not be greeted");
+    co_await tasks_.join();
+}
+
+void receiver_session::add_data_link(std::unique_ptr<transport::link> link) {
+    if (!live() || data_.size() >= limits::data_links_max) {
+        link->close();
+        return;
+    }
+    data_.push_back(std::move(link));
+    tasks_.spawn(read_data(data_.size() - 1));
+}
+
+task<void> receiver_session::read_data(std::size_t index) {
+    transport::link &link = *data_[index];
+    while (live()) {
+        auto got = co_await link.receive();
+        if (!got) {
+            close("a data connection ended");
+            break;
+        }
+        heard_ = run_.time->now();
+        if (got->type != static_cast<std::uint16_t>(wire::message_type::frame)) {
+            close("the sender sent something else than frames on a data connection");
+            break;
+        }
+        if (auto added = assembly_.add(std::move(got->payload)); !added) {
+            log::error("group {}: {}", group_.name(), added.error().text());
+            close("the sender broke the rules of frames");
+            break;
+        }
+        frames_.notify_all();
+    }
+}
+
+task<void> receiver_session::read_control() {
+    while (live()) {
+        auto got = co_await control_->receive();
+        if (!got) {
+            close(is(got.error(), errc::closed) ? "the sender closed it" : "the control connection broke");
+            break;
+        }
+        heard_ = run_.time->now();
+        if (auto done = co_await dispatch(std::move(*got)); !done) {
+            log::error("group {}: {}", group_.name(), done.error().text());
+            close("the sender broke the rules of the protocol");
+        }
+    }
+}
+
+task<result<>> receiver_session::dispatch(transport::message m) {
+    constexpr std::size_t digest_requests_max = 256;
+    const auto type = static_cast<wire::message_type>(m.type);
+    if (type == wire::message_type::heartbeat) {
+        co_return result<>{};
+    }
+    if (type == wire::message_type::begin_stream) {
+        FS_CO_TRY(begin, wire::parse<wire::begin_stream>(m.payload.view()));
+        co_return co_await begin_stream(begin);
+    }
+    if (type == wire::message_type::digest_request) {
+        FS_CO_TRY(request, wire::parse<wire::digest_request>(m.payload.view()));
+        if (digests_.size() >= digest_requests_max) {
+            co_return fail(errc::limit, "too many digest requests at a time");
+        }
+        digests_.push_back(std::move(request));
+        digests_wanted_.notify_all();
+        co_return result<>{};
+    }
+    co_return fail(errc::corrupt, fmt::format("the sender sent a message of type {} that has no place here", m.type));
+}
+
+task<result<>> receiver_session::begin_stream(wire::begin_stream m) {
+    const auto copy = group_.copy_;
+    while (journaling_ && live()) {
+        co_await quiet_.wait();
+    }
+    if (!live() || !copy) {
+        co_return result<>{};
+    }
+    const replica_position at = copy->position();
+    if (m.stream == 0 || m.first <= at.durable.interval.value) {
+        co_return fail(errc::corrupt, fmt::format("a stream that begins with interval {} after interval {}", m.first,
+                                                  at.durable.interval.value));
+    }
+    FS_CO_CHECK(co_await run_on(run_.disk, [copy] { return copy->abandon_partial(); }));
+    assembly_.expect({stream_id{m.stream}, interval_id{m.first}}, 0);
+    wire::stream_ready ready;
+    ready.stream = m.stream;
+    co_return co_await send(ready);
+}
+
+task<void> receiver_session::beat() {
+    std::uint64_t count = 0;
+    while (live()) {
+        co_await ended_.wait_until(*run_.time, run_.time->now() + heartbeat_interval);
+        if (!live()) {
+            break;
+        }
+        if (!responsive()) {
+            close("nothing heard from the sender any more");
+            break;
+        }
+        wire::heartbeat m;
+        m.count = ++count;
+        if (!co_await send(m)) {
+            break;
+        }
+    }
+}
+
+// Frames in order into the journal; one sync for as many barriers as have come; then the acknowledgement.
+task<result<>> receiver_session::journal_ready() {
+    constexpr std::uint64_t append_bytes_max = 8 * limits::MiB;
+    const auto copy = group_.copy_;
+    auto batch = std::make_shared<std::vector<buffer>>();
+    std::uint64_t bytes = 0;
+    bool barrier_seen = false;
+    while (bytes < append_bytes_max) {
+        auto taken = assembly_.take();
+        if (!taken) {
+            break;
+        }
+        bytes += taken->frame.size();
+        barrier_seen = barrier_seen || taken->barrier;
+        batch->push_back(std::move(taken->frame));
+    }
+    if (batch->empty() || !copy) {
+        co_return result<>{};
+    }
+    journaling_ = true;
+    auto done = co_await run_on(run_.disk, [copy, batch, barrier_seen]() -> result<> {
+        for (const buffer &frame : *batch) {
+            FS_CHECK(copy->append(frame.view()));
+        }
+        return barrier_seen ? copy->sync_journal() : result<>{};
+    });
+    journaling_ = false;
+    quiet_.notify_all();
+    if (!done) {
+        co_return done;
+    }
+    journaled_bytes_ += bytes;
+    group_.work_.notify_all();
+    co_await group_.send_ack();
+    co_return result<>{};
+}
+
+task<void> receiver_session::journal_loop() {
+    while (live()) {
+        const std::uint64_t before = journaled_bytes_;
+        if (auto done = co_await journal_ready(); !done) {
+            const bool full = is(done.error(), errc::full) || is_errno(done.error(), ENOSPC);
+            group_.storage_failed(done.error());
+            co_await refuse(full ? wire::refusal_code::full : wire::refusal_code::failed, done.error().text());
+            break;
+        }
+        if (journaled_bytes_ == before && live()) {
+            co_await frames_.wait();
+        }
+    }
+}
+
+// Digests are of the copy with every interval applied that was durable when the request came: the sender asks only
+// about regions that no interval of its stream touches, so the answer can't be overtaken.
+task<result<wire::digest_reply>> receiver_session::digest(wire::digest_request r) {
+    const auto copy = group_.copy_;
+    if (!copy) {
+        co_return fail(errc::closed, "the copy is being opened");
+    }
+    const std::size_t volumes = copy->volumes().size();
+    std::uint64_t units = 0;
+    if (r.unit < block_bytes || r.unit > limits::MiB || r.unit % block_bytes != 0) {
+        co_return fail(errc::corrupt, "a digest unit out of range");
+    }
+    for (const wire::digest_range &d : r.ranges) {
+        if (d.volume >= volumes || d.length == 0 || d.length > limits::MiB || d.offset % block_bytes != 0 ||
+            d.offset > copy->volumes()[d.volume].size || d.length > copy->volumes()[d.volume].size - d.offset) {
+            co_return fail(errc::corrupt, "a digest range outside its volume");
+        }
+        units += ceil_div(d.length, r.unit);
+    }
+    if (units > limits::digests_per_message_max) {
+        co_return fail(errc::limit, "a digest request for too many units");
+    }
+    const interval_id until = copy->position().durable.interval;
+    while (live() && group_.copy_ == copy && copy->position().applied.interval < until) {
+        co_await group_.applied_.wait_until(*run_.time, run_.time->now() + std::chrono::seconds(1));
+    }
+    co_return co_await run_on(run_.disk, [copy, r = std::move(r), units, key = group_.digest_key_]() -> result<wire::digest_reply> {
+        wire::digest_reply out;
+        out.id = r.id;
+        out.zero_bits.resize(ceil_div(units, 8));
+        dedupe::digester digester(key);
+        buffer content(limits::MiB);
+        std::uint64_t unit = 0;
+        for (const wire::digest_range &d : r.ranges) {
+            const volume_index v{static_cast<std::uint16_t>(d.volume)};
+            FS_TRY(data, copy->next_data(v, d.offset));
+            const bool hole = data.length == 0 || data.offset >= d.offset + d.length;
+            if (!hole) {
+                FS_CHECK(copy->read_replica(v, {d.offset, d.length}, content.span().first(d.length)));
+            }
+            for (std::uint64_t at = 0; at < d.length; at += r.unit, ++unit) {
+                const std::uint64_t length = std::min(r.unit, d.length - at);
+                const dedupe::range_digest g =
+                    hole ? dedupe::range_digest{} : digester.of(content.view().subspan(at, length));
+                if (g.is_zero_content()) {
+                    out.zero_bits[unit / 8] |= std::byte{static_cast<std::uint8_t>(1U << (unit % 8))};
+                } else {
+                    out.digests.insert(out.digests.end(), g.bytes.begin(), g.bytes.end());
+                }
+            }
+        }
+        return out;
+    });
+}
+
+task<void> receiver_session::digest_loop() {
+    while (live()) {
+        if (digests_.empty()) {
+            co_await digests_wanted_.wait();
+            continue;
+        }
+        wire::digest_request request = std::move(digests_.front());
+        digests_.pop_front();
+        auto reply = co_await digest(std::move(request));
+        if (!reply) {
+            log::error("group {}: {}", group_.name(), reply.error().text());
+            co_await refuse(wire::refusal_code::failed, reply.error().text());
+            break;
+        }
+        if (!co_await send(std::move(*reply))) {
+            break;
+        }
+    }
+}
+
+} // namespace farshore::engine

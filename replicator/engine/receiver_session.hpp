@@ -1,0 +1,74 @@
+#pragma once
+// The receiving end of a session: control link and data links of one sender instance, frames put in order and
+// into the journal, acknowledgements, digests for the catch-up scan.
+//
+// Any rule broken by the peer or failure of a link ends the session. Thread: home. Kept alive by the group until join().
+
+#include "replicator/base/async.hpp"
+#include "replicator/engine/receiver_group.hpp"
+#include "replicator/format/messages.hpp"
+
+#include <deque>
+#include <memory>
+#include <vector>
+
+namespace farshore::engine {
+
+class receiver_session {
+  public:
+    receiver_session(receiver_group &group, runtime run, std::unique_ptr<transport::link> control, wire::hello hello,
+                     std::uint64_t window_bytes);
+    ~receiver_session();
+
+    /// Greets and serves until the session ends.
+    task<void> serve(wire::welcome welcome);
+    void add_data_link(std::unique_ptr<transport::link> link);
+    template <class Message> task<result<>> send(Message m) {
+        transport::message out;
+        out.type = static_cast<std::uint16_t>(Message::type);
+        out.payload = wire::encode(m);
+        return send_message(std::move(out));
+    }
+    void close(const char *why);
+    /// Ends the session after telling the sender why.
+    task<void> refuse(wire::refusal_code code, std::string text);
+
+    bool live() const { return !closed_; }
+    /// Heard within the timeout.
+    bool responsive() const;
+    const wire::hello &greeting() const { return hello_; }
+    std::uint64_t journaled_bytes() const { return journaled_bytes_; }
+    std::uint64_t wire_bytes() const;
+    const std::string &address() const { return control_->peer_address(); }
+
+  private:
+    task<result<>> send_message(transport::message m);
+    task<void> read_control();
+    task<void> read_data(std::size_t index);
+    task<void> beat();
+    task<void> journal_loop();
+    task<void> digest_loop();
+    task<result<>> dispatch(transport::message m);
+    task<result<>> begin_stream(wire::begin_stream m);
+    task<result<wire::digest_reply>> digest(wire::digest_request r);
+    task<result<>> journal_ready();
+
+    receiver_group &group_;
+    runtime run_;
+    std::unique_ptr<transport::link> control_;
+    std::vector<std::unique_ptr<transport::link>> data_;
+    wire::hello hello_;
+    frame_assembly assembly_;
+    task_group tasks_;
+    bool closed_ = false;
+    bool journaling_ = false; ///< an append or sync is under way
+    time_point heard_{};
+    std::uint64_t journaled_bytes_ = 0;
+    std::deque<wire::digest_request> digests_;
+    condition frames_;  ///< frames arrived, or the end
+    condition digests_wanted_;
+    condition quiet_;   ///< the journal is not being written
+    condition ended_;
+};
+
+} // namespace farshore::engine
