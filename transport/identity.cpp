@@ -101,13 +101,14 @@ result<identity> make_identity(const std::string &common_name) {
 }
 
 result<identity> parse_identity(std::string certificate_pem, std::string key_pem) {
-    FS_TRY(certificate, read_certificate(certificate_pem));
+    FS_TRY(certificates, read_certificates(certificate_pem));
+    X509 *certificate = certificates.front().get();
     FS_TRY(key, read_private_key(key_pem));
-    if (X509_check_private_key(certificate.get(), key.get()) != 1) {
+    if (X509_check_private_key(certificate, key.get()) != 1) {
         drop_openssl_errors();
         return fail(errc::invalid, "the private key does not belong to the certificate");
     }
-    FS_TRY(fingerprint, fingerprint_of(certificate.get()));
+    FS_TRY(fingerprint, fingerprint_of(certificate));
     return identity{std::move(certificate_pem), std::move(key_pem), std::move(fingerprint)};
 }
 

@@ -14,6 +14,7 @@ bio_ptr reader_of(const std::string &pem) {
 int no_passphrase(char *, int, int, void *) { return 0; }
 
 constexpr std::size_t pem_bytes_max = 1024 * 1024;
+constexpr std::size_t certificates_max = 64;
 
 } // namespace
 
@@ -40,16 +41,24 @@ std::string text_of(BIO *bio) {
     return {data, static_cast<std::size_t>(size)};
 }
 
-result<x509_ptr> read_certificate(const std::string &pem) {
+result<std::vector<x509_ptr>> read_certificates(const std::string &pem) {
     if (pem.size() > pem_bytes_max) {
         return fail(errc::limit, "a certificate of " + std::to_string(pem.size()) + " bytes");
     }
     const bio_ptr in = reader_of(pem);
-    x509_ptr certificate(PEM_read_bio_X509(in.get(), nullptr, no_passphrase, nullptr));
-    if (!certificate) {
+    std::vector<x509_ptr> certificates;
+    while (certificates.size() < certificates_max) {
+        x509_ptr next(PEM_read_bio_X509(in.get(), nullptr, no_passphrase, nullptr));
+        if (!next) {
+            break;
+        }
+        certificates.push_back(std::move(next));
+    }
+    if (certificates.empty()) {
         return openssl_failure("not a certificate in PEM form");
     }
-    return certificate;
+    drop_openssl_errors(); // the end of the text counts as one
+    return certificates;
 }
 
 result<key_ptr> read_private_key(const std::string &pem) {

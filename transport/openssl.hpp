@@ -11,6 +11,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 namespace farshore::transport {
 
@@ -35,9 +36,9 @@ std::unexpected<error> openssl_failure(const std::string &what);
 
 /// What was written to a memory BIO.
 std::string text_of(BIO *bio);
-/// The first certificate or private key of a PEM text; errc::invalid. A key with a passphrase is
-/// refused, nobody is asked for it.
-result<x509_ptr> read_certificate(const std::string &pem);
+/// All certificates of a PEM text, at least one and at most 64; errc::invalid.
+result<std::vector<x509_ptr>> read_certificates(const std::string &pem);
+/// errc::invalid. A key with a passphrase is refused, nobody is asked for it.
 result<key_ptr> read_private_key(const std::string &pem);
 
 /// SHA-256 of the certificate's DER form, 64 lower-case hex digits.

@@ -11,16 +11,43 @@ void pacer::set_rate(std::optional<std::uint64_t> bytes_per_second) {
     changed_.notify_all();
 }
 
-task<void> pacer::acquire(std::uint64_t bytes) {
-    // The turn is kept over the wait: whoever comes next takes from a bucket without debt, so a
-    // small message never waits for more than the one slice before it.
-    const auto turn = co_await turn_.acquire();
+/// A place in the queue, given up at the end of the coroutine however it ends.
+class pacer::place {
+  public:
+    explicit place(pacer &owner) : owner_(owner), at_(owner.queue_.insert(owner.queue_.end(), this)) {}
+    ~place() {
+        owner_.queue_.erase(at_);
+        owner_.changed_.notify_all();
+    }
+    place(const place &) = delete;
+    place &operator=(const place &) = delete;
+    bool is_first() const { return owner_.queue_.front() == this; }
+
+  private:
+    pacer &owner_;
+    std::list<place *>::iterator at_;
+};
+
+task<bool> pacer::acquire(std::uint64_t bytes, std::function<bool()> abandoned) {
+    // The place is kept over the wait: whoever comes next takes from a bucket without debt, so a
+    // small message never waits for more than the slices that were before it.
+    const place own(*this);
+    while (!own.is_first()) {
+        co_await changed_.wait();
+        if (abandoned && abandoned()) {
+            co_return false;
+        }
+    }
     duration wait = bucket_.take(bytes, time_.now());
     while (wait > duration::zero()) {
         const duration slice = std::min<duration>(wait, std::chrono::milliseconds(200));
         co_await changed_.wait_until(time_, time_.now() + slice);
+        if (abandoned && abandoned()) {
+            co_return false;
+        }
         wait = bucket_.debt(time_.now());
     }
+    co_return true;
 }
 
 void pacer::note(std::uint64_t bytes) {

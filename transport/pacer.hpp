@@ -5,10 +5,11 @@
 // network executor.
 
 #include "replicator/base/async.hpp"
-#include "transport/fifo_lock.hpp"
 #include "transport/token_bucket.hpp"
 #include "transport/wait_list.hpp"
 
+#include <functional>
+#include <list>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -21,18 +22,23 @@ class pacer {
     explicit pacer(time_source &time);
     void set_rate(std::optional<std::uint64_t> bytes_per_second);
     std::optional<std::uint64_t> rate() const { return bucket_.rate(); }
-    /// Returns when `bytes` may be sent. First come, first served. The pacer must outlive the wait.
-    /// A coroutine that is cancelled while it waits has used up its share.
-    task<void> acquire(std::uint64_t bytes);
+    /// Returns true when `bytes` may be sent. First come, first served. `abandoned` is asked again
+    /// at each wake(): once it holds, acquire returns false. The pacer must outlive the wait. A share
+    /// that was begun and abandoned is used up.
+    task<bool> acquire(std::uint64_t bytes, std::function<bool()> abandoned = {});
+    /// Lets all waiters look at their `abandoned`.
+    void wake() { changed_.notify_all(); }
     /// Accounts for bytes received (they count on the wire too) without waiting. However many they
     /// are, they hold up later sends by at most 1 s.
     void note(std::uint64_t bytes);
 
   private:
+    class place;
+
     time_source &time_;
     token_bucket bucket_;
-    fifo_lock turn_;
     wait_list changed_;
+    std::list<place *> queue_; ///< the first one pays, the others wait
 };
 
 using pacers = std::vector<std::shared_ptr<pacer>>;

@@ -15,7 +15,9 @@
 
 namespace farshore::transport {
 
-/// Decides on a peer during the handshake, before it gets a byte of ours beyond the handshake.
+/// Decides on a peer during the handshake, before it gets a byte of ours beyond the handshake. The
+/// certificate is only claimed at that moment (that the peer has its key is proved right after), so
+/// the check must have no effect but its answer. On the executor of the link.
 using trust_check = std::function<bool(const std::string &fingerprint, const std::string &alpn,
                                        const std::string &address)>;
 
@@ -24,8 +26,11 @@ struct tls_options {
     std::string ca_pem;       ///< non-empty: peers must be signed by this CA (then trust may accept all)
     trust_check trust;
     pacers pace;              ///< sending waits for all of them
-    time_source *time = nullptr;
+    time_source *time = nullptr; ///< absent: the machine's clock; else it must outlive all links
     duration handshake_timeout = std::chrono::seconds(10);
+    /// Application bytes under one key; then the sending key is renewed. AES-GCM allows about
+    /// 380 GiB in records of 16 KiB (RFC 8446, 5.5). Tests make it small.
+    std::uint64_t key_update_bytes = 64ULL << 30;
 };
 
 /// "host:port" or "[v6]:port".
@@ -39,7 +44,10 @@ class tls_connector final : public connector {
   public:
     tls_connector(executor home, address peer, std::string alpn, tls_options options);
     ~tls_connector() override;
-    /// Errors name the address and the cause (refused, timed out, not trusted with the fingerprint seen).
+    /// Returns when each side has accepted the other. Errors name the address and the cause: the
+    /// system's (ECONNREFUSED, ...), errc::not_found for the name, errc::timeout, errc::not_trusted
+    /// with the fingerprint seen (either side may be the one that refuses), errc::unsupported when
+    /// the peer speaks something else, errc::invalid for an own identity that can't be used.
     task<result<std::unique_ptr<link>>> connect(duration timeout) override;
 
   private:
@@ -57,7 +65,7 @@ class tls_listener {
     /// Accepts ALPN session and join. `handler` runs on `home`.
     tls_listener(executor home, tls_options options, on_link handler);
     ~tls_listener(); ///< close() must have completed
-    /// errc::busy when the address is in use.
+    /// errc::busy when the address is in use. Port 0: the system chooses, see port().
     result<> listen(const address &where);
     std::uint16_t port() const;
     task<void> close();
