@@ -13,8 +13,9 @@ class field_writer {
     explicit field_writer(byte_vector &out) : out_(out) {}
     void operator()(const std::unsigned_integral auto &value) { out_.varint(value); }
     void operator()(const bool &value) { out_.u8(value ? 1 : 0); }
+    void operator()(const random64 &r) { out_.structure(le64(r.value)); }
     void operator()(const stream_position &p) {
-        out_.varint(p.stream.value);
+        (*this)(random64(p.stream.value));
         out_.varint(p.interval.value);
     }
     template <std::size_t N> void operator()(const std::array<std::byte, N> &a) { out_.bytes(a); }
@@ -60,8 +61,16 @@ class field_reader {
             value = raw == 1;
         }
     }
+    void operator()(random64 &r) {
+        le64 raw;
+        if (take(in_.structure<le64>(), raw)) {
+            r.value = raw.get();
+        }
+    }
     void operator()(stream_position &p) {
-        (*this)(p.stream.value);
+        random64 stream;
+        (*this)(stream);
+        p.stream = stream_id{stream.value};
         (*this)(p.interval.value);
     }
     template <std::size_t N> void operator()(std::array<std::byte, N> &a) {

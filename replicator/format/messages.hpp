@@ -15,7 +15,7 @@
 //   heartbeat <-----------------------> heartbeat
 //
 // Each message is a flat list of fields: integers as LEB128 varints, byte strings and texts with a
-// varint length, lists with a varint count, identities as 16 raw bytes. Each struct lists its fields once, in
+// varint length, lists with a varint count, identities and random numbers as raw bytes. Each struct lists its fields once, in
 // `visit`; encode and parse are both made from it. Every count has a bound before allocation.
 // Trailing bytes are refused. Versions: hello and welcome carry versions and features; other
 // messages belong to the version agreed.
@@ -36,6 +36,14 @@ constexpr std::uint32_t protocol_version = 1;
 
 /// Features both sides must know when one side requires them. None in version 1.
 constexpr std::uint64_t features_known = 0;
+
+/// A random number on the wire: always 8 bytes, little-endian, so that chance does not change lengths.
+struct random64 {
+    std::uint64_t value = 0;
+    constexpr random64() = default;
+    constexpr random64(std::uint64_t v) : value(v) {}
+    constexpr operator std::uint64_t() const { return value; }
+};
 
 using id16 = std::array<std::byte, 16>;
 using key32 = std::array<std::byte, 32>;
@@ -73,10 +81,10 @@ struct hello {
     std::uint64_t features_required = 0;
     std::uint64_t features_offered = 0;
     std::string group;
-    std::uint64_t session = 0; ///< random, the same on all links of a session
+    random64 session;         ///< random, the same on all links of a session
     std::uint32_t link = 0;    ///< 0: control
     id16 sender{};             ///< identity of the sender's state
-    std::uint64_t instance = 0; ///< random, new at each start of the sender
+    random64 instance;        ///< random, new at each start of the sender
     std::vector<volume_entry> volumes;
     template <class V> void visit(V &v) {
         v(version_min); v(version_max); v(features_required); v(features_offered);
@@ -140,13 +148,13 @@ struct ack {
 
 struct begin_stream {
     static constexpr auto type = message_type::begin_stream;
-    std::uint64_t stream = 0;
+    random64 stream;
     std::uint64_t first = 0; ///< id of its first interval, above every id before
     template <class V> void visit(V &v) { v(stream); v(first); }
 };
 struct stream_ready {
     static constexpr auto type = message_type::stream_ready;
-    std::uint64_t stream = 0;
+    random64 stream;
     template <class V> void visit(V &v) { v(stream); }
 };
 

@@ -1,0 +1,60 @@
+#pragma once
+// The engine's network over a memory_network: one adapter a life of a daemon.
+
+#include "replicator/engine/network.hpp"
+#include "transport/memory_link.hpp"
+
+#include <string>
+
+namespace farshore::sim {
+
+class sim_network final : public engine::network {
+  public:
+    sim_network(transport::memory_network &line, std::string fingerprint, std::string peer_fingerprint)
+        : line_(line), fingerprint_(std::move(fingerprint)), peer_(std::move(peer_fingerprint)) {}
+    ~sim_network() override { stop(); }
+
+    const std::string &fingerprint() const override { return fingerprint_; }
+
+    result<std::unique_ptr<transport::connector>> make_connector(const std::string &address, const std::string &alpn,
+                                                                 const std::string &pinned,
+                                                                 transport::pacers) override {
+        if (pinned != peer_) {
+            return fail(errc::not_trusted, "another fingerprint is pinned");
+        }
+        return line_.make_connector(address, alpn, fingerprint_, peer_);
+    }
+
+    result<> listen(const std::string &address, transport::trust_check trust,
+                    std::function<void(std::unique_ptr<transport::link>)> on_link) override {
+        address_ = address;
+        line_.listen(address, [trust = std::move(trust), on_link = std::move(on_link)](std::unique_ptr<transport::link> l) {
+            if (trust(l->peer_fingerprint(), l->application(), l->peer_address())) {
+                on_link(std::move(l));
+            } else {
+                l->close();
+            }
+        });
+        return {};
+    }
+    std::uint16_t port() const override { return 7420; }
+    task<void> close() override {
+        stop();
+        co_return;
+    }
+
+  private:
+    void stop() {
+        if (!address_.empty()) {
+            line_.listen(address_, {});
+            address_.clear();
+        }
+    }
+
+    transport::memory_network &line_;
+    std::string fingerprint_;
+    std::string peer_;
+    std::string address_;
+};
+
+} // namespace farshore::sim

@@ -1,0 +1,189 @@
+#include "replicator/engine/frame_assembly.hpp"
+#include "replicator/engine/point_name.hpp"
+#include "replicator/engine/sender_state.hpp"
+#include "replicator/engine/sender_verify.hpp"
+#include "replicator/engine/throttle.hpp"
+#include "replicator/engine/trust.hpp"
+
+#include <doctest/doctest.h>
+
+namespace farshore::engine {
+namespace {
+
+buffer frame(std::uint64_t stream, std::uint64_t interval, std::uint32_t index, frame_type type = frame_type::data) {
+    frame_header h;
+    h.type = type;
+    h.stream = stream_id{stream};
+    h.interval = interval_id{interval};
+    h.index = index;
+    return make_frame(h, as_bytes("x"));
+}
+
+} // namespace
+
+TEST_SUITE("engine") {
+TEST_CASE("frame assembly: frames come out in order whatever order they arrive in") {
+    frame_assembly a(1 << 20);
+    a.expect({stream_id{1}, interval_id{5}}, 0);
+    CHECK(a.add(frame(1, 5, 1)));
+    CHECK(a.add(frame(1, 6, 0, frame_type::barrier)));
+    CHECK_FALSE(a.take());
+    CHECK(a.add(frame(1, 5, 0)));
+    CHECK(a.take());
+    CHECK(a.take());
+    CHECK_FALSE(a.take());
+    CHECK(a.add(frame(1, 5, 2, frame_type::barrier)));
+    CHECK(a.take()->barrier);
+    CHECK(a.take()->barrier);
+    CHECK(a.held_bytes() == 0);
+}
+
+TEST_CASE("frame assembly: late frames of another stream and frames already taken are ignored, doubles refused") {
+    frame_assembly a(1 << 20);
+    a.expect({stream_id{1}, interval_id{5}}, 2);
+    CHECK(a.add(frame(2, 5, 2)));
+    CHECK(a.add(frame(1, 5, 1)));
+    CHECK(a.add(frame(1, 4, 9)));
+    CHECK(a.held_bytes() == 0);
+    CHECK(a.add(frame(1, 5, 3)));
+    CHECK_FALSE(a.add(frame(1, 5, 3)));
+}
+
+TEST_CASE("frame assembly: no more than a window is held; what is no frame is refused") {
+    frame_assembly a(2 * (frame_header_bytes + 1));
+    a.expect({stream_id{1}, interval_id{1}}, 0);
+    CHECK(a.add(frame(1, 1, 1)));
+    CHECK(a.add(frame(1, 1, 2)));
+    CHECK_FALSE(a.add(frame(1, 1, 3)));
+    CHECK_FALSE(a.add(buffer::copy_of(as_bytes("no frame"))));
+    buffer longer(frame_header_bytes + 2);
+    const buffer whole = frame(1, 1, 4);
+    std::memcpy(longer.data(), whole.data(), whole.size());
+    CHECK_FALSE(a.add(std::move(longer)));
+}
+
+TEST_CASE("point name: ids, times with zones, ages, latest; all else is refused") {
+    const wall_time now{std::chrono::seconds(1767225600)}; // 2026-01-01T00:00:00Z
+    CHECK(std::holds_alternative<point_latest>(*parse_point_name("", now)));
+    CHECK(std::get<point_by_id>(*parse_point_name("4711", now)).id == 4711);
+    CHECK(std::get<point_by_time>(*parse_point_name("-5m", now)).time == now - std::chrono::minutes(5));
+    CHECK(std::get<point_by_time>(*parse_point_name("2026-01-01T01:00:00+01:00", now)).time == now);
+    CHECK(std::get<point_by_time>(*parse_point_name("2026-01-01T00:00:00.500Z", now)).time ==
+          now + std::chrono::milliseconds(500));
+    for (const char *bad : {"-5", "-m", "yesterday", "2026-13-01T00:00:00Z", "2026-01-01T00:00:00", "99999999999999999999999", "4711x"}) {
+        CAPTURE(bad);
+        CHECK_FALSE(parse_point_name(bad, now));
+    }
+}
+
+TEST_CASE("trust: a token is good once, for its group, for an hour") {
+    const wall_time now{std::chrono::seconds(1767225600)};
+    trust_store s;
+    CHECK_FALSE(s.has_open_invitation(now));
+    s.add_invitation("shop", "secret", now + invitation_lifetime);
+    CHECK(s.has_open_invitation(now));
+    CHECK_FALSE(s.redeem("other", "secret", now));
+    CHECK_FALSE(s.redeem("shop", "guess", now));
+    auto copy = *trust_store::parse(s.to_json());
+    CHECK_FALSE(copy.redeem("shop", "secret", now + invitation_lifetime));
+    CHECK(copy.redeem("shop", "secret", now + invitation_lifetime - std::chrono::seconds(1)));
+    CHECK_FALSE(copy.redeem("shop", "secret", now));
+    CHECK_FALSE(copy.has_open_invitation(now));
+    CHECK(s.to_json().find("secret") == std::string::npos);
+}
+
+TEST_CASE("trust: a token survives the way through a terminal and a damaged one is refused") {
+    const std::string text = encode_token({"shop", "dr.example.net:7420", std::string(64, 'a'), random_secret()});
+    auto t = parse_token("  " + text + "\n");
+    REQUIRE(t);
+    CHECK(t->group == "shop");
+    CHECK(t->address == "dr.example.net:7420");
+    CHECK_FALSE(parse_token(text.substr(0, text.size() - 20)));
+    CHECK_FALSE(parse_token("farshore1.!!!"));
+    CHECK_FALSE(parse_token(""));
+    CHECK_FALSE(trust_store::parse("[]"));
+    CHECK_FALSE(trust_store::parse("{\"peers\": 3}"));
+}
+
+TEST_CASE("state: every state is reached by the facts that its name claims") {
+    sender_state_facts f;
+    CHECK(state_of(f) == sender_state::unpaired);
+    f.paired = true;
+    CHECK(state_of(f) == sender_state::initial_sync);
+    f.ever_consistent = true;
+    CHECK(state_of(f) == sender_state::tracking);
+    f.recording = f.connected = true;
+    CHECK(state_of(f) == sender_state::catching_up);
+    f.consistent = true;
+    CHECK(state_of(f) == sender_state::streaming);
+    f.backlog_on_disk = true;
+    CHECK(state_of(f) == sender_state::spooling);
+    f.backlog_on_disk = f.connected = false;
+    CHECK(state_of(f) == sender_state::spooling);
+    f.paused = true;
+    CHECK(state_of(f) == sender_state::paused);
+    f.failed = true;
+    CHECK(state_of(f) == sender_state::failed);
+    for (unsigned bits = 0; bits < 128; ++bits) {
+        const auto bit = [bits](unsigned n) { return (bits >> n & 1U) != 0; };
+        const sender_state_facts g{false, bit(0), bit(1), bit(2), bit(3), bit(4), bit(5), bit(6)};
+        if (state_of(g) == sender_state::streaming) {
+            CHECK((g.paired && g.recording && g.connected && g.consistent && !g.backlog_on_disk));
+        }
+    }
+}
+
+TEST_CASE("throttle: an override expires by itself and leaves what was set or configured") {
+    const wall_time now{std::chrono::seconds(1000)};
+    throttle_setting s;
+    CHECK(view_of(s, now).source == "none");
+    s.configured = 100;
+    CHECK(view_of(s, now).source == "config");
+    s.is_set = true;
+    s.set_rate = 50;
+    s.has_override = true;
+    s.override_rate = std::nullopt;
+    s.override_until = now + std::chrono::seconds(10);
+    CHECK(view_of(s, now).source == "override");
+    CHECK_FALSE(view_of(s, now).rate);
+    CHECK(view_of(s, now + std::chrono::seconds(10)).rate == 50);
+}
+
+TEST_CASE("verify: touched ranges come again in halves, different ones more finely, until all is answered") {
+    verify_run run({3 << 20});
+    auto taken = run.take(64);
+    REQUIRE(taken.size() == 3);
+    const auto entry = [](const pending_range &r) { return verify_entry{r.volume, r.range, {}}; };
+    run.on_cut(interval_id{9}, {entry(taken[0]), entry(taken[1])});
+    run.put_back_touched(); // the third was written to
+    wire::verify_result answer;
+    answer.interval = 9;
+    answer.items = {{0, 0, 1 << 20, true}, {0, 1 << 20, 1 << 20, false}};
+    run.on_result(answer);
+    CHECK_FALSE(run.waiting());
+    taken = run.take(64);
+    CHECK(taken.size() == 2 + 16);
+    int rounds = 0;
+    std::uint64_t id = 10;
+    while (!run.done()) {
+        REQUIRE(++rounds < 50);
+        std::vector<verify_entry> all;
+        answer = {};
+        answer.interval = id;
+        for (const auto &r : taken) {
+            all.push_back(entry(r));
+            const bool damaged = r.range.offset <= 1'100'000 && r.range.end() > 1'100'000;
+            answer.items.push_back({0, r.range.offset, r.range.length, !damaged});
+        }
+        run.on_cut(interval_id{id++}, all);
+        run.on_result(answer);
+        taken = run.take(64);
+    }
+    const auto differences = run.differences();
+    REQUIRE(differences.size() == 1);
+    CHECK(differences[0].range == byte_range{1'100'000 / 4096 * 4096, 4096});
+    CHECK(run.done_bytes() == run.total_bytes());
+}
+}
+
+} // namespace farshore::engine
