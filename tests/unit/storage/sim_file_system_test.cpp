@@ -2,7 +2,10 @@
 
 #include "tests/unit/storage/fixtures.hpp"
 
+#include <atomic>
 #include <set>
+#include <thread>
+#include <vector>
 
 using namespace farshore;
 
@@ -395,5 +398,36 @@ TEST_SUITE("storage") {
         CHECK(seen.size() == 3);
         CHECK(fs.calls() == 2);
         CHECK(fs.syncs() == 0);
+    }
+
+    TEST_CASE("sim: may be used from several threads, maps stored to by atomics") {
+        sim_file_system fs(1);
+        const auto f = fs.open("/f", open_mode::create);
+        REQUIRE((*f)->allocate(8192));
+        const auto map = (*f)->map(4096);
+        REQUIRE(map);
+        std::atomic<int> failures = 0;
+        std::vector<std::thread> threads;
+        for (std::size_t i = 0; i < 4; ++i) {
+            threads.emplace_back([&, i] {
+                const std::string own = "/own" + std::to_string(i);
+                std::atomic_ref<std::byte> bit((*map)->bytes()[i]);
+                for (int round = 0; round < 20; ++round) {
+                    bit.store(static_cast<std::byte>(round + 1));
+                    const bool good = fs.replace_file(own, pattern(5000, i)) &&
+                                      (*f)->write_at(4096 + i * 100, pattern(100, i)) &&
+                                      (*f)->sync_data() && (*map)->sync();
+                    failures += good ? 0 : 1;
+                }
+            });
+        }
+        for (std::thread &t : threads) {
+            t.join();
+        }
+        CHECK(failures == 0);
+        for (std::size_t i = 0; i < 4; ++i) {
+            CHECK(content(fs)[i] == std::byte{20});
+            CHECK(content(fs, "/own" + std::to_string(i)) == pattern(5000, i));
+        }
     }
 }
