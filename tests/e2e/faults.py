@@ -225,7 +225,8 @@ def random_bytes(context, pair):
 def bad_nbd_requests(context, pair):
     """Out of range and oversized requests get an error; the next one works."""
     sock = nbd_handshake(pair.nbd_socket("data"))
-    cases = {"beyond the end": struct_request(0, 1 << 40, 4096), "offset overflow": struct_request(1, (1 << 64) - 512, 4096) + bytes(4096),
+    cases = {"beyond the end": struct_request(0, 1 << 40, 4096),
+             "offset overflow": struct_request(1, (1 << 64) - 512, 4096) + bytes(4096),
              "unknown command": struct_request(99, 0, 0), "zero length read": struct_request(0, 0, 0)}
     for name, request in cases.items():
         sock.sendall(request)
