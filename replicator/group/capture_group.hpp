@@ -1,36 +1,41 @@
 #pragma once
-// The capture side of a group: its volumes' devices in the clients' write path, one order of writes over
-// all of them, the open interval, the dirty maps, and the regions still to be compared (pending).
+// The capture side of a group: its volumes' devices in the clients' write path, one order of writes
+// over all of them, the open interval, the dirty maps, and the regions still to be compared
+// (pending).
 //
-// Life of a write (capture_device): wait for overlapping requests in flight (range lock; offered as try
-// without waiting) -> under the group's lock: make sure the dirty bits are set (and their 4 MiB extent
-// active, durable BEFORE data may reach the disk; first touches wait for one batched fdatasync on a pool
-// thread), reserve slots in the open interval -> read the old content if the page cache has it -> copy
-// -> write the file -> under the lock: release the range. Nothing waits for encoding, spool or network.
+// Life of a write (capture_device): wait for overlapping requests in flight (range lock; offered as
+// try without waiting) -> under the group's lock: make sure the dirty bits are set (and their 4 MiB
+// extent active, durable BEFORE data may reach the disk; first touches wait for one batched
+// fdatasync on a pool thread), reserve slots in the open interval -> read the old content if the
+// page cache has it -> copy
+// -> write the file -> under the lock: release the range. Nothing waits for encoding, spool or
+// network.
 //
-// Modes. `tracking`: nothing is recorded, every touched region is dirty (the mode at start, after an
-// overflow, after a write error, and when the engine says so). `recording`: writes to regions that are not
-// pending go into the open interval; writes to pending regions are only marked dirty, since the scan
-// will ship them. begin_recording() makes pending = all dirty regions.
+// Modes. `tracking`: nothing is recorded, every touched region is dirty (the mode at start, after
+// an overflow, after a write error, and when the engine says so). `recording`: writes to regions
+// that are not pending go into the open interval; writes to pending regions are only marked dirty,
+// since the scan will ship them. begin_recording() makes pending = all dirty regions.
 //
-// Dirty bits are cleared only by durable(): two epochs of "touched since" bits; when the last interval of
-// the older epoch is durable at the DR site, regions touched in it and not since, and not pending, become
-// clean. This needs O(1) a write and no memory an interval.
+// Dirty bits are cleared only by durable(): two epochs of "touched since" bits; when the last
+// interval of the older epoch is durable at the DR site, regions touched in it and not since, and
+// not pending, become clean. This needs O(1) a write and no memory an interval.
 //
-// On disk, in `state_directory` (docs/formats.md "Dirty map"): VOLUME.map = header page (magic, version,
-// volume size, boot id, clean flag, checksum), extent activity pages (durable, each with a checksum; a bad
-// page means "all active"), fine 64 KiB bits (shared mapping); capture.state = shared mapping with the last
-// interval id used, the acknowledged position and the receiver's identity. Start cases (pure table in
-// dirty_map_cases.hpp): no map or unreadable or volume size changed -> everything dirty; clean stop or same boot ->
-// fine bits exact; other boot -> fine bits and every region of active extents. A volume whose file was
-// changed while we were not serving it can't be known: `resync` is for that.
+// On disk, in `state_directory` (docs/formats.md "Dirty map"): VOLUME.map = header page (magic,
+// version, volume size, boot id, clean flag, checksum), extent activity pages (durable, each with a
+// checksum; a bad page means "all active"), fine 64 KiB bits (shared mapping); capture.state =
+// shared mapping with the last interval id used, the acknowledged position and the receiver's
+// identity. Start cases (pure table in dirty_map_cases.hpp): no map or unreadable or volume size
+// changed -> everything dirty; clean stop or same boot -> fine bits exact; other boot -> fine bits
+// and every region of active extents. A volume whose file was changed while we were not serving it
+// can't be known: `resync` is for that.
 //
-// Extents leave the activity log only after their volume was fdatasync'ed after their last write and no bit of
-// theirs is dirty (else a power cut at the primary could take back writes that the DR site already has).
+// Extents leave the activity log only after their volume was fdatasync'ed after their last write
+// and no bit of theirs is dirty (else a power cut at the primary could take back writes that the DR
+// site already has).
 //
-// Threads: devices from many threads; all other methods from the engine's pools and home thread; one
-// mutex for the group (hand-off would cost a thread switch a write), held for bookkeeping only, never over disk
-// work. The order of writes is the order of holding it.
+// Threads: devices from many threads; all other methods from the engine's pools and home thread;
+// one mutex for the group (hand-off would cost a thread switch a write), held for bookkeeping only,
+// never over disk work. The order of writes is the order of holding it.
 
 #include "replicator/base/async.hpp"
 #include "replicator/capture/interval.hpp"
@@ -58,10 +63,11 @@ struct capture_volume {
 struct capture_options {
     std::string state_directory;
     std::vector<capture_volume> volumes;
-    std::string boot_id;                               ///< /proc/sys/kernel/random/boot_id, or a test's
-    std::uint64_t interval_bytes = 16ULL << 20;        ///< asks for an early close beyond it
-    std::uint64_t memory_bytes_max = 96ULL << 20;      ///< open interval (new and old content) beyond it: overflow -> tracking
-    bool keep_before = true;                           ///< collect old content for deltas
+    std::string boot_id;                        ///< /proc/sys/kernel/random/boot_id, or a test's
+    std::uint64_t interval_bytes = 16ULL << 20; ///< asks for an early close beyond it
+    std::uint64_t memory_bytes_max =
+        96ULL << 20; ///< open interval (new and old content) beyond it: overflow -> tracking
+    bool keep_before = true; ///< collect old content for deltas
     time_source *time = nullptr;
 };
 
@@ -69,11 +75,11 @@ enum class capture_mode : std::uint8_t { tracking, recording };
 
 /// What the group knows about its start; decides between initial sync and catching up.
 struct capture_start {
-    bool fresh = false;             ///< no usable map of at least one volume: everything in it is dirty
+    bool fresh = false; ///< no usable map of at least one volume: everything in it is dirty
     bool same_boot_or_clean = false;
-    interval_id last_interval;      ///< highest id that may have been used
-    stream_position acknowledged;   ///< last durable() told
-    digest16 receiver{};            ///< identity that `acknowledged` belongs to; zero: none
+    interval_id last_interval;    ///< highest id that may have been used
+    stream_position acknowledged; ///< last durable() told
+    digest16 receiver{};          ///< identity that `acknowledged` belongs to; zero: none
 };
 
 struct pending_range {
@@ -88,71 +94,79 @@ struct resolve_outcome {
 
 struct capture_counts {
     std::uint64_t written_bytes = 0;
-    std::uint64_t open_bytes = 0;        ///< memory of the open interval
+    std::uint64_t open_bytes = 0; ///< memory of the open interval
     std::uint64_t pending_regions = 0;
     std::optional<time_point> open_since; ///< first write of the open interval, if any
 };
 
 class capture_group {
   public:
-    /// Opens and locks the volumes and maps. Errors name the volume: missing, busy (another daemon or mounted),
-    /// read-only, empty.
+    /// Opens and locks the volumes and maps. Errors name the volume: missing, busy (another daemon
+    /// or mounted), read-only, empty.
     static result<std::unique_ptr<capture_group>> open(file_system &files, capture_options options);
     ~capture_group();
 
     const capture_start &start() const;
     std::size_t volume_count() const;
     std::uint64_t volume_size(volume_index v) const;
-    std::shared_ptr<block_device> device(volume_index v); ///< keep the group alive as long as it is used
+    std::shared_ptr<block_device>
+    device(volume_index v); ///< keep the group alive as long as it is used
     std::uint64_t dirty_bytes(volume_index v) const;
 
     capture_mode mode() const;
     capture_counts counts() const;
-    /// Called from a client's thread when the engine should look: the interval should be closed early, or
-    /// capture fell to tracking by itself (overflow or write error). Must be quick; set before serving.
+    /// Called from a client's thread when the engine should look: the interval should be closed
+    /// early, or capture fell to tracking by itself (overflow or write error). Must be quick; set
+    /// before serving.
     void set_attention(std::function<void()> f);
     /// Why capture fell to tracking by itself since the last begin_recording(); empty: it did not.
     std::string fallback_reason() const;
 
     /// Drops the open interval; from now on only the map is kept.
     void begin_tracking();
-    /// From tracking: pending = all dirty regions, new epochs, records into intervals `first`, first+1, ...
+    /// From tracking: pending = all dirty regions, new epochs, records into intervals `first`,
+    /// first+1, ...
     void begin_recording(stream_id stream, interval_id first);
-    /// Adds the range's regions to dirty and pending (resync, NAK). Any mode; in recording, the caller
-    /// restarts with begin_tracking/begin_recording so that order is kept.
+    /// Adds the range's regions to dirty and pending (resync, NAK). Any mode; in recording, the
+    /// caller restarts with begin_tracking/begin_recording so that order is kept.
     void mark_dirty(volume_index v, byte_range range);
     void mark_all_dirty();
 
-    /// Cuts a barrier: swaps in a new open interval and returns the closed one; no writer waits. nullptr when
-    /// not recording, or when it is empty and `even_if_empty` is false. The commit's `consistent` is true when no region was pending at the cut.
+    /// Cuts a barrier: swaps in a new open interval and returns the closed one; no writer waits.
+    /// nullptr when not recording, or when it is empty and `even_if_empty` is false. The commit's
+    /// `consistent` is true when no region was pending at the cut.
     std::unique_ptr<interval> close_interval(wall_time now, bool even_if_empty, bool requested);
-    /// All intervals up to `position` are durable at the DR site: clears dirty bits by epochs, persists the
-    /// position. Ignored when of another stream than the current.
+    /// All intervals up to `position` are durable at the DR site: clears dirty bits by epochs,
+    /// persists the position. Ignored when of another stream than the current.
     void durable(stream_position position, const digest16 &receiver);
 
-    // The scan of catch-up. Each call excludes clients' writes to the range only while it reads and hashes it
-    // (it reads ahead first).
-    /// Next pending regions at or after (volume, offset) in order, as runs of at most `max_bytes`, not crossing
-    /// a multiple of max_bytes; nullopt when none is left behind that place.
-    std::optional<pending_range> next_pending(volume_index v, std::uint64_t offset, std::uint64_t max_bytes) const;
+    // The scan of catch-up. Each call excludes clients' writes to the range only while it reads and
+    // hashes it (it reads ahead first).
+    /// Next pending regions at or after (volume, offset) in order, as runs of at most `max_bytes`,
+    /// not crossing a multiple of max_bytes; nullopt when none is left behind that place.
+    std::optional<pending_range> next_pending(volume_index v, std::uint64_t offset,
+                                              std::uint64_t max_bytes) const;
     std::uint64_t pending_bytes() const;
-    /// Compares the range (whole pending regions, at most 1 MiB) in units of `unit_bytes` (region-multiple or 4 KiB) with the
-    /// peer's digests. Equal units: no longer pending (when a whole region is resolved). Differing
-    /// units: with unit 4 KiB, or when the peer's unit is all zero: the blocks that differ are recorded into the open
-    /// interval and the region is resolved; else they are returned for a finer look and stay pending.
-    /// errc::not_in_sync when capture fell to tracking meanwhile.
+    /// Compares the range (whole pending regions, at most 1 MiB) in units of `unit_bytes`
+    /// (region-multiple or 4 KiB) with the peer's digests. Equal units: no longer pending (when a
+    /// whole region is resolved). Differing units: with unit 4 KiB, or when the peer's unit is all
+    /// zero: the blocks that differ are recorded into the open interval and the region is resolved;
+    /// else they are returned for a finer look and stay pending. errc::not_in_sync when capture
+    /// fell to tracking meanwhile.
     result<resolve_outcome> resolve(const pending_range &where, std::uint64_t unit_bytes,
-                                    const std::vector<digest16> &peer, const digest_function &digest);
+                                    const std::vector<digest16> &peer,
+                                    const digest_function &digest);
     /// Records the whole range whatever the peer has (`resync --full`), zero blocks included.
     result<resolve_outcome> record_all(const pending_range &where);
-    /// Digest of the range as of the next barrier, put into the open interval as a verify entry; dropped again if a client
-    /// writes to it before the barrier (then it is not in the closed interval's commit().verify).
+    /// Digest of the range as of the next barrier, put into the open interval as a verify entry;
+    /// dropped again if a client writes to it before the barrier (then it is not in the closed
+    /// interval's commit().verify).
     result<> add_verify(const pending_range &where, const digest_function &digest);
 
     /// Marks a clean stop: syncs volumes and maps. Clients must be gone.
     result<> close_clean();
-    /// Periodic upkeep off the write path (call every few seconds on the disk pool): lets idle extents leave the
-    /// activity log.
+    /// Periodic upkeep off the write path (call every few seconds on the disk pool): lets idle
+    /// extents leave the activity log.
     result<> maintain();
 
   private:

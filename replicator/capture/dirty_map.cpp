@@ -1,0 +1,196 @@
+#include "replicator/capture/dirty_map.hpp"
+
+#include "replicator/base/assert.hpp"
+#include "replicator/base/log.hpp"
+#include "replicator/capture/paged_bitmap.hpp"
+
+#include <algorithm>
+#include <mutex>
+
+namespace farshore {
+namespace {
+
+struct found_map {
+    map_evidence evidence;
+    map_layout layout;
+};
+
+/// Looks at the header page only. errc::unsupported passes through: such a map is never replaced.
+result<found_map> inspect(file_system &files, const std::string &path, std::uint64_t volume_bytes,
+                          const std::string &boot_id) {
+    found_map found;
+    FS_TRY(present, files.exists(path));
+    found.evidence.present = present;
+    if (!present) {
+        return found;
+    }
+    FS_TRY(map_file, files.open(path, open_mode::read_write));
+    FS_TRY(bytes, map_file->size());
+    if (bytes < map_page_bytes) {
+        return found;
+    }
+    buffer page(map_page_bytes);
+    FS_CHECK(map_file->read_at(0, page.span()));
+    const auto layout = parse_map_header(page.view());
+    if (!layout && is(layout.error(), errc::unsupported)) {
+        return std::unexpected(error{layout.error().code, path + ": " + layout.error().context});
+    }
+    const auto state = parse_map_state(page.view());
+    if (!layout || !state || bytes < layout->file_bytes()) {
+        return found;
+    }
+    found.layout = *layout;
+    found.evidence.readable = true;
+    found.evidence.same_size = layout->volume_bytes == volume_bytes;
+    found.evidence.clean = state->clean;
+    found.evidence.same_boot = state->boot_id == boot_id;
+    return found;
+}
+
+} // namespace
+
+dirty_map::dirty_map(std::unique_ptr<file> f, std::unique_ptr<shared_map> map,
+                     const map_layout &layout)
+    : file_(std::move(f)), map_(std::move(map)), layout_(layout),
+      words_(map_words(map_->bytes(), layout)), regions_(region_count(layout.volume_bytes)) {}
+
+std::uint64_t dirty_map::whole(std::uint64_t extent) const {
+    return word_mask(extent, 0, regions_);
+}
+
+std::uint64_t dirty_map::set(std::uint64_t extent, std::uint64_t mask) {
+    const std::atomic_ref<std::uint64_t> w = at(extent);
+    if ((mask & ~w.load(std::memory_order_relaxed)) == 0) {
+        return 0;
+    }
+    const std::uint64_t added = mask & ~w.fetch_or(mask, std::memory_order_relaxed);
+    dirty_regions_.fetch_add(static_cast<std::uint64_t>(std::popcount(added)),
+                             std::memory_order_relaxed);
+    return added;
+}
+
+void dirty_map::clear(std::uint64_t extent, std::uint64_t mask) {
+    const std::uint64_t removed = mask & at(extent).fetch_and(~mask, std::memory_order_relaxed);
+    dirty_regions_.fetch_sub(static_cast<std::uint64_t>(std::popcount(removed)),
+                             std::memory_order_relaxed);
+}
+
+void dirty_map::touch(std::uint64_t extent) const {
+    const std::atomic_ref<std::uint64_t> w = at(extent);
+    std::uint64_t value = w.load(std::memory_order_relaxed);
+    // A compare-exchange with the same value: fetch_or(0) would be compiled to a mere load.
+    w.compare_exchange_strong(value, value, std::memory_order_relaxed);
+}
+
+result<std::unique_ptr<dirty_map>> dirty_map::open(file_system &files, const std::string &path,
+                                                   std::uint64_t volume_bytes,
+                                                   const std::string &boot_id) {
+    const map_layout layout = map_layout::of(volume_bytes);
+    FS_TRY(found, inspect(files, path, volume_bytes, boot_id));
+    const map_verdict verdict = judge_map(found.evidence);
+    if (verdict.trust == map_trust::nothing) {
+        FS_CHECK(make_new(files, path, layout, boot_id));
+    }
+    FS_TRY(map_file, files.open(path, open_mode::read_write));
+    FS_TRY(mapping, map_file->map(layout.mapped_bytes()));
+    std::unique_ptr<dirty_map> map(new dirty_map(std::move(map_file), std::move(mapping), layout));
+    map->verdict_ = verdict;
+    FS_CHECK(map->begin(boot_id));
+    return map;
+}
+
+// A complete file under another name takes the place of the old one, so that a crash in between
+// leaves either of them.
+result<> dirty_map::make_new(file_system &files, const std::string &path, const map_layout &layout,
+                             const std::string &boot_id) {
+    const std::string made = path + ".new";
+    FS_CHECK(files.remove(made));
+    FS_TRY(f, files.open(made, open_mode::create_new));
+    // Space for all of it now: a store into the mapping of a full disk would kill the process.
+    FS_CHECK(f->allocate(layout.file_bytes()));
+    buffer page(map_page_bytes);
+    encode_map_header(page.span(), layout);
+    store_map_state(page.span(), map_state{1, false, boot_id});
+    FS_CHECK(f->write_at(0, page.view()));
+    const std::uint64_t regions = region_count(layout.volume_bytes);
+    buffer fine(std::min<std::uint64_t>(layout.fine_bytes, 1U << 20));
+    for (std::uint64_t at = 0; at < layout.fine_bytes; at += fine.size()) {
+        const std::uint64_t bytes = std::min<std::uint64_t>(fine.size(), layout.fine_bytes - at);
+        for (std::uint64_t i = 0; i < bytes; ++i) {
+            const std::uint64_t first = (at + i) * 8;
+            const std::uint64_t valid =
+                regions > first ? std::min<std::uint64_t>(8, regions - first) : 0;
+            fine.span()[i] = static_cast<std::byte>((1U << valid) - 1);
+        }
+        FS_CHECK(f->write_at(layout.fine_offset + at, fine.view().first(bytes)));
+    }
+    const std::uint64_t extents = extent_count(layout.volume_bytes);
+    std::array<std::byte, activity_sector_bytes> sector;
+    for (std::uint64_t s = 0; s < layout.sectors(); ++s) {
+        activity_bits bits;
+        for (std::size_t w = 0; w < activity_words; ++w) {
+            bits[w] = word_mask(s * activity_words + w, 0, extents);
+        }
+        encode_activity(sector, static_cast<std::uint32_t>(s), bits);
+        FS_CHECK(f->write_at(layout.activity_offset + s * activity_sector_bytes, sector));
+    }
+    FS_CHECK(f->sync_data());
+    FS_CHECK(files.rename(made, path));
+    return files.sync_directory(parent_path(path));
+}
+
+result<std::vector<std::uint64_t>> dirty_map::read_activity() {
+    std::vector<std::uint64_t> active;
+    active.reserve(layout_.sectors() * activity_words);
+    const std::uint64_t extents = extent_count(layout_.volume_bytes);
+    std::array<std::byte, activity_sector_bytes> sector;
+    for (std::uint64_t s = 0; s < layout_.sectors(); ++s) {
+        FS_CHECK(file_->read_at(layout_.activity_offset + s * activity_sector_bytes, sector));
+        const auto bits = parse_activity(sector, static_cast<std::uint32_t>(s));
+        if (!bits) {
+            log::warning("{}: activity sector {} is damaged: its extents count as active", path(),
+                         s);
+        }
+        for (std::size_t w = 0; w < activity_words; ++w) {
+            const std::uint64_t valid = word_mask(s * activity_words + w, 0, extents);
+            active.push_back(bits ? (*bits)[w] & valid : valid);
+        }
+    }
+    return active;
+}
+
+result<> dirty_map::begin(const std::string &boot_id) {
+    FS_TRY(state, parse_map_state(map_->bytes()));
+    FS_TRY(active, read_activity());
+    activity_ = std::make_unique<activity_log>(*file_, layout_, std::move(active));
+    for (std::uint64_t e = 0; e < words(); ++e) {
+        if (verdict_.trust == map_trust::fine_bits_and_active && activity_->active(e)) {
+            words_[e] = whole(e);
+        }
+        const std::uint64_t dirty = words_[e] & whole(e);
+        if (dirty != 0) {
+            dirty_regions_ += static_cast<std::uint64_t>(std::popcount(dirty));
+            activity_->want({e, e + 1}); // a dirty region is always in an active extent
+        }
+    }
+    state_ = state;
+    state_.boot_id = boot_id;
+    FS_CHECK(store_state(false));
+    std::mutex nobody_else;
+    std::unique_lock lock(nobody_else);
+    return activity_->commit(lock);
+}
+
+result<> dirty_map::store_state(bool clean) {
+    ++state_.sequence;
+    state_.clean = clean;
+    store_map_state(map_->bytes().first(map_page_bytes), state_);
+    return map_->sync();
+}
+
+result<> dirty_map::mark_clean() {
+    FS_CHECK(map_->sync());
+    return store_state(true);
+}
+
+} // namespace farshore

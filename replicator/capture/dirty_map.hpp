@@ -1,0 +1,81 @@
+#pragma once
+// A volume's dirty map: the map file, its fine bits as shared memory, and the activity log.
+//
+// Fine bits survive a kill at once, since the mapping is the page cache. After a power cut they may
+// be old; the activity log covers that (activity_log.hpp). A word of 64 bits is an extent.
+//
+// Crash order at open: the fine bits are made right first, then the header says "this boot, not
+// clean", then all is synced, before any write is served. At a clean stop: the volume, then the
+// bits, then the flag.
+//
+// Threads: word(), set() and clear() are atomic and may be called from any thread; what they mean
+// together is decided under the group's lock. open() and mark_clean(): one thread, no other user.
+
+#include "replicator/capture/activity_log.hpp"
+#include "replicator/capture/dirty_map_cases.hpp"
+#include "replicator/format/dirty_map_file.hpp"
+#include "replicator/storage/file_system.hpp"
+
+#include <atomic>
+#include <bit>
+#include <memory>
+#include <span>
+#include <string>
+
+namespace farshore {
+
+class dirty_map {
+  public:
+    /// Opens the map at `path` or makes a new one in which everything is dirty, as judge_map()
+    /// says. Errors: the file system's (no space: nothing was changed), errc::unsupported for a map
+    /// of another version.
+    static result<std::unique_ptr<dirty_map>> open(file_system &files, const std::string &path,
+                                                   std::uint64_t volume_bytes,
+                                                   const std::string &boot_id);
+
+    const map_verdict &verdict() const { return verdict_; }
+    const std::string &path() const { return file_->path(); }
+    activity_log &activity() { return *activity_; }
+    const activity_log &activity() const { return *activity_; }
+
+    std::uint64_t words() const { return words_.size(); }
+    std::uint64_t word(std::uint64_t extent) const {
+        return at(extent).load(std::memory_order_relaxed);
+    }
+    /// Returns the bits that were not set before.
+    std::uint64_t set(std::uint64_t extent, std::uint64_t mask);
+    void clear(std::uint64_t extent, std::uint64_t mask);
+    /// Makes the word's page writable, so that a later change under a lock does not wait for the
+    /// file system. Changes nothing.
+    void touch(std::uint64_t extent) const;
+    std::uint64_t dirty_regions() const { return dirty_regions_.load(std::memory_order_relaxed); }
+    /// All regions of the extent that lie in the volume.
+    std::uint64_t whole(std::uint64_t extent) const;
+
+    /// Durably: the fine bits, then the clean flag. The volume must be synced and out of use.
+    result<> mark_clean();
+
+  private:
+    dirty_map(std::unique_ptr<file> f, std::unique_ptr<shared_map> map, const map_layout &layout);
+    static result<> make_new(file_system &files, const std::string &path, const map_layout &layout,
+                             const std::string &boot_id);
+    result<> begin(const std::string &boot_id);
+    result<std::vector<std::uint64_t>> read_activity();
+    result<> store_state(bool clean);
+
+    std::atomic_ref<std::uint64_t> at(std::uint64_t extent) const {
+        return std::atomic_ref(words_[extent]);
+    }
+
+    std::unique_ptr<file> file_;
+    std::unique_ptr<shared_map> map_;
+    map_layout layout_;
+    std::span<std::uint64_t> words_;
+    std::uint64_t regions_;
+    std::atomic<std::uint64_t> dirty_regions_ = 0;
+    map_verdict verdict_{};
+    map_state state_;
+    std::unique_ptr<activity_log> activity_;
+};
+
+} // namespace farshore

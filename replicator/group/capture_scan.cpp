@@ -1,0 +1,287 @@
+// The scan of catch-up: pending regions are read, compared with the peer's digests and recorded
+// where they differ. A range is excluded from writes from before its last read until what was read
+// is in the open interval, so what is recorded is the newest version, and later writes are recorded
+// above it.
+
+#include "replicator/base/assert.hpp"
+#include "replicator/base/limits.hpp"
+#include "replicator/group/capture_core.hpp"
+
+namespace farshore {
+namespace {
+
+constexpr std::uint64_t scan_bytes_max = limits::MiB;
+
+/// What to do with a unit, by its digests.
+enum class unit_verdict : std::uint8_t {
+    same,         ///< resolved
+    take,         ///< record its blocks
+    take_nonzero, ///< the peer has zeroes: record the blocks that are not
+    look_finer,   ///< stays pending
+};
+
+std::unexpected<error> lost_recording() {
+    return fail(errc::not_in_sync, "capture is not recording");
+}
+
+/// One range under the range lock, with its content.
+class range_scan {
+  public:
+    range_scan(capture_core &group, captured_volume &v, byte_range range)
+        : group_(group), v_(v), range_(range), blocks_(blocks_of(range)),
+          content_(blocks_.count() * block_bytes) {}
+    ~range_scan() {
+        if (ticket_ != 0) {
+            const std::lock_guard lock(group_.mutex);
+            group_.leave_range_locked(v_, ticket_);
+        }
+    }
+    range_scan(const range_scan &) = delete;
+    range_scan &operator=(const range_scan &) = delete;
+
+    /// Reads once without the range, so that the disk is not waited for while writers are kept out.
+    result<> read() {
+        FS_CHECK(read_content());
+        {
+            std::unique_lock lock(group_.mutex);
+            if (group_.mode != capture_mode::recording) {
+                return lost_recording();
+            }
+            run_ = group_.run;
+            group_.enter_range(lock, v_, blocks_, patience::wait, ticket_);
+        }
+        return read_content();
+    }
+    /// Under the group's lock: whether recording went on all the time.
+    bool valid_locked() const {
+        return group_.mode == capture_mode::recording && group_.run == run_;
+    }
+    bytes_view content() const { return content_.view().first(range_.length); }
+    bytes_view unit(std::size_t i, std::uint64_t unit_bytes) const {
+        const std::uint64_t at = i * unit_bytes;
+        return content().subspan(at, std::min(unit_bytes, range_.length - at));
+    }
+
+    /// Applies the verdicts (one a unit, in order) to the regions that are still pending.
+    result<resolve_outcome> apply(std::uint64_t unit_bytes,
+                                  const std::vector<unit_verdict> &verdicts);
+
+  private:
+    result<> read_content() {
+        std::fill(content_.data() + range_.length, content_.data() + content_.size(), std::byte{0});
+        return v_.data->read_at(range_.offset, content_.span().first(range_.length));
+    }
+    const std::byte *block_at(std::uint64_t block) const {
+        return content_.data() + (block - blocks_.first) * block_bytes;
+    }
+    bool zero(std::uint64_t block) const { return is_zero({block_at(block), block_bytes}); }
+    void judge_locked(std::uint64_t unit_bytes, const std::vector<unit_verdict> &verdicts,
+                      resolve_outcome &outcome);
+    void record_locked();
+    void copy_and_part();
+
+    capture_core &group_;
+    captured_volume &v_;
+    const byte_range range_;
+    const index_range blocks_;
+    buffer content_;
+    range_table::ticket ticket_ = 0;
+    std::uint64_t run_ = 0;
+    std::vector<std::uint64_t> resolved_; ///< regions
+    std::vector<std::uint64_t> taken_;    ///< blocks, ascending
+    interval_core *core_ = nullptr;
+    run_list runs_;
+};
+
+void range_scan::judge_locked(std::uint64_t unit_bytes, const std::vector<unit_verdict> &verdicts,
+                              resolve_outcome &outcome) {
+    const index_range regions = regions_of(range_);
+    for (std::uint64_t r = regions.first; r < regions.last; ++r) {
+        if (!v_.pending.test(r)) {
+            continue; // resolved before, or zeroed: recorded writes are newer than any verdict
+        }
+        bool finer = false;
+        const byte_range where = range_of(region_index{r}, v_.size);
+        const index_range blocks = blocks_of(where);
+        for (std::uint64_t b = blocks.first; b < blocks.last; ++b) {
+            const std::size_t unit = (b * block_bytes - range_.offset) / unit_bytes;
+            const unit_verdict verdict = verdicts[unit];
+            if (verdict == unit_verdict::look_finer) {
+                finer = true;
+                const auto index = static_cast<std::uint32_t>(unit);
+                if (outcome.differing_units.empty() || outcome.differing_units.back() != index) {
+                    outcome.differing_units.push_back(index);
+                }
+            } else if (verdict == unit_verdict::take ||
+                       (verdict == unit_verdict::take_nonzero && !zero(b))) {
+                taken_.push_back(b);
+            }
+        }
+        if (!finer) {
+            resolved_.push_back(r);
+        }
+    }
+}
+
+void range_scan::record_locked() {
+    interval_core &open = *group_.open;
+    for (std::size_t i = 0; i < taken_.size();) {
+        const std::uint64_t first = taken_[i];
+        const bool zeroes = zero(first);
+        const std::uint64_t region_end = (first / blocks_per_region + 1) * blocks_per_region;
+        std::uint64_t last = first + 1;
+        for (++i;
+             i < taken_.size() && taken_[i] == last && last < region_end && zero(last) == zeroes;
+             ++i) {
+            ++last;
+        }
+        if (zeroes) {
+            open.record_zero(v_.index, {first, last}, v_.blocks);
+        } else {
+            open.reserve(v_.index, {first, last}, false, runs_);
+        }
+    }
+    if (runs_.size() > 0) {
+        core_ = &open;
+        core_->join();
+    }
+}
+
+void range_scan::copy_and_part() {
+    if (core_ == nullptr) {
+        return;
+    }
+    for (std::size_t i = 0; i < runs_.size(); ++i) {
+        std::memcpy(runs_[i].content, block_at(runs_[i].first.value),
+                    std::size_t{runs_[i].count} * block_bytes);
+    }
+    core_->part();
+}
+
+result<resolve_outcome> range_scan::apply(std::uint64_t unit_bytes,
+                                          const std::vector<unit_verdict> &verdicts) {
+    resolve_outcome outcome;
+    bool look = false;
+    bool recording = false;
+    {
+        const std::lock_guard lock(group_.mutex);
+        recording = valid_locked();
+        if (recording) {
+            judge_locked(unit_bytes, verdicts, outcome);
+            if (!group_.fits_locked(taken_.size())) {
+                group_.overflow_locked();
+                recording = false;
+            }
+        }
+        if (recording) {
+            record_locked();
+            for (const std::uint64_t r : resolved_) {
+                const std::uint64_t bit = 1ULL << (r % 64);
+                v_.pending.clear_word(r / 64, bit);
+                group_.touch_epoch_locked(v_, r / 64, bit);
+            }
+            group_.check_large_locked();
+        }
+        look = group_.take_attention_locked();
+    }
+    copy_and_part();
+    group_.ask_attention(look);
+    if (!recording) {
+        return lost_recording();
+    }
+    outcome.recorded_blocks = taken_.size();
+    return outcome;
+}
+
+result<captured_volume *> checked_volume(capture_core &group, const pending_range &where) {
+    if (where.volume.value >= group.volumes.size()) {
+        return fail(errc::invalid, "no such volume in the group");
+    }
+    captured_volume &v = *group.volumes[where.volume.value];
+    const byte_range r = where.range;
+    if (r.length == 0 || r.length > scan_bytes_max || r.offset > v.size ||
+        r.length > v.size - r.offset || r.offset % region_bytes != 0 ||
+        (r.end() % region_bytes != 0 && r.end() != v.size)) {
+        return fail(errc::invalid, "not a range of whole regions of volume " + v.config.name);
+    }
+    return &v;
+}
+
+} // namespace
+
+std::optional<pending_range> capture_group::next_pending(volume_index v, std::uint64_t offset,
+                                                         std::uint64_t max_bytes) const {
+    REPL_ASSERT(max_bytes >= region_bytes && max_bytes % region_bytes == 0);
+    const std::lock_guard lock(impl_->mutex);
+    for (std::size_t i = v.value; i < impl_->volumes.size(); ++i) {
+        const captured_volume &volume = *impl_->volumes[i];
+        const std::uint64_t from = i == v.value ? ceil_div(offset, region_bytes) : 0;
+        const auto first = volume.pending.next_set(from, volume.regions);
+        if (!first) {
+            continue;
+        }
+        const std::uint64_t per_run = max_bytes / region_bytes;
+        const std::uint64_t limit = std::min(volume.regions, (*first / per_run + 1) * per_run);
+        const std::uint64_t last = volume.pending.next_clear(*first, limit);
+        const std::uint64_t end = std::min(last * region_bytes, volume.size);
+        return pending_range{volume.index, {*first * region_bytes, end - *first * region_bytes}};
+    }
+    return std::nullopt;
+}
+
+result<resolve_outcome> capture_group::resolve(const pending_range &where, std::uint64_t unit_bytes,
+                                               const std::vector<digest16> &peer,
+                                               const digest_function &digest) {
+    FS_TRY(volume, checked_volume(*impl_, where));
+    const bool finest = unit_bytes == block_bytes;
+    if (!finest && (unit_bytes == 0 || unit_bytes % region_bytes != 0)) {
+        return fail(errc::invalid, "unit of comparison is neither a block nor whole regions");
+    }
+    if (peer.size() != ceil_div(where.range.length, unit_bytes)) {
+        return fail(errc::invalid, "wrong number of digests for the range");
+    }
+    range_scan scan(*impl_, *volume, where.range);
+    FS_CHECK(scan.read());
+    std::vector<unit_verdict> verdicts;
+    verdicts.reserve(peer.size());
+    for (std::size_t i = 0; i < peer.size(); ++i) {
+        const bool same = digest(scan.unit(i, unit_bytes)) == peer[i];
+        verdicts.push_back(same                    ? unit_verdict::same
+                           : peer[i] == digest16{} ? unit_verdict::take_nonzero
+                           : finest                ? unit_verdict::take
+                                                   : unit_verdict::look_finer);
+    }
+    return scan.apply(unit_bytes, verdicts);
+}
+
+result<resolve_outcome> capture_group::record_all(const pending_range &where) {
+    FS_TRY(volume, checked_volume(*impl_, where));
+    range_scan scan(*impl_, *volume, where.range);
+    FS_CHECK(scan.read());
+    const std::vector<unit_verdict> all(regions_of(where.range).count(), unit_verdict::take);
+    return scan.apply(region_bytes, all);
+}
+
+result<> capture_group::add_verify(const pending_range &where, const digest_function &digest) {
+    FS_TRY(volume, checked_volume(*impl_, where));
+    range_scan scan(*impl_, *volume, where.range);
+    FS_CHECK(scan.read());
+    const digest16 found = digest(scan.content());
+    const index_range regions = regions_of(where.range);
+    const std::lock_guard lock(impl_->mutex);
+    if (!scan.valid_locked()) {
+        return lost_recording();
+    }
+    if (volume->pending.any_in(regions.first, regions.last)) {
+        return fail(errc::not_in_sync, "the range is still to be compared by the catch-up");
+    }
+    std::vector<verify_entry> &entries = impl_->open->commit.verify;
+    if (entries.size() >= verify_entries_max) {
+        return fail(errc::full, "the open interval has no room for another range to verify");
+    }
+    entries.push_back({where.volume, where.range, found});
+    volume->verified.set_range(regions.first, regions.last);
+    return {};
+}
+
+} // namespace farshore

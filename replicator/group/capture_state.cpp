@@ -1,0 +1,93 @@
+#include "replicator/group/capture_state.hpp"
+
+#include "replicator/base/log.hpp"
+
+#include <algorithm>
+
+namespace farshore {
+namespace {
+
+constexpr std::uint64_t reserve_ahead = 1ULL << 20; ///< twelve days of one a second
+constexpr std::uint64_t reserve_low = 1ULL << 16;
+
+} // namespace
+
+result<std::unique_ptr<capture_state>>
+capture_state::open(file_system &files, const std::string &path, const std::string &boot_id) {
+    std::unique_ptr<capture_state> state(new capture_state);
+    FS_TRY(opened, files.open(path, open_mode::create));
+    state->file_ = std::move(opened);
+    FS_CHECK(state->file_->lock());
+    FS_CHECK(state->file_->allocate(capture_state_bytes));
+    FS_TRY(mapped, state->file_->map(capture_state_bytes));
+    state->map_ = std::move(mapped);
+    auto found = parse_capture_state(state->map_->bytes());
+    if (!found && is(found.error(), errc::unsupported)) {
+        return std::unexpected(error{found.error().code, path + ": " + found.error().context});
+    }
+    if (found) {
+        state->found_ = *found;
+    } else if (!is_zero(state->map_->bytes())) {
+        log::warning("{}: damaged; the last position is asked from the DR site", path);
+    }
+    capture_record &record = state->found_;
+    if (record.boot_id != boot_id) {
+        record.last_interval = std::max(record.last_interval, record.reserved_interval);
+    }
+    state->now_ = record;
+    state->now_.reserved_interval = std::max(record.last_interval, record.reserved_interval);
+    state->now_.boot_id = boot_id;
+    state->store_locked();
+    FS_CHECK(state->map_->sync());
+    FS_CHECK(files.sync_directory(parent_path(path)));
+    return state;
+}
+
+void capture_state::store_locked() {
+    ++now_.sequence;
+    store_capture_state(map_->bytes(), now_);
+}
+
+void capture_state::acknowledge(stream_position position,
+                                const std::array<std::byte, 16> &receiver) {
+    const std::lock_guard lock(mutex_);
+    now_.acknowledged = position;
+    now_.receiver = receiver;
+    store_locked();
+}
+
+result<> capture_state::reserve_locked(interval_id id, std::uint64_t low) {
+    const interval_id old = now_.reserved_interval;
+    if (id.value + low <= old.value) {
+        return {};
+    }
+    now_.reserved_interval = interval_id{id.value + reserve_ahead};
+    store_locked();
+    result<> synced = map_->sync();
+    if (!synced) {
+        now_.reserved_interval = old;
+    }
+    return synced;
+}
+
+result<> capture_state::reserve(interval_id id) {
+    const std::lock_guard lock(mutex_);
+    return reserve_locked(id, reserve_low);
+}
+
+result<> capture_state::use(interval_id id) {
+    const std::lock_guard lock(mutex_);
+    FS_CHECK(reserve_locked(id, 0));
+    now_.last_interval = std::max(now_.last_interval, id);
+    store_locked();
+    return {};
+}
+
+result<> capture_state::close_clean() {
+    const std::lock_guard lock(mutex_);
+    now_.reserved_interval = now_.last_interval;
+    store_locked();
+    return map_->sync();
+}
+
+} // namespace farshore
