@@ -170,7 +170,9 @@ result<segment_place> segment_store::begin() {
     if (writable_ && last.bytes < options_.segment_bytes) {
         return segment_place{last.number, tail_};
     }
-    FS_CHECK(sync());
+    if (const auto synced = sync(); !synced) {
+        return fail(errc::dead, synced.error().text()); // whatever the errno: kept records are gone
+    }
     FS_CHECK(add_segment(last));
     return segment_place{last.number + 1, tail_};
 }

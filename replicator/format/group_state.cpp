@@ -1,0 +1,177 @@
+#include "replicator/format/group_state.hpp"
+
+#include "replicator/base/hash.hpp"
+#include "replicator/base/limits.hpp"
+#include "replicator/format/endian.hpp"
+
+#include <fmt/format.h>
+
+#include <cstddef>
+
+namespace farshore {
+namespace {
+
+constexpr std::array<char, 4> commit_magic = {'F', 'S', 'C', '1'};
+constexpr std::array<char, 4> volumes_magic = {'F', 'S', 'G', '1'};
+constexpr std::uint16_t version = 1;
+constexpr std::uint16_t flag_consistent = 1;
+constexpr std::size_t path_bytes_max = 4096;
+
+struct commit_disk {
+    std::array<char, 4> magic;
+    le16 version;
+    le16 flags;
+    le64 sequence;
+    le64 applied_stream;
+    le64 applied_interval;
+    le64 applied_time;
+    le64 damage_count;
+    le64 healed_count;
+    le64 durable_stream;
+    le64 durable_interval;
+    le64 point_interval;
+    le64 point_time;
+    le64 undo_segment;
+    le64 undo_offset;
+    std::array<std::byte, 64> reserved;
+    le64 checksum;
+};
+static_assert(sizeof(commit_disk) == commit_record_bytes && wire_struct<commit_disk>);
+static_assert(offsetof(commit_disk, applied_time) == 32);
+static_assert(offsetof(commit_disk, undo_offset) == 96);
+static_assert(offsetof(commit_disk, checksum) == 168);
+
+struct volumes_head {
+    std::array<char, 4> magic;
+    le16 version;
+    le16 reserved;
+    std::array<std::byte, 16> identity;
+    le32 count;
+};
+static_assert(sizeof(volumes_head) == 28 && wire_struct<volumes_head>);
+
+std::uint64_t commit_checksum(const commit_disk &disk) {
+    return checksum64(struct_bytes(disk).first(offsetof(commit_disk, checksum)));
+}
+
+std::uint64_t from_time(wall_time t) {
+    return static_cast<std::uint64_t>(t.time_since_epoch().count());
+}
+wall_time to_time(std::uint64_t ns) {
+    return wall_time(duration(static_cast<std::int64_t>(ns)));
+}
+
+} // namespace
+
+byte_vector encode_commit_slot(const commit_record &record) {
+    commit_disk disk{};
+    disk.magic = commit_magic;
+    disk.version = version;
+    disk.flags = record.consistent ? flag_consistent : 0;
+    disk.sequence = record.sequence;
+    disk.applied_stream = record.applied.stream.value;
+    disk.applied_interval = record.applied.interval.value;
+    disk.applied_time = from_time(record.applied_time);
+    disk.damage_count = record.damage_count;
+    disk.healed_count = record.healed_count;
+    disk.durable_stream = record.durable.stream.value;
+    disk.durable_interval = record.durable.interval.value;
+    disk.point_interval = record.point.value;
+    disk.point_time = from_time(record.point_time);
+    disk.undo_segment = record.undo_segment;
+    disk.undo_offset = record.undo_offset;
+    disk.checksum = commit_checksum(disk);
+    byte_vector slot;
+    append_struct(slot, disk);
+    slot.resize(commit_slot_bytes);
+    return slot;
+}
+
+result<commit_record> parse_commit_slot(bytes_view slot) {
+    FS_TRY(disk, read_struct<commit_disk>(slot));
+    if (slot.size() != commit_slot_bytes || disk.magic != commit_magic ||
+        disk.checksum != commit_checksum(disk)) {
+        return fail(errc::corrupt, "no commit record, or one that fails its checksum");
+    }
+    if (disk.version != version || (disk.flags & ~flag_consistent) != 0) {
+        return fail(errc::unsupported, fmt::format("commit record version {}, flags {:#x}",
+                                                   disk.version.get(), disk.flags.get()));
+    }
+    const auto whole = [](std::uint64_t stream, std::uint64_t interval) {
+        return (stream == 0) == (interval == 0);
+    };
+    if (disk.sequence == 0 || disk.healed_count > disk.damage_count ||
+        !whole(disk.applied_stream, disk.applied_interval) ||
+        !whole(disk.durable_stream, disk.durable_interval) || !is_zero(disk.reserved) ||
+        !is_zero(slot.subspan(sizeof(disk)))) {
+        return fail(errc::corrupt, "commit record with a field out of range");
+    }
+    commit_record record;
+    record.sequence = disk.sequence;
+    record.applied = {stream_id{disk.applied_stream}, interval_id{disk.applied_interval}};
+    record.consistent = (disk.flags & flag_consistent) != 0;
+    record.applied_time = to_time(disk.applied_time);
+    record.damage_count = disk.damage_count;
+    record.healed_count = disk.healed_count;
+    record.durable = {stream_id{disk.durable_stream}, interval_id{disk.durable_interval}};
+    record.point = interval_id{disk.point_interval};
+    record.point_time = to_time(disk.point_time);
+    record.undo_segment = disk.undo_segment;
+    record.undo_offset = disk.undo_offset;
+    return record;
+}
+
+byte_vector encode_group_volumes(const group_volumes &group) {
+    volumes_head head{};
+    head.magic = volumes_magic;
+    head.version = version;
+    head.identity = group.identity;
+    head.count = static_cast<std::uint32_t>(group.volumes.size());
+    byte_vector bytes;
+    byte_writer out(bytes);
+    out.structure(head);
+    for (const group_volume &v : group.volumes) {
+        out.text(v.name);
+        out.structure(le64(v.size));
+        out.text(v.path);
+    }
+    out.structure(le64(checksum64(bytes)));
+    return bytes;
+}
+
+result<group_volumes> parse_group_volumes(bytes_view bytes) {
+    if (bytes.size() < sizeof(volumes_head) + sizeof(le64)) {
+        return fail(errc::corrupt, "list of volumes cut short");
+    }
+    const bytes_view body = bytes.first(bytes.size() - sizeof(le64));
+    FS_TRY(sum, read_struct<le64>(bytes.subspan(body.size())));
+    byte_reader in(body);
+    FS_TRY(head, in.structure<volumes_head>());
+    if (head.magic != volumes_magic || sum != checksum64(body)) {
+        return fail(errc::corrupt, "list of volumes fails its checksum");
+    }
+    if (head.version != version) {
+        return fail(errc::unsupported, fmt::format("volume list version {}", head.version.get()));
+    }
+    if (head.reserved != 0) {
+        return fail(errc::corrupt, "list of volumes with reserved bytes set");
+    }
+    if (head.count > limits::volumes_per_group_max) {
+        return fail(errc::limit, "too many volumes");
+    }
+    group_volumes group;
+    group.identity = head.identity;
+    for (std::uint32_t i = 0; i < head.count; ++i) {
+        FS_TRY(name, in.text(limits::name_bytes_max));
+        FS_TRY(size, in.structure<le64>());
+        FS_TRY(path, in.text(path_bytes_max));
+        if (size > limits::volume_bytes_max) {
+            return fail(errc::limit, fmt::format("volume {} is too large", name));
+        }
+        group.volumes.push_back({std::move(name), size, std::move(path)});
+    }
+    FS_CHECK(in.expect_end());
+    return group;
+}
+
+} // namespace farshore

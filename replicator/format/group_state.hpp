@@ -1,0 +1,83 @@
+#pragma once
+// The two small files of a group at the DR site. docs/formats.md "Group state".
+//
+// group.state: two slots of 4096 bytes that are written in turn, each one commit record and zeroes
+// behind it; the valid record with the higher sequence counts. A torn slot leaves the other one, and
+// whatever the older record needs (journal, undo) is kept until the newer one is followed.
+// Commit record, 176 bytes, little-endian:
+//   off size name             meaning, valid range
+//     0    4 magic            "FSC1"
+//     4    2 version          1; any other is refused (errc::unsupported)
+//     6    2 flags            1 the applied barrier is consistent; others refused
+//     8    8 sequence         >= 1, one more with each record
+//    16    8 applied_stream   the images show this interval; 0, 0: none was applied
+//    24    8 applied_interval
+//    32    8 applied_time     of its barrier, ns since 1970, signed
+//    40    8 damage_count     wrong blocks were found this many times
+//    48    8 healed_count     of these, repaired; <= damage_count
+//    56    8 durable_stream   newest interval that the journal held durably
+//    64    8 durable_interval
+//    72    8 point_interval   newest point; 0: none
+//    80    8 point_time
+//    88    8 undo_segment     where the undo log ended; 0: it was empty
+//    96    8 undo_offset
+//   104   64 reserved         zero
+//   168    8 checksum         XXH3-64 of bytes 0..167
+//
+// group.volumes: written once, replaced as a whole: magic "FSG1", le16 version 1, le16 reserved zero, 16
+// bytes identity, le32 number of volumes, for each: name (varint length, bytes), le64 size, path (varint
+// length, bytes); at the end XXH3-64 of all before.
+// History: version 1, first.
+
+#include "replicator/base/bytes.hpp"
+#include "replicator/base/clock.hpp"
+#include "replicator/base/error.hpp"
+#include "replicator/base/types.hpp"
+#include "replicator/format/position.hpp"
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace farshore {
+
+constexpr std::size_t commit_record_bytes = 176;
+constexpr std::size_t commit_slot_bytes = 4096;
+
+struct commit_record {
+    std::uint64_t sequence = 1;
+    stream_position applied;
+    bool consistent = false; ///< the applied barrier is
+    wall_time applied_time{};
+    std::uint64_t damage_count = 0;
+    std::uint64_t healed_count = 0;
+    stream_position durable;
+    interval_id point;
+    wall_time point_time{};
+    std::uint64_t undo_segment = 0;
+    std::uint64_t undo_offset = 0;
+    bool operator==(const commit_record &) const = default;
+};
+
+/// A whole slot.
+byte_vector encode_commit_slot(const commit_record &record);
+/// errc::corrupt, errc::unsupported.
+result<commit_record> parse_commit_slot(bytes_view slot);
+
+struct group_volume {
+    std::string name;
+    std::uint64_t size = 0;
+    std::string path;
+    bool operator==(const group_volume &) const = default;
+};
+struct group_volumes {
+    std::array<std::byte, 16> identity{};
+    std::vector<group_volume> volumes;
+    bool operator==(const group_volumes &) const = default;
+};
+byte_vector encode_group_volumes(const group_volumes &group);
+/// errc::corrupt, errc::unsupported, errc::limit.
+result<group_volumes> parse_group_volumes(bytes_view bytes);
+
+} // namespace farshore

@@ -1,0 +1,29 @@
+#pragma once
+// Which points to keep: a pure function of the points, the rules and the time.
+
+#include "replicator/base/clock.hpp"
+#include "replicator/base/types.hpp"
+
+#include <span>
+#include <vector>
+
+namespace farshore {
+
+struct spacing_rule {
+    duration spacing{}; ///< zero: keep all; else the first point of each bucket of this length
+    duration age{};     ///< only points not older than this
+};
+
+struct kept_candidate {
+    interval_id id;
+    wall_time time{};
+    bool held = false; ///< pinned or open: stays whatever the rules say
+};
+
+/// For each point (oldest first) whether it stays. The newest always does; without rules all do. A point
+/// is dropped when no rule keeps it. Buckets are counted from 1970 on, so that the choice doesn't
+/// depend on when one asks, and what was kept once is kept until it is too old for its rule.
+std::vector<bool> points_to_keep(std::span<const kept_candidate> points,
+                                 std::span<const spacing_rule> rules, wall_time now);
+
+} // namespace farshore
