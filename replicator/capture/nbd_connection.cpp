@@ -16,6 +16,8 @@ constexpr std::size_t inline_bytes_max = 256 * limits::KiB;
 static_assert(inline_bytes_max + sizeof(data_chunk_prefix) <= chunk_bytes);
 /// A payload from here on is received straight into its own buffer.
 constexpr std::size_t direct_bytes_min = 32 * limits::KiB;
+/// A write of this size with others behind it is worth another thread.
+constexpr std::size_t overlap_bytes_min = 128 * limits::KiB;
 /// Replies are sent after so many requests: early enough that the client works while we do.
 constexpr std::size_t requests_per_send = 8;
 /// Requests in a row before other clients of the loop get their turn.
@@ -306,7 +308,10 @@ connection::progress connection::continue_payload() {
     const request r = incoming_->header;
     buffer payload = std::move(incoming_->payload);
     incoming_.reset();
-    if (!write_at_once(r, payload.view().first(r.length))) {
+    // With the next request already behind it, the disk's copying and the socket's overlap on two
+    // threads; a lone write is faster here.
+    const bool more_behind = r.length >= overlap_bytes_min && !stream_.input().empty();
+    if (more_behind || !write_at_once(r, payload.view().first(r.length))) {
         start_job(r, std::move(payload));
     } else if (payload.size() == chunk_bytes) {
         give_chunk(std::move(payload));
