@@ -1,15 +1,16 @@
 // Fuzz target: codec payloads, in three ways that the first byte chooses.
 //   0  the rest as it is: what the checksums let through
-//   1  the rest with its structure checksum put right, when the header parses and the body decodes: gets
+//   1  the rest with its structure checksum put right, when header and body can be read: gets
 //      behind the checksum, into the commands
 //   2  the rest as script for a set of changes: encoded with the self-check on, decoded, compared
-// Checks: no crash, all results inside the volumes, in order, content where it is owned, memory within
-// the limits.
+// Checks: no crash, all results inside the volumes, in order, content where it is owned, memory
+// within the limits.
+
+#include "replicator/format/codec_payload.hpp"
 
 #include "dedupe/codec.hpp"
 #include "dedupe/compress.hpp"
 #include "replicator/base/assert.hpp"
-#include "replicator/format/codec_payload.hpp"
 
 #include <algorithm>
 #include <array>
@@ -47,9 +48,9 @@ void check_decoded(const dedupe::decoded_payload &decoded) {
                     c.count <= volume_blocks[c.volume.value] - c.block.value);
         REPL_ASSERT(last == nullptr || last->volume < c.volume ||
                     (last->volume == c.volume && last->block.value + last->count <= c.block.value));
-        REPL_ASSERT(c.kind == change_kind::zero ? c.content.empty()
-                                                : c.content.size() == block_bytes &&
-                                                      owned(decoded, c.content));
+        REPL_ASSERT(c.kind == change_kind::zero
+                        ? c.content.empty()
+                        : c.content.size() == block_bytes && owned(decoded, c.content));
         last = &c;
     }
 }
@@ -78,7 +79,8 @@ void decode_resealed(bytes_view payload) {
         bytes_view(body).subspan(view->header.full_bytes(), view->header.command_bytes);
     byte_vector sealed(payload.begin(), payload.end());
     const le32 sum(codec_format::structure_checksum(view->seed, view->sealed, commands));
-    write_struct(bytes_span(sealed).subspan(offsetof(codec_format::payload_prefix, structure)), sum);
+    write_struct(bytes_span(sealed).subspan(offsetof(codec_format::payload_prefix, structure)),
+                 sum);
     decode(sealed);
 }
 

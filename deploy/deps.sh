@@ -1,0 +1,54 @@
+#!/bin/sh
+# Installs the Debian 12 packages that Farshore needs and that are missing; says which. Runs apt-get
+# as root, or through sudo. Does nothing, and needs no rights, when nothing is missing.
+#
+#   deploy/deps.sh build   to build it and to run `farshore demo`
+#   deploy/deps.sh test    what its tests use besides (NBD clients, PostgreSQL, fio, ...)
+set -eu
+
+build="clang-19 lld-19 cmake ninja-build
+    libasio-dev libspdlog-dev libfmt-dev libxxhash-dev libzstd-dev libssl-dev libsqlite3-dev
+    libcli11-dev libtomlplusplus-dev nlohmann-json3-dev libsmartcols-dev
+    libnbd-bin e2fsprogs mount util-linux fuse3 procps"
+test="libclang-rt-19-dev doctest-dev librapidcheck-dev libbenchmark-dev libnbd-dev
+    nbdkit qemu-utils fio postgresql-15 postgresql-client-15 iproute2 python3"
+
+case "${1:-}" in
+build) wanted="$build" ;;
+test) wanted="$test" ;;
+*)
+    sed -n '2,6s/^# \{0,1\}//p' "$0" >&2
+    exit 2
+    ;;
+esac
+
+missing=""
+for package in $wanted; do
+    state=$(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null || true)
+    [ "$state" = installed ] || missing="$missing $package"
+done
+if [ -z "$missing" ]; then
+    echo "deps: all packages to $1 are there"
+    exit 0
+fi
+
+as_root=""
+if [ "$(id -u)" -ne 0 ]; then
+    if ! command -v sudo >/dev/null; then
+        echo "deps: missing packages and neither root nor sudo:$missing" >&2
+        exit 1
+    fi
+    as_root="sudo"
+fi
+echo "deps: apt-get installs$missing"
+export DEBIAN_FRONTEND=noninteractive
+$as_root apt-get update -q
+# The tests start their own PostgreSQL; a fresh package shall not start one for the machine.
+if [ "$1" = test ] && [ ! -e /etc/postgresql-common/createcluster.conf ]; then
+    $as_root mkdir -p /etc/postgresql-common
+    echo "create_main_cluster = false" |
+        $as_root tee /etc/postgresql-common/createcluster.conf >/dev/null
+fi
+# shellcheck disable=SC2086  # a list of words
+$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends \
+    -o Dpkg::Options::=--force-confold $missing
