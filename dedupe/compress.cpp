@@ -47,8 +47,7 @@ std::size_t compressor::compress_at(int level, bytes_view input, bytes_span out)
     if (input.empty()) {
         return 0;
     }
-    const auto set =
-        ZSTD_CCtx_setParameter(context_.get(), ZSTD_c_compressionLevel, level);
+    const auto set = ZSTD_CCtx_setParameter(context_.get(), ZSTD_c_compressionLevel, level);
     REPL_ASSERT(ZSTD_isError(set) == 0);
     // No room for a result that isn't shorter: zstd stops as soon as it sees that.
     const std::size_t written =
@@ -69,8 +68,8 @@ result<> decompressor::decompress(bytes_view input, bytes_span out) {
     if (ZSTD_isError(length) != 0 || length != input.size()) {
         return fail(errc::corrupt, "codec payload: compressed body is not one frame");
     }
-    const std::size_t written = ZSTD_decompressDCtx(context_.get(), out.data(), out.size(),
-                                                    input.data(), input.size());
+    const std::size_t written =
+        ZSTD_decompressDCtx(context_.get(), out.data(), out.size(), input.data(), input.size());
     if (ZSTD_isError(written) != 0 || written != out.size()) {
         return fail(errc::corrupt, "codec payload: compressed body does not decode");
     }

@@ -38,8 +38,8 @@ class compressor {
 class decompressor {
   public:
     decompressor();
-    /// Decodes exactly one frame that takes all of `input` and fills `out` exactly; anything else is
-    /// errc::corrupt. Writes nothing outside `out`, allocates nothing that depends on the input.
+    /// Decodes exactly one frame that takes all of `input` and fills `out` exactly; anything else
+    /// is errc::corrupt. Writes nothing outside `out`, allocates nothing that depends on the input.
     result<> decompress(bytes_view input, bytes_span out);
 
   private:

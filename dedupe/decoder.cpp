@@ -1,16 +1,15 @@
 // The decoder: takes a payload apart, checks everything that says where bytes go, then rebuilds and
 // checks block by block.
 //
-// Memory: one buffer a payload, handed out with the changes: the decoded body (full blocks first, so
-// they are used where they lie, page-aligned) and behind it a page for each delta block. All sizes
-// are known and bounded before it is made: at most limits::frame_raw_bytes_max of content and
+// Memory: one buffer a payload, handed out with the changes: the decoded body (full blocks first,
+// so they are used where they lie, page-aligned) and behind it a page for each delta block. All
+// sizes are known and bounded before it is made: at most limits::frame_raw_bytes_max of content and
 // codec_format::body_bytes_max of body.
 
 #include "dedupe/block_digest.hpp"
 #include "dedupe/codec.hpp"
 #include "dedupe/compress.hpp"
 #include "dedupe/delta.hpp"
-
 #include "replicator/base/geometry.hpp"
 #include "replicator/format/codec_payload.hpp"
 
@@ -40,8 +39,8 @@ bytes_view commands_of(const codec_format::payload_header &header, bytes_view bo
     return body.subspan(header.full_bytes(), header.command_bytes);
 }
 
-/// Every block fits its short digest, yet all together don't fit the long one: a short digest matched
-/// by chance, and no one can say which. Only zero runs are kept, which `structure` covers.
+/// Every block fits its short digest, yet all together don't fit the long one: a short digest
+/// matched by chance, and no one can say which. Only zero runs are kept, which `structure` covers.
 void distrust_all_data(decoded_payload &decoded) {
     std::vector<block_change> kept;
     for (const block_change &change : decoded.changes) {

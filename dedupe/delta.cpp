@@ -8,8 +8,8 @@
 namespace farshore::dedupe {
 
 // Idea: equal stretches are skipped 64 bytes at a time (memcmp of a constant size becomes vector
-// compares); where they end, words of 8 bytes are compared by exclusive or, whose zero bytes on both
-// sides give the first and last differing byte. Gaps inside a word are below run_gap_bytes by
+// compares); where they end, words of 8 bytes are compared by exclusive or, whose zero bytes on
+// both sides give the first and last differing byte. Gaps inside a word are below run_gap_bytes by
 // construction, so a word is never more than one run and the result is exact to the byte at both
 // ends of each run. Cost: 0.1 us for an equal block, about 1 us for one that differs everywhere (it
 // stops at delta_cost_max). A byte loop took ten times that. Own.

@@ -7,7 +7,8 @@
 
 namespace farshore::dedupe {
 
-/// Differences closer than this become one run: a run of its own costs two to four bytes of commands.
+/// Differences closer than this become one run: a run of its own costs two to four bytes of
+/// commands.
 constexpr std::size_t run_gap_bytes = 8;
 /// A delta that costs more than this is not worth reading the base for: the block is sent in full.
 constexpr std::size_t delta_cost_max = block_bytes * 6 / 10;

@@ -42,11 +42,10 @@ range_digest digester::of(bytes_view bytes) {
     EVP_MD_CTX *const context = impl_->context.get();
     std::array<std::byte, 32> full{};
     unsigned int length = 0;
-    const bool done =
-        EVP_DigestInit_ex2(context, sha256(), nullptr) == 1 &&
-        EVP_DigestUpdate(context, impl_->key.data(), impl_->key.size()) == 1 &&
-        EVP_DigestUpdate(context, bytes.data(), bytes.size()) == 1 &&
-        EVP_DigestFinal_ex(context, as_unsigned(bytes_span(full)), &length) == 1;
+    const bool done = EVP_DigestInit_ex2(context, sha256(), nullptr) == 1 &&
+                      EVP_DigestUpdate(context, impl_->key.data(), impl_->key.size()) == 1 &&
+                      EVP_DigestUpdate(context, bytes.data(), bytes.size()) == 1 &&
+                      EVP_DigestFinal_ex(context, as_unsigned(bytes_span(full)), &length) == 1;
     REPL_ASSERT(done && length == full.size());
     std::memcpy(digest.bytes.data(), full.data(), digest.bytes.size());
     if (digest.is_zero_content()) {

@@ -1,8 +1,8 @@
-// The encoder: drops what changes nothing, turns the rest into operations, and closes a payload when
-// one of its limits is reached.
+// The encoder: drops what changes nothing, turns the rest into operations, and closes a payload
+// when one of its limits is reached.
 //
-// Streams: full blocks, commands and literal bytes are collected apart and compressed as one unit, in
-// that order; digests stay outside, since they don't compress and would disturb what does. Full
+// Streams: full blocks, commands and literal bytes are collected apart and compressed as one unit,
+// in that order; digests stay outside, since they don't compress and would disturb what does. Full
 // blocks are copied straight to where the compressor reads them. What was measured and rejected
 // stands in docs/formats-codec.md.
 
@@ -11,7 +11,6 @@
 #include "dedupe/compress.hpp"
 #include "dedupe/delta.hpp"
 #include "dedupe/verify.hpp"
-
 #include "replicator/base/assert.hpp"
 #include "replicator/format/codec_payload.hpp"
 
@@ -21,8 +20,7 @@ namespace {
 
 bool in_order(const block_change &first, const block_change &second) {
     return first.volume < second.volume ||
-           (first.volume == second.volume &&
-            first.block.value + first.count <= second.block.value);
+           (first.volume == second.volume && first.block.value + first.count <= second.block.value);
 }
 
 } // namespace
@@ -110,8 +108,7 @@ void encoder::impl::add_data(const block_change &change) {
         add_zero_block(change);
         return;
     }
-    const bool cheap =
-        !change.before.empty() && find_runs(change.before, change.content, runs);
+    const bool cheap = !change.before.empty() && find_runs(change.before, change.content, runs);
     if (cheap && runs.empty()) {
         ++stats.same_blocks;
         return;
@@ -201,10 +198,10 @@ void encoder::impl::close_payload() {
 
     head.clear();
     append_header(head, header, short_digests, commands);
-    encoded_payload payload{
-        .bytes = buffer(head.size() + stored.size()),
-        .blocks = header.operations,
-        .raw_bytes = static_cast<std::uint32_t>(header.data_blocks() * block_bytes)};
+    encoded_payload payload{.bytes = buffer(head.size() + stored.size()),
+                            .blocks = header.operations,
+                            .raw_bytes =
+                                static_cast<std::uint32_t>(header.data_blocks() * block_bytes)};
     REPL_ASSERT(payload.bytes.size() <= limits::frame_payload_bytes_max);
     std::memcpy(payload.bytes.data(), head.data(), head.size());
     std::memcpy(payload.bytes.data() + head.size(), stored.data(), stored.size());

@@ -15,8 +15,9 @@ bool stands_before(const block_change &change, volume_index volume, block_index 
 
 /// `before` of exactly this block; the encoder makes a delta only where there is one.
 bytes_view base_of(std::span<const block_change> changes, volume_index volume, block_index block) {
-    const auto found = std::ranges::lower_bound(
-        changes, 0, {}, [&](const block_change &c) { return stands_before(c, volume, block) ? -1 : 0; });
+    const auto found = std::ranges::lower_bound(changes, 0, {}, [&](const block_change &c) {
+        return stands_before(c, volume, block) ? -1 : 0;
+    });
     REPL_ASSERT(found != changes.end() && found->volume == volume && found->block == block);
     REPL_ASSERT(found->before.size() == block_bytes);
     return found->before;

@@ -5,9 +5,9 @@
 
 namespace farshore::dedupe {
 
-/// Decodes the payloads against the changes' own `before` and compares the outcome with the changes,
-/// in both directions. A difference is a bug of the codec (or bad memory) and aborts the process
-/// before a wrong byte leaves it.
+/// Decodes the payloads against the changes' own `before` and compares the outcome with the
+/// changes, in both directions. A difference is a bug of the codec (or bad memory) and aborts the
+/// process before a wrong byte leaves it.
 void verify_payloads(std::span<const block_change> changes,
                      std::span<const encoded_payload> payloads);
 

@@ -19,8 +19,7 @@ result<> check_prefix(const payload_prefix &prefix) {
         return damaged("no magic");
     }
     if (prefix.version != payload_version) {
-        return fail(errc::unsupported,
-                    "codec payload: version " + std::to_string(prefix.version));
+        return fail(errc::unsupported, "codec payload: version " + std::to_string(prefix.version));
     }
     if ((prefix.flags & ~flags_known) != 0) {
         return fail(errc::unsupported, "codec payload: required features, flags " +
@@ -115,8 +114,9 @@ void append_header(byte_vector &out, const payload_header &header,
     REPL_ASSERT(commands.size() == header.command_bytes);
     REPL_ASSERT(check_counts(header).has_value());
     const std::size_t start = out.size();
-    payload_prefix prefix{payload_magic, payload_version, header.compressed ? flag_compressed : 0U,
-                          0, header.content.low, header.content.high};
+    payload_prefix prefix{
+        payload_magic,      payload_version,    header.compressed ? flag_compressed : 0U, 0,
+        header.content.low, header.content.high};
     append_struct(out, prefix);
     byte_writer writer(out);
     writer.varint(0); // history
@@ -150,8 +150,8 @@ class command_parser {
         for (std::uint32_t i = 0; i < header_.operations; ++i) {
             FS_CHECK(parse_operation());
         }
-        if (!reader_.at_end() || fulls_ != header_.full_blocks ||
-            deltas_ != header_.delta_blocks || literals_ != header_.literal_bytes) {
+        if (!reader_.at_end() || fulls_ != header_.full_blocks || deltas_ != header_.delta_blocks ||
+            literals_ != header_.literal_bytes) {
             return damaged("commands and header disagree");
         }
         return {};
@@ -189,8 +189,7 @@ class command_parser {
 
     result<> parse_extended(std::uint64_t opcode) {
         if (opcode != opcode_volume) {
-            return fail(errc::unsupported,
-                        "codec payload: operation " + std::to_string(opcode));
+            return fail(errc::unsupported, "codec payload: operation " + std::to_string(opcode));
         }
         std::uint64_t step = 0;
         if (!reader_.try_varint(step) || step == 0 || step > limits::volumes_per_group_max) {
@@ -235,8 +234,8 @@ class command_parser {
                 return damaged("run outside its block");
             }
             at += skip;
-            out_.runs.push_back({static_cast<std::uint16_t>(at),
-                                 static_cast<std::uint16_t>(length)});
+            out_.runs.push_back(
+                {static_cast<std::uint16_t>(at), static_cast<std::uint16_t>(length)});
             at += length;
             literals_ += length;
         }

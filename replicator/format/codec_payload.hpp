@@ -5,37 +5,39 @@
 //   offset  size  name           meaning, valid range
 //   0       1     magic          0xFC
 //   1       1     version        1; other: errc::unsupported
-//   2       2     flags (le)     bit 0: the body is one zstd frame; other bits are required features
-//                                that this version does not know: errc::unsupported
+//   2       2     flags (le)     bit 0: the body is one zstd frame; other bits are required
+//                                features that this version does not know: errc::unsupported
 //   4       4     structure (le) checksum of everything that says where bytes go, see below
 //   8       16    content (le)   XXH3-128 over the 16-byte digests of all data blocks, in order
-//   24      1-10  history        varint: earlier content that the payload depends on; 0 = none, the
-//                                only value of version 1 (other: errc::unsupported)
+//   24      1-10  history        varint: earlier content that the payload depends on; 0 = none,
+//                                the only value of version 1 (other: errc::unsupported)
 //           1-10  operations     varint: 1..operations_max, volume switches not counted
-//           1-10  full_blocks    varint, together with the next at most limits::frame_blocks_max
+//           1-10  full_blocks    varint, with the next at most limits::frame_blocks_max
 //           1-10  delta_blocks   varint
 //           1-10  command_bytes  varint
 //           1-10  literal_bytes  varint, at most delta_blocks * 4096
-//           4*n   digests (le)   low 32 bits of each data block's digest, in order (n data blocks)
-//           rest  body           stored as it is, or one zstd frame that decodes to exactly its size
+//           4*n   digests (le)   low 32 bits of each data block's digest, in order (n blocks)
+//           rest  body           as it is, or one zstd frame that decodes to exactly its size
 //
-// Body, decoded: full blocks (4096 bytes each), commands, literal bytes of deltas; each in the order of
-// operations. Full blocks come first so that a decoder that hands out whole pages gets them aligned.
+// Body, decoded: full blocks (4096 bytes each), commands, literal bytes of deltas; each in the
+// order of operations. Full blocks come first so that a decoder that hands out whole pages gets
+// them aligned.
 //
 // Commands, all varints; a position (volume, block) begins at (0, 0) and only grows:
 //   head = gap << 2 | kind      gap: blocks left out since the end of the previous operation
 //     kind 0 zero               then count >= 1: so many blocks become zero
 //     kind 1 full               the next full block of the body
-//     kind 2 delta              then runs >= 1, then per run: skip, length >= 1; the block is its base
-//                               with `length` literal bytes put in `skip` bytes after the last run
-//     kind 3 extended           gap is an opcode: 0 = volume switch, then step >= 1: volume += step,
-//                               block = 0, never twice in a row; other: errc::unsupported
+//     kind 2 delta              then runs >= 1, then per run: skip, length >= 1; the block is its
+//                               base with `length` literal bytes put in `skip` bytes after the
+//                               end of the run before
+//     kind 3 extended           gap is an opcode: 0 = volume switch, then step >= 1: volume +=
+//                               step, block = 0, never twice in a row; other: errc::unsupported
 //
-// Checksums guard against accidents (TLS and the outer frame guard the line). `structure` covers the
-// bytes before it (as seed), those from offset 24 to the body, and the decoded commands: a payload
-// whose positions or digests were damaged is refused whole, zero runs included. The digests cover the
-// rebuilt blocks mixed with their positions, so a wrong base, damaged content and a misplaced block
-// are all found, block by block.
+// Checksums guard against accidents (TLS and the outer frame guard the line). `structure` covers
+// the bytes before it (as seed), those from offset 24 to the body, and the decoded commands: a
+// payload whose positions or digests were damaged is refused whole, zero runs included. The digests
+// cover the rebuilt blocks mixed with their positions, so a wrong base, damaged content and a
+// misplaced block are all found, block by block.
 //
 // History: version 1, first.
 
@@ -103,10 +105,10 @@ struct payload_header {
 /// A payload taken apart; views into the bytes that were parsed.
 struct payload_view {
     payload_header header;
-    std::uint32_t seed = 0;   ///< the first four bytes
-    bytes_view sealed;        ///< offset 24 up to the body
-    bytes_view digests;       ///< digest_bytes for each data block
-    bytes_view body;          ///< as stored
+    std::uint32_t seed = 0; ///< the first four bytes
+    bytes_view sealed;      ///< offset 24 up to the body
+    bytes_view digests;     ///< digest_bytes for each data block
+    bytes_view body;        ///< as stored
 
     std::uint32_t digest(std::size_t index) const;
 };
@@ -145,9 +147,10 @@ struct command_list {
     std::vector<delta_run> runs;
 };
 
-/// Reads the commands into `out` (its memory is reused). `volume_blocks`: how many blocks each volume
-/// has. On success the operations are in strictly growing order inside the volumes, runs are inside
-/// their block, and all counts are those of the header. Errors: errc::corrupt, errc::unsupported.
+/// Reads the commands into `out` (its memory is reused). `volume_blocks`: how many blocks each
+/// volume has. On success the operations are in strictly growing order inside the volumes, runs are
+/// inside their block, and all counts are those of the header. Errors: errc::corrupt,
+/// errc::unsupported.
 result<> parse_commands(bytes_view commands, const payload_header &header,
                         std::span<const std::uint64_t> volume_blocks, command_list &out);
 

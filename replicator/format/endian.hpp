@@ -41,8 +41,8 @@ class ordered_int {
         return Order == std::endian::native ? raw : std::byteswap(raw);
     }
     constexpr void set(Int value) {
-        bytes_ = std::bit_cast<raw_bytes>(Order == std::endian::native ? value
-                                                                       : std::byteswap(value));
+        bytes_ =
+            std::bit_cast<raw_bytes>(Order == std::endian::native ? value : std::byteswap(value));
     }
 
   private:

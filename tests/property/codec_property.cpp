@@ -1,4 +1,5 @@
-// The codec against a model: random sets of changes from a seed. FARSHORE_SEED=N runs that seed alone.
+// The codec against a model: random sets of changes from a seed. FARSHORE_SEED=N runs that seed
+// alone.
 
 #include "dedupe/codec.hpp"
 #include "dedupe/delta.hpp"
@@ -119,133 +120,134 @@ dedupe::encoder encoder_for(std::uint64_t seed) {
 } // namespace
 
 TEST_SUITE("property") {
-TEST_CASE("codec: what is decoded against the old image gives the new image") {
-    dedupe::decoder decoder;
-    for (const std::uint64_t seed : seeds(150)) {
-        CAPTURE(seed);
-        const scenario s = random_scenario(seed);
-        image replica = s.before;
-        auto encoder = encoder_for(seed);
-        for (const auto &payload : encoder.encode(s.changes.list())) {
-            REQUIRE(payload.bytes.size() <= limits::frame_payload_bytes_max);
-            REQUIRE(payload.raw_bytes <= limits::frame_raw_bytes_max);
-            const auto decoded =
-                decoder.decode(payload.bytes.view(), wide_volumes(), replica.reader());
-            REQUIRE(decoded);
-            REQUIRE(decoded->bad.empty());
-            REQUIRE(decoded->changes.size() == payload.blocks);
-            replica.apply(decoded->changes);
-        }
-        REQUIRE(replica == s.after);
-    }
-}
-
-TEST_CASE("codec: bad blocks are exactly those whose base differs where it matters") {
-    dedupe::decoder decoder;
-    for (const std::uint64_t seed : seeds(150)) {
-        CAPTURE(seed);
-        const scenario s = random_scenario(seed);
-        random_source random(~seed);
-        image replica = s.before;
-        std::set<place> expected;
-        for (const block_change &c : s.changes.list()) {
-            if (c.kind == change_kind::zero || below(random, 3) != 0) {
-                continue;
+    TEST_CASE("codec: what is decoded against the old image gives the new image") {
+        dedupe::decoder decoder;
+        for (const std::uint64_t seed : seeds(150)) {
+            CAPTURE(seed);
+            const scenario s = random_scenario(seed);
+            image replica = s.before;
+            auto encoder = encoder_for(seed);
+            for (const auto &payload : encoder.encode(s.changes.list())) {
+                REQUIRE(payload.bytes.size() <= limits::frame_payload_bytes_max);
+                REQUIRE(payload.raw_bytes <= limits::frame_raw_bytes_max);
+                const auto decoded =
+                    decoder.decode(payload.bytes.view(), wide_volumes(), replica.reader());
+                REQUIRE(decoded);
+                REQUIRE(decoded->bad.empty());
+                REQUIRE(decoded->changes.size() == payload.blocks);
+                replica.apply(decoded->changes);
             }
-            const place where{c.volume.value, c.block.value};
-            page wrong = replica.at(where.first, where.second);
-            const std::size_t at = below(random, block_bytes);
-            wrong[at] ^= std::byte{64};
-            replica.set(where.first, where.second, wrong);
-            std::vector<codec_format::delta_run> runs;
-            if (!s.deltas.contains(where) || !dedupe::find_runs(c.before, c.content, runs)) {
-                continue;
-            }
-            const bool overwritten = std::ranges::any_of(runs, [&](const auto &r) {
-                return at >= r.offset && at < std::size_t{r.offset} + r.length;
-            });
-            if (!overwritten) {
-                expected.insert(where);
-            }
-        }
-        std::set<place> bad;
-        auto encoder = encoder_for(seed);
-        for (const auto &payload : encoder.encode(s.changes.list())) {
-            const auto decoded =
-                decoder.decode(payload.bytes.view(), wide_volumes(), replica.reader());
-            REQUIRE(decoded);
-            for (const auto &b : decoded->bad) {
-                bad.insert({b.volume.value, b.block.value});
-            }
-            for (const block_change &c : decoded->changes) {
-                if (c.kind == change_kind::data) {
-                    REQUIRE(std::ranges::equal(c.content, s.after.at(c.volume.value, c.block.value)));
-                }
-            }
-        }
-        REQUIRE(bad == expected);
-    }
-}
-
-TEST_CASE("codec: runs are those that a byte by byte comparison finds") {
-    for (const std::uint64_t seed : seeds(400)) {
-        CAPTURE(seed);
-        random_source random(seed);
-        const page before = some_page(random);
-        const page after = edited(before, random);
-        std::vector<codec_format::delta_run> model;
-        std::size_t cost = 0;
-        for (std::size_t i = 0; i < block_bytes; ++i) {
-            if (before[i] == after[i]) {
-                continue;
-            }
-            const std::size_t end =
-                model.empty() ? 0 : std::size_t{model.back().offset} + model.back().length;
-            if (!model.empty() && i - end < dedupe::run_gap_bytes) {
-                model.back().length = static_cast<std::uint16_t>(i + 1 - model.back().offset);
-            } else {
-                model.push_back({static_cast<std::uint16_t>(i), 1});
-            }
-        }
-        for (const auto &r : model) {
-            cost += r.length + 2U + (r.length >= 128 ? 1U : 0U);
-        }
-        std::vector<codec_format::delta_run> runs;
-        const bool cheap = dedupe::find_runs(before, after, runs);
-        REQUIRE(cheap == (cost <= dedupe::delta_cost_max));
-        if (cheap) {
-            REQUIRE(runs == model);
+            REQUIRE(replica == s.after);
         }
     }
-}
 
-TEST_CASE("codec: random damage never hands out a wrong block") {
-    dedupe::decoder decoder;
-    for (const std::uint64_t seed : seeds(40)) {
-        CAPTURE(seed);
-        const scenario s = random_scenario(seed);
-        random_source random(seed + 1000000);
-        auto encoder = encoder_for(seed);
-        for (const auto &payload : encoder.encode(s.changes.list())) {
-            const bytes_view bytes = payload.bytes.view();
-            for (int round = 0; round < 20; ++round) {
-                byte_vector damaged(bytes.begin(), bytes.end());
-                for (std::uint64_t n = 1 + below(random, 4); n > 0; --n) {
-                    damaged[below(random, damaged.size())] = static_cast<std::byte>(random());
-                }
-                const auto decoded = decoder.decode(damaged, wide_volumes(), s.before.reader());
-                if (!decoded) {
+    TEST_CASE("codec: bad blocks are exactly those whose base differs where it matters") {
+        dedupe::decoder decoder;
+        for (const std::uint64_t seed : seeds(150)) {
+            CAPTURE(seed);
+            const scenario s = random_scenario(seed);
+            random_source random(~seed);
+            image replica = s.before;
+            std::set<place> expected;
+            for (const block_change &c : s.changes.list()) {
+                if (c.kind == change_kind::zero || below(random, 3) != 0) {
                     continue;
                 }
+                const place where{c.volume.value, c.block.value};
+                page wrong = replica.at(where.first, where.second);
+                const std::size_t at = below(random, block_bytes);
+                wrong[at] ^= std::byte{64};
+                replica.set(where.first, where.second, wrong);
+                std::vector<codec_format::delta_run> runs;
+                if (!s.deltas.contains(where) || !dedupe::find_runs(c.before, c.content, runs)) {
+                    continue;
+                }
+                const bool overwritten = std::ranges::any_of(runs, [&](const auto &r) {
+                    return at >= r.offset && at < std::size_t{r.offset} + r.length;
+                });
+                if (!overwritten) {
+                    expected.insert(where);
+                }
+            }
+            std::set<place> bad;
+            auto encoder = encoder_for(seed);
+            for (const auto &payload : encoder.encode(s.changes.list())) {
+                const auto decoded =
+                    decoder.decode(payload.bytes.view(), wide_volumes(), replica.reader());
+                REQUIRE(decoded);
+                for (const auto &b : decoded->bad) {
+                    bad.insert({b.volume.value, b.block.value});
+                }
                 for (const block_change &c : decoded->changes) {
-                    const page truth = s.after.at(c.volume.value, c.block.value);
-                    const bool right = c.kind == change_kind::zero
-                                           ? is_zero(truth)
-                                           : std::ranges::equal(c.content, truth);
-                    REQUIRE(right);
+                    if (c.kind == change_kind::data) {
+                        REQUIRE(std::ranges::equal(c.content,
+                                                   s.after.at(c.volume.value, c.block.value)));
+                    }
+                }
+            }
+            REQUIRE(bad == expected);
+        }
+    }
+
+    TEST_CASE("codec: runs are those that a byte by byte comparison finds") {
+        for (const std::uint64_t seed : seeds(400)) {
+            CAPTURE(seed);
+            random_source random(seed);
+            const page before = some_page(random);
+            const page after = edited(before, random);
+            std::vector<codec_format::delta_run> model;
+            std::size_t cost = 0;
+            for (std::size_t i = 0; i < block_bytes; ++i) {
+                if (before[i] == after[i]) {
+                    continue;
+                }
+                const std::size_t end =
+                    model.empty() ? 0 : std::size_t{model.back().offset} + model.back().length;
+                if (!model.empty() && i - end < dedupe::run_gap_bytes) {
+                    model.back().length = static_cast<std::uint16_t>(i + 1 - model.back().offset);
+                } else {
+                    model.push_back({static_cast<std::uint16_t>(i), 1});
+                }
+            }
+            for (const auto &r : model) {
+                cost += r.length + 2U + (r.length >= 128 ? 1U : 0U);
+            }
+            std::vector<codec_format::delta_run> runs;
+            const bool cheap = dedupe::find_runs(before, after, runs);
+            REQUIRE(cheap == (cost <= dedupe::delta_cost_max));
+            if (cheap) {
+                REQUIRE(runs == model);
+            }
+        }
+    }
+
+    TEST_CASE("codec: random damage never hands out a wrong block") {
+        dedupe::decoder decoder;
+        for (const std::uint64_t seed : seeds(40)) {
+            CAPTURE(seed);
+            const scenario s = random_scenario(seed);
+            random_source random(seed + 1000000);
+            auto encoder = encoder_for(seed);
+            for (const auto &payload : encoder.encode(s.changes.list())) {
+                const bytes_view bytes = payload.bytes.view();
+                for (int round = 0; round < 20; ++round) {
+                    byte_vector damaged(bytes.begin(), bytes.end());
+                    for (std::uint64_t n = 1 + below(random, 4); n > 0; --n) {
+                        damaged[below(random, damaged.size())] = static_cast<std::byte>(random());
+                    }
+                    const auto decoded = decoder.decode(damaged, wide_volumes(), s.before.reader());
+                    if (!decoded) {
+                        continue;
+                    }
+                    for (const block_change &c : decoded->changes) {
+                        const page truth = s.after.at(c.volume.value, c.block.value);
+                        const bool right = c.kind == change_kind::zero
+                                               ? is_zero(truth)
+                                               : std::ranges::equal(c.content, truth);
+                        REQUIRE(right);
+                    }
                 }
             }
         }
     }
-}
 }

@@ -1,6 +1,6 @@
 #pragma once
-// What codec tests share: contents by name, sets of changes that own their bytes, and a volume image
-// that payloads are applied to.
+// What codec tests share: contents by name, sets of changes that own their bytes, and a volume
+// image that payloads are applied to.
 
 #include "dedupe/codec.hpp"
 #include "replicator/base/geometry.hpp"
@@ -154,17 +154,17 @@ struct raw_payload {
         w.structure(le32(0));
         w.structure(le64(content.low));
         w.structure(le64(content.high));
-        for (const std::uint64_t v : {history, operations, full_blocks, delta_blocks,
-                                      command_bytes.value_or(commands.size()),
-                                      literal_bytes.value_or(literals.size())}) {
+        for (const std::uint64_t v :
+             {history, operations, full_blocks, delta_blocks,
+              command_bytes.value_or(commands.size()), literal_bytes.value_or(literals.size())}) {
             w.varint(v);
         }
         for (const std::uint32_t d : digests) {
             w.structure(le32(d));
         }
         const auto seed = read_struct<le32>(out).value();
-        const le32 sum(structure.value_or(codec_format::structure_checksum(
-            seed, bytes_view(out).subspan(24), commands)));
+        const le32 sum(structure.value_or(
+            codec_format::structure_checksum(seed, bytes_view(out).subspan(24), commands)));
         write_struct(bytes_span(out).subspan(4), sum);
         if (stored) {
             w.bytes(*stored);

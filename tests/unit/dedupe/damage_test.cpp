@@ -89,269 +89,270 @@ raw_payload delta_block(std::initializer_list<std::uint64_t> commands, std::size
 } // namespace
 
 TEST_SUITE("dedupe") {
-TEST_CASE("damage: a payload cut short at any byte is an error") {
-    for (const bool compressible : {false, true}) {
-        const byte_vector payload = sample_payload(compressible);
-        const image base = sample_base();
-        dedupe::decoder decoder;
-        for (std::size_t n = 0; n < payload.size(); ++n) {
-            CHECK_FALSE(
-                decoder.decode(bytes_view(payload).first(n), wide_volumes(), base.reader()));
-        }
-        byte_vector longer = payload;
-        longer.push_back(std::byte{0});
-        CHECK_FALSE(decoder.decode(longer, wide_volumes(), base.reader()));
-    }
-}
-
-TEST_CASE("damage: a payload with any bit changed never hands out a wrong block") {
-    for (const bool compressible : {false, true}) {
-        const change_set truth = sample_changes(compressible);
-        const image base = sample_base();
-        byte_vector payload = sample_payload(compressible);
-        dedupe::decoder decoder;
-        std::size_t unnoticed = 0;
-        for (std::size_t i = 0; i < payload.size(); ++i) {
-            const std::byte original = payload[i];
-            for (const int flip : {1, 2, 4, 8, 16, 32, 64, 128, 255}) {
-                payload[i] = original ^ static_cast<std::byte>(flip);
-                const auto decoded = decoder.decode(payload, wide_volumes(), base.reader());
-                if (!decoded) {
-                    continue;
-                }
-                unnoticed += decoded->bad.empty() ? 1 : 0;
-                const bool all_true = std::ranges::all_of(
-                    decoded->changes,
-                    [&](const block_change &c) { return is_true_change(c, truth); });
-                const bool complete =
-                    decoded->changes.size() + decoded->bad.size() == truth.list().size();
-                if (!all_true || !complete) {
-                    CAPTURE(i);
-                    CAPTURE(flip);
-                    REQUIRE(all_true);
-                    REQUIRE(complete);
-                }
+    TEST_CASE("damage: a payload cut short at any byte is an error") {
+        for (const bool compressible : {false, true}) {
+            const byte_vector payload = sample_payload(compressible);
+            const image base = sample_base();
+            dedupe::decoder decoder;
+            for (std::size_t n = 0; n < payload.size(); ++n) {
+                CHECK_FALSE(
+                    decoder.decode(bytes_view(payload).first(n), wide_volumes(), base.reader()));
             }
-            payload[i] = original;
+            byte_vector longer = payload;
+            longer.push_back(std::byte{0});
+            CHECK_FALSE(decoder.decode(longer, wide_volumes(), base.reader()));
         }
-        // Raw bodies have no bit without a meaning; a zstd frame has a few.
-        CHECK(unnoticed <= (compressible ? 16 : 0));
     }
-}
 
-TEST_CASE("damage: magic, version, flags and history that this version does not know") {
-    CHECK(code_of(zero_run()) == std::error_code{});
-    raw_payload p = zero_run();
-    p.magic = 0xFD;
-    CHECK(code_of(p) == errc::corrupt);
-    for (const int version : {0, 2, 255}) {
-        p = zero_run();
-        p.version = static_cast<std::uint8_t>(version);
-        CHECK(code_of(p) == errc::unsupported);
+    TEST_CASE("damage: a payload with any bit changed never hands out a wrong block") {
+        for (const bool compressible : {false, true}) {
+            const change_set truth = sample_changes(compressible);
+            const image base = sample_base();
+            byte_vector payload = sample_payload(compressible);
+            dedupe::decoder decoder;
+            std::size_t unnoticed = 0;
+            for (std::size_t i = 0; i < payload.size(); ++i) {
+                const std::byte original = payload[i];
+                for (const int flip : {1, 2, 4, 8, 16, 32, 64, 128, 255}) {
+                    payload[i] = original ^ static_cast<std::byte>(flip);
+                    const auto decoded = decoder.decode(payload, wide_volumes(), base.reader());
+                    if (!decoded) {
+                        continue;
+                    }
+                    unnoticed += decoded->bad.empty() ? 1 : 0;
+                    const bool all_true =
+                        std::ranges::all_of(decoded->changes, [&](const block_change &c) {
+                            return is_true_change(c, truth);
+                        });
+                    const bool complete =
+                        decoded->changes.size() + decoded->bad.size() == truth.list().size();
+                    if (!all_true || !complete) {
+                        CAPTURE(i);
+                        CAPTURE(flip);
+                        REQUIRE(all_true);
+                        REQUIRE(complete);
+                    }
+                }
+                payload[i] = original;
+            }
+            // Raw bodies have no bit without a meaning; a zstd frame has a few.
+            CHECK(unnoticed <= (compressible ? 16 : 0));
+        }
     }
-    for (int bit = 1; bit < 16; ++bit) {
-        p = zero_run();
-        p.flags = static_cast<std::uint16_t>(1 << bit);
-        CHECK(code_of(p) == errc::unsupported);
-    }
-    for (const std::uint64_t history : {1ULL, 128ULL, ~0ULL}) {
-        p = zero_run();
-        p.history = history;
-        CHECK(code_of(p) == errc::unsupported);
-    }
-    for (const std::uint64_t opcode : {1ULL, 2ULL, 1ULL << 40}) {
-        p = zero_run();
-        p.commands = varints({opcode << 2 | 3, 1});
-        CHECK(code_of(p) == errc::unsupported);
-    }
-    p = zero_run();
-    p.structure = 12345;
-    CHECK(code_of(p) == errc::corrupt);
-}
 
-TEST_CASE("damage: header counts at and beyond their limits") {
-    raw_payload p = zero_run();
-    p.operations = 0;
-    p.commands = varints({});
-    CHECK(code_of(p) == errc::limit);
+    TEST_CASE("damage: magic, version, flags and history that this version does not know") {
+        CHECK(code_of(zero_run()) == std::error_code{});
+        raw_payload p = zero_run();
+        p.magic = 0xFD;
+        CHECK(code_of(p) == errc::corrupt);
+        for (const int version : {0, 2, 255}) {
+            p = zero_run();
+            p.version = static_cast<std::uint8_t>(version);
+            CHECK(code_of(p) == errc::unsupported);
+        }
+        for (int bit = 1; bit < 16; ++bit) {
+            p = zero_run();
+            p.flags = static_cast<std::uint16_t>(1 << bit);
+            CHECK(code_of(p) == errc::unsupported);
+        }
+        for (const std::uint64_t history : {1ULL, 128ULL, ~0ULL}) {
+            p = zero_run();
+            p.history = history;
+            CHECK(code_of(p) == errc::unsupported);
+        }
+        for (const std::uint64_t opcode : {1ULL, 2ULL, 1ULL << 40}) {
+            p = zero_run();
+            p.commands = varints({opcode << 2 | 3, 1});
+            CHECK(code_of(p) == errc::unsupported);
+        }
+        p = zero_run();
+        p.structure = 12345;
+        CHECK(code_of(p) == errc::corrupt);
+    }
 
-    p = zero_run();
-    const std::size_t most = codec_format::operations_max;
-    p.operations = most;
-    p.commands.clear();
-    for (std::size_t i = 0; i < most; ++i) {
+    TEST_CASE("damage: header counts at and beyond their limits") {
+        raw_payload p = zero_run();
+        p.operations = 0;
+        p.commands = varints({});
+        CHECK(code_of(p) == errc::limit);
+
+        p = zero_run();
+        const std::size_t most = codec_format::operations_max;
+        p.operations = most;
+        p.commands.clear();
+        for (std::size_t i = 0; i < most; ++i) {
+            append_bytes(p.commands, varints({0, 1}));
+        }
+        CHECK(code_of(p) == std::error_code{});
+        p.operations = most + 1;
         append_bytes(p.commands, varints({0, 1}));
+        CHECK(code_of(p) == errc::limit);
+
+        for (const std::uint64_t huge : {std::uint64_t{1} << 32, ~std::uint64_t{0}}) {
+            p = zero_run();
+            p.operations = huge;
+            CHECK(code_of(p) == errc::limit);
+            p = zero_run();
+            p.full_blocks = huge;
+            CHECK(code_of(p) == errc::limit);
+            p = zero_run();
+            p.delta_blocks = huge;
+            CHECK(code_of(p) == errc::limit);
+            p = zero_run();
+            p.command_bytes = huge;
+            CHECK(code_of(p) == errc::limit);
+            p = zero_run();
+            p.literal_bytes = huge;
+            CHECK(code_of(p) == errc::limit);
+        }
+        p = zero_run();
+        p.full_blocks = limits::frame_blocks_max;
+        p.delta_blocks = 1;
+        p.operations = limits::frame_blocks_max + 1;
+        CHECK(code_of(p) == errc::limit);
+        p = zero_run();
+        p.full_blocks = 2; // more data blocks than operations
+        CHECK(code_of(p) == errc::limit);
+        p = zero_run();
+        p.literal_bytes = 1; // literals without a delta
+        CHECK(code_of(p) == errc::limit);
+
+        const byte_vector long_payload(limits::frame_payload_bytes_max + 1, std::byte{0xFC});
+        CHECK(code_of(long_payload) == errc::limit);
+        CHECK(code_of(byte_vector{}) == errc::corrupt);
     }
-    CHECK(code_of(p) == std::error_code{});
-    p.operations = most + 1;
-    append_bytes(p.commands, varints({0, 1}));
-    CHECK(code_of(p) == errc::limit);
 
-    for (const std::uint64_t huge : {std::uint64_t{1} << 32, ~std::uint64_t{0}}) {
-        p = zero_run();
-        p.operations = huge;
-        CHECK(code_of(p) == errc::limit);
-        p = zero_run();
-        p.full_blocks = huge;
-        CHECK(code_of(p) == errc::limit);
-        p = zero_run();
-        p.delta_blocks = huge;
-        CHECK(code_of(p) == errc::limit);
-        p = zero_run();
-        p.command_bytes = huge;
-        CHECK(code_of(p) == errc::limit);
-        p = zero_run();
-        p.literal_bytes = huge;
-        CHECK(code_of(p) == errc::limit);
-    }
-    p = zero_run();
-    p.full_blocks = limits::frame_blocks_max;
-    p.delta_blocks = 1;
-    p.operations = limits::frame_blocks_max + 1;
-    CHECK(code_of(p) == errc::limit);
-    p = zero_run();
-    p.full_blocks = 2; // more data blocks than operations
-    CHECK(code_of(p) == errc::limit);
-    p = zero_run();
-    p.literal_bytes = 1; // literals without a delta
-    CHECK(code_of(p) == errc::limit);
-
-    const byte_vector long_payload(limits::frame_payload_bytes_max + 1, std::byte{0xFC});
-    CHECK(code_of(long_payload) == errc::limit);
-    CHECK(code_of(byte_vector{}) == errc::corrupt);
-}
-
-TEST_CASE("damage: a body of another length than the header says") {
-    raw_payload p = full_block();
-    CHECK(code_of(p) == std::error_code{});
-    p.full.push_back(std::byte{0});
-    CHECK(code_of(p) == errc::corrupt);
-    p = full_block();
-    p.full.pop_back();
-    CHECK(code_of(p) == errc::corrupt);
-    p = full_block();
-    p.flags = 1; // "compressed", but as long as the raw body
-    CHECK(code_of(p) == errc::corrupt);
-    p.stored = byte_vector(11, std::byte{0x28});
-    CHECK(code_of(p) == errc::corrupt);
-    p.stored = byte_vector{};
-    CHECK(code_of(p) == errc::corrupt);
-}
-
-TEST_CASE("damage: commands and header that disagree") {
-    raw_payload p = zero_run();
-    p.operations = 2; // one too few commands
-    CHECK(code_of(p) == errc::corrupt);
-    p = zero_run();
-    p.commands = varints({0, 1, 0, 1}); // one too many
-    CHECK(code_of(p) == errc::corrupt);
-    p = full_block();
-    p.commands = varints({0, 1}); // a zero run where a full block is announced
-    CHECK(code_of(p) == errc::corrupt);
-    p = full_block();
-    p.commands = varints({2, 1, 0, 1}); // a delta
-    CHECK(code_of(p) == errc::corrupt);
-    p = zero_run();
-    p.commands = {std::byte{0x80}, std::byte{0x00}}; // not the shortest form
-    CHECK(code_of(p) == errc::corrupt);
-}
-
-TEST_CASE("damage: volume switches") {
-    raw_payload p = zero_run();
-    p.commands = varints({3, 1, 0, 1});
-    CHECK(code_of(p) == std::error_code{});
-    p.commands = varints({3, 3, 0, 1});
-    CHECK(code_of(p) == std::error_code{}); // the last of four volumes
-    p.commands = varints({3, 4, 0, 1});
-    CHECK(code_of(p) == errc::corrupt);
-    p.commands = varints({3, 0, 0, 1});
-    CHECK(code_of(p) == errc::corrupt);
-    p.commands = varints({3, ~0ULL, 0, 1});
-    CHECK(code_of(p) == errc::corrupt);
-    p.commands = varints({3, 1, 3, 1, 0, 1}); // twice in a row
-    CHECK(code_of(p) == errc::corrupt);
-    p.commands = varints({0, 1, 3, 1}); // with nothing after it
-    CHECK(code_of(p) == errc::corrupt);
-    p.commands = varints({3, 1});
-    CHECK(code_of(p) == errc::corrupt);
-}
-
-TEST_CASE("damage: positions and zero runs up to the end of the volume and beyond") {
-    const std::uint64_t size = wide_volumes()[0];
-    raw_payload p = zero_run();
-    p.commands = varints({(size - 1) << 2, 1});
-    CHECK(code_of(p) == std::error_code{});
-    p.commands = varints({(size - 1) << 2, 2});
-    CHECK(code_of(p) == errc::corrupt);
-    p.commands = varints({size << 2, 1});
-    CHECK(code_of(p) == errc::corrupt);
-    p.commands = varints({0, size});
-    CHECK(code_of(p) == std::error_code{});
-    p.commands = varints({0, size + 1});
-    CHECK(code_of(p) == errc::corrupt);
-    p.commands = varints({0, ~0ULL});
-    CHECK(code_of(p) == errc::corrupt);
-    p.commands = varints({(~0ULL >> 2) << 2, 1});
-    CHECK(code_of(p) == errc::corrupt);
-    p.commands = varints({0, 0});
-    CHECK(code_of(p) == errc::corrupt);
-    p.operations = 2;
-    p.commands = varints({0, size, 0, 1}); // behind the end
-    CHECK(code_of(p) == errc::corrupt);
-}
-
-TEST_CASE("damage: runs of a delta up to the end of the block and beyond") {
-    // Well-formed ones get as far as asking for the base.
-    CHECK(code_of(delta_block({2, 1, 0, 4096}, 4096)) == errc::dead);
-    CHECK(code_of(delta_block({2, 1, 4095, 1}, 1)) == errc::dead);
-    CHECK(code_of(delta_block({2, 2, 0, 4095, 0, 1}, 4096)) == errc::dead);
-    CHECK(code_of(delta_block({2, 1, 0, 4097}, 4096)) == errc::corrupt);
-    CHECK(code_of(delta_block({2, 1, 4096, 1}, 1)) == errc::corrupt);
-    CHECK(code_of(delta_block({2, 1, 4095, 2}, 2)) == errc::corrupt);
-    CHECK(code_of(delta_block({2, 2, 0, 4095, 1, 1}, 4096)) == errc::corrupt);
-    CHECK(code_of(delta_block({2, 1, 0, 0}, 0)) == errc::corrupt);
-    CHECK(code_of(delta_block({2, 1, ~0ULL, 1}, 1)) == errc::corrupt);
-    CHECK(code_of(delta_block({2, 1, 1, ~0ULL}, 1)) == errc::corrupt);
-    CHECK(code_of(delta_block({2, 0}, 0)) == errc::corrupt);
-    CHECK(code_of(delta_block({2, 4097, 0, 1}, 1)) == errc::corrupt);
-    CHECK(code_of(delta_block({2, ~0ULL, 0, 1}, 1)) == errc::corrupt);
-    CHECK(code_of(delta_block({2, 2, 0, 1}, 1)) == errc::corrupt);
-    // Literals: one less, one more than the runs take.
-    CHECK(code_of(delta_block({2, 1, 0, 10}, 9)) == errc::corrupt);
-    CHECK(code_of(delta_block({2, 1, 0, 10}, 11)) == errc::corrupt);
-    CHECK(code_of(delta_block({2, 1, 0, 10}, 4097)) == errc::limit);
-}
-
-TEST_CASE("damage: short digests that fit but a long one that does not distrust all data") {
-    raw_payload p = full_block();
-    p.operations = 2;
-    append_bytes(p.commands, varints({0, 7}));
-    dedupe::decoder decoder;
-    auto decoded = decoder.decode(p.build(), wide_volumes(), no_base());
-    REQUIRE(decoded);
-    CHECK(decoded->bad.empty());
-    CHECK(decoded->changes.size() == 2);
-    p.content.high ^= 1;
-    decoded = decoder.decode(p.build(), wide_volumes(), no_base());
-    REQUIRE(decoded);
-    REQUIRE(decoded->bad.size() == 1);
-    CHECK(decoded->bad[0].block == block_index{0});
-    REQUIRE(decoded->changes.size() == 1);
-    CHECK(decoded->changes[0].kind == change_kind::zero);
-}
-
-TEST_CASE("damage: content at another place does not fit its digest") {
-    for (const std::uint64_t gap : {1ULL, 2ULL, 1000ULL, 1ULL << 29}) {
+    TEST_CASE("damage: a body of another length than the header says") {
         raw_payload p = full_block();
-        p.commands = varints({gap << 2 | 1});
+        CHECK(code_of(p) == std::error_code{});
+        p.full.push_back(std::byte{0});
+        CHECK(code_of(p) == errc::corrupt);
+        p = full_block();
+        p.full.pop_back();
+        CHECK(code_of(p) == errc::corrupt);
+        p = full_block();
+        p.flags = 1; // "compressed", but as long as the raw body
+        CHECK(code_of(p) == errc::corrupt);
+        p.stored = byte_vector(11, std::byte{0x28});
+        CHECK(code_of(p) == errc::corrupt);
+        p.stored = byte_vector{};
+        CHECK(code_of(p) == errc::corrupt);
+    }
+
+    TEST_CASE("damage: commands and header that disagree") {
+        raw_payload p = zero_run();
+        p.operations = 2; // one too few commands
+        CHECK(code_of(p) == errc::corrupt);
+        p = zero_run();
+        p.commands = varints({0, 1, 0, 1}); // one too many
+        CHECK(code_of(p) == errc::corrupt);
+        p = full_block();
+        p.commands = varints({0, 1}); // a zero run where a full block is announced
+        CHECK(code_of(p) == errc::corrupt);
+        p = full_block();
+        p.commands = varints({2, 1, 0, 1}); // a delta
+        CHECK(code_of(p) == errc::corrupt);
+        p = zero_run();
+        p.commands = {std::byte{0x80}, std::byte{0x00}}; // not the shortest form
+        CHECK(code_of(p) == errc::corrupt);
+    }
+
+    TEST_CASE("damage: volume switches") {
+        raw_payload p = zero_run();
+        p.commands = varints({3, 1, 0, 1});
+        CHECK(code_of(p) == std::error_code{});
+        p.commands = varints({3, 3, 0, 1});
+        CHECK(code_of(p) == std::error_code{}); // the last of four volumes
+        p.commands = varints({3, 4, 0, 1});
+        CHECK(code_of(p) == errc::corrupt);
+        p.commands = varints({3, 0, 0, 1});
+        CHECK(code_of(p) == errc::corrupt);
+        p.commands = varints({3, ~0ULL, 0, 1});
+        CHECK(code_of(p) == errc::corrupt);
+        p.commands = varints({3, 1, 3, 1, 0, 1}); // twice in a row
+        CHECK(code_of(p) == errc::corrupt);
+        p.commands = varints({0, 1, 3, 1}); // with nothing after it
+        CHECK(code_of(p) == errc::corrupt);
+        p.commands = varints({3, 1});
+        CHECK(code_of(p) == errc::corrupt);
+    }
+
+    TEST_CASE("damage: positions and zero runs up to the end of the volume and beyond") {
+        const std::uint64_t size = wide_volumes()[0];
+        raw_payload p = zero_run();
+        p.commands = varints({(size - 1) << 2, 1});
+        CHECK(code_of(p) == std::error_code{});
+        p.commands = varints({(size - 1) << 2, 2});
+        CHECK(code_of(p) == errc::corrupt);
+        p.commands = varints({size << 2, 1});
+        CHECK(code_of(p) == errc::corrupt);
+        p.commands = varints({0, size});
+        CHECK(code_of(p) == std::error_code{});
+        p.commands = varints({0, size + 1});
+        CHECK(code_of(p) == errc::corrupt);
+        p.commands = varints({0, ~0ULL});
+        CHECK(code_of(p) == errc::corrupt);
+        p.commands = varints({(~0ULL >> 2) << 2, 1});
+        CHECK(code_of(p) == errc::corrupt);
+        p.commands = varints({0, 0});
+        CHECK(code_of(p) == errc::corrupt);
+        p.operations = 2;
+        p.commands = varints({0, size, 0, 1}); // behind the end
+        CHECK(code_of(p) == errc::corrupt);
+    }
+
+    TEST_CASE("damage: runs of a delta up to the end of the block and beyond") {
+        // Well-formed ones get as far as asking for the base.
+        CHECK(code_of(delta_block({2, 1, 0, 4096}, 4096)) == errc::dead);
+        CHECK(code_of(delta_block({2, 1, 4095, 1}, 1)) == errc::dead);
+        CHECK(code_of(delta_block({2, 2, 0, 4095, 0, 1}, 4096)) == errc::dead);
+        CHECK(code_of(delta_block({2, 1, 0, 4097}, 4096)) == errc::corrupt);
+        CHECK(code_of(delta_block({2, 1, 4096, 1}, 1)) == errc::corrupt);
+        CHECK(code_of(delta_block({2, 1, 4095, 2}, 2)) == errc::corrupt);
+        CHECK(code_of(delta_block({2, 2, 0, 4095, 1, 1}, 4096)) == errc::corrupt);
+        CHECK(code_of(delta_block({2, 1, 0, 0}, 0)) == errc::corrupt);
+        CHECK(code_of(delta_block({2, 1, ~0ULL, 1}, 1)) == errc::corrupt);
+        CHECK(code_of(delta_block({2, 1, 1, ~0ULL}, 1)) == errc::corrupt);
+        CHECK(code_of(delta_block({2, 0}, 0)) == errc::corrupt);
+        CHECK(code_of(delta_block({2, 4097, 0, 1}, 1)) == errc::corrupt);
+        CHECK(code_of(delta_block({2, ~0ULL, 0, 1}, 1)) == errc::corrupt);
+        CHECK(code_of(delta_block({2, 2, 0, 1}, 1)) == errc::corrupt);
+        // Literals: one less, one more than the runs take.
+        CHECK(code_of(delta_block({2, 1, 0, 10}, 9)) == errc::corrupt);
+        CHECK(code_of(delta_block({2, 1, 0, 10}, 11)) == errc::corrupt);
+        CHECK(code_of(delta_block({2, 1, 0, 10}, 4097)) == errc::limit);
+    }
+
+    TEST_CASE("damage: short digests that fit but a long one that does not distrust all data") {
+        raw_payload p = full_block();
+        p.operations = 2;
+        append_bytes(p.commands, varints({0, 7}));
+        dedupe::decoder decoder;
+        auto decoded = decoder.decode(p.build(), wide_volumes(), no_base());
+        REQUIRE(decoded);
+        CHECK(decoded->bad.empty());
+        CHECK(decoded->changes.size() == 2);
+        p.content.high ^= 1;
+        decoded = decoder.decode(p.build(), wide_volumes(), no_base());
+        REQUIRE(decoded);
+        REQUIRE(decoded->bad.size() == 1);
+        CHECK(decoded->bad[0].block == block_index{0});
+        REQUIRE(decoded->changes.size() == 1);
+        CHECK(decoded->changes[0].kind == change_kind::zero);
+    }
+
+    TEST_CASE("damage: content at another place does not fit its digest") {
+        for (const std::uint64_t gap : {1ULL, 2ULL, 1000ULL, 1ULL << 29}) {
+            raw_payload p = full_block();
+            p.commands = varints({gap << 2 | 1});
+            const auto decoded = dedupe::decoder().decode(p.build(), wide_volumes(), no_base());
+            REQUIRE(decoded);
+            CHECK(decoded->bad.size() == 1);
+        }
+        raw_payload p = full_block();
+        p.commands = varints({3, 1, 1}); // another volume
         const auto decoded = dedupe::decoder().decode(p.build(), wide_volumes(), no_base());
         REQUIRE(decoded);
         CHECK(decoded->bad.size() == 1);
     }
-    raw_payload p = full_block();
-    p.commands = varints({3, 1, 1}); // another volume
-    const auto decoded = dedupe::decoder().decode(p.build(), wide_volumes(), no_base());
-    REQUIRE(decoded);
-    CHECK(decoded->bad.size() == 1);
-}
 }

@@ -1,8 +1,8 @@
-// Payloads written by released versions must decode for ever, or be refused with the errc that their
-// name says. Each is a pair in tests/golden/codec: NAME.payload, and NAME.expected with a line for each
-// change: "zero VOLUME BLOCK COUNT" or "data VOLUME BLOCK XXH3-128 of the content". The base is
-// base_page(volume, block). Files of version 1 were written by the case "golden: write" below
-// (FARSHORE_WRITE_GOLDEN=1, only files that are missing); never overwrite them.
+// Payloads written by released versions must decode for ever, or be refused with the errc that
+// their name says. Each is a pair in tests/golden/codec: NAME.payload, and NAME.expected with a
+// line for each change: "zero VOLUME BLOCK COUNT" or "data VOLUME BLOCK XXH3-128 of the content".
+// The base is base_page(volume, block). Files of version 1 were written by the case "golden: write"
+// below (FARSHORE_WRITE_GOLDEN=1, only files that are missing); never overwrite them.
 
 #include "dedupe/codec.hpp"
 #include "tests/unit/dedupe/codec_support.hpp"
@@ -55,8 +55,7 @@ std::string describe(const dedupe::decoded_payload &decoded) {
 void check_golden(const std::filesystem::path &path) {
     CAPTURE(path.filename().string());
     const std::string payload = read_text(path);
-    const auto decoded =
-        dedupe::decoder().decode(as_bytes(payload), wide_volumes(), golden_base());
+    const auto decoded = dedupe::decoder().decode(as_bytes(payload), wide_volumes(), golden_base());
     REQUIRE(decoded);
     CHECK(decoded->bad.empty());
     auto expected = path;
@@ -105,8 +104,8 @@ void write_golden(const std::string &name, const change_set &changes, int level)
     const auto payloads =
         dedupe::encoder({.zstd_level = level, .verify = true}).encode(changes.list());
     REQUIRE(payloads.size() == 1);
-    const auto decoded = dedupe::decoder().decode(payloads[0].bytes.view(), wide_volumes(),
-                                                  golden_base());
+    const auto decoded =
+        dedupe::decoder().decode(payloads[0].bytes.view(), wide_volumes(), golden_base());
     REQUIRE(decoded);
     const std::string_view bytes = as_text(payloads[0].bytes.view());
     std::ofstream(path, std::ios::binary) << bytes;
@@ -117,20 +116,20 @@ void write_golden(const std::string &name, const change_set &changes, int level)
 } // namespace
 
 TEST_SUITE("dedupe") {
-TEST_CASE("golden: write" * doctest::skip(std::getenv("FARSHORE_WRITE_GOLDEN") == nullptr)) {
-    write_golden("v1-mixed.payload", mixed_changes(), 1);
-    write_golden("v1-raw.payload", raw_changes(), 1);
-    write_golden("v1-deltas.payload", delta_changes(), 7);
-}
-
-TEST_CASE("golden: every payload of a released version decodes to what it stood for") {
-    std::size_t seen = 0;
-    for (const auto &entry : std::filesystem::directory_iterator(golden_folder())) {
-        if (entry.path().extension() == ".payload") {
-            check_golden(entry.path());
-            ++seen;
-        }
+    TEST_CASE("golden: write" * doctest::skip(std::getenv("FARSHORE_WRITE_GOLDEN") == nullptr)) {
+        write_golden("v1-mixed.payload", mixed_changes(), 1);
+        write_golden("v1-raw.payload", raw_changes(), 1);
+        write_golden("v1-deltas.payload", delta_changes(), 7);
     }
-    CHECK(seen >= 3);
-}
+
+    TEST_CASE("golden: every payload of a released version decodes to what it stood for") {
+        std::size_t seen = 0;
+        for (const auto &entry : std::filesystem::directory_iterator(golden_folder())) {
+            if (entry.path().extension() == ".payload") {
+                check_golden(entry.path());
+                ++seen;
+            }
+        }
+        CHECK(seen >= 3);
+    }
 }
