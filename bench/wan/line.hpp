@@ -60,7 +60,7 @@ struct travelling {
 
 class line {
   public:
-    static constexpr std::size_t packets_max = 128 * 1024; ///< in flight: bounds memory
+    static constexpr std::size_t packets_max = 131'072; ///< in flight: bounds memory
 
     explicit line(std::uint64_t seed) : random_(seed) {}
 

@@ -131,7 +131,7 @@ std::size_t make_unreachable(const unsigned char *packet, std::size_t length, st
     if (length < 20 || packet[0] >> 4 != 4 || packet[9] == 1) {
         return 0;
     }
-    const std::size_t header = (packet[0] & 15U) * 4U;
+    const std::size_t header = std::size_t{4} * (packet[0] & 15U);
     const std::size_t quoted = std::min(length, header + 8);
     const std::size_t total = 20 + 8 + quoted;
     std::memset(out, 0, 28);
