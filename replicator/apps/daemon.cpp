@@ -1,0 +1,244 @@
+#include "replicator/apps/daemon.hpp"
+
+#include "replicator/apps/exit_code.hpp"
+#include "replicator/apps/log_setup.hpp"
+#include "replicator/apps/notify.hpp"
+#include "replicator/base/log.hpp"
+
+#include <asio/signal_set.hpp>
+
+#include <fmt/format.h>
+#include <malloc.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <thread>
+
+namespace farshore::apps {
+namespace {
+
+constexpr std::size_t disk_threads = 8;
+constexpr duration summary_every = std::chrono::seconds(5);
+
+/// io_contexts that run one thread each until the object goes.
+class loop_threads {
+  public:
+    explicit loop_threads(std::size_t count) {
+        for (std::size_t i = 0; i < count; ++i) {
+            auto &context = contexts_.emplace_back(std::make_unique<asio::io_context>(1));
+            guards_.push_back(asio::make_work_guard(*context));
+            threads_.emplace_back([c = context.get()] { c->run(); });
+        }
+    }
+    ~loop_threads() {
+        guards_.clear();
+        for (auto &context : contexts_) {
+            context->stop();
+        }
+        for (std::thread &t : threads_) {
+            t.join();
+        }
+    }
+    loop_threads(const loop_threads &) = delete;
+    loop_threads &operator=(const loop_threads &) = delete;
+
+    std::vector<executor> executors() const {
+        std::vector<executor> out;
+        for (const auto &context : contexts_) {
+            out.emplace_back(context->get_executor());
+        }
+        return out;
+    }
+
+  private:
+    std::vector<std::unique_ptr<asio::io_context>> contexts_;
+    std::vector<asio::executor_work_guard<asio::io_context::executor_type>> guards_;
+    std::vector<std::thread> threads_;
+};
+
+result<> make_socket_directory(const std::string &control_path) {
+    const auto slash = control_path.rfind('/');
+    if (slash == std::string::npos || slash == 0) {
+        return {};
+    }
+    const std::string directory = control_path.substr(0, slash);
+    for (std::size_t end = directory.find('/', 1);; end = directory.find('/', end + 1)) {
+        const std::string part = directory.substr(0, end);
+        if (::mkdir(part.c_str(), 0755) != 0 && errno != EEXIST) {
+            return fail_errno(errno, part);
+        }
+        if (end == std::string::npos) {
+            return {};
+        }
+    }
+}
+
+/// The life of the daemon, on home.
+class life {
+  public:
+    life(asio::io_context &home, service &engine, std::string control_path)
+        : engine_(engine), control_path_(std::move(control_path)),
+          signals_(home, SIGTERM, SIGINT), deadline_(home),
+          summary_timer_(home), tasks_(home.get_executor()),
+          control_(home.get_executor(),
+                   [this](std::string command, control::json arguments,
+                          control::progress_sink progress) {
+                       return engine_.run_command(std::move(command), std::move(arguments),
+                                                  std::move(progress));
+                   }) {}
+
+    task<void> run();
+    int exit() const { return exit_; }
+
+  private:
+    task<void> tell_summary();
+    task<void> stop();
+    void watch_signals();
+    void expect_second_signal();
+    int failed(const error &e, const char *what);
+
+    service &engine_;
+    std::string control_path_;
+    asio::signal_set signals_;
+    asio::steady_timer deadline_;
+    asio::steady_timer summary_timer_;
+    task_group tasks_;
+    control::server control_;
+    condition signalled_;
+    bool stop_asked_ = false;
+    bool stopping_ = false;
+    int exit_ = 0;
+};
+
+int life::failed(const error &e, const char *what) {
+    log::error("{}: {}", what, e.text());
+    notify_service_manager("STATUS=" + e.text());
+    const int code = failure_of(e).exit;
+    return code == 0 ? 1 : code;
+}
+
+/// A signal may come while the engine still starts: it is remembered, and the deadline runs.
+void life::watch_signals() {
+    signals_.async_wait([this](asio::error_code ec, int number) {
+        if (ec) {
+            return;
+        }
+        log::info("{}: stopping", number == SIGINT ? "SIGINT" : "SIGTERM");
+        notify_service_manager("STOPPING=1\nSTATUS=draining to a durable point");
+        stop_asked_ = true;
+        expect_second_signal();
+        signalled_.notify_all();
+    });
+}
+
+/// From here on a signal ends the process without more ado, and so does the deadline.
+void life::expect_second_signal() {
+    signals_.async_wait([](asio::error_code ec, int) {
+        if (!ec) {
+            ::_exit(1);
+        }
+    });
+    deadline_.expires_after(stop_within);
+    deadline_.async_wait([](asio::error_code ec) {
+        if (!ec) {
+            // What is on disk is consistent at any moment; the next start recovers from it.
+            log::error("stopping took too long; ending now");
+            shut_down_log();
+            ::_exit(1);
+        }
+    });
+}
+
+task<void> life::tell_summary() {
+    while (!stopping_) {
+        notify_service_manager("STATUS=" + engine_.summary());
+        summary_timer_.expires_after(summary_every);
+        co_await summary_timer_.async_wait(as_result);
+    }
+}
+
+task<void> life::stop() {
+    stopping_ = true;
+    summary_timer_.cancel();
+    co_await control_.close();
+    co_await engine_.stop(drain_max);
+    co_await engine_.join_commands();
+    co_await tasks_.join();
+    deadline_.cancel();
+    signals_.cancel();
+}
+
+task<void> life::run() {
+    if (auto made = make_socket_directory(control_path_); !made) {
+        exit_ = failed(made.error(), "control socket");
+        co_return;
+    }
+    watch_signals();
+    if (auto started = co_await engine_.start(); !started) {
+        exit_ = failed(started.error(), "start");
+        co_return;
+    }
+    if (auto listening = control_.listen(control_path_); !listening) {
+        exit_ = failed(listening.error(), "control socket");
+        co_await stop();
+        co_return;
+    }
+    if (!stop_asked_) {
+        notify_service_manager("READY=1\nSTATUS=" + engine_.summary());
+    }
+    log::info("ready: {}; control socket {}", engine_.summary(), control_path_);
+    tasks_.spawn(tell_summary());
+    while (!stop_asked_) {
+        co_await signalled_.wait();
+    }
+    co_await stop();
+    log::info("stopped");
+}
+
+} // namespace
+
+int run_daemon(const std::string &control_path, const service_factory &make) {
+    const std::size_t cores = std::max(1U, std::thread::hardware_concurrency());
+    asio::io_context home(1);
+    system_clock time;
+    asio::thread_pool disk(disk_threads);
+    asio::thread_pool cpu(cores);
+    int exit = 0;
+    {
+        const loop_threads loops(cores);
+        const runtime run{home.get_executor(), disk.get_executor(), cpu.get_executor(), &time};
+        const auto engine = make(run, loops.executors());
+        life daemon(home, *engine, control_path);
+        asio::co_spawn(home, daemon.run(), [&](std::exception_ptr thrown) {
+            if (thrown) {
+                std::rethrow_exception(thrown); // a bug: ends the program with the message
+            }
+            home.stop();
+        });
+        home.run();
+        exit = daemon.exit();
+    }
+    disk.join();
+    cpu.join();
+    return exit;
+}
+
+void prepare_process() {
+    ::signal(SIGPIPE, SIG_IGN);
+    ::mallopt(M_ARENA_MAX, 2);
+    ::umask(0077);
+    rlimit files{};
+    if (::getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < files.rlim_max) {
+        files.rlim_cur = files.rlim_max;
+        if (::setrlimit(RLIMIT_NOFILE, &files) != 0) {
+            log::warning("the limit of open files stays low: {}",
+                         std::generic_category().message(errno));
+        }
+    }
+}
+
+} // namespace farshore::apps

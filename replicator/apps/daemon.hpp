@@ -1,0 +1,47 @@
+#pragma once
+// What both daemons are around their engine: threads, signals, control socket, service manager.
+//
+// Threads: `home` is the calling thread; one io_context with one thread a core for NBD connections; a
+// disk pool for what blocks; a cpu pool, one thread a core, for the codec.
+//
+// Stopping: the first SIGTERM or SIGINT stops in order within stop_within (drain to a durable point
+// included), the second one ends the process at once.
+
+#include "replicator/base/async.hpp"
+#include "replicator/control/control.hpp"
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace farshore::apps {
+
+constexpr duration drain_max = std::chrono::seconds(7);    ///< handed to the engine
+constexpr duration stop_within = std::chrono::seconds(10); ///< then the process ends anyway
+
+/// An engine as the daemon sees it. All calls on home.
+class service {
+  public:
+    virtual ~service() = default;
+    virtual task<result<>> start() = 0;
+    virtual task<void> stop(duration drain) = 0;
+    virtual task<control::outcome> run_command(std::string command, control::json arguments,
+                                               control::progress_sink progress) = 0;
+    /// Ends what commands left running. After stop().
+    virtual task<void> join_commands() = 0;
+    /// One line for the service manager.
+    virtual std::string summary() const = 0;
+};
+
+using service_factory =
+    std::function<std::unique_ptr<service>(runtime run, std::vector<executor> nbd_loops)>;
+
+/// Runs until a signal. Returns the exit code: 0 after a stop in order; when the start fails, the
+/// code of the failure (after nothing of it is left running).
+int run_daemon(const std::string &control_path, const service_factory &make);
+
+/// For main(): descriptors up to the hard limit, few malloc arenas (idle memory), no SIGPIPE.
+void prepare_process();
+
+} // namespace farshore::apps

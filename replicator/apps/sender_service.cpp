@@ -1,0 +1,22 @@
+#include "replicator/apps/sender_service.hpp"
+
+#include "replicator/apps/engine_service.hpp"
+#include "replicator/base/log.hpp"
+#include "replicator/engine/sender.hpp"
+
+namespace farshore::apps {
+
+int run_sender(engine::sender_config config) {
+    if (!config.http.empty()) {
+        log::warning("http = \"{}\": this version serves no HTTP", config.http);
+    }
+    const std::string control_path = config.control;
+    return run_daemon(control_path, [&](runtime run, std::vector<executor> nbd_loops) {
+        using engine_type = engine::sender;
+        return std::make_unique<engine_service<engine_type, sender_commands<engine_type>,
+                                               engine::sender_config>>(std::move(config), run,
+                                                                         std::move(nbd_loops));
+    });
+}
+
+} // namespace farshore::apps

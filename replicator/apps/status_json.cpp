@@ -1,0 +1,180 @@
+#include "replicator/apps/status_json.hpp"
+
+#include "replicator/base/clock.hpp"
+
+#include <cmath>
+#include <optional>
+
+namespace farshore::apps {
+namespace {
+
+template <class T>
+json or_null(const std::optional<T> &value) {
+    return value ? json(*value) : json(nullptr);
+}
+
+json barrier(const std::optional<engine::barrier_info> &b) {
+    return b ? json{{"id", b->id.value}, {"time", to_rfc3339(b->time)}} : json(nullptr);
+}
+
+json point_or_null(const std::optional<engine::point_info> &p) {
+    return p ? json{{"id", p->id}, {"time", to_rfc3339(p->time)}} : json(nullptr);
+}
+
+/// Milliseconds are as exact as a lag is known; more digits would only look exact.
+double rounded(double seconds) { return std::round(seconds * 1000) / 1000; }
+
+json volumes(const std::vector<engine::volume_status> &list, bool with_dirty) {
+    json out = json::array();
+    for (const auto &v : list) {
+        json one{{"name", v.name}, {"size", v.size}};
+        if (with_dirty) {
+            one["dirty_bytes"] = v.dirty_bytes;
+        }
+        out.push_back(std::move(one));
+    }
+    return out;
+}
+
+template <class Groups>
+json status_document(const char *role, const Groups &groups) {
+    json list = json::array();
+    for (const auto &g : groups) {
+        list.push_back(to_json(g));
+    }
+    return {{"role", role}, {"version", FARSHORE_VERSION}, {"groups", std::move(list)}};
+}
+
+} // namespace
+
+json to_json(const engine::sender_group_status &g) {
+    const json eta = g.sync_eta_seconds ? json(rounded(*g.sync_eta_seconds)) : json(nullptr);
+    return {
+        {"name", g.name},
+        {"state", engine::name_of(g.state)},
+        {"peer", g.peer},
+        {"connected", g.connected},
+        {"lag",
+         {{"seconds", rounded(g.lag_seconds)}, {"bytes", g.lag_bytes}, {"intervals", g.lag_intervals}}},
+        {"last_barrier", barrier(g.last_barrier)},
+        {"durable_barrier", barrier(g.durable_barrier)},
+        {"bytes",
+         {{"written", g.bytes_written},
+          {"folded", g.bytes_folded},
+          {"encoded", g.bytes_encoded},
+          {"wire", g.bytes_wire}}},
+        {"sync",
+         {{"done_bytes", g.sync_done_bytes},
+          {"total_bytes", g.sync_total_bytes},
+          {"eta_seconds", eta},
+          {"bytes_per_second", std::round(g.sync_bytes_per_second)}}},
+        {"throttle",
+         {{"limit_bytes_per_second", or_null(g.limit_bytes_per_second)}, {"source", g.limit_source}}},
+        {"spool", {{"used_bytes", g.spool_used_bytes}, {"limit_bytes", g.spool_limit_bytes}}},
+        {"volumes", volumes(g.volumes, true)},
+        {"error", or_null(g.error)},
+    };
+}
+
+json to_json(const engine::receiver_group_status &g) {
+    return {
+        {"name", g.name},
+        {"state", engine::name_of(g.state)},
+        {"connected", g.connected},
+        {"applied_barrier", barrier(g.applied_barrier)},
+        {"durable_barrier", barrier(g.durable_barrier)},
+        {"points", g.points},
+        {"oldest_point", point_or_null(g.oldest_point)},
+        {"newest_point", point_or_null(g.newest_point)},
+        {"journal", {{"used_bytes", g.journal_used_bytes}, {"limit_bytes", g.journal_limit_bytes}}},
+        {"bytes", {{"wire", g.bytes_wire}, {"applied", g.bytes_applied}}},
+        {"volumes", volumes(g.volumes, false)},
+        {"error", or_null(g.error)},
+    };
+}
+
+json sender_status_document(const std::vector<engine::sender_group_status> &groups) {
+    return status_document("sender", groups);
+}
+
+json receiver_status_document(const std::vector<engine::receiver_group_status> &groups) {
+    return status_document("receiver", groups);
+}
+
+json to_json(const engine::wait_outcome &w) {
+    return {{"group", w.group},
+            {"point", w.point},
+            {"barrier", w.barrier.value},
+            {"time", to_rfc3339(w.time)},
+            {"applied", w.applied}};
+}
+
+json to_json(const engine::verify_outcome &v) {
+    json differences = json::array();
+    for (const auto &d : v.differences) {
+        differences.push_back(
+            {{"volume", d.volume}, {"offset", d.range.offset}, {"length", d.range.length}});
+    }
+    return {{"group", v.group},
+            {"barrier", v.barrier.value},
+            {"equal", v.equal},
+            {"differences", std::move(differences)}};
+}
+
+json to_json(const engine::point_info &p) {
+    return {{"id", p.id},     {"time", to_rfc3339(p.time)}, {"kind", p.kind},
+            {"name", p.name}, {"note", p.note},             {"pinned", p.pinned},
+            {"size_bytes", p.size_bytes}};
+}
+
+json points_document(const std::string &group, const std::vector<engine::point_info> &points) {
+    json list = json::array();
+    for (const auto &p : points) {
+        list.push_back(to_json(p));
+    }
+    return {{"group", group}, {"points", std::move(list)}};
+}
+
+json to_json(const engine::opened_point &o) {
+    json uris = json::object();
+    for (const auto &e : o.exports) {
+        uris[e.volume] = e.uri;
+    }
+    return {{"id", o.id},
+            {"group", o.group},
+            {"point", o.point},
+            {"writable", o.writable},
+            {"uris", std::move(uris)}};
+}
+
+json to_json(const engine::invitation &i) {
+    return {{"token", i.token}, {"expires", to_rfc3339(i.expires)}};
+}
+
+json to_json(const engine::peer_status &p) {
+    return {{"group", p.group},
+            {"address", p.address},
+            {"fingerprint", p.fingerprint},
+            {"connected", p.connected}};
+}
+
+json peers_document(const std::vector<engine::peer_status> &peers) {
+    json list = json::array();
+    for (const auto &p : peers) {
+        list.push_back(to_json(p));
+    }
+    return {{"peers", std::move(list)}};
+}
+
+json throttle_document(const std::vector<engine::sender_group_status> &groups) {
+    json list = json::array();
+    for (const auto &g : groups) {
+        list.push_back({{"name", g.name},
+                        {"limit_bytes_per_second", or_null(g.limit_bytes_per_second)},
+                        {"source", g.limit_source},
+                        {"until", g.limit_until ? json(to_rfc3339(*g.limit_until)) : json(nullptr)}});
+    }
+    return {{"groups", std::move(list)}};
+}
+
+} // namespace farshore::apps

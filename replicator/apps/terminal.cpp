@@ -1,0 +1,23 @@
+#include "replicator/apps/terminal.hpp"
+
+#include <unistd.h>
+
+#include <cstdio>
+
+namespace farshore::apps {
+namespace {
+
+void write_to(std::FILE *stream, std::string_view text) {
+    std::fwrite(text.data(), 1, text.size(), stream);
+    std::fflush(stream);
+}
+
+} // namespace
+
+terminal process_terminal() {
+    return {[](std::string_view text) { write_to(stdout, text); },
+            [](std::string_view text) { write_to(stderr, text); }, ::isatty(STDOUT_FILENO) == 1,
+            ::isatty(STDERR_FILENO) == 1};
+}
+
+} // namespace farshore::apps

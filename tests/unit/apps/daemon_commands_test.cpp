@@ -1,0 +1,258 @@
+#include "replicator/apps/daemon_commands.hpp"
+
+#include <asio/bind_cancellation_slot.hpp>
+#include <asio/cancellation_signal.hpp>
+#include <doctest/doctest.h>
+
+#include <map>
+
+namespace farshore::apps {
+namespace {
+
+using control::json;
+
+/// The sender's engine as far as commands see it.
+struct fake_sender {
+    std::vector<std::string> calls;
+    std::optional<std::uint64_t> rate;
+    std::optional<duration> lasts;
+    duration timeout{};
+    condition release_verify;
+    bool hold_verify = false;
+    int verified = 0;
+
+    result<> known(const std::string &group, const std::string &call) {
+        calls.push_back(call + " " + group);
+        if (group != "shop" && !group.empty()) {
+            return fail(errc::not_found, "group \"" + group + "\"");
+        }
+        return {};
+    }
+    std::vector<engine::sender_group_status> status() const {
+        engine::sender_group_status g;
+        g.name = "shop";
+        g.limit_bytes_per_second = rate;
+        g.limit_source = rate ? "set" : "none";
+        engine::sender_group_status h;
+        h.name = "mail";
+        return {g, h};
+    }
+    task<result<engine::wait_outcome>> wait(std::string group, bool durable, duration t) {
+        timeout = t;
+        FS_CO_CHECK(known(group, durable ? "wait-durable" : "wait"));
+        co_return engine::wait_outcome{group, "17", interval_id{17}, {}, !durable};
+    }
+    result<> pause(const std::string &g) { return known(g, "pause"); }
+    result<> resume(const std::string &g) { return known(g, "resume"); }
+    result<> resync(const std::string &g, bool full) { return known(g, full ? "resync-full" : "resync"); }
+    task<result<engine::verify_outcome>> verify(std::string group, engine::progress_report progress) {
+        FS_CO_CHECK(known(group, "verify"));
+        progress(1, 2);
+        if (hold_verify) {
+            co_await release_verify.wait();
+        }
+        ++verified;
+        co_return engine::verify_outcome{group, interval_id{9}, true, {}};
+    }
+    result<> throttle_set(const std::string &g, std::optional<std::uint64_t> r, std::optional<duration> l) {
+        rate = r;
+        lasts = l;
+        return known(g, "throttle_set");
+    }
+    result<> throttle_clear(const std::string &g) {
+        rate.reset();
+        return known(g, "throttle_clear");
+    }
+    task<result<engine::peer_status>> join(std::string token) {
+        if (token != "good") {
+            co_return fail(errc::not_trusted, "the token");
+        }
+        co_return engine::peer_status{"shop", "dr:7420", "ab", true};
+    }
+    std::vector<engine::peer_status> peers() const { return {{"shop", "dr:7420", "ab", true}}; }
+    result<> unpair(const std::string &g) { return known(g, "unpair"); }
+};
+
+struct fake_receiver {
+    std::vector<std::string> calls;
+    std::vector<engine::receiver_group_status> status() const {
+        engine::receiver_group_status g;
+        g.name = "shop";
+        return {g};
+    }
+    task<result<std::vector<engine::point_info>>> points(std::string group) {
+        if (group != "shop") {
+            co_return fail(errc::not_found, "group \"" + group + "\"");
+        }
+        co_return std::vector<engine::point_info>{{.id = "17"}};
+    }
+    task<result<engine::opened_point>> open(std::string group, std::string point, bool writable,
+                                            std::string nbd) {
+        calls.push_back("open " + group + " " + point + " " + nbd);
+        if (writable) {
+            co_return fail(errc::unsupported, "writable points");
+        }
+        co_return engine::opened_point{"1", group, point, false, {{"data", "uri"}}};
+    }
+    std::vector<engine::opened_point> opened() const { return {{"1", "shop", "17", false, {}}}; }
+    task<result<>> close(std::string id) {
+        if (id != "1") {
+            co_return fail(errc::not_found, "opened point " + id);
+        }
+        co_return result<>{};
+    }
+    result<engine::invitation> invite(const std::string &, const std::string &address) {
+        return engine::invitation{"token-for-" + address, {}};
+    }
+    std::vector<engine::peer_status> peers() const { return {}; }
+    result<> unpair(const std::string &) { return {}; }
+};
+
+template <class Engine, class Commands>
+struct rig {
+    asio::io_context io{1};
+    task_group owner{io.get_executor()};
+    Engine engine;
+    Commands commands{engine, owner};
+    std::vector<json> progress;
+
+    control::outcome run(std::string command, json arguments) {
+        std::optional<control::outcome> answer;
+        asio::co_spawn(io,
+                       commands.run(std::move(command), std::move(arguments),
+                                    [this](json p) { progress.push_back(std::move(p)); }),
+                       [&](std::exception_ptr thrown, control::outcome o) {
+                           REQUIRE(!thrown);
+                           answer = std::move(o);
+                       });
+        io.restart();
+        io.run();
+        REQUIRE(answer);
+        return *answer;
+    }
+    void refuses(const std::string &command, const json &arguments, const char *code, int exit) {
+        CAPTURE(command);
+        const auto o = run(command, arguments);
+        REQUIRE(!o);
+        CHECK(o.error().code == code);
+        CHECK(o.error().exit == exit);
+    }
+};
+
+using sender_rig = rig<fake_sender, sender_commands<fake_sender>>;
+using receiver_rig = rig<fake_receiver, receiver_commands<fake_receiver>>;
+const json shop{{"group", "shop"}};
+
+} // namespace
+
+TEST_SUITE("daemon_commands") {
+    TEST_CASE("the sender's commands reach the engine and answer with their documents") {
+        sender_rig r;
+        CHECK((*r.run("status", json::object()))["groups"].size() == 2);
+        CHECK((*r.run("status", shop))["groups"].size() == 1);
+        CHECK((*r.run("wait", shop))["point"] == "17");
+        CHECK(r.engine.timeout == wait_forever);
+        CHECK((*r.run("wait", {{"group", "shop"}, {"durable", true}, {"timeout_ms", 5}}))["applied"] ==
+              false);
+        CHECK(r.engine.timeout == duration(std::chrono::milliseconds(5)));
+        CHECK((*r.run("pause", shop))["done"] == "paused");
+        CHECK((*r.run("resume", shop))["done"] == "resumed");
+        CHECK(r.run("resync", shop).has_value());
+        CHECK(r.run("resync", {{"group", "shop"}, {"full", true}}).has_value());
+        CHECK((*r.run("verify", shop))["equal"] == true);
+        CHECK(r.progress.at(0) == json{{"done_bytes", 1}, {"total_bytes", 2}});
+        CHECK((*r.run("join", {{"token", "good"}}))["fingerprint"] == "ab");
+        CHECK((*r.run("peers", json::object()))["peers"].size() == 1);
+        CHECK(r.run("unpair", shop).has_value());
+        CHECK(r.engine.calls ==
+              std::vector<std::string>{"wait shop", "wait-durable shop", "pause shop", "resume shop",
+                                       "resync shop", "resync-full shop", "verify shop",
+                                       "unpair shop"});
+    }
+
+    TEST_CASE("the throttle is set, shown and cleared") {
+        sender_rig r;
+        const auto set = r.run("throttle_set",
+                               {{"bytes_per_second", 5000}, {"group", "shop"}, {"for_ms", 1000}});
+        REQUIRE(set);
+        CHECK((*set)["groups"].size() == 1);
+        CHECK((*set)["groups"][0]["limit_bytes_per_second"] == 5000);
+        CHECK(r.engine.lasts == duration(std::chrono::seconds(1)));
+        CHECK((*r.run("throttle_show", json::object()))["groups"].size() == 2);
+        CHECK((*r.run("throttle_clear", json::object()))["groups"][0]["source"] == "none");
+        CHECK(r.run("throttle_set", {{"bytes_per_second", nullptr}}).has_value());
+        CHECK(!r.engine.rate);
+        r.refuses("throttle_set", {{"bytes_per_second", 0}}, "usage", 2);
+        r.refuses("throttle_set", {{"bytes_per_second", -5}}, "usage", 2);
+        r.refuses("throttle_set", {{"bytes_per_second", "5"}}, "usage", 2);
+    }
+
+    TEST_CASE("failures of the engine come out with word and exit code") {
+        sender_rig r;
+        const json other{{"group", "other"}};
+        for (const char *command : {"status", "wait", "pause", "resume", "resync", "verify", "unpair",
+                                    "throttle_show", "throttle_clear"}) {
+            r.refuses(command, other, "not_found", 10);
+        }
+        r.refuses("join", {{"token", "bad"}}, "not_trusted", 12);
+    }
+
+    TEST_CASE("requests with wrong arguments are usage errors and reach no engine") {
+        sender_rig r;
+        r.refuses("wait", json::object(), "usage", 2);
+        r.refuses("wait", {{"group", 5}}, "usage", 2);
+        r.refuses("wait", {{"group", "shop"}, {"timeout_ms", -1}}, "usage", 2);
+        r.refuses("wait", {{"group", "shop"}, {"timeout_ms", 1e30}}, "usage", 2);
+        r.refuses("wait", {{"group", "shop"}, {"timeout_ms", 18446744073709551615ULL}}, "usage", 2);
+        r.refuses("wait", {{"group", "shop"}, {"durable", "yes"}}, "usage", 2);
+        r.refuses("pause", {{"group", "shop"}, {"extra", 1}}, "usage", 2);
+        r.refuses("pause", {{"group", ""}}, "usage", 2);
+        r.refuses("points", shop, "usage", 2);
+        r.refuses("", json::object(), "usage", 2);
+        CHECK(r.engine.calls.empty());
+    }
+
+    TEST_CASE("the receiver's commands reach the engine and answer with their documents") {
+        receiver_rig r;
+        CHECK((*r.run("status", shop))["role"] == "receiver");
+        CHECK((*r.run("points", shop))["points"][0]["id"] == "17");
+        CHECK((*r.run("open", {{"group", "shop"}, {"nbd", "unix:/x"}, {"point", "17"}}))["uris"] ==
+              json{{"data", "uri"}});
+        CHECK(r.engine.calls == std::vector<std::string>{"open shop 17 unix:/x"});
+        CHECK((*r.run("opened", json::object()))["opened"].size() == 1);
+        CHECK(r.run("close", {{"id", "1"}}).has_value());
+        CHECK((*r.run("invite", {{"group", "shop"}, {"address", "dr:1"}}))["token"] == "token-for-dr:1");
+        CHECK((*r.run("peers", json::object()))["peers"].empty());
+        CHECK(r.run("unpair", shop).has_value());
+        r.refuses("close", {{"id", "2"}}, "not_found", 10);
+        r.refuses("points", {{"group", "other"}}, "not_found", 10);
+        r.refuses("status", {{"group", "other"}}, "not_found", 10);
+        r.refuses("open", {{"group", "shop"}, {"nbd", "unix:/x"}, {"writable", true}}, "unsupported", 1);
+        r.refuses("open", shop, "usage", 2);
+        r.refuses("wait", shop, "usage", 2);
+    }
+
+    TEST_CASE("a verify goes on when its client hangs up") {
+        sender_rig r;
+        r.engine.hold_verify = true;
+        asio::cancellation_signal hang_up;
+        bool cancelled = false;
+        asio::co_spawn(r.io, r.commands.run("verify", shop, [](json) {}),
+                       asio::bind_cancellation_slot(
+                           hang_up.slot(), [&](std::exception_ptr thrown, control::outcome) {
+                               cancelled = thrown != nullptr;
+                           }));
+        r.io.poll();
+        hang_up.emit(asio::cancellation_type::terminal);
+        r.io.poll();
+        CHECK(cancelled);
+        CHECK(r.engine.verified == 0);
+        CHECK(r.owner.running() == 1);
+        r.engine.release_verify.notify_all();
+        r.io.poll();
+        CHECK(r.engine.verified == 1);
+        CHECK(r.owner.running() == 0);
+    }
+}
+
+} // namespace farshore::apps
