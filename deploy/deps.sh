@@ -9,8 +9,8 @@ set -eu
 build="clang-19 lld-19 cmake ninja-build
     libasio-dev libspdlog-dev libfmt-dev libxxhash-dev libzstd-dev libssl-dev libsqlite3-dev
     libcli11-dev libtomlplusplus-dev nlohmann-json3-dev libsmartcols-dev
-    libnbd-bin e2fsprogs mount util-linux fuse3 procps"
-test="libclang-rt-19-dev doctest-dev librapidcheck-dev libbenchmark-dev libnbd-dev
+    libnbd-dev libnbd-bin e2fsprogs mount util-linux fuse3 procps"
+test="libclang-rt-19-dev doctest-dev librapidcheck-dev libbenchmark-dev
     nbdkit qemu-utils fio postgresql-15 postgresql-client-15 iproute2 python3"
 
 case "${1:-}" in
