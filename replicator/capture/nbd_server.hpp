@@ -26,8 +26,8 @@ struct export_entry {
 
 /// Where to listen: a Unix socket path, or a TCP host and port (port 0: any free one).
 struct endpoint {
-    std::string unix_path; ///< non-empty: Unix socket
-    std::string host;
+    std::string unix_path{}; ///< non-empty: Unix socket
+    std::string host{};
     std::uint16_t port = 0;
 };
 /// "unix:/path", "tcp:HOST:PORT", "tcp:[::1]:PORT". errc::invalid says what is wrong.
