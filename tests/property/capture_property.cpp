@@ -1,6 +1,6 @@
-// Random histories of a capture group against the model of tests/unit/group/capture_rig.hpp: writes of any
-// alignment, trims, closes, acknowledgements, scans, falls to tracking, stops, kills and power cuts. Seeds that
-// once failed stay in the list. FARSHORE_SEED=n replays one.
+// Random histories of a capture group against the model of tests/unit/group/capture_rig.hpp: writes
+// of any alignment, trims, closes, acknowledgements, scans, falls to tracking, stops, kills and
+// power cuts. Seeds that once failed stay in the list. FARSHORE_SEED=n replays one.
 
 #include "tests/unit/group/capture_rig.hpp"
 
@@ -55,7 +55,9 @@ void one_step(capture_rig &rig) {
     } else if (what < 780) {
         rig.deliver();
     } else if (what < 880) {
-        rig.scan_step(rig.below(3) == 0 ? region_bytes : rig.below(3) == 0 ? block_bytes : 1U << 20,
+        rig.scan_step(rig.below(3) == 0   ? region_bytes
+                      : rig.below(3) == 0 ? block_bytes
+                                          : 1U << 20,
                       rig.below(10) == 0);
     } else if (what < 895) {
         rig.finish_scan();
@@ -70,13 +72,15 @@ void one_step(capture_rig &rig) {
     } else if (what < 950) {
         const std::size_t v = rig.below(rig.live.size());
         const std::uint64_t offset = rig.below(rig.live[v].size());
-        rig.group->mark_dirty(volume_index{static_cast<std::uint16_t>(v)}, {offset, 1 + rig.below(200000)});
+        rig.group->mark_dirty(volume_index{static_cast<std::uint16_t>(v)},
+                              {offset, 1 + rig.below(200000)});
         rig.begin_recording();
     } else if (what < 965) {
         const std::size_t v = rig.below(rig.live.size());
-        const byte_range all = range_of(region_index{rig.below(region_count(rig.live[v].size()))},
-                                        rig.live[v].size());
-        const auto added = rig.group->add_verify({volume_index{static_cast<std::uint16_t>(v)}, all}, test_digest);
+        const byte_range all =
+            range_of(region_index{rig.below(region_count(rig.live[v].size()))}, rig.live[v].size());
+        const auto added =
+            rig.group->add_verify({volume_index{static_cast<std::uint16_t>(v)}, all}, test_digest);
         rig.expect(added || is(added.error(), errc::not_in_sync), "add_verify failed");
     } else if (what < 975) {
         rig.note(rig.device(rig.below(rig.live.size())).flush());

@@ -1,8 +1,9 @@
 #pragma once
 // A capture group on a simulated disk with a model of the DR site beside it.
 //
-// The model keeps, for each volume: `live`, what the device must read as; `durable`, what the DR site holds
-// for good. Closed intervals wait in `line` until deliver() applies them. What must always hold:
+// The model keeps, for each volume: `live`, what the device must read as; `durable`, what the DR
+// site holds for good. Closed intervals wait in `line` until deliver() applies them. What must
+// always hold:
 //   - a region where live and durable differ is dirty (check_dirty);
 //   - an interval with a consistent barrier leads to the device's content at its close (deliver);
 //   - a change's old content is what the DR site has there (deliver);
@@ -136,7 +137,8 @@ class capture_rig {
         expect(closed->position().interval == next(last_id), "interval ids have a gap");
         last_id = closed->position().interval;
         for (const verify_entry &e : closed->commit().verify) {
-            const bytes_view at = bytes_view(live[e.volume.value]).subspan(e.range.offset, e.range.length);
+            const bytes_view at =
+                bytes_view(live[e.volume.value]).subspan(e.range.offset, e.range.length);
             expect(test_digest(at) == e.digest, "verify entry of other content");
         }
         line.push_back({std::move(closed), {}});
@@ -184,15 +186,16 @@ class capture_rig {
         const bytes_view at =
             bytes_view(durable[piece.volume.value]).subspan(piece.range.offset, piece.range.length);
         for (std::uint64_t i = 0; i < at.size(); i += unit) {
-            peer.push_back(test_digest(at.subspan(i, std::min<std::uint64_t>(unit, at.size() - i))));
+            peer.push_back(
+                test_digest(at.subspan(i, std::min<std::uint64_t>(unit, at.size() - i))));
         }
         const auto outcome = group->resolve(piece, unit, peer, test_digest);
         accept(outcome);
         for (std::size_t i = 0; outcome && i < outcome->differing_units.size(); ++i) {
             const std::uint64_t from = piece.range.offset + outcome->differing_units[i] * unit;
             const std::uint64_t to = std::min(from + unit, piece.range.end());
-            resolve({piece.volume, {from, to - from}}, unit > region_bytes ? region_bytes : block_bytes,
-                    false);
+            resolve({piece.volume, {from, to - from}},
+                    unit > region_bytes ? region_bytes : block_bytes, false);
         }
     }
     void finish_scan() {
@@ -246,7 +249,8 @@ class capture_rig {
                 const byte_range at = range_of(region_index{r}, live[v].size());
                 if (std::memcmp(live[v].data() + at.offset, durable[v].data() + at.offset,
                                 at.length) != 0) {
-                    expect(dirty(v, r), fmt::format("volume {} region {} differs and is clean", v, r));
+                    expect(dirty(v, r),
+                           fmt::format("volume {} region {} differs and is clean", v, r));
                 }
             }
         }
