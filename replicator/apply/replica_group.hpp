@@ -23,7 +23,8 @@
 // dropped and space is out, append fails with errc::full and a message that says to raise `journal`.
 //
 // Damage: a rebuilt block whose digest is wrong (somebody wrote to the replica) is not applied; it is
-// reported by apply, `damage_count` grows (persistent), and no barrier becomes a point until a stream
+// reported by apply, `damage_count` grows (persistent; by one an interval; also, without a list of blocks,
+// for a payload that can't be decoded and for a journal or undo log found damaged at open), and no barrier becomes a point until a stream
 // whose barriers say heals >= damage_count reaches a consistent barrier.
 //
 // Threads: append/sync_journal by one thread at a time; apply/commit/retain by one thread at a time; both
@@ -130,14 +131,22 @@ class replica_group {
 
     // Apply
     /// Applies the next batch of durable intervals (folded). Returns intervals == 0 when none is left.
-    /// An error is final for the object (errc::dead afterwards) except errc::full and ENOSPC of undo,
-    /// which change nothing and may be tried again.
+    /// An error is final for the object (errc::dead afterwards) except errc::full and ENOSPC, of undo or
+    /// of an image: nothing is lost and apply() goes on when there is space.
     result<apply_outcome> apply();
-    /// Syncs the images and writes the commit record if something was applied since the last.
+    /// Syncs the images and writes the commit record if something was applied since the last. Intervals
+    /// that both commit records are past leave the journal. Nothing happens while apply() waits for
+    /// space inside an interval.
     result<> commit();
     /// Applies the retention rules and drops what is not needed. Call now and then.
     result<> retain(wall_time now);
-    /// Key of the digests in verify entries.
+    /// Counts damage that somebody else found (a verify answer that was not equal, once the engine is
+    /// sure that the key was right): from the next interval on no barrier is a point until it is
+    /// healed. Any thread; durable with the next commit.
+    void report_damage();
+    /// Key of the digests in verify entries. A verify answer alone is no damage to this class: a
+    /// barrier that is replayed after a restart may have been made under another key. Not while
+    /// apply runs.
     void set_verify_key(const std::array<std::byte, 32> &key);
 
     // Look

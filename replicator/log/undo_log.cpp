@@ -262,9 +262,9 @@ void undo_log::publish() {
     fresh_entries_ = 0;
 }
 
-std::vector<undo_record> undo_log::records() const {
+void undo_log::each(const std::function<void(const undo_record &)> &fn) const {
     const std::scoped_lock lock(mutex_);
-    return records_;
+    std::ranges::for_each(records_, fn);
 }
 
 std::vector<undo_record> undo_log::records_after(interval_id id) const {
@@ -336,8 +336,9 @@ result<> undo_log::drop_before(interval_id id) {
         } else if (!records_.empty()) {
             segment = records_.back().place.segment;
         }
-        std::erase_if(records_,
-                      [&](const undo_record &r) { return r.place.segment < segment; });
+        while (!records_.empty() && records_.front().place.segment < segment) {
+            records_.pop_front();
+        }
     }
     return store_->remove_before(segment);
 }

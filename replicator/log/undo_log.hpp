@@ -17,6 +17,7 @@
 #include "replicator/log/segment_store.hpp"
 #include "replicator/storage/file_system.hpp"
 
+#include <deque>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -84,10 +85,11 @@ class undo_log {
     /// Records that are complete and not yet published, with their tables.
     const std::vector<undo_table> &fresh() const { return fresh_; }
     std::uint64_t fresh_entries() const { return fresh_entries_; }
-    /// Makes the fresh ones part of records().
+    /// Makes the fresh ones part of the published ones.
     void publish();
 
-    std::vector<undo_record> records() const; ///< published, oldest first
+    /// Each published record, oldest first, under a lock: `fn` is short.
+    void each(const std::function<void(const undo_record &)> &fn) const;
     std::vector<undo_record> records_after(interval_id id) const;
     result<undo_table> read_table(const undo_record &record) const;
     /// Calls back for each entry, raw content in hand, checked. Any error of `fn` ends it.
@@ -133,7 +135,7 @@ class undo_log {
     std::uint64_t fresh_entries_ = 0;
 
     mutable std::mutex mutex_;
-    std::vector<undo_record> records_;
+    std::deque<undo_record> records_;
 };
 
 } // namespace farshore

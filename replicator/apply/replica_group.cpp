@@ -1,0 +1,366 @@
+// The running group: journal, apply, commit, retention, points.
+
+#include "replicator/apply/replica_group.hpp"
+
+#include "replicator/apply/replica_impl.hpp"
+#include "replicator/base/log.hpp"
+#include "replicator/recovery/retention.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cerrno>
+
+namespace farshore {
+namespace {
+
+bool wants_space(const error &e) { return is(e, errc::full) || is_errno(e, ENOSPC); }
+
+} // namespace
+
+const std::vector<replica_volume> &replica_group::volumes() const { return impl_->volumes; }
+std::array<std::byte, 16> replica_group::identity() const { return impl_->identity; }
+std::uint64_t replica_group::used_bytes() const { return impl_->used_bytes(); }
+
+replica_position replica_group::position() const {
+    const impl &i = *impl_;
+    replica_position p;
+    const auto durable = i.journal->durable();
+    const std::scoped_lock lock(i.mutex);
+    p.applied = i.applied.position;
+    p.durable =
+        durable && durable->interval > p.applied.interval ? *durable : i.applied.position;
+    if (!i.points.empty()) {
+        p.newest_point = replica_point{i.points.back().id, i.points.back().time};
+    }
+    p.damage_count = i.applied.damage_count + i.reported_damage;
+    p.in_catch_up = (p.applied.interval.value != 0 && !i.applied.consistent) ||
+                    i.applied.healed_count < p.damage_count;
+    return p;
+}
+
+result<> replica_group::impl::check_alive() const {
+    const std::scoped_lock lock(mutex);
+    return dead.empty() ? result<>()
+                        : fail(errc::dead, options.state_directory +
+                                               ": stopped after a failure: " + dead);
+}
+
+std::unexpected<error> replica_group::impl::die(error e) {
+    const std::scoped_lock lock(mutex);
+    if (dead.empty()) {
+        dead = e.text();
+    }
+    return std::unexpected(std::move(e));
+}
+
+/// The newest complete interval, durable or not, applied or not.
+stream_position replica_group::impl::last_known() const {
+    const auto last = journal->last();
+    const std::scoped_lock lock(mutex);
+    return last && last->position.interval > applied.position.interval ? last->position
+                                                                       : applied.position;
+}
+
+/// Within a stream no interval may be missing: the next one's deltas would stand on it.
+result<> replica_group::impl::check_order(const frame_header &header) const {
+    const stream_position last = last_known();
+    const bool follows = header.stream == last.stream ? header.interval == next(last.interval)
+                                                      : header.interval > last.interval;
+    if (!follows) {
+        return fail(errc::invalid,
+                    fmt::format("interval {} of stream {:x} after {} of {:x}",
+                                header.interval.value, header.stream.value, last.interval.value,
+                                last.stream.value));
+    }
+    return {};
+}
+
+result<> replica_group::impl::check_verify(bytes_view frame) const {
+    FS_TRY(parsed, parse_frame(frame));
+    FS_TRY(b, parse_barrier(parsed.payload));
+    for (const verify_entry &v : b.verify) {
+        if (v.volume.value >= volumes.size() || v.range.end() > volumes[v.volume.value].size) {
+            return fail(errc::invalid, "barrier that asks to compare what no volume has");
+        }
+    }
+    return {};
+}
+
+/// The last eighth is for undo: a journal that took all space could not be applied any more.
+std::uint64_t replica_group::impl::append_limit() const {
+    return options.journal_bytes_max - options.journal_bytes_max / 8;
+}
+
+result<> replica_group::append(bytes_view frame) {
+    impl &i = *impl_;
+    FS_CHECK(i.check_alive());
+    FS_TRY(header, parse_frame_header(frame));
+    if (!i.journal->incomplete()) {
+        FS_CHECK(i.check_order(header));
+    }
+    if (header.type == frame_type::barrier) {
+        FS_CHECK(i.check_verify(frame));
+    }
+    if (auto room = i.make_room(frame.size(), i.append_limit()); !room) {
+        static_cast<void>(i.journal->abandon_partial().has_value());
+        return room;
+    }
+    return i.journal->append(frame);
+}
+
+result<> replica_group::abandon_partial() { return impl_->journal->abandon_partial(); }
+
+std::optional<std::pair<stream_position, std::uint32_t>> replica_group::partial() const {
+    const auto open = impl_->journal->incomplete();
+    return open ? std::optional(std::pair(open->position, open->next_index)) : std::nullopt;
+}
+
+result<> replica_group::sync_journal() {
+    FS_CHECK(impl_->check_alive());
+    return impl_->journal->sync();
+}
+
+result<apply_outcome> replica_group::impl::apply_once() {
+    {
+        const std::scoped_lock lock(mutex);
+        for (; reported_damage > 0; --reported_damage) {
+            apply_stage->add_damage();
+            applied.damage_count += 1;
+        }
+    }
+    const auto durable = journal->durable();
+    FS_TRY(step, apply_stage->apply(durable ? durable->interval : interval_id{}));
+    apply_outcome outcome;
+    outcome.intervals = step.finished.size();
+    outcome.bytes_written = step.bytes_written;
+    outcome.damaged = std::move(step.damaged);
+    outcome.verified = std::move(step.verified);
+    const std::scoped_lock lock(mutex);
+    for (const applied_state &state : step.finished) {
+        applied = state;
+        uncommitted = true;
+        if (state.point) {
+            points.push_back({state.position.interval, state.time});
+        }
+    }
+    outcome.applied = applied.position;
+    return outcome;
+}
+
+result<apply_outcome> replica_group::apply() {
+    impl &i = *impl_;
+    FS_CHECK(i.check_alive());
+    auto outcome = i.apply_once();
+    if (!outcome && is(outcome.error(), errc::full)) {
+        // Two commits free what the older commit record kept in journal and undo.
+        FS_CHECK(i.commit(true));
+        FS_CHECK(i.commit(true));
+        outcome = i.apply_once();
+    }
+    if (!outcome) {
+        return wants_space(outcome.error()) ? std::move(outcome) : i.die(outcome.error());
+    }
+    if (!outcome->damaged.empty()) {
+        FS_CHECK(i.commit(false)); // what is known to be wrong stays known
+    }
+    return outcome;
+}
+
+result<> replica_group::commit() {
+    FS_CHECK(impl_->check_alive());
+    return impl_->commit(false);
+}
+
+result<> replica_group::impl::commit(bool always) {
+    if ((!always && !uncommitted) || (apply_stage && apply_stage->inside_step())) {
+        return {};
+    }
+    if (auto synced = core->images().sync(); !synced) {
+        return die(synced.error());
+    }
+    commit_record record;
+    record.sequence = committed.sequence + 1;
+    const auto durable = journal->durable();
+    {
+        const std::scoped_lock lock(mutex);
+        record.applied = applied.position;
+        record.consistent = applied.consistent;
+        record.applied_time = applied.time;
+        record.damage_count = applied.damage_count + reported_damage;
+        record.healed_count = applied.healed_count;
+        record.durable = durable && durable->interval > applied.position.interval
+                             ? *durable
+                             : applied.position;
+        if (!points.empty()) {
+            record.point = points.back().id;
+            record.point_time = points.back().time;
+        }
+    }
+    const segment_place end = core->undo().end_place();
+    record.undo_segment = end.segment;
+    record.undo_offset = end.offset;
+    if (auto written = write_commit(record); !written) {
+        return die(written.error());
+    }
+    uncommitted = false;
+    // The records are good whether or not space comes back now.
+    auto dropped = journal->drop_through(safe);
+    if (dropped) {
+        dropped = reclaim();
+    }
+    if (!dropped) {
+        log::warning("{}: {}", options.state_directory, dropped.error().text());
+    }
+    return {};
+}
+
+result<> replica_group::impl::write_commit(commit_record record) {
+    file &state = core->state_file();
+    FS_CHECK(state.write_at(next_slot * commit_slot_bytes, encode_commit_slot(record)));
+    FS_CHECK(state.sync_data());
+    next_slot = 1 - next_slot;
+    const std::scoped_lock lock(mutex);
+    safe = committed.applied.interval;
+    committed = record;
+    return {};
+}
+
+/// Deletes the undo that neither a point nor a roll-back needs.
+result<> replica_group::impl::reclaim() {
+    interval_id needed;
+    {
+        const std::scoped_lock lock(mutex);
+        needed = points.empty() ? safe : std::min(safe, points.front().id);
+    }
+    if (const auto held = core->held(); !held.empty()) {
+        needed = std::min(needed, *held.begin());
+    }
+    return core->undo().drop_before(needed);
+}
+
+/// False when the oldest point must stay.
+bool replica_group::impl::drop_oldest_point() {
+    const auto held = core->held();
+    const std::scoped_lock lock(mutex);
+    if (points.size() <= 1 || held.contains(points.front().id)) {
+        return false;
+    }
+    points.pop_front();
+    return true;
+}
+
+result<> replica_group::impl::make_room(std::uint64_t bytes, std::uint64_t limit) {
+    while (used_bytes() + bytes > limit) {
+        if (!drop_oldest_point()) {
+            return fail(errc::full,
+                        fmt::format("{}: journal and undo take {} of {} bytes and nothing more may be "
+                                    "dropped; raise `journal` of this group",
+                                    options.state_directory, used_bytes(),
+                                    options.journal_bytes_max));
+        }
+        FS_CHECK(reclaim());
+    }
+    return {};
+}
+
+result<> replica_group::retain(wall_time now) {
+    impl &i = *impl_;
+    FS_CHECK(i.check_alive());
+    std::vector<spacing_rule> rules;
+    for (const retention_rule &rule : i.options.retain) {
+        rules.push_back({rule.spacing, rule.age});
+    }
+    {
+        const auto held = i.core->held();
+        const std::scoped_lock lock(i.mutex);
+        std::vector<kept_candidate> candidates;
+        for (const impl::kept_point &p : i.points) {
+            candidates.push_back({p.id, p.time, held.contains(p.id)});
+        }
+        const auto keep = points_to_keep(candidates, rules, now);
+        std::deque<impl::kept_point> kept;
+        for (std::size_t n = 0; n < keep.size(); ++n) {
+            if (keep[n]) {
+                kept.push_back(i.points[n]);
+            }
+        }
+        i.points = std::move(kept);
+    }
+    FS_CHECK(i.reclaim());
+    const std::uint64_t limit = i.options.journal_bytes_max / 10 * 9;
+    while (i.used_bytes() > limit && i.drop_oldest_point()) {
+        FS_CHECK(i.reclaim());
+    }
+    return {};
+}
+
+void replica_group::report_damage() {
+    const std::scoped_lock lock(impl_->mutex);
+    ++impl_->reported_damage;
+}
+
+void replica_group::set_verify_key(const std::array<std::byte, 32> &key) {
+    impl_->apply_stage->set_verify_key(key);
+}
+
+std::vector<replica_point> replica_group::points() const {
+    const impl &i = *impl_;
+    std::vector<replica_point> all;
+    {
+        const std::scoped_lock lock(i.mutex);
+        for (const impl::kept_point &p : i.points) {
+            all.push_back({p.id, p.time});
+        }
+    }
+    std::size_t at = 0; // the newest point before the record
+    i.core->undo().each([&](const undo_record &record) {
+        const interval_id id = record.header.position.interval;
+        while (at + 1 < all.size() && all[at + 1].id < id) {
+            ++at;
+        }
+        if (!all.empty() && id > all[at].id) {
+            all[at].undo_bytes += record.header.record_bytes();
+        }
+    });
+    return all;
+}
+
+result<open_replica_point> replica_group::open_point(interval_id id) {
+    impl &i = *impl_;
+    open_replica_point opened;
+    {
+        const std::scoped_lock lock(i.mutex);
+        const auto at = std::ranges::find(i.points, id, &impl::kept_point::id);
+        if (at == i.points.end()) {
+            return fail(errc::not_found, fmt::format("{}: no point {}", i.options.state_directory,
+                                                     id.value));
+        }
+        opened.point = {at->id, at->time};
+        i.core->hold(id); // nothing it needs is dropped from here on
+    }
+    auto view = i.core->open_view(id);
+    i.core->release(id);
+    FS_CHECK(view);
+    opened.devices = i.core->devices(*view, i.volumes.size());
+    return opened;
+}
+
+result<> replica_group::read_replica(volume_index volume, byte_range range, bytes_span out) {
+    const impl &i = *impl_;
+    if (volume.value >= i.volumes.size() || range.length != out.size() ||
+        range.offset > i.volumes[volume.value].size ||
+        range.length > i.volumes[volume.value].size - range.offset) {
+        return fail(errc::invalid, "read beyond a volume");
+    }
+    return i.core->images().read(volume, range, out);
+}
+
+result<byte_range> replica_group::next_data(volume_index volume, std::uint64_t offset) {
+    if (volume.value >= impl_->volumes.size()) {
+        return fail(errc::invalid, "no such volume");
+    }
+    return impl_->core->images().next_data(volume, offset);
+}
+
+} // namespace farshore

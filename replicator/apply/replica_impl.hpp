@@ -1,0 +1,75 @@
+#pragma once
+// The inside of replica_group: shared by replica_group.cpp (running) and replica_open.cpp (create and
+// recovery).
+
+#include "replicator/apply/applier.hpp"
+#include "replicator/apply/point_view.hpp"
+#include "replicator/apply/replica_group.hpp"
+#include "replicator/format/group_state.hpp"
+#include "replicator/log/interval_log.hpp"
+#include "replicator/recovery/recovery_cases.hpp"
+
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+
+namespace farshore {
+
+struct replica_group::impl {
+    struct kept_point {
+        interval_id id;
+        wall_time time{};
+    };
+
+    file_system &files;
+    replica_options options;
+    std::vector<replica_volume> volumes;
+    std::array<std::byte, 16> identity{};
+    std::shared_ptr<replica_core> core;
+    std::unique_ptr<interval_log> journal;
+    std::unique_ptr<applier> apply_stage;
+
+    // The apply thread's own.
+    commit_record committed;          ///< in the newer slot
+    std::uint64_t next_slot = 0;
+    bool uncommitted = false;
+
+    mutable std::mutex mutex;         ///< guards what follows; not held over disk work
+    applied_state applied;
+    interval_id safe;                 ///< both commit records are at this interval or later
+    std::deque<kept_point> points;    ///< oldest first
+    std::uint64_t reported_damage = 0; ///< not yet known to the apply thread
+    std::string dead;                 ///< why nothing is changed any more; empty: alive
+
+    impl(file_system &f, replica_options o) : files(f), options(std::move(o)) {}
+
+    // Open (replica_open.cpp)
+    result<> open();
+    result<> read_commit(file &state, std::optional<commit_record> &newest, interval_id &older);
+    recovery_evidence gather(const std::optional<commit_record> &newest) const;
+    result<> recover(const recovery_decision &decision);
+    result<> roll_back();
+    void rebuild_points(const recovery_decision &decision);
+
+    // Running
+    result<> check_alive() const;
+    std::unexpected<error> die(error e);
+    stream_position last_known() const;
+    result<> check_order(const frame_header &header) const;
+    result<> check_verify(bytes_view frame) const;
+    result<apply_outcome> apply_once();
+    result<> commit(bool always);
+    result<> write_commit(commit_record record);
+    std::uint64_t used_bytes() const { return journal->used_bytes() + core->undo().used_bytes(); }
+    result<> make_room(std::uint64_t bytes, std::uint64_t limit);
+    bool drop_oldest_point();
+    result<> reclaim();
+    std::uint64_t append_limit() const;
+};
+
+std::string state_path(const std::string &directory);
+std::string volumes_path(const std::string &directory);
+
+} // namespace farshore
