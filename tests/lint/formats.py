@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Every format header is described in docs/formats*.md or docs/protocol.md by its path, and every
-format header that these pages name exists. Why: a format without its page is known to one program."""
+"""Every format header is named in docs/formats*.md or docs/protocol.md (`NAME.hpp`, with or without its
+folder), and every header that these pages name so exists. Why: a format without its page is known to one program."""
 
 import glob
 import os
@@ -13,17 +13,18 @@ import lint
 NOT_FORMATS = {"endian.hpp", "change.hpp", "position.hpp"}
 
 
+NAMED = re.compile(r"`(?:(?:replicator/)?format/)?(\w+\.hpp)`")
+
+
 def check(root):
     pages = sorted(glob.glob(os.path.join(root, "docs", "formats*.md"))
                    + glob.glob(os.path.join(root, "docs", "protocol.md")))
-    text = "".join(lint.read(root, os.path.relpath(page, root)) for page in pages)
+    named = {name for page in pages for name in NAMED.findall(lint.read(root, os.path.relpath(page, root)))}
     headers = {os.path.basename(p) for p in lint.files(root, (".hpp",), ("replicator/format",))}
-    problems = []
-    for name in sorted(headers - NOT_FORMATS):
-        if f"format/{name}" not in text:
-            problems.append(f"replicator/format/{name}: not named in docs/formats*.md or docs/protocol.md")
-    for name in sorted(set(re.findall(r"format/(\w+\.hpp)", text)) - headers):
-        problems.append(f"docs: replicator/format/{name} is described, but there is no such header")
+    problems = [f"replicator/format/{name}: not named in docs/formats*.md or docs/protocol.md"
+                for name in sorted(headers - NOT_FORMATS - named)]
+    problems += [f"docs: {name} is described, but replicator/format/ has no such header"
+                 for name in sorted(named - headers)]
     return problems
 
 
