@@ -7,9 +7,9 @@
 //   6       2     reserved  zero, refused otherwise
 //
 // No checksum and no version: the record layer of TLS guards every byte, and the version is part of
-// the ALPN name. transport_ready has no payload; the accepting side sends it once, first of all, when
-// it has verified the connecting side. In TLS 1.3 the connecting side finishes first and could not
-// know otherwise whether it was accepted.
+// the ALPN name. transport_ready has no payload; the accepting side sends it once, first of all,
+// when it has verified the connecting side. In TLS 1.3 the connecting side finishes first and could
+// not know otherwise whether it was accepted.
 
 #include "replicator/base/limits.hpp"
 #include "replicator/format/endian.hpp"
@@ -32,8 +32,8 @@ static_assert(std::is_trivially_copyable_v<envelope>);
 constexpr std::size_t envelope_bytes = sizeof(envelope);
 constexpr std::uint16_t transport_ready = 0xffff;
 
-/// The first 8 bytes of `bytes`. errc::limit: the length is beyond the bound; errc::corrupt: reserved
-/// bits are set or the type is 0. The type transport_ready is for the caller to refuse.
+/// The first 8 bytes of `bytes`. errc::limit: the length is beyond the bound; errc::corrupt:
+/// reserved bits are set or the type is 0. The type transport_ready is for the caller to refuse.
 inline result<envelope> parse_envelope(bytes_view bytes) {
     FS_TRY(e, read_struct<envelope>(bytes));
     if (e.length > limits::message_bytes_max) {

@@ -25,7 +25,8 @@ result<std::string> pem_of(X509 *certificate) {
 
 result<std::string> pem_of(EVP_PKEY *key) {
     const bio_ptr out(BIO_new(BIO_s_mem()));
-    if (!out || PEM_write_bio_PrivateKey(out.get(), key, nullptr, nullptr, 0, nullptr, nullptr) != 1) {
+    if (!out ||
+        PEM_write_bio_PrivateKey(out.get(), key, nullptr, nullptr, 0, nullptr, nullptr) != 1) {
         return openssl_failure("can't write a private key as PEM");
     }
     return text_of(out.get());
@@ -51,8 +52,8 @@ bool set_random_serial(X509 *certificate) {
     }
     bytes[0] = static_cast<unsigned char>((bytes[0] & 0x7f) | 0x40); // positive, full length
     BIGNUM *number = BN_bin2bn(bytes, sizeof bytes, nullptr);
-    const bool set =
-        number != nullptr && BN_to_ASN1_INTEGER(number, X509_get_serialNumber(certificate)) != nullptr;
+    const bool set = number != nullptr &&
+                     BN_to_ASN1_INTEGER(number, X509_get_serialNumber(certificate)) != nullptr;
     BN_free(number);
     return set;
 }
@@ -64,8 +65,7 @@ bool fill(X509 *certificate, EVP_PKEY *key, const std::string &common_name) {
     return X509_set_version(certificate, 2) == 1 && set_random_serial(certificate) &&
            X509_gmtime_adj(X509_getm_notBefore(certificate), -day_seconds) != nullptr &&
            X509_gmtime_adj(X509_getm_notAfter(certificate), valid_seconds) != nullptr &&
-           X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_UTF8,
-                                      as_unsigned(as_bytes(cut_name)),
+           X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_UTF8, as_unsigned(as_bytes(cut_name)),
                                       static_cast<int>(cut_name.size()), -1, 0) == 1 &&
            X509_set_issuer_name(certificate, name) == 1 && X509_set_pubkey(certificate, key) == 1 &&
            add_extension(certificate, NID_basic_constraints, "critical,CA:FALSE") &&

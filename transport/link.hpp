@@ -40,9 +40,10 @@ class link {
     /// Ends the connection at once: pending calls return errc::closed. Idempotent.
     virtual void close() = 0;
 
-    virtual const std::string &peer_address() const = 0;     ///< "host:port", for messages
-    virtual const std::string &peer_fingerprint() const = 0; ///< 64 hex digits, SHA-256 of the certificate
-    virtual const std::string &application() const = 0;      ///< the ALPN name agreed
+    virtual const std::string &peer_address() const = 0; ///< "host:port", for messages
+    virtual const std::string &
+    peer_fingerprint() const = 0; ///< 64 hex digits, SHA-256 of the certificate
+    virtual const std::string &application() const = 0; ///< the ALPN name agreed
     virtual wire_count wire() const = 0;
 };
 

@@ -1,7 +1,8 @@
 #pragma once
 // What memory_link.cpp and memory_network.cpp share: the state of one connection in memory, and of
-// the line that all connections use. Everything is timed by comparing stored moments with the clock;
-// there are no background coroutines, so a run depends on nothing but the seed and the order of calls.
+// the line that all connections use. Everything is timed by comparing stored moments with the
+// clock; there are no background coroutines, so a run depends on nothing but the seed and the order
+// of calls.
 
 #include "transport/fifo_lock.hpp"
 #include "transport/memory_link.hpp"

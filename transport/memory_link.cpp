@@ -1,5 +1,5 @@
-// One link in memory: every call compares what is stored with the clock and waits for the next moment
-// at which something can change, or for the other side to change it earlier.
+// One link in memory: every call compares what is stored with the clock and waits for the next
+// moment at which something can change, or for the other side to change it earlier.
 
 #include "transport/memory_link.hpp"
 
@@ -74,7 +74,8 @@ std::optional<time_point> line_has_room(const end &e) {
     if (rate == 0) {
         return std::nullopt;
     }
-    const duration backlog_max(std::chrono::nanoseconds(memory_unsent_bytes_max * 1'000'000'000 / rate));
+    const duration backlog_max(
+        std::chrono::nanoseconds(memory_unsent_bytes_max * 1'000'000'000 / rate));
     const time_point room = e.line->free_at[1 - e.side] - backlog_max;
     return room > e.now() ? std::optional(room) : std::nullopt;
 }

@@ -156,7 +156,8 @@ void memory_network::cut(duration notice) {
         channel->lose_in_flight(now);
         channel->black_hole = true;
         for (const int side : {0, 1}) {
-            channel->fail(side, now + notice, error{errc::closed, "the line was cut, with it the link to "});
+            channel->fail(side, now + notice,
+                          error{errc::closed, "the line was cut, with it the link to "});
         }
     }
 }
@@ -177,8 +178,9 @@ void memory_network::reset_all() {
         channel->lose_in_flight(now);
         channel->black_hole = true;
         for (const int side : {0, 1}) {
-            channel->fail(side, now, error{std::make_error_code(std::errc::connection_reset),
-                                           "the connection to "});
+            channel->fail(
+                side, now,
+                error{std::make_error_code(std::errc::connection_reset), "the connection to "});
         }
     }
 }

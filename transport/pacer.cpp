@@ -14,7 +14,8 @@ void pacer::set_rate(std::optional<std::uint64_t> bytes_per_second) {
 /// A place in the queue, given up at the end of the coroutine however it ends.
 class pacer::place {
   public:
-    explicit place(pacer &owner) : owner_(owner), at_(owner.queue_.insert(owner.queue_.end(), this)) {}
+    explicit place(pacer &owner)
+        : owner_(owner), at_(owner.queue_.insert(owner.queue_.end(), this)) {}
     ~place() {
         owner_.queue_.erase(at_);
         owner_.changed_.notify_all();

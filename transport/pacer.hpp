@@ -23,8 +23,8 @@ class pacer {
     void set_rate(std::optional<std::uint64_t> bytes_per_second);
     std::optional<std::uint64_t> rate() const { return bucket_.rate(); }
     /// Returns true when `bytes` may be sent. First come, first served. `abandoned` is asked again
-    /// at each wake(): once it holds, acquire returns false. The pacer must outlive the wait. A share
-    /// that was begun and abandoned is used up.
+    /// at each wake(): once it holds, acquire returns false. The pacer must outlive the wait. A
+    /// share that was begun and abandoned is used up.
     task<bool> acquire(std::uint64_t bytes, std::function<bool()> abandoned = {});
     /// Lets all waiters look at their `abandoned`.
     void wake() { changed_.notify_all(); }

@@ -4,14 +4,13 @@
 #include "transport/deadline.hpp"
 #include "transport/wait_list.hpp"
 
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <sys/socket.h>
-
 #include <array>
 #include <atomic>
 #include <charconv>
 #include <cstring>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
 
 namespace farshore::transport {
 namespace {
@@ -76,8 +75,9 @@ task<result<std::vector<tcp_endpoint>>> resolve(executor home, time_source &time
         }
     }
     if (look->code || look->endpoints.empty()) {
-        co_return fail(errc::not_found, "can't reach " + to_text(peer) + ": no address known for '" +
-                                            peer.host + "' (" + look->code.message() + ")");
+        co_return fail(errc::not_found, "can't reach " + to_text(peer) +
+                                            ": no address known for '" + peer.host + "' (" +
+                                            look->code.message() + ")");
     }
     co_return std::move(look->endpoints);
 }
@@ -99,17 +99,17 @@ struct gentle_end {
 };
 
 void drop_input(const std::shared_ptr<gentle_end> &end) {
-    end->socket.async_read_some(
-        asio::buffer(end->dropped), [end](std::error_code code, std::size_t count) {
-            if (code || count > end->dropped_bytes_left) {
-                end->timer.cancel();
-                std::error_code ignored;
-                end->socket.close(ignored);
-                return;
-            }
-            end->dropped_bytes_left -= count;
-            drop_input(end);
-        });
+    end->socket.async_read_some(asio::buffer(end->dropped),
+                                [end](std::error_code code, std::size_t count) {
+                                    if (code || count > end->dropped_bytes_left) {
+                                        end->timer.cancel();
+                                        std::error_code ignored;
+                                        end->socket.close(ignored);
+                                        return;
+                                    }
+                                    end->dropped_bytes_left -= count;
+                                    drop_input(end);
+                                });
 }
 
 } // namespace
@@ -182,7 +182,8 @@ task<result<tcp_socket>> connect_tcp(executor home, time_source &time, address p
             continue;
         }
         set_tcp_options(socket);
-        const duration share = (until - time.now()) / static_cast<std::int64_t>(endpoints.size() - i);
+        const duration share =
+            (until - time.now()) / static_cast<std::int64_t>(endpoints.size() - i);
         const deadline limit(home, time, time.now() + share, [&socket] {
             std::error_code ignored;
             socket.cancel(ignored);

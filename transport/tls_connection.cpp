@@ -89,8 +89,8 @@ task<result<>> tls_connection::flush(pacing p) {
             for (const auto &gate : pace_) {
                 if (p == pacing::account_only) {
                     gate->note(slice.size());
-                } else if (gate->rate() &&
-                           !co_await gate->acquire(slice.size(), [this] { return may_not_send(); })) {
+                } else if (gate->rate() && !co_await gate->acquire(
+                                               slice.size(), [this] { return may_not_send(); })) {
                     co_return why_not_send();
                 }
             }
@@ -186,8 +186,8 @@ task<void> tls_connection::let_go(const deadline &limit) {
     socket_.shutdown(tcp_socket::shutdown_send, ignored);
     std::size_t dropped = 0;
     while (!limit.expired() && !interrupted_ && dropped < limits::handshake_bytes_max) {
-        const auto [code, count] = co_await socket_.async_read_some(
-            asio::buffer(input_.data(), input_.size()), as_result);
+        const auto [code, count] =
+            co_await socket_.async_read_some(asio::buffer(input_.data(), input_.size()), as_result);
         if (code) {
             break;
         }

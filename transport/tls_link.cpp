@@ -51,8 +51,10 @@ task<result<>> tls_connection::send(message m) {
         co_return why_not_send();
     }
     if (writing_) {
-        // The sender before was cancelled within its message: what follows would be read as its rest.
-        send_end_ = error{errc::cancelled, "a message was cut short on the connection to " + address_};
+        // The sender before was cancelled within its message: what follows would be read as its
+        // rest.
+        send_end_ =
+            error{errc::cancelled, "a message was cut short on the connection to " + address_};
         co_return std::unexpected(*send_end_);
     }
     writing_ = true;
@@ -71,9 +73,8 @@ task<result<>> tls_connection::send(message m) {
 task<result<>> tls_connection::send_in_turn(message m) {
     // The envelope and the first bytes of the payload share a record.
     std::array<std::byte, record_bytes> first;
-    const envelope head{.length = static_cast<std::uint32_t>(m.payload.size()),
-                        .type = m.type,
-                        .reserved = 0};
+    const envelope head{
+        .length = static_cast<std::uint32_t>(m.payload.size()), .type = m.type, .reserved = 0};
     write_struct(bytes_span(first), head);
     const std::size_t with_head = std::min(m.payload.size(), record_bytes - envelope_bytes);
     if (with_head > 0) {

@@ -4,6 +4,12 @@
 // OpenSSL works on memory BIOs, so that bytes on the socket can be counted and paced exactly. TCP:
 // TCP_NODELAY, keep-alive and user timeout, TCP_NOTSENT_LOWAT 128 KiB (the queue stays in our
 // hands), TCP_CONGESTION "bbr" where offered (said aloud once where not).
+//
+// A peer counts as dead when it acknowledges nothing for 15 s (TCP_USER_TIMEOUT). That includes one
+// that is alive but reads nothing while there is more to send: whoever holds a link keeps
+// receiving, and bounds what is in flight by its own window.
+//
+// Buffers: at most about 0.5 MiB a link, less while it has carried only small messages.
 
 #include "transport/identity.hpp"
 #include "transport/link.hpp"
@@ -23,9 +29,9 @@ using trust_check = std::function<bool(const std::string &fingerprint, const std
 
 struct tls_options {
     identity self;
-    std::string ca_pem;       ///< non-empty: peers must be signed by this CA (then trust may accept all)
+    std::string ca_pem; ///< non-empty: peers must be signed by this CA (then trust may accept all)
     trust_check trust;
-    pacers pace;              ///< sending waits for all of them
+    pacers pace;                 ///< sending waits for all of them
     time_source *time = nullptr; ///< absent: the machine's clock; else it must outlive all links
     duration handshake_timeout = std::chrono::seconds(10);
     /// Application bytes under one key; then the sending key is renewed. AES-GCM allows about

@@ -36,8 +36,8 @@ struct tls_listener::impl : std::enable_shared_from_this<tls_listener::impl> {
     };
 
     impl(executor h, tls_options o, on_link f)
-        : home(std::move(h)), options(std::move(o)), handler(std::move(f)),
-          time(clock_of(options)), acceptor(home), tasks(home) {}
+        : home(std::move(h)), options(std::move(o)), handler(std::move(f)), time(clock_of(options)),
+          acceptor(home), tasks(home) {}
 
     const executor home;
     const tls_options options;
@@ -66,10 +66,9 @@ result<> tls_listener::impl::listen(const address &where) {
     context = std::move(made);
     std::error_code code;
     asio::ip::tcp::resolver resolver(home);
-    const auto found = resolver.resolve(where.host, std::to_string(where.port),
-                                        asio::ip::resolver_base::passive |
-                                            asio::ip::resolver_base::numeric_service,
-                                        code);
+    const auto found = resolver.resolve(
+        where.host, std::to_string(where.port),
+        asio::ip::resolver_base::passive | asio::ip::resolver_base::numeric_service, code);
     if (code || found.empty()) {
         return fail(errc::not_found, "can't listen on " + to_text(where) + ": no such address (" +
                                          code.message() + ")");
@@ -97,8 +96,9 @@ result<> tls_listener::impl::listen(const address &where) {
 void tls_listener::impl::refused(const error &why) {
     if (const auto left_out = refusals.allow(time.now())) {
         log::warning("refused a connection: {}{}", why.text(),
-                     *left_out > 0 ? fmt::format(" ({} more refused since the last such line)", *left_out)
-                                   : "");
+                     *left_out > 0
+                         ? fmt::format(" ({} more refused since the last such line)", *left_out)
+                         : "");
     }
 }
 
@@ -169,8 +169,9 @@ task<void> tls_listener::impl::serve(std::shared_ptr<impl> self, std::list<guest
             if (limit.expired()) {
                 done = fail(errc::timeout, "the TLS handshake with " + connection->address());
             } else if (place->evicted) {
-                done = fail(errc::timeout, "too many connections at once, the oldest of them from " +
-                                               connection->address());
+                done =
+                    fail(errc::timeout, "too many connections at once, the oldest of them from " +
+                                            connection->address());
             }
             self->refused(done.error());
             const bool may_listen = !limit.expired() && !place->evicted;

@@ -25,8 +25,10 @@ bool is_refusal_of_certificate(int reason) {
     case SSL_AD_CERTIFICATE_UNKNOWN:
     case SSL_AD_UNKNOWN_CA:
     case SSL_AD_ACCESS_DENIED:
-    case SSL_AD_CERTIFICATE_REQUIRED: return true;
-    default: return false;
+    case SSL_AD_CERTIFICATE_REQUIRED:
+        return true;
+    default:
+        return false;
     }
 }
 
@@ -38,8 +40,10 @@ bool is_disagreement(int reason) {
     case SSL_R_NO_APPLICATION_PROTOCOL:
     case SSL_R_NO_SHARED_CIPHER:
     case SSL_AD_REASON_OFFSET + SSL_AD_NO_APPLICATION_PROTOCOL:
-    case SSL_AD_REASON_OFFSET + SSL_AD_PROTOCOL_VERSION: return true;
-    default: return false;
+    case SSL_AD_REASON_OFFSET + SSL_AD_PROTOCOL_VERSION:
+        return true;
+    default:
+        return false;
     }
 }
 
@@ -123,8 +127,7 @@ struct tls_callbacks {
             if (size > offered_size - at - 1) {
                 break;
             }
-            const std::string_view name =
-                as_text(std::as_bytes(std::span(offered + at + 1, size)));
+            const std::string_view name = as_text(std::as_bytes(std::span(offered + at + 1, size)));
             if (name == alpn_session || name == alpn_join) {
                 *out = offered + at + 1;
                 *out_size = static_cast<unsigned char>(size);
@@ -233,9 +236,9 @@ bool tls_session::accept_certificate(X509_STORE_CTX *store) {
         return false;
     }
     if (!setup_.trust || !setup_.trust(peer_fingerprint_, alpn, setup_.address)) {
-        refusal_ = error{errc::not_trusted,
-                         "the certificate of " + setup_.address + " has fingerprint " +
-                             peer_fingerprint_ + ", which is not the one pinned for it"};
+        refusal_ = error{errc::not_trusted, "the certificate of " + setup_.address +
+                                                " has fingerprint " + peer_fingerprint_ +
+                                                ", which is not the one pinned for it"};
         return false;
     }
     return true;
@@ -255,11 +258,13 @@ std::unexpected<error> tls_session::failure_of(int code, const char *doing) {
         return fail(errc::not_trusted, setup_.address + " refused our certificate (" + cause + ")");
     }
     if (is_disagreement(reason)) {
-        return fail(errc::unsupported, setup_.address + " does not speak this version of "
-                                                        "farshore's protocol (" + cause + ")");
+        return fail(errc::unsupported, setup_.address +
+                                           " does not speak this version of "
+                                           "farshore's protocol (" +
+                                           cause + ")");
     }
-    return fail(errc::corrupt, std::string(doing) + setup_.address +
-                                   (cause.empty() ? "" : " (" + cause + ")"));
+    return fail(errc::corrupt,
+                std::string(doing) + setup_.address + (cause.empty() ? "" : " (" + cause + ")"));
 }
 
 result<bool> tls_session::handshake() {

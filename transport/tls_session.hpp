@@ -1,7 +1,7 @@
 #pragma once
 // TLS 1.3 as a transformation of bytes: no socket, no clock, no waiting. The owner feeds what came
-// from the line (`feed`), carries away what is to go there (`output`), and so knows every byte. Also
-// what the fuzzer drives.
+// from the line (`feed`), carries away what is to go there (`output`), and so knows every byte.
+// Also what the fuzzer drives.
 //
 // Copies: OpenSSL reads records straight from the fed view and writes them straight into the output
 // buffer (own BIOs instead of memory BIOs); payload is decrypted into the buffer that the caller
@@ -35,7 +35,7 @@ class tls_session {
         std::string alpn; ///< connecting: the one offered. Accepting: ignored, session and join
         trust_check trust;
         bool has_ca = false;
-        std::string address; ///< of the peer, for the trust check and for messages
+        std::string address;                ///< of the peer, for the trust check and for messages
         std::uint64_t key_update_bytes = 0; ///< see tls_options
     };
     explicit tls_session(setup s);

@@ -3,9 +3,9 @@
 namespace farshore::transport {
 
 struct wait_list::waiter {
-    waiter(wait_list &owner, executor ex) : timer(std::move(ex), asio::steady_timer::time_point::max()),
-                                            list(owner.waiters_),
-                                            place(list.insert(list.end(), this)) {}
+    waiter(wait_list &owner, executor ex)
+        : timer(std::move(ex), asio::steady_timer::time_point::max()), list(owner.waiters_),
+          place(list.insert(list.end(), this)) {}
     ~waiter() { list.erase(place); }
     waiter(const waiter &) = delete;
     waiter &operator=(const waiter &) = delete;

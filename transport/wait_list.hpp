@@ -1,10 +1,11 @@
 #pragma once
-// Waiting for a change, as base's condition does, with one difference: a waiter leaves the list when
-// its coroutine is destroyed, not only when it resumes. A link may be closed by one coroutine's
-// destruction while others still wait on it (an io_context that goes away); notifying must be safe
-// then.
+// Waiting for a change, as base's condition does, with one difference: a waiter leaves the list
+// when its coroutine is destroyed, not only when it resumes. A link may be closed by one
+// coroutine's destruction while others still wait on it (an io_context that goes away); notifying
+// must be safe then.
 //
-// Single-threaded: all calls on the owner's executor. The list must outlive its waiters' coroutines.
+// Single-threaded: all calls on the owner's executor. The list must outlive its waiters'
+// coroutines.
 
 #include "replicator/base/async.hpp"
 

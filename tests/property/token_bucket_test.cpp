@@ -59,59 +59,60 @@ double worst_excess(const std::vector<grant> &grants, double rate) {
 } // namespace
 
 TEST_SUITE("token_bucket") {
-TEST_CASE("token_bucket: never grants more than rate x time + burst over any span") {
-    const auto [first, last] = seeds();
-    for (std::uint64_t seed = first; seed <= last; ++seed) {
-        CAPTURE(seed);
-        std::mt19937_64 random(seed);
-        const std::uint64_t rate = 1000 + random() % 200'000'000;
-        const time_point start{std::chrono::hours(random() % 1000)};
-        token_bucket bucket(rate, start);
-        const bool small = random() % 2 == 0;
-        const std::uint64_t bytes_max = small ? bucket.burst_bytes() : 2 * 1024 * 1024;
-        const auto grants = send_for(bucket, start, 20s, bytes_max, true, random);
-        const double bound =
-            static_cast<double>(std::max(bucket.burst_bytes(), small ? 0 : bytes_max));
-        CHECK(worst_excess(grants, static_cast<double>(rate)) <= bound + 1);
-    }
-}
-
-TEST_CASE("token_bucket: a sender that always has something gets the whole rate") {
-    const auto [first, last] = seeds();
-    for (std::uint64_t seed = first; seed <= last; ++seed) {
-        CAPTURE(seed);
-        std::mt19937_64 random(seed);
-        const std::uint64_t rate = 100'000 + random() % 200'000'000;
-        const time_point start{1h};
-        token_bucket bucket(rate, start);
-        const auto grants = send_for(bucket, start, 10s, 64 * 1024, false, random);
-        double sum = 0;
-        for (const grant &g : grants) {
-            sum += static_cast<double>(g.bytes);
+    TEST_CASE("token_bucket: never grants more than rate x time + burst over any span") {
+        const auto [first, last] = seeds();
+        for (std::uint64_t seed = first; seed <= last; ++seed) {
+            CAPTURE(seed);
+            std::mt19937_64 random(seed);
+            const std::uint64_t rate = 1000 + random() % 200'000'000;
+            const time_point start{std::chrono::hours(random() % 1000)};
+            token_bucket bucket(rate, start);
+            const bool small = random() % 2 == 0;
+            const std::uint64_t bytes_max = small ? bucket.burst_bytes() : 2 * 1024 * 1024;
+            const auto grants = send_for(bucket, start, 20s, bytes_max, true, random);
+            const double bound =
+                static_cast<double>(std::max(bucket.burst_bytes(), small ? 0 : bytes_max));
+            CHECK(worst_excess(grants, static_cast<double>(rate)) <= bound + 1);
         }
-        CHECK(sum >= static_cast<double>(rate) * seconds_of(grants.back().at - start) * 0.999);
     }
-}
 
-TEST_CASE("token_bucket: changes of rate keep the bound of the highest rate, and debt is re-priced") {
-    const auto [first, last] = seeds();
-    for (std::uint64_t seed = first; seed <= last; ++seed) {
-        CAPTURE(seed);
-        std::mt19937_64 random(seed);
-        const std::uint64_t high = 10'000'000 + random() % 100'000'000;
-        time_point now{1h};
-        token_bucket bucket(high, now);
-        std::vector<grant> grants;
-        for (int step = 0; step < 50; ++step) {
-            bucket.set_rate(high / (1 + random() % 20), now);
-            auto more = send_for(bucket, now, 200ms, 16 * 1024, false, random);
-            now = more.back().at;
-            grants.insert(grants.end(), more.begin(), more.end());
+    TEST_CASE("token_bucket: a sender that always has something gets the whole rate") {
+        const auto [first, last] = seeds();
+        for (std::uint64_t seed = first; seed <= last; ++seed) {
+            CAPTURE(seed);
+            std::mt19937_64 random(seed);
+            const std::uint64_t rate = 100'000 + random() % 200'000'000;
+            const time_point start{1h};
+            token_bucket bucket(rate, start);
+            const auto grants = send_for(bucket, start, 10s, 64 * 1024, false, random);
+            double sum = 0;
+            for (const grant &g : grants) {
+                sum += static_cast<double>(g.bytes);
+            }
+            CHECK(sum >= static_cast<double>(rate) * seconds_of(grants.back().at - start) * 0.999);
         }
-        const double bound = static_cast<double>(std::max<std::uint64_t>(16 * 1024, high / 20));
-        CHECK(worst_excess(grants, static_cast<double>(high)) <= bound + 1);
     }
-}
+
+    TEST_CASE(
+        "token_bucket: changes of rate keep the bound of the highest rate, and debt is re-priced") {
+        const auto [first, last] = seeds();
+        for (std::uint64_t seed = first; seed <= last; ++seed) {
+            CAPTURE(seed);
+            std::mt19937_64 random(seed);
+            const std::uint64_t high = 10'000'000 + random() % 100'000'000;
+            time_point now{1h};
+            token_bucket bucket(high, now);
+            std::vector<grant> grants;
+            for (int step = 0; step < 50; ++step) {
+                bucket.set_rate(high / (1 + random() % 20), now);
+                auto more = send_for(bucket, now, 200ms, 16 * 1024, false, random);
+                now = more.back().at;
+                grants.insert(grants.end(), more.begin(), more.end());
+            }
+            const double bound = static_cast<double>(std::max<std::uint64_t>(16 * 1024, high / 20));
+            CHECK(worst_excess(grants, static_cast<double>(high)) <= bound + 1);
+        }
+    }
 }
 
 } // namespace farshore::transport

@@ -97,9 +97,8 @@ class tls_rig {
 
     void start() {
         listener = std::make_unique<transport::tls_listener>(
-            io.get_executor(), b, [this](std::unique_ptr<transport::link> l) {
-                accepted.push_back(std::move(l));
-            });
+            io.get_executor(), b,
+            [this](std::unique_ptr<transport::link> l) { accepted.push_back(std::move(l)); });
         REQUIRE(listener->listen({"127.0.0.1", 0}));
     }
     template <class Predicate>
@@ -119,7 +118,8 @@ class tls_rig {
             start();
         }
         return std::make_unique<transport::tls_connector>(
-            io.get_executor(), transport::address{"127.0.0.1", listener->port()}, std::move(alpn), a);
+            io.get_executor(), transport::address{"127.0.0.1", listener->port()}, std::move(alpn),
+            a);
     }
 
     system_clock machine;

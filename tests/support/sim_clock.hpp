@@ -6,8 +6,8 @@
 // cancels the timers that are due, in the order of their deadlines and, within one deadline, in the
 // order of arming. Their waits then complete at the next poll of the io_context.
 //
-// Single-threaded. Declare the clock before the io_context, so that it outlives the coroutines. When
-// an io_context with waiting coroutines is destroyed but the clock goes on, call forget_all().
+// Single-threaded. Declare the clock before the io_context, so that it outlives the coroutines.
+// When an io_context with waiting coroutines is destroyed but the clock goes on, call forget_all().
 
 #include "replicator/base/async.hpp"
 
@@ -58,8 +58,8 @@ class sim_clock final : public time_source {
     void set_wall(wall_time t) { wall_shift_ += t - wall(); }
     void jump_wall(duration d) { wall_shift_ += d; }
 
-    /// Drops all armed timers without touching them: for after the io_context that owned the waiting
-    /// coroutines was destroyed.
+    /// Drops all armed timers without touching them: for after the io_context that owned the
+    /// waiting coroutines was destroyed.
     void forget_all() { armed_.clear(); }
     std::size_t waiting() const { return armed_.size(); }
 
@@ -91,7 +91,8 @@ inline void run_ready(asio::io_context &io) {
 /// Runs until `done()` holds, moving time from deadline to deadline. Returns done(): false when the
 /// simulated time ran out or when nobody waits for anything any more.
 template <class Predicate>
-bool run_until(asio::io_context &io, sim_clock &clock, Predicate done, duration max_simulated_time) {
+bool run_until(asio::io_context &io, sim_clock &clock, Predicate done,
+               duration max_simulated_time) {
     const time_point end = clock.now() + max_simulated_time;
     for (;;) {
         run_ready(io);

@@ -1,6 +1,5 @@
-#include "transport/pacer.hpp"
-
 #include "tests/support/sim_clock.hpp"
+#include "transport/pacer.hpp"
 
 #include <doctest/doctest.h>
 
@@ -37,63 +36,63 @@ struct rig {
 } // namespace
 
 TEST_SUITE("pacer") {
-TEST_CASE("pacer: without a rate nobody waits") {
-    rig r;
-    r.start(1ULL << 40, 1);
-    CHECK(r.order == std::vector<int>{1});
-    CHECK(r.clock.waiting() == 0);
-}
-
-TEST_CASE("pacer: waiters are served in the order of asking, at the rate") {
-    rig r;
-    r.paced.set_rate(1'000'000);
-    r.start(50'000, 0); // the burst
-    for (int id = 1; id <= 4; ++id) {
-        r.start(id == 2 ? 10 : 500'000, id);
+    TEST_CASE("pacer: without a rate nobody waits") {
+        rig r;
+        r.start(1ULL << 40, 1);
+        CHECK(r.order == std::vector<int>{1});
+        CHECK(r.clock.waiting() == 0);
     }
-    CHECK(r.served(5) == 1'500'010us);
-    CHECK(r.order == std::vector<int>{0, 1, 2, 3, 4});
-}
 
-TEST_CASE("pacer: a higher rate takes hold at once, whatever debt there is") {
-    rig r;
-    r.paced.set_rate(1000);
-    r.start(1'000'000, 1);
-    test::run_for(r.io, r.clock, 10s);
-    CHECK(r.order.empty());
-    r.paced.set_rate(10'000'000);
-    CHECK(r.served(1) < 100ms);
-    r.start(10'000'000, 2);
-    test::run_for(r.io, r.clock, 100ms);
-    CHECK(r.order.size() == 1);
-    r.paced.set_rate(std::nullopt);
-    CHECK(r.served(2) == 0s);
-}
+    TEST_CASE("pacer: waiters are served in the order of asking, at the rate") {
+        rig r;
+        r.paced.set_rate(1'000'000);
+        r.start(50'000, 0); // the burst
+        for (int id = 1; id <= 4; ++id) {
+            r.start(id == 2 ? 10 : 500'000, id);
+        }
+        CHECK(r.served(5) == 1'500'010us);
+        CHECK(r.order == std::vector<int>{0, 1, 2, 3, 4});
+    }
 
-TEST_CASE("pacer: a lower rate takes hold for those who wait") {
-    rig r;
-    r.paced.set_rate(10'000'000);
-    r.start(500'000, 0);
-    r.start(1'000'000, 1);
-    CHECK(r.order.size() == 1);
-    test::run_for(r.io, r.clock, 50ms);
-    r.paced.set_rate(100'000);
-    const duration took = r.served(2);
-    CHECK(took > 4900ms);
-    CHECK(took <= 5s + 1ms);
-}
+    TEST_CASE("pacer: a higher rate takes hold at once, whatever debt there is") {
+        rig r;
+        r.paced.set_rate(1000);
+        r.start(1'000'000, 1);
+        test::run_for(r.io, r.clock, 10s);
+        CHECK(r.order.empty());
+        r.paced.set_rate(10'000'000);
+        CHECK(r.served(1) < 100ms);
+        r.start(10'000'000, 2);
+        test::run_for(r.io, r.clock, 100ms);
+        CHECK(r.order.size() == 1);
+        r.paced.set_rate(std::nullopt);
+        CHECK(r.served(2) == 0s);
+    }
 
-TEST_CASE("pacer: received bytes count, but hold up sending by at most a second") {
-    rig r;
-    r.paced.set_rate(1'000'000);
-    r.start(50'000, 0);
-    r.paced.note(300'000);
-    r.start(1000, 1);
-    CHECK(r.served(2) == 301ms);
-    r.paced.note(1'000'000'000);
-    r.start(1000, 2);
-    CHECK(r.served(3) == 1001ms);
-}
+    TEST_CASE("pacer: a lower rate takes hold for those who wait") {
+        rig r;
+        r.paced.set_rate(10'000'000);
+        r.start(500'000, 0);
+        r.start(1'000'000, 1);
+        CHECK(r.order.size() == 1);
+        test::run_for(r.io, r.clock, 50ms);
+        r.paced.set_rate(100'000);
+        const duration took = r.served(2);
+        CHECK(took > 4900ms);
+        CHECK(took <= 5s + 1ms);
+    }
+
+    TEST_CASE("pacer: received bytes count, but hold up sending by at most a second") {
+        rig r;
+        r.paced.set_rate(1'000'000);
+        r.start(50'000, 0);
+        r.paced.note(300'000);
+        r.start(1000, 1);
+        CHECK(r.served(2) == 301ms);
+        r.paced.note(1'000'000'000);
+        r.start(1000, 2);
+        CHECK(r.served(3) == 1001ms);
+    }
 }
 
 } // namespace farshore::transport

@@ -1,7 +1,6 @@
-#include "transport/tls_session.hpp"
-
 #include "replicator/base/limits.hpp"
 #include "tests/support/link_rig.hpp"
+#include "transport/tls_session.hpp"
 
 #include <doctest/doctest.h>
 
@@ -22,12 +21,10 @@ struct pair_of_sessions {
         const auto trust_all = [](const std::string &, const std::string &, const std::string &) {
             return true;
         };
-        a = std::make_unique<tls_session>(
-            tls_session::setup{a_context.get(), tls_role::connecting, alpn, trust_all, false, "B",
-                               key_update_bytes});
-        b = std::make_unique<tls_session>(
-            tls_session::setup{b_context.get(), tls_role::accepting, {}, trust_all, false, "A",
-                               key_update_bytes});
+        a = std::make_unique<tls_session>(tls_session::setup{
+            a_context.get(), tls_role::connecting, alpn, trust_all, false, "B", key_update_bytes});
+        b = std::make_unique<tls_session>(tls_session::setup{
+            b_context.get(), tls_role::accepting, {}, trust_all, false, "A", key_update_bytes});
     }
 
     static void carry(tls_session &from, byte_vector &kept) {
@@ -77,104 +74,104 @@ byte_vector read_all(tls_session &s, bytes_view line) {
 } // namespace
 
 TEST_SUITE("tls_session") {
-TEST_CASE("tls_session: agrees on TLS 1.3, the application and each other's fingerprint") {
-    pair_of_sessions p;
-    REQUIRE(p.shake_hands());
-    CHECK(p.a->agreed_application() == alpn_session);
-    CHECK(p.b->agreed_application() == alpn_session);
-    CHECK(p.a->peer_fingerprint() == identity_b().fingerprint);
-    CHECK(p.b->peer_fingerprint() == identity_a().fingerprint);
-    pair_of_sessions join(1, alpn_join);
-    REQUIRE(join.shake_hands());
-    CHECK(join.b->agreed_application() == alpn_join);
-    pair_of_sessions unknown(1, "farshore/2");
-    CHECK_FALSE(unknown.shake_hands());
-}
+    TEST_CASE("tls_session: agrees on TLS 1.3, the application and each other's fingerprint") {
+        pair_of_sessions p;
+        REQUIRE(p.shake_hands());
+        CHECK(p.a->agreed_application() == alpn_session);
+        CHECK(p.b->agreed_application() == alpn_session);
+        CHECK(p.a->peer_fingerprint() == identity_b().fingerprint);
+        CHECK(p.b->peer_fingerprint() == identity_a().fingerprint);
+        pair_of_sessions join(1, alpn_join);
+        REQUIRE(join.shake_hands());
+        CHECK(join.b->agreed_application() == alpn_join);
+        pair_of_sessions unknown(1, "farshore/2");
+        CHECK_FALSE(unknown.shake_hands());
+    }
 
-TEST_CASE("tls_session: no ticket is sent, so that nothing can be resumed") {
-    pair_of_sessions p;
-    REQUIRE(p.shake_hands());
-    CHECK_FALSE(p.b->has_output());
-}
+    TEST_CASE("tls_session: no ticket is sent, so that nothing can be resumed") {
+        pair_of_sessions p;
+        REQUIRE(p.shake_hands());
+        CHECK_FALSE(p.b->has_output());
+    }
 
-TEST_CASE("tls_session: the sending key is renewed by volume, and the peer follows") {
-    pair_of_sessions p(100'000);
-    REQUIRE(p.shake_hands());
-    byte_vector plain(64 * 1024);
-    for (std::size_t round = 0; round < 50; ++round) {
-        std::fill(plain.begin(), plain.end(), std::byte(round));
-        REQUIRE(p.a->write(plain));
+    TEST_CASE("tls_session: the sending key is renewed by volume, and the peer follows") {
+        pair_of_sessions p(100'000);
+        REQUIRE(p.shake_hands());
+        byte_vector plain(64 * 1024);
+        for (std::size_t round = 0; round < 50; ++round) {
+            std::fill(plain.begin(), plain.end(), std::byte(round));
+            REQUIRE(p.a->write(plain));
+            byte_vector line;
+            pair_of_sessions::carry(*p.a, line);
+            CHECK(read_all(*p.b, line) == plain);
+            REQUIRE(p.b->write(bytes_view(plain).first(10)));
+            byte_vector back;
+            pair_of_sessions::carry(*p.b, back);
+            CHECK(read_all(*p.a, back).size() == 10);
+        }
+        CHECK(p.a->key_updates() == 24); // after every second write of 64 KiB
+        CHECK(p.b->key_updates() == 0);
+    }
+
+    TEST_CASE("tls_session: a changed byte on the line is an error, never wrong data") {
+        pair_of_sessions p;
+        REQUIRE(p.shake_hands());
+        REQUIRE(p.a->write(as_bytes("some words")));
         byte_vector line;
         pair_of_sessions::carry(*p.a, line);
-        CHECK(read_all(*p.b, line) == plain);
-        REQUIRE(p.b->write(bytes_view(plain).first(10)));
-        byte_vector back;
-        pair_of_sessions::carry(*p.b, back);
-        CHECK(read_all(*p.a, back).size() == 10);
+        line[line.size() / 2] ^= std::byte{1};
+        byte_vector out(100);
+        p.b->feed(line);
+        const auto got = p.b->read(out);
+        REQUIRE_FALSE(got);
+        CHECK(is(got.error(), errc::corrupt));
     }
-    CHECK(p.a->key_updates() == 24); // after every second write of 64 KiB
-    CHECK(p.b->key_updates() == 0);
-}
 
-TEST_CASE("tls_session: a changed byte on the line is an error, never wrong data") {
-    pair_of_sessions p;
-    REQUIRE(p.shake_hands());
-    REQUIRE(p.a->write(as_bytes("some words")));
-    byte_vector line;
-    pair_of_sessions::carry(*p.a, line);
-    line[line.size() / 2] ^= std::byte{1};
-    byte_vector out(100);
-    p.b->feed(line);
-    const auto got = p.b->read(out);
-    REQUIRE_FALSE(got);
-    CHECK(is(got.error(), errc::corrupt));
-}
+    TEST_CASE("tls_session: the farewell is the end in order") {
+        pair_of_sessions p;
+        REQUIRE(p.shake_hands());
+        p.a->farewell();
+        byte_vector line;
+        pair_of_sessions::carry(*p.a, line);
+        byte_vector out(100);
+        p.b->feed(line);
+        const auto got = p.b->read(out);
+        REQUIRE_FALSE(got);
+        CHECK(is(got.error(), errc::closed));
+    }
 
-TEST_CASE("tls_session: the farewell is the end in order") {
-    pair_of_sessions p;
-    REQUIRE(p.shake_hands());
-    p.a->farewell();
-    byte_vector line;
-    pair_of_sessions::carry(*p.a, line);
-    byte_vector out(100);
-    p.b->feed(line);
-    const auto got = p.b->read(out);
-    REQUIRE_FALSE(got);
-    CHECK(is(got.error(), errc::closed));
-}
+    TEST_CASE("tls_session: a client without a certificate is refused") {
+        pair_of_sessions p;
+        const ssl_ctx_ptr bare(SSL_CTX_new(TLS_client_method()));
+        p.a = std::make_unique<tls_session>(
+            tls_session::setup{bare.get(), tls_role::connecting, alpn_session, {}, false, "B", 1});
+        SSL_CTX_set_verify(bare.get(), SSL_VERIFY_NONE, nullptr);
+        byte_vector to_b;
+        REQUIRE(p.a->handshake());
+        pair_of_sessions::carry(*p.a, to_b);
+        p.b->feed(to_b);
+        CHECK(p.b->handshake().value_or(true) == false);
+        byte_vector to_a;
+        pair_of_sessions::carry(*p.b, to_a);
+        p.a->feed(to_a);
+        (void)p.a->handshake(); // our wrapper misses the fingerprint, but its Finished is out
+        to_b.clear();
+        pair_of_sessions::carry(*p.a, to_b);
+        p.b->feed(to_b);
+        const auto done = p.b->handshake();
+        REQUIRE_FALSE(done);
+        CHECK(p.b->peer_fingerprint().empty());
+    }
 
-TEST_CASE("tls_session: a client without a certificate is refused") {
-    pair_of_sessions p;
-    const ssl_ctx_ptr bare(SSL_CTX_new(TLS_client_method()));
-    p.a = std::make_unique<tls_session>(tls_session::setup{
-        bare.get(), tls_role::connecting, alpn_session, {}, false, "B", 1});
-    SSL_CTX_set_verify(bare.get(), SSL_VERIFY_NONE, nullptr);
-    byte_vector to_b;
-    REQUIRE(p.a->handshake());
-    pair_of_sessions::carry(*p.a, to_b);
-    p.b->feed(to_b);
-    CHECK(p.b->handshake().value_or(true) == false);
-    byte_vector to_a;
-    pair_of_sessions::carry(*p.b, to_a);
-    p.a->feed(to_a);
-    (void)p.a->handshake(); // our wrapper misses the fingerprint, but its Finished is out
-    to_b.clear();
-    pair_of_sessions::carry(*p.a, to_b);
-    p.b->feed(to_b);
-    const auto done = p.b->handshake();
-    REQUIRE_FALSE(done);
-    CHECK(p.b->peer_fingerprint().empty());
-}
-
-TEST_CASE("tls_session: an identity that can't be used is told when the context is made") {
-    tls_options broken;
-    broken.self = identity_a();
-    broken.self.key_pem = identity_b().key_pem;
-    CHECK_FALSE(make_tls_context(broken, tls_role::connecting));
-    broken.self = identity_a();
-    broken.ca_pem = "not a certificate";
-    CHECK_FALSE(make_tls_context(broken, tls_role::accepting));
-}
+    TEST_CASE("tls_session: an identity that can't be used is told when the context is made") {
+        tls_options broken;
+        broken.self = identity_a();
+        broken.self.key_pem = identity_b().key_pem;
+        CHECK_FALSE(make_tls_context(broken, tls_role::connecting));
+        broken.self = identity_a();
+        broken.ca_pem = "not a certificate";
+        CHECK_FALSE(make_tls_context(broken, tls_role::accepting));
+    }
 }
 
 } // namespace farshore::transport
