@@ -62,6 +62,7 @@ struct replica_options {
     std::uint64_t journal_bytes_max = 50ULL << 30; ///< journal + undo
     std::vector<retention_rule> retain;            ///< empty: only space limits
     std::uint64_t batch_bytes_max = 32ULL << 20;   ///< decoded content of one apply batch
+    std::uint64_t segment_bytes = 0; ///< of journal and undo; 0: journal_bytes_max / 64, 1 to 64 MiB
 };
 
 struct replica_point {

@@ -17,8 +17,10 @@ namespace {
 
 /// Small enough that retention gives space back in small pieces, large enough for sequential speed.
 std::uint64_t segment_bytes_for(const replica_options &options) {
-    return std::clamp<std::uint64_t>(options.journal_bytes_max / 64, limits::MiB,
-                                     64 * limits::MiB);
+    return options.segment_bytes != 0
+               ? options.segment_bytes
+               : std::clamp<std::uint64_t>(options.journal_bytes_max / 64, limits::MiB,
+                                           64 * limits::MiB);
 }
 
 std::array<std::byte, 16> random_identity() {

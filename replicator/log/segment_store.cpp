@@ -141,8 +141,10 @@ segment_store::end_of_log segment_store::end() const {
     return segments_.empty() ? end_of_log{} : end_of_log{segments_.back().number, segments_.back().bytes};
 }
 
-// A failure leaves at most a file that is not in segments_; the next try makes it anew.
+// A failure may leave a file that is not in segments_ and says where the one before ended; the next try
+// makes it anew, and cut_after(), which makes that a lie, removes it first.
 result<> segment_store::add_segment(end_of_log before) {
+    stray_ = true;
     segment_header header;
     header.kind = options_.kind;
     header.number = before.number + 1;
@@ -159,6 +161,7 @@ result<> segment_store::add_segment(end_of_log before) {
     segments_.push_back({header.number, segment_header_bytes, false});
     last_ = std::move(opened);
     writable_ = true;
+    stray_ = false;
     tail_ = segment_header_bytes;
     synced_ = segment_header_bytes;
     return {};
@@ -241,8 +244,15 @@ result<> segment_store::remove_file(std::uint64_t number) {
 
 result<> segment_store::cut_after(segment_place place) {
     const std::scoped_lock lock(mutex_);
+    const auto kept = std::ranges::find(segments_, place.segment, &segment_info::number);
+    if (kept != segments_.end() && place.offset > kept->bytes) {
+        return fail(errc::dead, path_of(place.segment) + ": lost records by a failed sync");
+    }
     handles_.clear();
-    bool removed = false;
+    bool removed = stray_;
+    if (stray_) {
+        FS_CHECK(remove_file(segments_.empty() ? 1 : segments_.back().number + 1));
+    }
     while (!segments_.empty() && segments_.back().number > place.segment) {
         last_.reset();
         writable_ = false;
@@ -252,12 +262,13 @@ result<> segment_store::cut_after(segment_place place) {
     }
     if (removed) {
         FS_CHECK(files_.sync_directory(options_.directory));
+        stray_ = false;
         FS_CHECK(open_last_for_writing());
     }
     if (segments_.empty() || segments_.back().number != place.segment) {
         return {};
     }
-    REPL_ASSERT(place.offset >= segment_header_bytes && place.offset <= segments_.back().bytes);
+    REPL_ASSERT(place.offset >= segment_header_bytes);
     FS_TRY(size, last_->size());
     if (size > place.offset) {
         FS_CHECK(last_->truncate(place.offset));

@@ -78,6 +78,7 @@ class segment_store {
 
     /// Ends the store at this place (inside a segment's good length): later segments are removed,
     /// newest first, and the rest of this one is cut off. {0, 0} removes all. Durable on return.
+    /// errc::dead when a failed sync took the place away.
     result<> cut_after(segment_place place);
     /// Removes the segments before `number`, oldest first; never the last one.
     result<> remove_before(std::uint64_t number);
@@ -103,6 +104,7 @@ class segment_store {
     std::vector<segment_info> segments_;
     std::shared_ptr<file> last_;    ///< the last segment; null: there is none
     bool writable_ = false;         ///< false: begin() makes a new segment
+    bool stray_ = false;            ///< a file of the next number may be there
     std::uint64_t tail_ = 0;        ///< end of what was written to the last segment
     std::uint64_t synced_ = 0;      ///< good length of the last segment that is durable
     mutable std::vector<std::pair<std::uint64_t, std::shared_ptr<file>>> handles_; ///< recent first

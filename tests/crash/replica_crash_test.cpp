@@ -1,0 +1,268 @@
+// The replica group stopped after every mutating call, killed or cut from power, opened again (and stopped
+// inside that too): durable intervals are all there, the images equal the model, every point is right,
+// and it goes on. Then: any call fails once; disks run full; bytes rot.
+
+#include "replicator/apply/replica_group.hpp"
+#include "tests/support/replica_rig.hpp"
+#include "tests/support/sim_file_system.hpp"
+
+#include <doctest/doctest.h>
+
+namespace farshore {
+namespace {
+
+using test::primary_model;
+
+const std::vector<std::uint64_t> sizes = {120 * 1024, 9'000};
+
+replica_options options_of(std::uint64_t batch = 32 << 20) {
+    replica_options o;
+    o.state_directory = "/state";
+    o.journal_bytes_max = 1ULL << 30;
+    o.batch_bytes_max = batch;
+    o.segment_bytes = batch > 100'000 ? 64 * 1024 : 24 * 1024; // several segments
+    return o;
+}
+
+/// The primary's side of the scenario, made once: the frames of each interval.
+struct story {
+    primary_model model{11, sizes};
+    std::vector<std::vector<buffer>> intervals;
+
+    story() {
+        for (int i = 0; i < 14; ++i) {
+            const bool consistent = i < 5 || i > 8; // 6 to 9: a catch-up
+            if (i == 5) {
+                model.begin_stream();
+            }
+            intervals.push_back(model.interval(5, primary_model::plain(consistent)));
+        }
+    }
+};
+
+struct promise {
+    std::uint64_t durable = 0; ///< of the last sync_journal that succeeded
+    std::uint64_t given = 0;   ///< last interval that append saw
+};
+
+/// One life: from where the group stands to the end of the story.
+result<> live(file_system &files, const replica_options &options, const story &s, promise &p) {
+    FS_TRY(group, replica_group::open(files, options));
+    std::uint64_t id = group->position().durable.interval.value;
+    while (id < s.intervals.size()) {
+        for (int n = 0; n < 2 && id < s.intervals.size(); ++n) {
+            p.given = std::max(p.given, id + 1);
+            FS_CHECK(test::append_all(*group, s.intervals[id]));
+            ++id;
+        }
+        FS_CHECK(group->sync_journal());
+        p.durable = id;
+        FS_CHECK(group->apply());
+        if (id % 4 == 0) {
+            FS_CHECK(group->commit());
+            FS_CHECK(group->retain(wall_time{}));
+        }
+    }
+    return group->commit();
+}
+
+std::set<std::uint64_t> points_expected(std::uint64_t upto) {
+    std::set<std::uint64_t> ids;
+    for (std::uint64_t id = 1; id <= upto; ++id) {
+        if (id <= 5 || id > 9) {
+            ids.insert(id);
+        }
+    }
+    return ids;
+}
+
+void check_content(replica_group &group, const story &s) {
+    const std::uint64_t applied = group.position().applied.interval.value;
+    CHECK(*test::read_images(group) == s.model.at(interval_id{applied}));
+    std::set<std::uint64_t> points;
+    for (const replica_point &point : group.points()) {
+        points.insert(point.id.value);
+        const auto opened = group.open_point(point.id);
+        REQUIRE(opened.has_value());
+        const auto images = test::read_point(*opened);
+        REQUIRE(images.has_value());
+        CHECK(*images == s.model.at(point.id));
+    }
+    CHECK(points == points_expected(applied));
+}
+
+void check(file_system &files, const replica_options &options, const story &s, const promise &p) {
+    auto opened = replica_group::open(files, options);
+    REQUIRE_MESSAGE(opened.has_value(), (opened ? "" : opened.error().text()));
+    replica_group &group = **opened;
+    const std::uint64_t durable = group.position().durable.interval.value;
+    CHECK(durable >= p.durable);
+    CHECK(durable <= p.given);
+    CHECK(group.position().damage_count == 0);
+    check_content(group, s);
+    const auto applied = test::apply_all(group);
+    REQUIRE_MESSAGE(applied.has_value(), (applied ? "" : applied.error().text()));
+    CHECK(applied->damaged.empty());
+    CHECK(group.position().applied.interval.value == durable);
+    check_content(group, s);
+}
+
+void cut(sim_file_system &files, std::uint64_t seed) {
+    if (seed == 5) {
+        files.kill();
+    } else {
+        files.power_cut(seed);
+    }
+}
+
+void sweep(const replica_options &options, std::uint64_t stride) {
+    const story s;
+    sim_file_system made(3);
+    REQUIRE(replica_group::create(made, options, test::volumes_of(sizes)).has_value());
+    std::uint64_t calls = 0;
+    {
+        sim_file_system whole(made);
+        promise all;
+        REQUIRE(live(whole, options, s, all).has_value());
+        calls = whole.mutating_calls();
+    }
+    REQUIRE(calls > 50);
+    for (std::uint64_t stop = 0; stop <= calls; stop += stride) {
+        sim_file_system files(made);
+        promise p;
+        files.stop_after(stop);
+        const auto process = files.process();
+        static_cast<void>(live(*process, options, s, p).has_value());
+        for (std::uint64_t seed = 0; seed < 6; ++seed) {
+            CAPTURE(stop);
+            CAPTURE(seed);
+            sim_file_system copy(files);
+            cut(copy, seed);
+            check(copy, options, s, p);
+        }
+        // Stopped again inside the recovery, and inside what follows it.
+        for (std::uint64_t second = 1; second < 40; second += 3) {
+            CAPTURE(stop);
+            CAPTURE(second);
+            sim_file_system copy(files);
+            cut(copy, stop + second);
+            promise later = p;
+            copy.stop_after(second);
+            const auto again = copy.process();
+            static_cast<void>(live(*again, options, s, later).has_value());
+            cut(copy, stop * 7 + second);
+            check(copy, options, s, later);
+        }
+    }
+}
+
+TEST_SUITE_BEGIN("crash");
+
+TEST_CASE("replica: stopped after each call and cut, nothing durable is lost and all points are right") {
+    sweep(options_of(), 1);
+}
+
+TEST_CASE("replica: the same when every interval is applied in several steps") {
+    sweep(options_of(8192), 3);
+}
+
+TEST_CASE("replica: create stopped after each call can be tried again") {
+    for (std::uint64_t stop = 0;; ++stop) {
+        sim_file_system files(stop);
+        files.stop_after(stop);
+        const auto process = files.process();
+        const bool done =
+            replica_group::create(*process, options_of(), test::volumes_of(sizes)).has_value();
+        for (std::uint64_t seed = 0; seed < 6; ++seed) {
+            CAPTURE(stop);
+            CAPTURE(seed);
+            sim_file_system copy(files);
+            cut(copy, seed);
+            const auto there = replica_group::exists(copy, "/state");
+            REQUIRE(there.has_value());
+            CHECK((!done || *there));
+            if (!*there) {
+                const auto made =
+                    replica_group::create(copy, options_of(), test::volumes_of(sizes));
+                CHECK_MESSAGE(made.has_value(), (made ? "" : made.error().text()));
+            }
+            CHECK(replica_group::open(copy, options_of()).has_value());
+        }
+        if (done) {
+            break;
+        }
+    }
+}
+
+void fail_each_call(const replica_options &options, sim_scope scope, int number) {
+    const story s;
+    sim_file_system made(4);
+    REQUIRE(replica_group::create(made, options, test::volumes_of(sizes)).has_value());
+    for (std::uint64_t nth = 1;; ++nth) {
+        CAPTURE(nth);
+        CAPTURE(number);
+        sim_file_system files(made);
+        files.inject({.scope = scope, .path_prefix = "", .nth = nth, .forever = false, .number = number});
+        promise p;
+        const auto process = files.process();
+        const bool untouched = live(*process, options, s, p).has_value();
+        files.clear_faults();
+        sim_file_system killed(files);
+        killed.kill();
+        check(killed, options, s, p);
+        sim_file_system copy(files);
+        copy.power_cut(nth);
+        check(copy, options, s, p);
+        if (untouched && nth > 400) {
+            break;
+        }
+    }
+}
+
+TEST_CASE("replica: any one call may fail") {
+    fail_each_call(options_of(), sim_scope::every, EIO);
+    fail_each_call(options_of(8192), sim_scope::mutating, ENOSPC);
+}
+
+TEST_CASE("replica: any one sync may fail, and what was not synced is never counted on") {
+    fail_each_call(options_of(), sim_scope::syncs, EIO);
+}
+
+TEST_CASE("replica: a full disk stops it, nothing is lost, and it goes on when there is space") {
+    const story s;
+    for (std::uint64_t room = 0; room < 60; ++room) {
+        CAPTURE(room);
+        sim_file_system files(room);
+        REQUIRE(replica_group::create(files, options_of(8192), test::volumes_of(sizes)).has_value());
+        auto group = replica_group::open(files, options_of(8192));
+        REQUIRE(group.has_value());
+        files.set_capacity(files.used_bytes() + room * 4096);
+        std::uint64_t id = 0;
+        bool refused = false;
+        for (int tries = 0; id < s.intervals.size() && tries < 100; ++tries) {
+            if (tries == 50) {
+                files.set_capacity(1 << 30);
+            }
+            const auto appended = test::append_all(**group, s.intervals[id]);
+            refused = refused || !appended;
+            id += appended ? 1 : 0;
+            REQUIRE((*group)->sync_journal().has_value());
+            const auto applied = (*group)->apply();
+            if (!applied) {
+                refused = true;
+                CHECK_MESSAGE(is_errno(applied.error(), ENOSPC), applied.error().text());
+            }
+            REQUIRE((*group)->commit().has_value());
+        }
+        CHECK(id == s.intervals.size());
+        REQUIRE(test::apply_all(**group).has_value());
+        CHECK((refused || room > 20));
+        check_content(**group, s);
+        CHECK((*group)->position().applied.interval.value == s.intervals.size());
+    }
+}
+
+TEST_SUITE_END();
+
+} // namespace
+} // namespace farshore
