@@ -1,5 +1,6 @@
 // Serves one raw file through our NBD server and nothing else: what the server itself costs, and a
-// target for client tests. Usage: nbd_file_server FILE ENDPOINT [ENDPOINT] [--loops N] [--disk N] [--dirty]
+// target for client tests. Usage: nbd_file_server FILE ENDPOINT [ENDPOINT] [--loops N] [--disk N]
+// [--dirty]
 // [--read-only]. Prints one URI an endpoint, then "ready"; ends on SIGINT or SIGTERM.
 
 #include "replicator/base/async.hpp"
@@ -140,8 +141,9 @@ result<> serve(const arguments &a) {
 int main(int argc, char **argv) {
     const farshore::arguments a = farshore::parse(argc, argv);
     if (a.endpoints.empty()) {
-        fmt::print(stderr, "usage: nbd_file_server FILE ENDPOINT... [--loops N] [--disk N] [--dirty] "
-                           "[--read-only]\n");
+        fmt::print(stderr,
+                   "usage: nbd_file_server FILE ENDPOINT... [--loops N] [--disk N] [--dirty] "
+                   "[--read-only]\n");
         return 2;
     }
     if (auto done = farshore::serve(a); !done) {

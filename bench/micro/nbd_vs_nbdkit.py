@@ -29,10 +29,10 @@ CASES = [
 ]
 
 
-def fio(uri, options, seconds, size):
+def fio(uri, options, arguments):
     """One run; the fields of fio's first job that the figures are taken from."""
-    command = ["fio", "--name=run", "--ioengine=nbd", f"--uri={uri}", f"--size={size}",
-               "--time_based", f"--runtime={seconds}", "--randseed=7",
+    command = [*arguments.prefix, "fio", "--name=run", "--ioengine=nbd", f"--uri={uri}", f"--size={arguments.size_mib}m",
+               "--time_based", f"--runtime={arguments.seconds}", "--randseed=7",
                "--output-format=json", *options]
     run = subprocess.run(command, capture_output=True, text=True, check=True)
     job = json.loads(run.stdout[run.stdout.index("{"):])["jobs"][0]
@@ -65,8 +65,7 @@ def measure(ours, theirs, arguments):
         for name, options, figure, *_ in cases:
             # The order swaps from round to round, so that drift of the machine hits both.
             for which, uri in ([(0, ours), (1, theirs)] if n % 2 == 0 else [(1, theirs), (0, ours)]):
-                kept[name][which].append(
-                    fio(uri, options, arguments.seconds, arguments.size_mib << 20)[figure])
+                kept[name][which].append(fio(uri, options, arguments)[figure])
     good = True
     print(f"{'what':28}{'ours':>12}{'nbdkit':>12}{'ratio':>8}  bar")
     for name, _, _, bar, kind in cases:
@@ -89,7 +88,11 @@ def main():
     p.add_argument("--rounds", type=int, default=3)
     p.add_argument("--only", default="", help="part of a figure's name")
     p.add_argument("--tcp", action="store_true", help="over TCP on loopback, not a Unix socket")
+    p.add_argument("--realtime", action="store_true",
+                   help="fio and both servers under SCHED_RR, so that a busy machine's other work "
+                        "doesn't decide (needs root; a server of --ours-uri is left as it is)")
     arguments = p.parse_args()
+    arguments.prefix = ["chrt", "-r", "10"] if arguments.realtime else []
     for tool in ("fio", "nbdkit"):
         if shutil.which(tool) is None:
             print(f"SKIP: {tool} is not installed")
@@ -101,7 +104,7 @@ def main():
         make_file(theirs_file, arguments.size_mib << 20)
         where = ["-p", "10899", "-i", "127.0.0.1"] if arguments.tcp else ["-U", f"{directory}/theirs"]
         processes.append(subprocess.Popen(
-            ["nbdkit", "-f", "-P", f"{directory}/pid", *where, "file", theirs_file]))
+            [*arguments.prefix, "nbdkit", "-f", "-P", f"{directory}/pid", *where, "file", theirs_file]))
         wait_for(f"{directory}/pid", processes[-1])
         theirs = "nbd://127.0.0.1:10899" if arguments.tcp else \
             f"nbd+unix:///?socket={directory}/theirs"
@@ -110,12 +113,13 @@ def main():
             make_file(f"{directory}/ours.raw", arguments.size_mib << 20)
             listen = "tcp:127.0.0.1:0" if arguments.tcp else f"unix:{directory}/ours"
             processes.append(subprocess.Popen(
-                [arguments.program, f"{directory}/ours.raw", listen],
+                [*arguments.prefix, arguments.program, f"{directory}/ours.raw", listen],
                 stdout=subprocess.PIPE, text=True))
             ours = processes[-1].stdout.readline().strip()
         print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} CPUs, Linux "
               f"{platform.release()}, {arguments.rounds} rounds of {arguments.seconds} s, "
-              f"{'TCP' if arguments.tcp else 'Unix socket'}")
+              f"{'TCP' if arguments.tcp else 'Unix socket'}"
+              f"{', SCHED_RR' if arguments.realtime else ''}, load {os.getloadavg()[0]:.1f}")
         return 0 if measure(ours, theirs, arguments) else 1
     finally:
         for process in processes:

@@ -9,7 +9,8 @@ namespace farshore::nbd {
 
 namespace {
 
-/// Longer options than we take are skipped and refused, up to this; beyond it the client is dropped.
+/// Longer options than we take are skipped and refused, up to this; beyond it the client is
+/// dropped.
 constexpr std::uint64_t option_skip_max = 32 * limits::MiB;
 /// What a device copies on the loop's thread; more would keep other clients waiting.
 constexpr std::size_t inline_bytes_max = 256 * limits::KiB;
@@ -359,8 +360,8 @@ void connection::reply_success(const request &r) {
 }
 
 void connection::reply_error(const request &r, wire_error e) {
-    stream_.commit(write_error_reply(stream_.reserve(error_reply_bytes_max), r,
-                                     facts_.structured, e));
+    stream_.commit(
+        write_error_reply(stream_.reserve(error_reply_bytes_max), r, facts_.structured, e));
 }
 
 // Jobs

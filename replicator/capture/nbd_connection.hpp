@@ -2,13 +2,13 @@
 // One client from greeting to goodbye.
 //
 // Life of a request: its header is parsed and judged (nbd_validate.hpp); a read or write that needs
-// no waiting is done at once on the loop's thread, straight between the device and the socket's buffers;
-// everything else becomes a job on the disk executor, whose reply returns through a list that
-// the loop empties. Replies go out in the order in which they get ready.
+// no waiting is done at once on the loop's thread, straight between the device and the socket's
+// buffers; everything else becomes a job on the disk executor, whose reply returns through a list
+// that the loop empties. Replies go out in the order in which they get ready.
 //
 // Bounds: requests that are not yet answered (in jobs or as unsent replies) are counted; at
-// nbd_inflight_max, or nbd_inflight_bytes_max of payload, the socket is not read until some left. One
-// request is always allowed, so this can't lock up.
+// nbd_inflight_max, or nbd_inflight_bytes_max of payload, the socket is not read until some left.
+// One request is always allowed, so this can't lock up.
 //
 // Thread: all of it on the loop, but for the job bodies.
 
@@ -95,8 +95,8 @@ class connection : public std::enable_shared_from_this<connection> {
     block_device *device_ = nullptr; ///< kept alive by exports_
     export_facts facts_;
     std::optional<incoming_write> incoming_;
-    std::size_t discard_ = 0; ///< payload of a refused WRITE still to come
-    std::size_t wanted_ = 0;  ///< bytes of input that the next step needs
+    std::size_t discard_ = 0;     ///< payload of a refused WRITE still to come
+    std::size_t wanted_ = 0;      ///< bytes of input that the next step needs
     std::size_t room_wanted_ = 0; ///< payload of the request that waits for room
     bool crowd_ = false;          ///< several requests came at once
     std::size_t jobs_ = 0;

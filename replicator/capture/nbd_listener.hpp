@@ -14,8 +14,8 @@ namespace farshore::nbd {
 class listening_socket {
   public:
     /// Non-blocking and listening. Unix: mode 0600 from the first moment; a socket that nobody
-    /// answers on is replaced; errc::busy when somebody does; a file of another kind is left alone and
-    /// refused with errc::invalid. TCP: the first address of the host that can be bound.
+    /// answers on is replaced; errc::busy when somebody does; a file of another kind is left alone
+    /// and refused with errc::invalid. TCP: the first address of the host that can be bound.
     static result<listening_socket> open(const endpoint &where);
 
     listening_socket(listening_socket &&o) noexcept;

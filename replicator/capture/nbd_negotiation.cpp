@@ -40,7 +40,8 @@ void reply_text_info(byte_vector &out, std::uint32_t option, std::uint16_t type,
     reply(out, option, reply_info, data);
 }
 
-void reply_context(byte_vector &out, std::uint32_t option, std::uint32_t id, std::string_view name) {
+void reply_context(byte_vector &out, std::uint32_t option, std::uint32_t id,
+                   std::string_view name) {
     byte_vector data;
     append_struct(data, be32(id));
     append_bytes(data, as_bytes(name));

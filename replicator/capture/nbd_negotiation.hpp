@@ -35,8 +35,8 @@ class negotiation {
     /// The client's answer to the greeting. False: unknown bits, to be refused by closing.
     bool accept_client_flags(std::uint32_t flags);
 
-    /// Handles one option with its whole data, appends the replies to `out`. Whatever the data holds,
-    /// `out` grows by a bounded amount: a reply an export or context at most.
+    /// Handles one option with its whole data, appends the replies to `out`. Whatever the data
+    /// holds, `out` grows by a bounded amount: a reply an export or context at most.
     outcome handle_option(std::uint32_t option, bytes_view data, byte_vector &out);
 
     /// The reply to an option whose data is beyond nbd_option_bytes_max (and is skipped unread).

@@ -94,8 +94,8 @@ result<> append_status(byte_vector &out, block_device &device, const request &r,
     header.cookie = r.cookie;
     header.length = static_cast<std::uint32_t>(sizeof(be32) + descriptors.size());
     append_struct(out, header);
-    append_struct(out, be32(context == status_context::allocation ? meta_id_allocation
-                                                                  : meta_id_dirty));
+    append_struct(out,
+                  be32(context == status_context::allocation ? meta_id_allocation : meta_id_dirty));
     append_bytes(out, descriptors);
     return {};
 }

@@ -136,8 +136,8 @@ void server::impl::start_client(unique_fd fd) {
         return;
     }
     const executor loop = loops[next_loop++ % loops.size()]; // one accepting loop: no race
-    auto talk = std::make_shared<connection>(std::move(fd), exports, loop, disk,
-                                             connection_options{});
+    auto talk =
+        std::make_shared<connection>(std::move(fd), exports, loop, disk, connection_options{});
     std::list<client>::iterator place;
     {
         const std::lock_guard lock(mutex);

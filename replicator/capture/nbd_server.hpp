@@ -1,6 +1,7 @@
 #pragma once
-// Our NBD server: fixed newstyle, the way in for clients' reads and writes at the primary and the way
-// out for recovery points at the DR site. In the write path, so tracking is atomic with the write.
+// Our NBD server: fixed newstyle, the way in for clients' reads and writes at the primary and the
+// way out for recovery points at the DR site. In the write path, so tracking is atomic with the
+// write.
 //
 // Threads: connections are spread over the given executors, each on one of them for life. What
 // would block runs on the disk executor. Requests of one connection may be answered out of order.
@@ -42,8 +43,8 @@ class server {
     server(std::vector<export_entry> exports, std::vector<executor> loops, executor disk);
     ~server(); ///< close() must have completed
 
-    /// Binds and accepts. A stale Unix socket (nobody answers) is replaced; one that answers fails with
-    /// errc::busy. The socket's mode is 0600.
+    /// Binds and accepts. A stale Unix socket (nobody answers) is replaced; one that answers fails
+    /// with errc::busy. The socket's mode is 0600.
     result<> listen(const endpoint &where);
     /// The port actually bound (TCP).
     std::uint16_t port() const;

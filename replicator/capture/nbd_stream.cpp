@@ -62,8 +62,8 @@ void stream::consume(std::size_t n) {
     }
 }
 
-/// After it the window can hold `wanted` bytes and has room for one more. An empty large window goes
-/// back to the pool unless `large` asks for it.
+/// After it the window can hold `wanted` bytes and has room for one more. An empty large window
+/// goes back to the pool unless `large` asks for it.
 void stream::make_room(std::size_t wanted, bool large) {
     REPL_ASSERT(wanted <= chunk_bytes);
     const std::size_t held = end_ - begin_;
@@ -96,7 +96,8 @@ void stream::account(std::size_t n, std::size_t direct_size) {
 std::size_t stream::try_receive(std::size_t wanted, bytes_span direct) {
     make_room(wanted, direct.empty());
     const bytes_span room = window_.span().subspan(end_);
-    std::array<iovec, 2> parts{iovec{direct.data(), direct.size()}, iovec{room.data(), room.size()}};
+    std::array<iovec, 2> parts{iovec{direct.data(), direct.size()},
+                               iovec{room.data(), room.size()}};
     msghdr message{};
     message.msg_iov = parts.data() + (direct.empty() ? 1 : 0);
     message.msg_iovlen = direct.empty() ? 1 : 2;

@@ -37,9 +37,9 @@ class stream {
     bytes_view input() const { return window_.view().subspan(begin_, end_ - begin_); }
     void consume(std::size_t n);
 
-    /// Fills `direct` first (a large payload goes straight to its place), then the window, with what the
-    /// socket has. Returns how much of `direct` was filled; received_bytes() grows with anything.
-    /// `wanted`: bytes that input() must be able to hold, at most chunk_bytes.
+    /// Fills `direct` first (a large payload goes straight to its place), then the window, with
+    /// what the socket has. Returns how much of `direct` was filled; received_bytes() grows with
+    /// anything. `wanted`: bytes that input() must be able to hold, at most chunk_bytes.
     std::size_t try_receive(std::size_t wanted, bytes_span direct);
     /// The same, waiting until something came. Returns at once when ended().
     task<std::size_t> receive(std::size_t wanted, bytes_span direct);
@@ -80,7 +80,8 @@ class stream {
     void sent(std::size_t n);
     void wait_writable();
 
-    asio::local::stream_protocol::socket socket_; ///< only for its readiness; the family doesn't matter
+    asio::local::stream_protocol::socket
+        socket_; ///< only for its readiness; the family doesn't matter
     condition &changed_;
     buffer window_;
     std::size_t begin_ = 0;

@@ -14,7 +14,7 @@ namespace farshore::nbd {
 struct export_facts {
     std::uint64_t size = 0;
     bool read_only = false;
-    bool structured = false;     ///< structured replies were negotiated
+    bool structured = false;      ///< structured replies were negotiated
     bool meta_allocation = false; ///< base:allocation was chosen
     bool meta_dirty = false;      ///< qemu:dirty-bitmap:farshore was chosen
 };
@@ -22,9 +22,9 @@ struct export_facts {
 /// Transmission flags to advertise.
 std::uint16_t transmission_flags(bool read_only, bool structured);
 
-/// wire_error::none when a device may see the request. DISC is always valid. Rules and error numbers
-/// follow the protocol: beyond the end is ENOSPC for what writes data and EINVAL for all else; any
-/// change on a read-only export is EPERM; FUA is ignored where it means nothing.
+/// wire_error::none when a device may see the request. DISC is always valid. Rules and error
+/// numbers follow the protocol: beyond the end is ENOSPC for what writes data and EINVAL for all
+/// else; any change on a read-only export is EPERM; FUA is ignored where it means nothing.
 wire_error validate_request(const request &r, const export_facts &facts);
 
 /// The error number a client sees for a failed device call.

@@ -1,17 +1,21 @@
 #pragma once
-// The NBD protocol as far as our server speaks it: fixed newstyle negotiation, simple and structured
-// replies, block status. Source: doc/proto.md of the NBD project. All integers are big-endian.
+// The NBD protocol as far as our server speaks it: fixed newstyle negotiation, simple and
+// structured replies, block status. Source: doc/proto.md of the NBD project. All integers are
+// big-endian.
 //
 // Negotiation
 //   server -> client   greeting 18: "NBDMAGIC", "IHAVEOPT", handshake flags 16
 //   client -> server   client flags 32
 //   client -> server   option header 16: "IHAVEOPT", option 32, length 32; then the data
-//   server -> client   option reply header 20: magic 64, option 32, type 32, length 32; then the data
+//   server -> client   option reply header 20: magic 64, option 32, type 32, length 32; then the
+//   data
 // Transmission
-//   client -> server   request 28: magic 32, flags 16, type 16, cookie 64, offset 64, length 32; then
+//   client -> server   request 28: magic 32, flags 16, type 16, cookie 64, offset 64, length 32;
+//   then
 //                      the payload of a WRITE
 //   server -> client   simple reply 16: magic 32, error 32, cookie 64; then the data of a READ
-//                      structured chunk 20: magic 32, flags 16, type 16, cookie 64, length 32; payload
+//                      structured chunk 20: magic 32, flags 16, type 16, cookie 64, length 32;
+//                      payload
 //
 // Nothing here is checksummed: the stream is a local socket or guarded by who set up the network.
 // A wrong magic means that the stream is out of step: the connection is closed. Unknown options and
@@ -25,8 +29,8 @@
 
 namespace farshore::nbd {
 
-constexpr std::uint64_t greeting_magic = 0x4e42444d41474943;     ///< "NBDMAGIC"
-constexpr std::uint64_t option_magic = 0x49484156454f5054;       ///< "IHAVEOPT"
+constexpr std::uint64_t greeting_magic = 0x4e42444d41474943; ///< "NBDMAGIC"
+constexpr std::uint64_t option_magic = 0x49484156454f5054;   ///< "IHAVEOPT"
 constexpr std::uint64_t option_reply_magic = 0x0003e889045565a9;
 constexpr std::uint32_t request_magic = 0x25609513;
 constexpr std::uint32_t simple_reply_magic = 0x67446698;
@@ -132,7 +136,8 @@ struct option_reply_header {
     be32 length;
 };
 static_assert(wire_struct<option_reply_header> && sizeof(option_reply_header) == 20);
-static_assert(offsetof(option_reply_header, option) == 8 && offsetof(option_reply_header, type) == 12 &&
+static_assert(offsetof(option_reply_header, option) == 8 &&
+              offsetof(option_reply_header, type) == 12 &&
               offsetof(option_reply_header, length) == 16);
 
 /// Payload of reply_info for info_export.
@@ -234,7 +239,8 @@ struct info_option {
     std::string_view export_name;
     std::vector<std::uint16_t> requests;
 };
-/// errc::corrupt when lengths don't add up, errc::limit when the name is beyond nbd_export_name_max.
+/// errc::corrupt when lengths don't add up, errc::limit when the name is beyond
+/// nbd_export_name_max.
 result<info_option> parse_info_option(bytes_view data);
 
 /// Data of LIST_META_CONTEXT and SET_META_CONTEXT. Views into the option's data.

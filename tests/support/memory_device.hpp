@@ -16,14 +16,15 @@ namespace farshore::test {
 
 class memory_device final : public block_device {
   public:
-    explicit memory_device(std::uint64_t size) : live_(size), stable_(size), dirty_(region_count(size)) {}
+    explicit memory_device(std::uint64_t size)
+        : live_(size), stable_(size), dirty_(region_count(size)) {}
 
     // Set before use.
     bool writable = true;
-    bool never_try = false;   ///< try_ verbs answer false: everything goes to the disk pool
+    bool never_try = false; ///< try_ verbs answer false: everything goes to the disk pool
     bool dirty_context = true;
-    /// Called on entry of every verb with its name; an errno makes the verb fail, 0 lets it go on. May
-    /// block to hold a request in flight.
+    /// Called on entry of every verb with its name; an errno makes the verb fail, 0 lets it go on.
+    /// May block to hold a request in flight.
     std::function<int(const char *verb)> on_call;
 
     std::uint64_t size() const override { return live_.size(); }
@@ -86,9 +87,8 @@ class memory_device final : public block_device {
             const byte_range all = range_of(region_index{region}, live_.size());
             const std::uint64_t end = std::min(range.end(), all.end());
             const bool hole = is_zero(bytes_view(live_).subspan(all.offset, all.length));
-            const std::uint32_t flags = context == status_context::dirty
-                                            ? (dirty_[region] ? 1U : 0U)
-                                            : (hole ? 3U : 0U);
+            const std::uint32_t flags =
+                context == status_context::dirty ? (dirty_[region] ? 1U : 0U) : (hole ? 3U : 0U);
             if (!out.empty() && out.back().flags == flags) {
                 out.back().length += end - at;
             } else if (out.size() == max) {

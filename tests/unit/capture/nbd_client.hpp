@@ -190,8 +190,12 @@ class raw_client {
         return reply.error;
     }
     std::uint32_t write(std::uint64_t offset, bytes_view data, std::uint16_t flags = 0) {
-        return simple({.flags = flags, .type = command_write, .cookie = 77, .offset = offset,
-                       .length = static_cast<std::uint32_t>(data.size())}, data);
+        return simple({.flags = flags,
+                       .type = command_write,
+                       .cookie = 77,
+                       .offset = offset,
+                       .length = static_cast<std::uint32_t>(data.size())},
+                      data);
     }
     /// Simple replies only.
     byte_vector read(std::uint64_t offset, std::uint32_t length) {
@@ -219,8 +223,8 @@ class test_server {
         path = directory + "/socket";
         std::vector<executor> executors;
         for (auto &context : contexts_) {
-            executors.emplace_back(asio::require(context.get_executor(),
-                                                 asio::execution::outstanding_work.tracked));
+            executors.emplace_back(
+                asio::require(context.get_executor(), asio::execution::outstanding_work.tracked));
             threads_.emplace_back([&context] { context.run(); });
         }
         memory = dynamic_cast<memory_device *>(exports.front().device.get());

@@ -62,150 +62,156 @@ using names = std::vector<std::string>;
 } // namespace
 
 TEST_SUITE("nbd negotiation") {
-TEST_CASE("nbd negotiation: LIST names every export, with its description") {
-    talk t;
-    const auto replies = t.ask(option_list);
-    REQUIRE(replies.size() == 3);
-    CHECK(replies[0].type == reply_server);
-    CHECK(as_text(bytes_view(replies[0].data).subspan(4)) == "dataa disk");
-    CHECK(as_text(bytes_view(replies[1].data).subspan(4)) == "frozen");
-    CHECK(replies[2].type == reply_ack);
-    CHECK(t.refusal(option_list, as_bytes("x")) == reply_err_invalid);
-}
-
-TEST_CASE("nbd negotiation: INFO tells size, flags and block sizes and stays; GO goes on") {
-    talk t;
-    const auto data = raw_client::info_data("frozen", {info_name, info_name, info_description, 99});
-    const auto info = t.ask(option_info, data);
-    REQUIRE(info.size() == 5);
-    const auto exported = read_struct<export_info>(info[0].data);
-    REQUIRE(exported);
-    CHECK(exported->size == 4097);
-    CHECK(exported->flags == transmission_flags(true, false));
-    CHECK(as_text(bytes_view(info[1].data).subspan(2)) == "frozen");
-    const auto sizes = read_struct<block_size_info>(info[3].data);
-    REQUIRE(sizes);
-    CHECK(sizes->minimum == 1);
-    CHECK(sizes->preferred == 4096);
-    CHECK(sizes->maximum == 32 * limits::MiB);
-
-    t.ask(option_structured_reply);
-    t.ask(option_go, raw_client::info_data(""), outcome::transmit);
-    CHECK(t.state.chosen().name == "data"); // the first is the default
-    CHECK(t.state.facts().structured);
-    CHECK(t.state.facts().size == 1 << 20);
-    CHECK_FALSE(t.state.facts().read_only);
-}
-
-TEST_CASE("nbd negotiation: an unknown export is refused by INFO and GO, and closes EXPORT_NAME") {
-    talk t;
-    CHECK(t.refusal(option_info, raw_client::info_data("nope")) == reply_err_unknown);
-    CHECK(t.refusal(option_go, raw_client::info_data("nope")) == reply_err_unknown);
-    CHECK(t.ask(option_export_name, as_bytes("nope"), outcome::refuse).empty());
-}
-
-TEST_CASE("nbd negotiation: EXPORT_NAME answers with zeroes unless the client waived them") {
-    for (const bool waived : {false, true}) {
+    TEST_CASE("nbd negotiation: LIST names every export, with its description") {
         talk t;
-        CHECK(t.state.accept_client_flags(waived ? client_flags_known : handshake_fixed_newstyle));
+        const auto replies = t.ask(option_list);
+        REQUIRE(replies.size() == 3);
+        CHECK(replies[0].type == reply_server);
+        CHECK(as_text(bytes_view(replies[0].data).subspan(4)) == "dataa disk");
+        CHECK(as_text(bytes_view(replies[1].data).subspan(4)) == "frozen");
+        CHECK(replies[2].type == reply_ack);
+        CHECK(t.refusal(option_list, as_bytes("x")) == reply_err_invalid);
+    }
+
+    TEST_CASE("nbd negotiation: INFO tells size, flags and block sizes and stays; GO goes on") {
+        talk t;
+        const auto data =
+            raw_client::info_data("frozen", {info_name, info_name, info_description, 99});
+        const auto info = t.ask(option_info, data);
+        REQUIRE(info.size() == 5);
+        const auto exported = read_struct<export_info>(info[0].data);
+        REQUIRE(exported);
+        CHECK(exported->size == 4097);
+        CHECK(exported->flags == transmission_flags(true, false));
+        CHECK(as_text(bytes_view(info[1].data).subspan(2)) == "frozen");
+        const auto sizes = read_struct<block_size_info>(info[3].data);
+        REQUIRE(sizes);
+        CHECK(sizes->minimum == 1);
+        CHECK(sizes->preferred == 4096);
+        CHECK(sizes->maximum == 32 * limits::MiB);
+
+        t.ask(option_structured_reply);
+        t.ask(option_go, raw_client::info_data(""), outcome::transmit);
+        CHECK(t.state.chosen().name == "data"); // the first is the default
+        CHECK(t.state.facts().structured);
+        CHECK(t.state.facts().size == 1 << 20);
+        CHECK_FALSE(t.state.facts().read_only);
+    }
+
+    TEST_CASE(
+        "nbd negotiation: an unknown export is refused by INFO and GO, and closes EXPORT_NAME") {
+        talk t;
+        CHECK(t.refusal(option_info, raw_client::info_data("nope")) == reply_err_unknown);
+        CHECK(t.refusal(option_go, raw_client::info_data("nope")) == reply_err_unknown);
+        CHECK(t.ask(option_export_name, as_bytes("nope"), outcome::refuse).empty());
+    }
+
+    TEST_CASE("nbd negotiation: EXPORT_NAME answers with zeroes unless the client waived them") {
+        for (const bool waived : {false, true}) {
+            talk t;
+            CHECK(t.state.accept_client_flags(waived ? client_flags_known
+                                                     : handshake_fixed_newstyle));
+            byte_vector out;
+            CHECK(t.state.handle_option(option_export_name, as_bytes("data"), out) ==
+                  outcome::transmit);
+            CHECK(out.size() == sizeof(export_name_answer) + (waived ? 0 : export_name_zeroes));
+            CHECK(read_struct<export_name_answer>(out)->size == 1 << 20);
+        }
+    }
+
+    TEST_CASE("nbd negotiation: unknown client flags end it; unknown options are answered") {
+        talk t;
+        CHECK_FALSE(t.state.accept_client_flags(4));
+        for (const std::uint32_t option : {0U, 4U, 5U, 11U, 12U, 0x7fffffffU, UINT32_MAX}) {
+            CHECK(t.refusal(option, as_bytes("anything")) == reply_err_unsup);
+        }
+        CHECK(t.ask(option_abort, {}, outcome::finish)[0].type == reply_ack);
+    }
+
+    TEST_CASE("nbd negotiation: LIST_META_CONTEXT knows wildcards, SET takes exact names") {
+        talk t;
+        CHECK(t.refusal(option_list_meta_context, raw_client::meta_data("data", {})) ==
+              reply_err_invalid); // structured replies come first
+        t.ask(option_structured_reply);
+        const auto list = option_list_meta_context;
+        CHECK(t.contexts(list, "data", {}) == names{allocation, dirty});
+        CHECK(t.contexts(list, "data", {"base:"}) == names{allocation});
+        CHECK(t.contexts(list, "data", {"qemu:"}) == names{dirty});
+        CHECK(t.contexts(list, "data", {"qemu:dirty-bitmap:"}) == names{dirty});
+        CHECK(t.contexts(list, "data", {dirty, allocation, "other:x"}) == names{allocation, dirty});
+        CHECK(t.contexts(list, "data", {"qemu:allocation-depth", "base", "", ":"}).empty());
+        CHECK(t.contexts(list, "frozen", {}) == names{allocation}); // it has no dirty context
+
+        const auto set = option_set_meta_context;
+        CHECK(t.contexts(set, "data", {}).empty());
+        CHECK(t.contexts(set, "data", {"base:", "qemu:"}).empty());
+        CHECK(t.contexts(set, "frozen", {dirty}).empty());
+        CHECK(t.contexts(set, "data", {dirty}) == names{dirty});
+        t.ask(option_go, raw_client::info_data(""),
+              outcome::transmit); // the same export by another name
+        CHECK(t.state.facts().meta_dirty);
+        CHECK_FALSE(t.state.facts().meta_allocation);
+    }
+
+    TEST_CASE("nbd negotiation: contexts hold for their own export and are lost by a failed SET") {
+        talk t;
+        t.ask(option_structured_reply);
+        t.contexts(option_set_meta_context, "frozen", {allocation});
+        SUBCASE("another export") {
+            t.ask(option_go, raw_client::info_data("data"), outcome::transmit);
+        }
+        SUBCASE("unknown export") {
+            CHECK(t.refusal(option_set_meta_context, raw_client::meta_data("no", {allocation})) ==
+                  reply_err_unknown);
+            t.ask(option_go, raw_client::info_data("frozen"), outcome::transmit);
+        }
+        SUBCASE("garbage") {
+            CHECK(t.refusal(option_set_meta_context, as_bytes("xyz")) == reply_err_invalid);
+            t.ask(option_go, raw_client::info_data("frozen"), outcome::transmit);
+        }
+        CHECK_FALSE(t.state.facts().meta_allocation);
+    }
+
+    TEST_CASE("nbd negotiation: names of 4096 bytes are looked up, longer ones refused") {
+        talk t;
+        t.ask(option_structured_reply);
+        const std::string longest(limits::nbd_export_name_max, 'n');
+        t.exports.push_back({longest, "", t.exports[0].device});
+        t.state = negotiation(t.exports);
+        t.ask(option_structured_reply);
+        CHECK(t.ask(option_info, raw_client::info_data(longest)).back().type == reply_ack);
+        CHECK(t.refusal(option_info, raw_client::info_data(longest + "n")) == reply_err_too_big);
+        CHECK(t.contexts(option_list_meta_context, longest, {longest}).empty());
+        CHECK(t.refusal(option_list_meta_context, raw_client::meta_data("data", {longest + "n"})) ==
+              reply_err_too_big);
+        CHECK(t.ask(option_export_name, as_bytes(longest + "n"), outcome::refuse).empty());
         byte_vector out;
-        CHECK(t.state.handle_option(option_export_name, as_bytes("data"), out) ==
+        CHECK(t.state.handle_option(option_export_name, as_bytes(longest), out) ==
               outcome::transmit);
-        CHECK(out.size() == sizeof(export_name_answer) + (waived ? 0 : export_name_zeroes));
-        CHECK(read_struct<export_name_answer>(out)->size == 1 << 20);
     }
-}
 
-TEST_CASE("nbd negotiation: unknown client flags end it; unknown options are answered") {
-    talk t;
-    CHECK_FALSE(t.state.accept_client_flags(4));
-    for (const std::uint32_t option : {0U, 4U, 5U, 11U, 12U, 0x7fffffffU, UINT32_MAX}) {
-        CHECK(t.refusal(option, as_bytes("anything")) == reply_err_unsup);
+    TEST_CASE("nbd negotiation: lengths and counts that don't add up are refused") {
+        talk t;
+        t.ask(option_structured_reply);
+        const byte_vector info = raw_client::info_data("data", {info_name, info_block_size});
+        for (std::size_t n = 0; n < info.size(); ++n) {
+            CHECK((t.refusal(option_go, bytes_view(info).first(n)) & reply_error_bit) != 0);
+        }
+        byte_vector longer = info;
+        longer.push_back(std::byte{0});
+        CHECK(t.refusal(option_go, longer) == reply_err_invalid);
+
+        const byte_vector meta = raw_client::meta_data("data", {"base:allocation", "x"});
+        for (std::size_t n = 0; n < meta.size(); ++n) {
+            CHECK((t.refusal(option_set_meta_context, bytes_view(meta).first(n)) &
+                   reply_error_bit) != 0);
+        }
+        longer = meta;
+        longer.push_back(std::byte{0});
+        CHECK(t.refusal(option_set_meta_context, longer) == reply_err_invalid);
+        byte_vector evil = raw_client::meta_data("data", {});
+        write_struct(bytes_span(evil).last(4),
+                     be32(UINT32_MAX)); // four billion queries, none there
+        CHECK(t.refusal(option_set_meta_context, evil) == reply_err_invalid);
     }
-    CHECK(t.ask(option_abort, {}, outcome::finish)[0].type == reply_ack);
-}
-
-TEST_CASE("nbd negotiation: LIST_META_CONTEXT knows wildcards, SET takes exact names") {
-    talk t;
-    CHECK(t.refusal(option_list_meta_context, raw_client::meta_data("data", {})) ==
-          reply_err_invalid); // structured replies come first
-    t.ask(option_structured_reply);
-    const auto list = option_list_meta_context;
-    CHECK(t.contexts(list, "data", {}) == names{allocation, dirty});
-    CHECK(t.contexts(list, "data", {"base:"}) == names{allocation});
-    CHECK(t.contexts(list, "data", {"qemu:"}) == names{dirty});
-    CHECK(t.contexts(list, "data", {"qemu:dirty-bitmap:"}) == names{dirty});
-    CHECK(t.contexts(list, "data", {dirty, allocation, "other:x"}) == names{allocation, dirty});
-    CHECK(t.contexts(list, "data", {"qemu:allocation-depth", "base", "", ":"}).empty());
-    CHECK(t.contexts(list, "frozen", {}) == names{allocation}); // it has no dirty context
-
-    const auto set = option_set_meta_context;
-    CHECK(t.contexts(set, "data", {}).empty());
-    CHECK(t.contexts(set, "data", {"base:", "qemu:"}).empty());
-    CHECK(t.contexts(set, "frozen", {dirty}).empty());
-    CHECK(t.contexts(set, "data", {dirty}) == names{dirty});
-    t.ask(option_go, raw_client::info_data(""), outcome::transmit); // the same export by another name
-    CHECK(t.state.facts().meta_dirty);
-    CHECK_FALSE(t.state.facts().meta_allocation);
-}
-
-TEST_CASE("nbd negotiation: contexts hold for their own export and are lost by a failed SET") {
-    talk t;
-    t.ask(option_structured_reply);
-    t.contexts(option_set_meta_context, "frozen", {allocation});
-    SUBCASE("another export") {
-        t.ask(option_go, raw_client::info_data("data"), outcome::transmit);
-    }
-    SUBCASE("unknown export") {
-        CHECK(t.refusal(option_set_meta_context, raw_client::meta_data("no", {allocation})) ==
-              reply_err_unknown);
-        t.ask(option_go, raw_client::info_data("frozen"), outcome::transmit);
-    }
-    SUBCASE("garbage") {
-        CHECK(t.refusal(option_set_meta_context, as_bytes("xyz")) == reply_err_invalid);
-        t.ask(option_go, raw_client::info_data("frozen"), outcome::transmit);
-    }
-    CHECK_FALSE(t.state.facts().meta_allocation);
-}
-
-TEST_CASE("nbd negotiation: names of 4096 bytes are looked up, longer ones refused") {
-    talk t;
-    t.ask(option_structured_reply);
-    const std::string longest(limits::nbd_export_name_max, 'n');
-    t.exports.push_back({longest, "", t.exports[0].device});
-    t.state = negotiation(t.exports);
-    t.ask(option_structured_reply);
-    CHECK(t.ask(option_info, raw_client::info_data(longest)).back().type == reply_ack);
-    CHECK(t.refusal(option_info, raw_client::info_data(longest + "n")) == reply_err_too_big);
-    CHECK(t.contexts(option_list_meta_context, longest, {longest}).empty());
-    CHECK(t.refusal(option_list_meta_context, raw_client::meta_data("data", {longest + "n"})) ==
-          reply_err_too_big);
-    CHECK(t.ask(option_export_name, as_bytes(longest + "n"), outcome::refuse).empty());
-    byte_vector out;
-    CHECK(t.state.handle_option(option_export_name, as_bytes(longest), out) == outcome::transmit);
-}
-
-TEST_CASE("nbd negotiation: lengths and counts that don't add up are refused") {
-    talk t;
-    t.ask(option_structured_reply);
-    const byte_vector info = raw_client::info_data("data", {info_name, info_block_size});
-    for (std::size_t n = 0; n < info.size(); ++n) {
-        CHECK((t.refusal(option_go, bytes_view(info).first(n)) & reply_error_bit) != 0);
-    }
-    byte_vector longer = info;
-    longer.push_back(std::byte{0});
-    CHECK(t.refusal(option_go, longer) == reply_err_invalid);
-
-    const byte_vector meta = raw_client::meta_data("data", {"base:allocation", "x"});
-    for (std::size_t n = 0; n < meta.size(); ++n) {
-        CHECK((t.refusal(option_set_meta_context, bytes_view(meta).first(n)) & reply_error_bit) !=
-              0);
-    }
-    longer = meta;
-    longer.push_back(std::byte{0});
-    CHECK(t.refusal(option_set_meta_context, longer) == reply_err_invalid);
-    byte_vector evil = raw_client::meta_data("data", {});
-    write_struct(bytes_span(evil).last(4), be32(UINT32_MAX)); // four billion queries, none there
-    CHECK(t.refusal(option_set_meta_context, evil) == reply_err_invalid);
-}
 }
