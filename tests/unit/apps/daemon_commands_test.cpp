@@ -1,10 +1,13 @@
 #include "replicator/apps/daemon_commands.hpp"
 
+#include "replicator/engine/sender.hpp"
+
 #include <asio/bind_cancellation_slot.hpp>
 #include <asio/cancellation_signal.hpp>
 #include <doctest/doctest.h>
 
-#include <map>
+#include <string>
+#include <vector>
 
 namespace farshore::apps {
 namespace {
@@ -84,7 +87,9 @@ struct fake_receiver {
         if (group != "shop") {
             co_return fail(errc::not_found, "group \"" + group + "\"");
         }
-        co_return std::vector<engine::point_info>{{.id = "17"}};
+        engine::point_info p;
+        p.id = "17";
+        co_return std::vector{p};
     }
     task<result<engine::opened_point>> open(std::string group, std::string point, bool writable,
                                             std::string nbd) {

@@ -73,7 +73,8 @@ TEST_SUITE("status_json") {
         g.name = "shop";
         g.state = engine::receiver_state::following;
         g.points = 2;
-        g.newest_point = engine::point_info{.id = "9", .time = wall_time(milliseconds(0))};
+        g.newest_point.emplace();
+        g.newest_point->id = "9";
         g.error = "disk full";
         const json d = receiver_status_document({g});
         CHECK(d["role"] == "receiver");
