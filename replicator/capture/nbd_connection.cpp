@@ -19,10 +19,13 @@ static_assert(inline_bytes_max + sizeof(data_chunk_prefix) <= chunk_bytes);
 constexpr std::size_t direct_bytes_min = 32 * limits::KiB;
 /// A write of this size with others behind it is worth another thread.
 constexpr std::size_t overlap_bytes_min = 128 * limits::KiB;
+constexpr std::size_t lane_writes_per_turn = 4;
 /// Replies are sent after so many requests: early enough that the client works while we do.
 constexpr std::size_t requests_per_send = 8;
 /// Requests in a row before other clients of the loop get their turn.
 constexpr std::size_t requests_per_turn = 64;
+/// Polls for the rest of a request at most so long; a context switch there and back takes about it.
+constexpr duration spin_time = std::chrono::microseconds(20);
 /// Reads of the socket in a row before other clients of the loop get their turn.
 constexpr std::size_t receives_in_a_row = 4;
 
@@ -196,6 +199,9 @@ task<void> connection::transmit() {
             continue;
         }
         in_a_row = 0;
+        if (receive_spinning()) {
+            continue;
+        }
         const std::size_t filled = co_await stream_.receive(wanted_, payload_rest());
         if (incoming_) {
             incoming_->filled += filled;
@@ -203,11 +209,31 @@ task<void> connection::transmit() {
     }
 }
 
-void connection::receive_now() {
+/// True when something came.
+bool connection::receive_now() {
+    const std::size_t before = stream_.input().size();
     const std::size_t filled = stream_.try_receive(wanted_, payload_rest());
     if (incoming_) {
         incoming_->filled += filled;
     }
+    return filled > 0 || stream_.input().size() > before;
+}
+
+/// The rest of a request that has begun is on its way: a local client is copying it right now. To
+/// sleep meanwhile costs two context switches and lets both copies run one after the other.
+bool connection::receive_spinning() {
+    if ((!incoming_ && stream_.input().empty()) || !spin_.worth_it()) {
+        return false;
+    }
+    const time_point until = clock_.now() + spin_time;
+    do {
+        if (receive_now() || stream_.ended()) {
+            spin_.hit();
+            return true;
+        }
+    } while (clock_.now() < until);
+    spin_.miss();
+    return false;
 }
 
 bytes_span connection::payload_rest() {
@@ -312,7 +338,9 @@ connection::progress connection::continue_payload() {
     // With the next request already behind it, the disk's copying and the socket's overlap on two
     // threads; a lone write is faster here.
     const bool more_behind = r.length >= overlap_bytes_min && !stream_.input().empty();
-    if (more_behind || !write_at_once(r, payload.view().first(r.length))) {
+    if (more_behind && !r.fua()) {
+        start_in_lane(r, std::move(payload));
+    } else if (!write_at_once(r, payload.view().first(r.length))) {
         start_job(r, std::move(payload));
     } else if (payload.size() == chunk_bytes) {
         give_chunk(std::move(payload));
@@ -374,6 +402,36 @@ void connection::start_job(const request &r, buffer payload) {
     });
 }
 
+void connection::start_in_lane(const request &r, buffer payload) {
+    ++jobs_;
+    job_bytes_ += room_wanted_;
+    bool idle = false;
+    {
+        const std::lock_guard lock(jobs_mutex_);
+        idle = lane_.empty();
+        lane_.push_back({r, std::move(payload)});
+    }
+    if (idle) {
+        asio::post(disk_, [self = shared_from_this()] { self->run_lane(); });
+    }
+}
+
+/// On a disk thread: a few of the lane's writes, then others of the pool's users get their turn.
+void connection::run_lane() {
+    std::unique_lock lock(jobs_mutex_);
+    for (std::size_t n = 0; n < lane_writes_per_turn; ++n) {
+        lane_write &first = lane_.front(); // stays in place while more are added behind it
+        lock.unlock();
+        run_job(first.header, std::move(first.payload));
+        lock.lock();
+        lane_.pop_front();
+        if (lane_.empty()) {
+            return;
+        }
+    }
+    asio::post(disk_, [self = shared_from_this()] { self->run_lane(); });
+}
+
 /// On a disk thread. device_ and facts_ don't change any more.
 void connection::run_job(const request &r, buffer payload) {
     finished_job done;
@@ -383,7 +441,7 @@ void connection::run_job(const request &r, buffer payload) {
     done.cost = write || r.type == command_read ? r.length : 0;
     bool first = false;
     {
-        const std::lock_guard lock(finished_mutex_);
+        const std::lock_guard lock(jobs_mutex_);
         first = finished_.empty();
         finished_.push_back(std::move(done));
     }
@@ -395,7 +453,7 @@ void connection::run_job(const request &r, buffer payload) {
 void connection::take_finished() {
     std::vector<finished_job> ready;
     {
-        const std::lock_guard lock(finished_mutex_);
+        const std::lock_guard lock(jobs_mutex_);
         ready.swap(finished_);
     }
     for (finished_job &job : ready) {

@@ -16,6 +16,8 @@
 #include "replicator/capture/nbd_reply.hpp"
 #include "replicator/capture/nbd_stream.hpp"
 
+#include <algorithm>
+#include <deque>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -26,6 +28,28 @@ namespace farshore::nbd {
 struct connection_options {
     duration option_timeout = std::chrono::seconds(30); ///< for each step of the negotiation
     duration linger = std::chrono::seconds(10); ///< for a client that left to take its last replies
+};
+
+/// Whether it pays to poll for what should come any moment, learned from how often it came: each
+/// miss in a row doubles the number of occasions let pass.
+class spin_judge {
+  public:
+    bool worth_it() {
+        if (to_skip_ > 0) {
+            --to_skip_;
+            return false;
+        }
+        return true;
+    }
+    void hit() { misses_ = 0; }
+    void miss() {
+        misses_ = std::min(misses_ + 1, 8U);
+        to_skip_ = 1U << misses_;
+    }
+
+  private:
+    unsigned misses_ = 0;
+    unsigned to_skip_ = 0;
 };
 
 class connection : public std::enable_shared_from_this<connection> {
@@ -57,6 +81,11 @@ class connection : public std::enable_shared_from_this<connection> {
         std::size_t cost = 0;
     };
 
+    struct lane_write {
+        request header;
+        buffer payload;
+    };
+
     task<bool> negotiate();
     task<bool> receive_exactly(std::size_t n);
     task<bool> skip(std::uint64_t n);
@@ -73,12 +102,15 @@ class connection : public std::enable_shared_from_this<connection> {
     void handle_read(const request &r);
     bool write_at_once(const request &r, bytes_view data);
     void start_job(const request &r, buffer payload);
+    void start_in_lane(const request &r, buffer payload);
     void run_job(const request &r, buffer payload);
+    void run_lane();
     void take_finished();
     void reply_success(const request &r);
     void reply_error(const request &r, wire_error e);
     bool has_room() const;
-    void receive_now();
+    bool receive_now();
+    bool receive_spinning();
     bytes_span payload_rest();
 
     executor loop_;
@@ -98,14 +130,18 @@ class connection : public std::enable_shared_from_this<connection> {
     std::size_t discard_ = 0;     ///< payload of a refused WRITE still to come
     std::size_t wanted_ = 0;      ///< bytes of input that the next step needs
     std::size_t room_wanted_ = 0; ///< payload of the request that waits for room
-    bool crowd_ = false;          ///< several requests came at once
+    spin_judge spin_;
+    bool crowd_ = false; ///< several requests came at once
     std::size_t jobs_ = 0;
     std::size_t job_bytes_ = 0;
 
     // Jobs hand their replies over here: one wake-up of the loop serves all that are ready by then.
-    // A mutex, since several disk threads finish jobs at once; held for a push or a swap.
-    std::mutex finished_mutex_;
+    // A mutex, since several disk threads finish jobs at once; held for a push, a pop or a swap.
+    std::mutex jobs_mutex_;
     std::vector<finished_job> finished_;
+    // Large writes of a stream, done one at a time while the loop receives the next: two at once
+    // would only wait for the file's lock. The first one is being done.
+    std::deque<lane_write> lane_;
 };
 
 } // namespace farshore::nbd
