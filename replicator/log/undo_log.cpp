@@ -68,8 +68,8 @@ result<> undo_log::scan(interval_id committed, segment_place committed_end) {
                 }
             } else if (bad.segment == 0) {
                 bad = here;
-                evidence_.tail_torn = !segment.closed;
-                evidence_.tail_broken = segment.closed;
+                evidence_.tail_broken = segment.closed || was_durable(segment, at);
+                evidence_.tail_torn = !evidence_.tail_broken;
             }
             break;
         }
@@ -77,17 +77,29 @@ result<> undo_log::scan(interval_id committed, segment_place committed_end) {
     if (bad.segment == 0) {
         return {};
     }
-    for (const undo_record &r : records_) {
-        const segment_place synced{r.header.synced_segment, r.header.synced_offset};
-        evidence_.tail_broken |= r.place > bad && synced > bad;
-    }
     if (!evidence_.tail_broken) {
         return store_->cut_after(bad);
     }
-    evidence_.tail_torn = false;
     log::error("{}/{}: undo damaged at byte {}, which the roll-back needs", options_.directory,
                segment_name(bad.segment), bad.offset);
     return {};
+}
+
+/// Whether a later record says that the log was durable beyond this place, as far as headers lead.
+bool undo_log::was_durable(const segment_info &segment, std::uint64_t at) const {
+    const segment_place here{segment.number, at};
+    std::array<std::byte, undo_header_bytes> bytes{};
+    while (segment.bytes - at >= bytes.size() && store_->read({segment.number, at}, bytes)) {
+        const auto header = parse_undo_header(bytes);
+        if (!header || header->record_bytes() > segment.bytes - at) {
+            break;
+        }
+        if (segment_place{header->synced_segment, header->synced_offset} > here) {
+            return true;
+        }
+        at += header->record_bytes();
+    }
+    return false;
 }
 
 /// Adds the record at this place to the list; where the next one begins, or errc::corrupt.

@@ -119,6 +119,7 @@ class undo_log {
     result<> scan(interval_id committed, segment_place committed_end);
     result<std::uint64_t> scan_record(const segment_info &segment, std::uint64_t at,
                                       interval_id committed);
+    bool was_durable(const segment_info &segment, std::uint64_t at) const;
     result<> make_room(std::uint64_t bytes);
     result<> begin_record();
     result<> finish(const undo_outcome *outcome);
