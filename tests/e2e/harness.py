@@ -460,6 +460,7 @@ def main(test, description):
     parser.add_argument("--long", action="store_true", help="the long form, not for CI")
     parser.add_argument("--seconds", type=float, help="length of the loop, where there is one")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", default="", help="only the part of this name, where there are parts")
     parser.add_argument("--keep", action="store_true", help="leave the directory behind")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
