@@ -220,9 +220,10 @@ bool connection::receive_now() {
 }
 
 /// The rest of a request that has begun is on its way: a local client is copying it right now. To
-/// sleep meanwhile costs two context switches and lets both copies run one after the other.
+/// sleep meanwhile costs two context switches and lets both copies run one after the other. Not
+/// while jobs run: they are the better use of the processor.
 bool connection::receive_spinning() {
-    if ((!incoming_ && stream_.input().empty()) || !spin_.worth_it()) {
+    if ((!incoming_ && stream_.input().empty()) || jobs_ > 0 || !spin_.worth_it()) {
         return false;
     }
     const time_point until = clock_.now() + spin_time;
