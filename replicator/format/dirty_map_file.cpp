@@ -97,12 +97,20 @@ std::string from_disk(const boot_text &text) {
     return {text.begin(), std::ranges::find(text, '\0')};
 }
 
-/// Stores the slot as one unit as far as a kill can see: nothing of a later store moves before it.
+/// Stores a slot into shared memory, word by word. A kill in between leaves a slot whose checksum
+/// is wrong, and the other one.
 template <class Disk>
 void store_slot(bytes_span place, Disk disk) {
+    static_assert(sizeof(Disk) % sizeof(std::uint64_t) == 0);
     disk.checksum = checksum_of(disk);
-    std::atomic_signal_fence(std::memory_order_seq_cst);
-    write_struct(place, disk);
+    std::array<std::uint64_t, sizeof(Disk) / sizeof(std::uint64_t)> words;
+    write_struct(std::as_writable_bytes(std::span(words)), disk);
+    void *at = place.data();
+    REPL_ASSERT(std::bit_cast<std::uintptr_t>(at) % alignof(std::uint64_t) == 0);
+    const std::span shared(static_cast<std::uint64_t *>(at), words.size());
+    for (std::size_t i = 0; i < words.size(); ++i) {
+        std::atomic_ref(shared[i]).store(words[i], std::memory_order_relaxed);
+    }
     std::atomic_signal_fence(std::memory_order_seq_cst);
 }
 
