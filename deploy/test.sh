@@ -21,6 +21,7 @@ case "${1:-}" in
     ;;
 esac
 
+rm -f build/release/ctest.log build/asan/ctest.log
 summary=()
 failed=0
 

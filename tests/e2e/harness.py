@@ -356,7 +356,7 @@ class Pair:
         try:
             retry(timeout, f"state {'/'.join(states)}", reached)
         except Failed as error:
-            raise Failed(f"{error} (is {seen[0]})") from None
+            raise Failed(f"{error}; is {json.dumps(self.status(daemon))}") from None
         return seen[0]
 
     def wait(self, timeout=60, durable=False):
