@@ -173,7 +173,10 @@ result<> replica_group::commit() {
 }
 
 result<> replica_group::impl::commit(bool always) {
-    if ((!always && !uncommitted) || (apply_stage && apply_stage->inside_step())) {
+    // Once more after the last interval: then the older record needs no more than the newer one, and
+    // journal and undo give all their space back.
+    const bool due = always || uncommitted || safe != committed.applied.interval;
+    if (!due || (apply_stage && apply_stage->inside_step())) {
         return {};
     }
     if (auto synced = core->images().sync(); !synced) {
@@ -222,6 +225,7 @@ result<> replica_group::impl::write_commit(commit_record record) {
     next_slot = 1 - next_slot;
     const std::scoped_lock lock(mutex);
     safe = committed.applied.interval;
+    older_undo_segment = std::min(committed.undo_segment, record.undo_segment);
     committed = record;
     return {};
 }
@@ -229,14 +233,16 @@ result<> replica_group::impl::write_commit(commit_record record) {
 /// Deletes the undo that neither a point nor a roll-back needs.
 result<> replica_group::impl::reclaim() {
     interval_id needed;
+    std::uint64_t segment = 0;
     {
         const std::scoped_lock lock(mutex);
+        segment = older_undo_segment;
         needed = points.empty() ? safe : std::min(safe, points.front().id);
     }
     if (const auto held = core->held(); !held.empty()) {
         needed = std::min(needed, *held.begin());
     }
-    return core->undo().drop_before(needed);
+    return core->undo().drop_before(needed, segment);
 }
 
 /// False when the oldest point must stay.

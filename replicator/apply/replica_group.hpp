@@ -136,7 +136,8 @@ class replica_group {
     /// of an image: nothing is lost and apply() goes on when there is space.
     result<apply_outcome> apply();
     /// Syncs the images and writes the commit record if something was applied since the last. Intervals
-    /// that both commit records are past leave the journal. Nothing happens while apply() waits for
+    /// that both commit records are past leave the journal, so call it also when nothing was applied:
+    /// the second call after the last interval frees the rest, further ones do nothing. Nothing happens while apply() waits for
     /// space inside an interval.
     result<> commit();
     /// Applies the retention rules and drops what is not needed. Call now and then.

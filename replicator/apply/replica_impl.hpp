@@ -39,6 +39,7 @@ struct replica_group::impl {
     mutable std::mutex mutex;         ///< guards what follows; not held over disk work
     applied_state applied;
     interval_id safe;                 ///< both commit records are at this interval or later
+    std::uint64_t older_undo_segment = 0; ///< and their undo ended in this segment or a later one
     std::deque<kept_point> points;    ///< oldest first
     std::uint64_t reported_damage = 0; ///< not yet known to the apply thread
     std::string dead;                 ///< why nothing is changed any more; empty: alive

@@ -140,7 +140,7 @@ replica_group::impl::gather(const std::optional<commit_record> &newest) const {
     const auto next_one = journal->entries_after(at, 1);
     const interval_id known = newest->durable.interval;
     const auto last = journal->last();
-    if (known > at && (!last || last->position.interval < known)) {
+    if (journal->damaged() || (known > at && (!last || last->position.interval < known))) {
         e.journal = journal_state::regressed;
     }
     if (!next_one.empty()) {
@@ -174,6 +174,7 @@ result<> replica_group::impl::open() {
     FS_CHECK(state->lock());
     std::optional<commit_record> newest;
     FS_CHECK(read_commit(*state, newest, safe));
+    older_undo_segment = 0; // nothing is dropped before the first commit of this life
     if (!newest) {
         const auto refused = decide_recovery(gather(newest));
         REPL_ASSERT(refused.refuse);

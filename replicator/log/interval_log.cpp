@@ -86,6 +86,7 @@ struct interval_log::impl {
     interval_checker open_interval;
     segment_place open_place;
     std::uint64_t open_bytes = 0;
+    bool damaged = false;
 
     mutable std::mutex mutex; ///< guards what follows
     std::deque<stored_interval> intervals;
@@ -111,12 +112,14 @@ result<> interval_log::impl::scan() {
             continue;
         }
         if (segment.closed) {
+            damaged = true;
             log::error("{}/{}: damaged at byte {}; the log ends there", options.directory,
                        segment_name(segment.number), good);
         }
         FS_CHECK(store->cut_after({segment.number, good}));
         break;
     }
+    damaged |= store->lost_segments();
     FS_CHECK(store->sync()); // after a kill what was read may not be on the disk yet
     if (!intervals.empty()) {
         newest = intervals.back().entry.position.interval;
@@ -271,6 +274,8 @@ result<> interval_log::impl::append(bytes_view frame) {
     }
     return {};
 }
+
+bool interval_log::damaged() const { return impl_->damaged; }
 
 result<> interval_log::append(bytes_view frame) { return impl_->append(frame); }
 

@@ -61,6 +61,9 @@ class interval_log {
     static result<std::unique_ptr<interval_log>> open(file_system &files, interval_log_options options);
     ~interval_log();
 
+    /// open() found damage that is no torn end: intervals that were durable may be gone.
+    bool damaged() const;
+
     /// Appends the next frame of the interval being written; the barrier frame completes it. Rules, else
     /// errc::invalid: the first frame of a new interval has index 0 (or is its barrier), indices count
     /// up, interval ids grow. errc::full / ENOSPC leave the log without the partial interval.

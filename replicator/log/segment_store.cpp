@@ -58,8 +58,8 @@ result<> segment_store::load() {
         }
         if (!header || header->number != number || header->kind != options_.kind) {
             if (!segments_.empty() || size > segment_header_bytes) {
-                log::error("{}: damaged segment header; the log before its end is lost",
-                           path_of(number));
+                log::error("{}: damaged segment header; the segment is lost", path_of(number));
+                lost_ = true;
             }
             broken = !segments_.empty();
             leftovers.push_back(number);

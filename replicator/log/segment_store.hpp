@@ -54,6 +54,8 @@ class segment_store {
     static result<std::unique_ptr<segment_store>> open(file_system &files, options o);
 
     std::vector<segment_info> segments() const; ///< oldest first, no gaps in the numbers
+    /// open() found a segment that had been in use and whose header is damaged: it is gone.
+    bool lost_segments() const { return lost_; }
     std::uint64_t used_bytes() const;
     const std::string &directory() const { return options_.directory; }
 
@@ -104,6 +106,7 @@ class segment_store {
     std::vector<segment_info> segments_;
     std::shared_ptr<file> last_;    ///< the last segment; null: there is none
     bool writable_ = false;         ///< false: begin() makes a new segment
+    bool lost_ = false;
     bool stray_ = false;            ///< a file of the next number may be there
     std::uint64_t tail_ = 0;        ///< end of what was written to the last segment
     std::uint64_t synced_ = 0;      ///< good length of the last segment that is durable

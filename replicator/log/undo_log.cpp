@@ -74,6 +74,23 @@ result<> undo_log::scan(interval_id committed, segment_place committed_end) {
             break;
         }
     }
+    // The place where the log ended at the commit is never dropped: without it neither what stood
+    // before nor what came after is whole.
+    const auto segments = store_->segments();
+    const std::uint64_t needed = std::max<std::uint64_t>(committed_end.segment, 1);
+    const auto at_commit = std::ranges::find(segments, needed, &segment_info::number);
+    const bool reaches = at_commit == segments.end()
+                             ? committed_end.segment == 0 && segments.empty()
+                             : at_commit->bytes >= committed_end.offset;
+    if (!reaches || store_->lost_segments()) {
+        std::erase_if(records_, [&](const undo_record &r) {
+            return r.header.position.interval <= committed;
+        });
+        evidence_.history_broken = true;
+        evidence_.tail_broken = true;
+        evidence_.tail_torn = false;
+        return {};
+    }
     if (bad.segment == 0) {
         return {};
     }
@@ -338,15 +355,14 @@ result<> undo_log::read_raw(segment_place entries, segment_place contents, std::
     return {};
 }
 
-result<> undo_log::drop_before(interval_id id) {
-    std::uint64_t segment = 0;
+result<> undo_log::drop_before(interval_id id, std::uint64_t segment) {
     {
         const std::scoped_lock lock(mutex_);
         const auto first = std::ranges::lower_bound(records_, first_of(id), older);
         if (first != records_.end()) {
-            segment = first->place.segment;
+            segment = std::min(segment, first->place.segment);
         } else if (!records_.empty()) {
-            segment = records_.back().place.segment;
+            segment = std::min(segment, records_.back().place.segment);
         }
         while (!records_.empty() && records_.front().place.segment < segment) {
             records_.pop_front();

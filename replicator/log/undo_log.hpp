@@ -100,8 +100,8 @@ class undo_log {
     result<> read_raw(segment_place entries, segment_place contents, std::uint64_t count,
                       bytes_span out) const;
 
-    /// Drops whole segments that hold only records of intervals before `id`.
-    result<> drop_before(interval_id id);
+    /// Drops whole segments before `segment` that hold only records of intervals before `id`.
+    result<> drop_before(interval_id id, std::uint64_t segment);
     /// Drops the records after `id`, durably. For recovery, after the roll-back.
     result<> cut_after(interval_id id, segment_place end);
     std::uint64_t used_bytes() const { return store_->used_bytes(); }

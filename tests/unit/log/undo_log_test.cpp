@@ -135,7 +135,7 @@ TEST_CASE("undo log: dropping gives whole old segments back and keeps the rest")
         r.finish();
     }
     const std::uint64_t before = r.log->used_bytes();
-    REQUIRE(r.log->drop_before(interval_id{30}).has_value());
+    REQUIRE(r.log->drop_before(interval_id{30}, 1000).has_value());
     CHECK(r.log->used_bytes() < before / 2);
     CHECK(r.ids().front() <= 30);
     CHECK(r.ids().front() > 10);
