@@ -1,0 +1,173 @@
+#include "replicator/capture/dirty_map.hpp"
+#include "replicator/base/hash.hpp"
+#include "replicator/capture/paged_bitmap.hpp"
+#include "replicator/format/endian.hpp"
+#include "tests/support/sim_file_system.hpp"
+
+#include <doctest/doctest.h>
+
+#include <random>
+#include <set>
+
+using namespace farshore;
+
+TEST_SUITE_BEGIN("dirty_map");
+
+TEST_CASE("dirty map cases: each evidence has its verdict") {
+    CHECK(judge_map({}).what == map_case::missing);
+    CHECK(judge_map({.present = true}).what == map_case::unreadable);
+    CHECK(judge_map({.present = true, .readable = true, .clean = true, .same_boot = true}).what ==
+          map_case::resized);
+    const auto of = [](bool clean, bool same_boot) {
+        return judge_map({.present = true,
+                          .readable = true,
+                          .same_size = true,
+                          .clean = clean,
+                          .same_boot = same_boot});
+    };
+    CHECK(of(true, false).trust == map_trust::fine_bits);
+    CHECK(of(true, true).trust == map_trust::fine_bits);
+    CHECK(of(false, true).trust == map_trust::fine_bits);
+    CHECK(of(false, false).trust == map_trust::fine_bits_and_active);
+}
+
+TEST_CASE("map file: header, slots and sectors come back, and every changed byte is noticed") {
+    const map_layout layout = map_layout::of(123'456'789);
+    buffer page(map_page_bytes);
+    encode_map_header(page.span(), layout);
+    CHECK(parse_map_header(page.view()).value() == layout);
+    CHECK(!parse_map_state(page.view()));
+    store_map_state(page.span(), {1, false, "one"});
+    store_map_state(page.span(), {2, true, "two"});
+    CHECK(parse_map_state(page.view()).value() == map_state{2, true, "two"});
+    page.span()[map_slot_offsets[0] + 20] ^= std::byte{1}; // slot of sequence 2
+    CHECK(parse_map_state(page.view()).value() == map_state{1, false, "one"});
+    for (std::size_t i = 0; i < 64; ++i) {
+        page.span()[i] ^= std::byte{4};
+        CHECK(!parse_map_header(page.view()));
+        page.span()[i] ^= std::byte{4};
+    }
+    activity_bits bits{};
+    bits[60] = 1;
+    buffer sector(activity_sector_bytes);
+    encode_activity(sector.span(), 5, bits);
+    CHECK(parse_activity(sector.view(), 5).value() == bits);
+    CHECK(!parse_activity(sector.view(), 4));
+    for (std::size_t i = 0; i < activity_sector_bytes; ++i) {
+        sector.span()[i] ^= std::byte{1};
+        CHECK(!parse_activity(sector.view(), 5));
+        sector.span()[i] ^= std::byte{1};
+    }
+}
+
+TEST_CASE("map file: a header of another version is refused as such") {
+    buffer page(map_page_bytes);
+    encode_map_header(page.span(), map_layout::of(1));
+    page.span()[4] = std::byte{2};
+    const le64 sum = checksum64(page.view().first(56));
+    write_struct(page.span().subspan(56), sum);
+    CHECK(is(parse_map_header(page.view()).error(), errc::unsupported));
+    page.span()[4] = std::byte{1};
+    page.span()[6] = std::byte{1}; // a reserved bit
+    const le64 other = checksum64(page.view().first(56));
+    write_struct(page.span().subspan(56), other);
+    CHECK(is(parse_map_header(page.view()).error(), errc::corrupt));
+}
+
+TEST_CASE("capture state: the newest of two slots counts") {
+    buffer bytes(capture_state_bytes);
+    std::ranges::fill(bytes.span(), std::byte{0});
+    CHECK(is(parse_capture_state(bytes.view()).error(), errc::corrupt));
+    capture_record record;
+    record.boot_id = "b";
+    for (std::uint64_t i = 1; i <= 3; ++i) {
+        record.sequence = i;
+        record.last_interval = interval_id{i * 10};
+        record.reserved_interval = interval_id{1000};
+        record.acknowledged = {stream_id{7}, interval_id{i}};
+        record.receiver[0] = std::byte{9};
+        store_capture_state(bytes.span(), record);
+        CHECK(parse_capture_state(bytes.view()).value() == record);
+    }
+    bytes.span()[512 + 16] ^= std::byte{1}; // sequence 3 is in the second slot
+    CHECK(parse_capture_state(bytes.view()).value().last_interval == interval_id{20});
+}
+
+TEST_CASE("paged bitmap: it is a set of numbers") {
+    constexpr std::uint64_t size = 3 * 64 * paged_bitmap::words_per_page + 100;
+    for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+        CAPTURE(seed);
+        std::mt19937_64 random(seed);
+        paged_bitmap bits(size);
+        std::set<std::uint64_t> model;
+        for (int i = 0; i < 60; ++i) {
+            const std::uint64_t first = random() % size;
+            const std::uint64_t last = std::min(size, first + random() % 500);
+            const bool set = random() % 3 != 0;
+            set ? bits.set_range(first, last) : bits.clear_range(first, last);
+            for (std::uint64_t b = first; b < last; ++b) {
+                set ? (void)model.insert(b) : (void)model.erase(b);
+            }
+            const std::uint64_t from = random() % size;
+            const auto next = model.lower_bound(from);
+            CHECK(bits.next_set(from, size) ==
+                  (next == model.end() ? std::nullopt : std::optional(*next)));
+            std::uint64_t clear = from;
+            while (clear < size && model.contains(clear)) {
+                ++clear;
+            }
+            CHECK(bits.next_clear(from, size) == clear);
+            CHECK(bits.test(from) == model.contains(from));
+            CHECK(bits.count() == model.size());
+        }
+        bits.clear_range(0, size);
+        CHECK(bits.empty());
+        for (std::uint64_t p = 0; p < bits.page_count(); ++p) {
+            CHECK(!bits.page_in_use(p));
+        }
+    }
+}
+
+TEST_CASE("paged bitmap: an untouched terabyte costs next to nothing") {
+    CHECK(paged_bitmap(region_count(1ULL << 40)).memory_bytes() < 8192);
+}
+
+TEST_CASE("dirty map: bits behind the volume's end are never set") {
+    sim_file_system disk(1);
+    const std::uint64_t size = extent_bytes + 3 * region_bytes + 1;
+    const auto map = dirty_map::open(disk, "v.map", size, "boot");
+    REQUIRE(map);
+    CHECK((*map)->words() == 2);
+    CHECK((*map)->word(0) == ~0ULL);
+    CHECK((*map)->word(1) == 0xf);
+    CHECK((*map)->dirty_regions() == 68);
+    (*map)->clear(0, ~0ULL);
+    CHECK((*map)->set(0, 6) == 6);
+    CHECK((*map)->set(0, 3) == 1);
+    CHECK((*map)->dirty_regions() == 7);
+}
+
+TEST_CASE("activity log: writers share a sync, and a sequential one finds its extents active") {
+    sim_file_system disk(1);
+    const std::uint64_t size = 100 * extent_bytes;
+    const auto map = dirty_map::open(disk, "v.map", size, "boot");
+    REQUIRE(map);
+    activity_log &activity = (*map)->activity();
+    std::mutex mutex;
+    std::unique_lock lock(mutex);
+    std::vector<std::uint64_t> all;
+    for (std::uint64_t e = 0; e < 100; ++e) {
+        all.push_back(e);
+    }
+    CHECK(activity.retire(lock, all, [](std::uint64_t) { return true; }));
+    CHECK(activity.active_count() == 0);
+    const std::uint64_t before = disk.syncs();
+    for (std::uint64_t e = 10; e < 60; ++e) {
+        CHECK(activity.activate(lock, {e, e + 1}));
+        CHECK(activity.active(e));
+    }
+    CHECK(disk.syncs() - before < 10);
+    CHECK(activity.active_count() < 70);
+}
+
+TEST_SUITE_END();
