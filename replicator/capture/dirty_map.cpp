@@ -4,6 +4,8 @@
 #include "replicator/base/log.hpp"
 #include "replicator/capture/paged_bitmap.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <mutex>
 
@@ -88,6 +90,12 @@ result<std::unique_ptr<dirty_map>> dirty_map::open(file_system &files, const std
     const map_layout layout = map_layout::of(volume_bytes);
     FS_TRY(found, inspect(files, path, volume_bytes, boot_id));
     const map_verdict verdict = judge_map(found.evidence);
+    if (verdict.what == map_case::resized) {
+        return fail(errc::mismatch,
+                    fmt::format("the volume has {} bytes now and had {} when it was last served; the copy at the DR "
+                                "site has the old size too. Put the size back, or remove {} to begin anew with a new copy",
+                                volume_bytes, found.layout.volume_bytes, path));
+    }
     if (verdict.trust == map_trust::nothing) {
         FS_CHECK(make_new(files, path, layout, boot_id));
     }

@@ -43,10 +43,9 @@ bool catch_up_scan::gather(request &out) {
     while (at_volume_ < capture_.volume_count() && out.ranges.size() < pieces_per_request) {
         const auto piece = capture_.next_pending(volume_index{at_volume_}, at_offset_, piece_bytes_max);
         if (!piece) {
-            ++at_volume_;
-            at_offset_ = 0;
-            continue;
+            break;
         }
+        at_volume_ = piece->volume.value; // the next volume with something pending may be further on
         at_offset_ = piece->range.end();
         out.ranges.push_back(*piece);
         out.bytes += piece->range.length;

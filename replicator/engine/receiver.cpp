@@ -199,7 +199,14 @@ task<void> receiver::impl::greet(std::unique_ptr<transport::link> link) {
 task<void> receiver::impl::take_join(std::unique_ptr<transport::link> link, bytes_view payload) {
     wire::join_reply reply;
     if (auto request = wire::parse<wire::join_request>(payload)) {
-        auto redeemed = trust.redeem(request->group, request->secret, run.time->wall());
+        const pinned_peer *present = trust.find(request->group);
+        const bool taken = present != nullptr && present->fingerprint != link->peer_fingerprint();
+        // Two senders of one group would take turns in overwriting the copy: the operator has to say which goes.
+        result<> redeemed = taken ? result<>(fail(errc::refused,
+                                     fmt::format("group \"{}\" is paired with another sender; if that one is gone for good, "
+                                                 "run `farshore unpair {}` at the receiver first",
+                                                 request->group, request->group)))
+                              : trust.redeem(request->group, request->secret, run.time->wall());
         if (redeemed) {
             trust.pin(request->group, {link->peer_fingerprint(), link->peer_address()});
             redeemed = save_trust();
@@ -208,9 +215,6 @@ task<void> receiver::impl::take_join(std::unique_ptr<transport::link> link, byte
         if (redeemed) {
             log::info("group {}: paired with the sender at {} (fingerprint {})", request->group, link->peer_address(),
                       link->peer_fingerprint());
-            if (receiver_group *g = lookup(request->group)) {
-                g->drop_session("another sender was paired");
-            }
         } else {
             reply.text = redeemed.error().context;
             log::warning("{} (fingerprint {}) tried to join group \"{}\": {}", link->peer_address(),

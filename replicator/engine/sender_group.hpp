@@ -145,7 +145,7 @@ class sender_group {
     std::unique_ptr<catch_up_scan> scan_;
     bool session_up_ = false; ///< greeted and shipping
     bool reconnect_now_ = false;
-    bool session_worked_ = false; ///< the last session got as far as shipping
+    bool session_worked_ = false; ///< the last session made something durable
     std::unique_ptr<verify_run> verify_; ///< while a verify command runs
 
     // What the operator set (STATE/groups/NAME/group.json).

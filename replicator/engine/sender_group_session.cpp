@@ -106,7 +106,6 @@ task<error> sender_group::run_session() {
         session_->close(shipping.error());
     } else {
         session_up_ = true;
-        session_worked_ = true;
         error_.reset();
         notice_.reset();
         scanning.spawn(run_scan(*shipping));
@@ -247,6 +246,7 @@ void sender_group::on_ack(const wire::ack &a) {
         spool_->drop_through(a.durable.interval);
         capture_->durable(a.durable, receiver_);
         acked_in_stream_ = true;
+        session_worked_ = true;
         if (consistent() && !ever_consistent_) {
             ever_consistent_ = true;
             if (auto saved = save_state(); !saved) {

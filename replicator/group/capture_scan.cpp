@@ -193,16 +193,18 @@ result<resolve_outcome> range_scan::apply(std::uint64_t unit_bytes,
     return outcome;
 }
 
-result<captured_volume *> checked_volume(capture_core &group, const pending_range &where) {
+/// `unit`: what the range must be whole multiples of, but for the volume's end.
+result<captured_volume *> checked_volume(capture_core &group, const pending_range &where,
+                                         std::uint64_t unit = region_bytes) {
     if (where.volume.value >= group.volumes.size()) {
         return fail(errc::invalid, "no such volume in the group");
     }
     captured_volume &v = *group.volumes[where.volume.value];
     const byte_range r = where.range;
     if (r.length == 0 || r.length > scan_bytes_max || r.offset > v.size ||
-        r.length > v.size - r.offset || r.offset % region_bytes != 0 ||
-        (r.end() % region_bytes != 0 && r.end() != v.size)) {
-        return fail(errc::invalid, "not a range of whole regions of volume " + v.config.name);
+        r.length > v.size - r.offset || r.offset % unit != 0 ||
+        (r.end() % unit != 0 && r.end() != v.size)) {
+        return fail(errc::invalid, "not a range of whole regions or blocks of volume " + v.config.name);
     }
     return &v;
 }
@@ -263,7 +265,7 @@ result<resolve_outcome> capture_group::record_all(const pending_range &where) {
 }
 
 result<> capture_group::add_verify(const pending_range &where, const digest_function &digest) {
-    FS_TRY(volume, checked_volume(*impl_, where));
+    FS_TRY(volume, checked_volume(*impl_, where, block_bytes));
     range_scan scan(*impl_, *volume, where.range);
     FS_CHECK(scan.read());
     const digest16 found = digest(scan.content());

@@ -8,7 +8,9 @@
 #include <cstdio>
 #include <dirent.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <memory>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
@@ -67,6 +69,11 @@ result<std::unique_ptr<file>> posix_file_system::open(const std::string &path, o
     }
     if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode)) {
         return fail(errc::invalid, context + ", which is neither a file nor a block device");
+    }
+    int read_only = 0;
+    if (S_ISBLK(st.st_mode) && mode != open_mode::read && ::ioctl(fd.get(), BLKROGET, &read_only) == 0 &&
+        read_only != 0) {
+        return fail_errno(EROFS, context); // Linux lets such a device be opened and fails the writes
     }
     if (::fcntl(fd.get(), F_SETFL, 0) != 0) {
         return fail_errno(errno, context);

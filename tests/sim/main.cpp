@@ -66,6 +66,10 @@ int main(int argc, char **argv) {
         if (!run_seed(seed, verbose, trace)) {
             return 1;
         }
+        if (seed % 250 == 0) {
+            std::printf("%llu seeds\n", static_cast<unsigned long long>(seed + 1 - first));
+            std::fflush(stdout);
+        }
         if (seed % 50 == 0) {
             std::uint64_t again = 0;
             if (!run_seed(seed, false, again) || again != trace) {

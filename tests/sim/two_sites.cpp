@@ -289,7 +289,6 @@ void two_sites::crash_receiver() {
         }
         line_->reset_all();
         end_receiver();
-        disk_disturbed_ = false;
     }
     pass_time(std::chrono::milliseconds(roll(3000)));
     start_receiver();
@@ -364,7 +363,8 @@ void two_sites::command() {
 void two_sites::look_at_newest_point() {
     auto devices = engine::receiver_access::open_devices(*receiver_, group_name, "latest");
     if (!devices) {
-        if (safe_sequence_ > 0 && receiver_->status().front().state != engine::receiver_state::failed) {
+        // Without space a crashed copy can't be replayed; its newest point is in the journal until space is back.
+        if (safe_sequence_ > 0 && !disk_disturbed_ && receiver_->status().front().state != engine::receiver_state::failed) {
             throw broken_promise{"the newest complete point can't be opened: " + devices.error().text()};
         }
         return;
@@ -384,7 +384,7 @@ void two_sites::look_at_newest_point() {
     if (!k) {
         throw broken_promise{"the newest point is no prefix of the writes"};
     }
-    if (*k < safe_sequence_) {
+    if (*k < safe_sequence_ && !disk_disturbed_) {
         throw broken_promise{fmt::format("the newest point is prefix {}, but {} was acknowledged", *k, safe_sequence_)};
     }
     note(*k);
@@ -402,8 +402,9 @@ void two_sites::wait_for_barrier(duration patience, bool must) {
         return;
     }
     say(fmt::format("wait: barrier {} covers write {}", reached->barrier.value, sequence));
-    safe_sequence_ = sequence;
-    if (!durable_only) {
+    durable_sequence_ = sequence;
+    if (!durable_only) { // the images show it: from here on a point that has it can be opened
+        safe_sequence_ = sequence;
         look_at_newest_point();
     }
 }
@@ -412,8 +413,13 @@ void two_sites::finish() {
     say("everything heals");
     calm_line();
     site_.set_capacity(1ULL << 40);
+    disk_disturbed_ = false;
     site_.clear_faults();
     primary_.clear_faults();
+    if (one_in(3)) {
+        lose_primary();
+        return;
+    }
     (void)sender_->resume(group_name);
     wait_for_barrier(std::chrono::minutes(10), true);
     const auto images = read_replica();
@@ -435,6 +441,30 @@ void two_sites::finish() {
         throw broken_promise{"verify gives a false alarm"};
     }
     end_sender();
+    end_receiver();
+}
+
+// The primary site is gone for good: what was acknowledged as durable must come out of the DR site alone.
+void two_sites::lose_primary() {
+    say("the primary is lost");
+    primary_.kill();
+    line_->reset_all();
+    end_sender();
+    if (one_in(2)) {
+        site_.power_cut(dice_());
+        end_receiver();
+        start_receiver();
+    }
+    pass_time(std::chrono::minutes(2));
+    const auto state = receiver_->status().front();
+    if (state.state == engine::receiver_state::failed) {
+        throw broken_promise{"the DR site does not recover: " + state.error.value_or("")};
+    }
+    // A catch-up that was under way leaves the point before it; else everything durable is in the newest point.
+    if (state.state == engine::receiver_state::following) {
+        safe_sequence_ = std::max(safe_sequence_, durable_sequence_);
+    }
+    look_at_newest_point();
     end_receiver();
 }
 

@@ -56,6 +56,7 @@ class two_sites {
     void look_at_newest_point();
     void wait_for_barrier(duration patience, bool must);
     void finish();
+    void lose_primary();
     // small things
     void say(const std::string &text);
     void note(std::uint64_t value);
@@ -81,7 +82,8 @@ class two_sites {
     std::unique_ptr<engine::sender> sender_;
     std::unique_ptr<engine::receiver> receiver_;
     std::uint64_t boots_ = 1;
-    std::uint64_t safe_sequence_ = 0; ///< of the newest barrier that a wait was told of
+    std::uint64_t durable_sequence_ = 0; ///< of the newest barrier that a wait was told to be durable
+    std::uint64_t safe_sequence_ = 0;    ///< of the newest that a wait was told to be shown
     bool line_disturbed_ = false;
     bool disk_disturbed_ = false;
     bool replica_touched_ = false; ///< somebody wrote to the copy: points can't be judged until it is repaired

@@ -398,16 +398,21 @@ TEST_CASE("capture: the errors of a start name the volume") {
     CHECK(rig.problems.empty());
 }
 
-TEST_CASE("capture: a volume of another size is all dirty again") {
+TEST_CASE("capture: a volume of another size than before is refused, and taken again with the old one") {
     capture_rig rig = synced_rig({1U << 20});
     start(rig);
     rig.note(rig.group->close_clean());
     rig.group.reset();
     auto f = rig.disk.open("disks/v0", open_mode::read_write);
     rig.note((*f)->truncate(2U << 20));
+    {
+        const auto refused = capture_group::open(*rig.process, rig.options);
+        REQUIRE(!refused);
+        CHECK(is(refused.error(), errc::mismatch));
+    }
+    rig.note((*f)->truncate(1U << 20));
     rig.note(rig.open());
-    CHECK(rig.group->start().fresh);
-    CHECK(rig.dirty_bytes() == 2U << 20);
+    CHECK_FALSE(rig.group->start().fresh);
 }
 
 TEST_CASE(
