@@ -33,7 +33,8 @@ def run(*command, may_fail=False):
     """Standard output; a client that fails or hangs fails the step with all that it said."""
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     if done.returncode != 0 and not may_fail:
-        raise AssertionError(f"{' '.join(command)}: exit {done.returncode}\n{done.stdout}{done.stderr}")
+        said = f"{done.stdout}{done.stderr}"
+        raise AssertionError(f"{' '.join(command)}: exit {done.returncode}\n{said}")
     return done.stdout
 
 
@@ -116,7 +117,8 @@ class Checks:
         source = self.source_image(2)
         info = run("qemu-img", "info", "-f", "raw", self.uri)
         expect("file format: raw" in info, info)
-        run("qemu-img", "convert", "-n", "-f", "raw", "-O", "raw", "-W", "-m", "8", source, self.uri)
+        run("qemu-img", "convert", "-n", "-f", "raw", "-O", "raw", "-W", "-m", "8", source,
+            self.uri)
         run("qemu-img", "compare", "-f", "raw", "-F", "raw", source, self.uri)
         out = self.path("qemu-out")
         run("qemu-img", "convert", "-f", "raw", "-O", "raw", self.uri, out)
