@@ -207,10 +207,21 @@ task<void> receiver_group::attach(std::unique_ptr<transport::link> link, wire::h
             co_return;
         }
     }
-    // What was appended and not synced is made durable now, so that the position told is the newest.
-    if (auto synced = co_await run_on(run_.disk, [copy = copy_] { return copy->sync_journal(); }); !synced) {
+    // What was appended and not synced is made durable now, so that the position told is the newest. The storage may have
+    // failed while the old session ended; it is opened anew only when nobody is greeted.
+    const auto copy = copy_;
+    result<> synced = fail(errc::dead, "the storage of the copy failed and is being opened anew");
+    if (copy && !failure_) {
+        synced = co_await run_on(run_.disk, [copy] { return copy->sync_journal(); });
+    }
+    if (!synced || failure_ || stopping_) {
         greeting_ = false;
-        storage_failed(synced.error());
+        if (synced) {
+            synced = std::unexpected(failure_.value_or(error{make_error_code(errc::closed), "the receiver stops"}));
+        } else if (copy && !failure_) {
+            storage_failed(synced.error());
+        }
+        work_.notify_all();
         co_await link->send(refusal_of(wire::refusal_code::failed, synced.error().text()));
         link->close();
         co_return;
@@ -338,8 +349,8 @@ task<void> receiver_group::apply_loop() {
     while (!stopping_) {
         if (failure_) {
             co_await work_.wait_until(*run_.time, reopen_at_);
-            if (stopping_ || run_.time->now() < reopen_at_ || session_) {
-                if (session_) {
+            if (stopping_ || run_.time->now() < reopen_at_ || session_ || greeting_) {
+                if (session_ || greeting_) {
                     co_await run_.time->sleep_for(std::chrono::milliseconds(50));
                 }
                 continue;
