@@ -162,7 +162,7 @@ def line_bytes(line):
 def calibrate(bench, pair, line, target_bytes_per_second):
     """A writes-per-second for farshore-load that uses the wanted part of the line."""
     rate = 300.0
-    for _ in range(4):
+    for _ in range(6):
         load = harness.Load(pair, seed=bench.options.seed, chains=1).start(rate=rate)
         time.sleep(3)
         start, begun = line_bytes(line), time.monotonic()
@@ -170,8 +170,11 @@ def calibrate(bench, pair, line, target_bytes_per_second):
         used = (line_bytes(line) - start) / (time.monotonic() - begun)
         load.finish()
         print(f"       {rate:.0f} writes/s use {used * 8e-6:.1f} Mbit/s", flush=True)
-        rate *= target_bytes_per_second / max(used, 1)
         pair.wait(timeout=120)
+        part = used / target_bytes_per_second
+        if 0.97 < part < 1.05:
+            break
+        rate /= max(part, 0.05)
     return rate
 
 
