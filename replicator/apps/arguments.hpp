@@ -1,6 +1,6 @@
 #pragma once
-// Arguments of a control request, checked one by one. The CLI sends them well-formed; anybody else who
-// writes to the socket gets a usage error.
+// Arguments of a control request, checked one by one. The CLI sends them well-formed; anybody else
+// who writes to the socket gets a usage error.
 
 #include "replicator/apps/exit_code.hpp"
 #include "replicator/base/clock.hpp"
@@ -18,7 +18,7 @@ class arguments {
   public:
     explicit arguments(const control::json &given) : given_(given) {}
 
-    std::string text(const char *key);                    ///< required, not empty
+    std::string text(const char *key); ///< required, not empty
     std::string text_or(const char *key, std::string otherwise);
     bool flag(const char *key);                           ///< false when absent
     std::optional<std::uint64_t> number(const char *key); ///< null counts as absent

@@ -23,10 +23,14 @@ struct finding {
 
 const char *word_of(check_level level) {
     switch (level) {
-    case check_level::ok: return "OK";
-    case check_level::warning: return "WARNING";
-    case check_level::critical: return "CRITICAL";
-    case check_level::unknown: return "UNKNOWN";
+    case check_level::ok:
+        return "OK";
+    case check_level::warning:
+        return "WARNING";
+    case check_level::critical:
+        return "CRITICAL";
+    case check_level::unknown:
+        return "UNKNOWN";
     }
     return "UNKNOWN";
 }
@@ -42,8 +46,8 @@ check_level level_of_state(const std::string &state) {
             return check_level::critical;
         }
     }
-    for (const char *passing :
-         {"initial_sync", "spooling", "tracking", "catching_up", "paused", "empty", "receiving_sync"}) {
+    for (const char *passing : {"initial_sync", "spooling", "tracking", "catching_up", "paused",
+                                "empty", "receiving_sync"}) {
         if (state == passing) {
             return check_level::warning;
         }
@@ -55,10 +59,14 @@ check_level level_of_state(const std::string &state) {
 check_level worse(check_level a, check_level b) {
     const auto rank = [](check_level l) {
         switch (l) {
-        case check_level::ok: return 0;
-        case check_level::warning: return 1;
-        case check_level::unknown: return 2;
-        case check_level::critical: return 3;
+        case check_level::ok:
+            return 0;
+        case check_level::warning:
+            return 1;
+        case check_level::unknown:
+            return 2;
+        case check_level::critical:
+            return 3;
         }
         return 2;
     };
@@ -80,10 +88,10 @@ finding judge_sender(const json &g, const check_limits &limits, std::string &per
         f.level = worse(f.level, check_level::warning);
         f.text += ", link down";
     }
-    perfdata += fmt::format(" '{0}_lag'={1:.3f}s;;{2:.0f};0 '{0}_behind'={3}B;;;0 '{0}_spool'={4}B;;{5};0",
-                            name, lag, limit, count_field(g, "/lag/bytes"),
-                            count_field(g, "/spool/used_bytes"),
-                            count_field(g, "/spool/limit_bytes"));
+    perfdata +=
+        fmt::format(" '{0}_lag'={1:.3f}s;;{2:.0f};0 '{0}_behind'={3}B;;;0 '{0}_spool'={4}B;;{5};0",
+                    name, lag, limit, count_field(g, "/lag/bytes"),
+                    count_field(g, "/spool/used_bytes"), count_field(g, "/spool/limit_bytes"));
     return f;
 }
 
@@ -119,8 +127,8 @@ check_verdict verdict(check_level level, const std::string &text, const std::str
     std::string clean = text;
     std::ranges::replace(clean, '\n', ' ');
     std::ranges::replace(clean, '|', '/');
-    v.line = fmt::format("FARSHORE {} - {}{}{}", word_of(level), clean, perfdata.empty() ? "" : " |",
-                         perfdata);
+    v.line = fmt::format("FARSHORE {} - {}{}{}", word_of(level), clean,
+                         perfdata.empty() ? "" : " |", perfdata);
     std::string word = word_of(level);
     std::ranges::transform(word, word.begin(), [](unsigned char c) { return std::tolower(c); });
     v.document = {{"status", word}, {"code", static_cast<int>(level)}, {"text", clean}};
@@ -157,8 +165,8 @@ check_verdict judge(const json &status, const check_limits &limits, wall_time no
     std::string perfdata;
     const bool receiver = text_field(status, "/role") == "receiver";
     for (const json &g : list_field(status, "/groups")) {
-        finding f = receiver ? judge_receiver(g, limits, now, perfdata)
-                             : judge_sender(g, limits, perfdata);
+        finding f =
+            receiver ? judge_receiver(g, limits, now, perfdata) : judge_sender(g, limits, perfdata);
         if (const std::string e = text_field(g, "/error"); !e.empty()) {
             f.level = worse(f.level, check_level::warning);
             f.text += ": " + e;

@@ -56,8 +56,8 @@ int run_check(const invocation &inv, const terminal &term) {
     const auto status = control::call(socket, "status", request->arguments, nullptr);
     if (!status) {
         // A daemon that should run and doesn't protects nothing.
-        const auto level = status.error().code == "no_daemon" ? check_level::critical
-                                                              : check_level::unknown;
+        const auto level =
+            status.error().code == "no_daemon" ? check_level::critical : check_level::unknown;
         return report_check(judged_unreachable(level, status.error().message), inv.as_json, term);
     }
     return report_check(judge(*status, *limits, system_clock().wall()), inv.as_json, term);
@@ -173,9 +173,8 @@ int run_at_daemon(invocation inv, const terminal &term) {
         return report(ended, inv.as_json, term);
     }
     const bool quiet = inv.as_json || !term.err_is_tty;
-    const auto answer = quiet || inv.command != "wait"
-                            ? call_with_progress(inv, *request, term)
-                            : call_beside_status(inv, *request, term);
+    const auto answer = quiet || inv.command != "wait" ? call_with_progress(inv, *request, term)
+                                                       : call_beside_status(inv, *request, term);
     if (!answer) {
         return report(answer.error(), inv.as_json, term);
     }
@@ -206,8 +205,9 @@ int run_cli(cli_program program, const std::vector<std::string> &arguments, cons
             return 0;
         }
         const bool as_json = mentions(arguments, "--json");
-        if (!arguments.empty() && (arguments.front() == "check" || mentions(arguments, "--max-lag") ||
-                                   mentions(arguments, "--max-point-age"))) {
+        if (!arguments.empty() &&
+            (arguments.front() == "check" || mentions(arguments, "--max-lag") ||
+             mentions(arguments, "--max-point-age"))) {
             return report_check(judged_unreachable(check_level::unknown, end.text), as_json, term);
         }
         return report(usage_failure(end.text), as_json, term);

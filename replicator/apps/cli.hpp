@@ -1,6 +1,6 @@
 #pragma once
-// The operator's CLI: `farshore`, and `farshore-throttle`, which is `farshore throttle` under its own
-// name.
+// The operator's CLI: `farshore`, and `farshore-throttle`, which is `farshore throttle` under its
+// own name.
 
 #include "replicator/apps/terminal.hpp"
 

@@ -12,8 +12,10 @@ namespace farshore::apps {
 namespace {
 
 constexpr const char *footer =
-    "Exit codes: 0 ok, 1 failed, 2 usage or configuration, 3 partly done, 10 no such group, volume or\n"
-    "point, 11 busy, 12 not trusted, 13 would lose data, 14 not in sync, 15 timed out, 130 interrupted.\n"
+    "Exit codes: 0 ok, 1 failed, 2 usage or configuration, 3 partly done, 10 no such group, volume "
+    "or\n"
+    "point, 11 busy, 12 not trusted, 13 would lose data, 14 not in sync, 15 timed out, 130 "
+    "interrupted.\n"
     "A point P is an id, an RFC 3339 time, latest, or an age such as -5m. See farshore(1).";
 
 /// A subcommand that sets `command` when it is used.
@@ -33,7 +35,8 @@ void group_argument(CLI::App *sub, invocation &inv, bool required) {
 
 void add_throttle(CLI::App &parent, invocation &inv) {
     parent.require_subcommand(1);
-    auto *show = verb(parent, inv, "show", "throttle show", "the limit of each group and its source");
+    auto *show =
+        verb(parent, inv, "show", "throttle show", "the limit of each group and its source");
     group_argument(show, inv, false);
     auto *set = verb(parent, inv, "set", "throttle set",
                      "limit what goes over the line, for instance to 40Mbit/s");
@@ -93,7 +96,8 @@ void add_receiver_commands(CLI::App &app, invocation &inv) {
 }
 
 void add_common_commands(CLI::App &app, invocation &inv) {
-    auto *status = verb(app, inv, "status", "status", "a row a group: state, lag, points, last error");
+    auto *status =
+        verb(app, inv, "status", "status", "a row a group: state, lag, points, last error");
     group_argument(status, inv, false);
     status->add_flag("--watch", inv.watch, "refresh every second until Ctrl-C");
     verb(app, inv, "peers", "peers", "who is trusted for which group");
@@ -110,8 +114,8 @@ void add_common_commands(CLI::App &app, invocation &inv) {
         ->type_name("TIME");
     auto *config = app.add_subcommand("config", "configuration files");
     config->require_subcommand(1);
-    auto *config_check = verb(*config, inv, "check", "config check",
-                              "validate a file as the daemon does at start");
+    auto *config_check =
+        verb(*config, inv, "check", "config check", "validate a file as the daemon does at start");
     config_check->add_option("FILE", inv.file, "sender.toml or receiver.toml")
         ->required()
         ->type_name("");

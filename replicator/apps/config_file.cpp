@@ -7,13 +7,13 @@
 #include "replicator/capture/nbd_server.hpp"
 #include "transport/tls_link.hpp"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/un.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <fcntl.h>
 #include <map>
+#include <sys/un.h>
 #include <tuple>
 
 namespace farshore::apps {
@@ -32,9 +32,8 @@ bool is_plain_name(std::string_view name) {
         return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
     };
     return !name.empty() && name.size() <= limits::name_bytes_max && alphanumeric(name.front()) &&
-           std::ranges::all_of(name, [&](char c) {
-               return alphanumeric(c) || c == '.' || c == '_' || c == '-';
-           });
+           std::ranges::all_of(
+               name, [&](char c) { return alphanumeric(c) || c == '.' || c == '_' || c == '-'; });
 }
 
 constexpr const char *name_rule =
@@ -287,8 +286,8 @@ config_problems at_start(std::string what) { return {{1, 1, std::move(what)}}; }
 
 config_result<toml::table> parse_toml(std::string_view text) {
     if (text.size() > limits::config_bytes_max) {
-        return std::unexpected(
-            at_start(fmt::format("the file is larger than {}", format_bytes(limits::config_bytes_max))));
+        return std::unexpected(at_start(
+            fmt::format("the file is larger than {}", format_bytes(limits::config_bytes_max))));
     }
     toml::parse_result parsed = toml::parse(text);
     if (!parsed) {
@@ -304,9 +303,8 @@ config_result<T> finish(T config, config_problems problems) {
     if (problems.empty()) {
         return config;
     }
-    std::ranges::sort(problems, {}, [](const config_problem &p) {
-        return std::tie(p.line, p.column, p.what);
-    });
+    std::ranges::sort(problems, {},
+                      [](const config_problem &p) { return std::tie(p.line, p.column, p.what); });
     return std::unexpected(std::move(problems));
 }
 
@@ -366,8 +364,8 @@ config_result<T> parse_one(std::string_view text, const char *wanted, const char
     if (T *config = std::get_if<T>(&*any)) {
         return std::move(*config);
     }
-    return std::unexpected(
-        at_start(fmt::format("this is a file for farshore-{}, not for farshore-{}", found, wanted)));
+    return std::unexpected(at_start(
+        fmt::format("this is a file for farshore-{}, not for farshore-{}", found, wanted)));
 }
 
 } // namespace

@@ -1,6 +1,7 @@
 #pragma once
 // The configuration files of both daemons: TOML into engine::*_config. The only validator; `config
-// check` and the start of a daemon use the same function. Nothing is touched beyond the file itself.
+// check` and the start of a daemon use the same function. Nothing is touched beyond the file
+// itself.
 
 #include "replicator/engine/config.hpp"
 
@@ -32,8 +33,8 @@ config_result<engine::receiver_config> parse_receiver_config(std::string_view te
 /// Either kind, told by its [sender] or [receiver].
 config_result<any_config> parse_config(std::string_view text);
 
-/// The content of a configuration file. A failure to read it comes as a problem at 1:1; the bound is
-/// limits::config_bytes_max.
+/// The content of a configuration file. A failure to read it comes as a problem at 1:1; the bound
+/// is limits::config_bytes_max.
 config_result<std::string> read_config_file(const std::string &file);
 
 } // namespace farshore::apps

@@ -19,9 +19,8 @@ namespace farshore::apps {
 constexpr duration wait_forever = std::chrono::hours(24 * 365);
 
 inline control::outcome no_such_group(const std::string &name) {
-    return std::unexpected(
-        control::failure{"not_found", "there is no group \"" + name + "\"",
-                         value_of(exit_code::not_found)});
+    return std::unexpected(control::failure{"not_found", "there is no group \"" + name + "\"",
+                                            value_of(exit_code::not_found)});
 }
 inline control::outcome unknown_command(const std::string &command, const char *role) {
     return std::unexpected(
@@ -120,7 +119,8 @@ class sender_commands {
         if (auto p = args.problem()) {
             co_return std::unexpected(*p);
         }
-        auto report = [progress = std::move(progress)](std::uint64_t done_bytes, std::uint64_t total) {
+        auto report = [progress = std::move(progress)](std::uint64_t done_bytes,
+                                                       std::uint64_t total) {
             progress({{"done_bytes", done_bytes}, {"total_bytes", total}});
         };
         co_return document_of(co_await shielded(owner_, engine_.verify(group, std::move(report))));
@@ -154,8 +154,8 @@ class sender_commands {
     }
 
     control::outcome of_group(const std::string &command, arguments &args) {
-        const bool known = command == "pause" || command == "resume" || command == "resync" ||
-                           command == "unpair";
+        const bool known =
+            command == "pause" || command == "resume" || command == "resync" || command == "unpair";
         if (!known) {
             return unknown_command(command, "sender");
         }
@@ -232,7 +232,8 @@ class receiver_commands {
             if (auto p = args.problem()) {
                 return std::unexpected(*p);
             }
-            return command == "opened" ? opened() : control::outcome(peers_document(engine_.peers()));
+            return command == "opened" ? opened()
+                                       : control::outcome(peers_document(engine_.peers()));
         }
         if (command == "status") {
             const std::string group = args.text_or("group", "");

@@ -4,9 +4,8 @@
 #include "replicator/apps/log_setup.hpp"
 #include "replicator/base/log.hpp"
 
-#include <fmt/format.h>
-
 #include <CLI/CLI.hpp>
+#include <fmt/format.h>
 
 #include <cstdio>
 #include <exception>

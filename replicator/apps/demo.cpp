@@ -1,5 +1,6 @@
-// The story that `farshore demo` plays. Every step either succeeds or ends the demo with its reason; the
-// objects' destructors then end processes, mounts and files in the reverse order of their making.
+// The story that `farshore demo` plays. Every step either succeeds or ends the demo with its
+// reason; the objects' destructors then end processes, mounts and files in the reverse order of
+// their making.
 
 #include "replicator/apps/demo.hpp"
 
@@ -53,7 +54,8 @@ class work_directory {
     work_directory &operator=(const work_directory &) = delete;
     result<> make() {
         std::error_code ec;
-        std::string name = (std::filesystem::temp_directory_path(ec) / "farshore-demo-XXXXXX").string();
+        std::string name =
+            (std::filesystem::temp_directory_path(ec) / "farshore-demo-XXXXXX").string();
         if (ec || ::mkdtemp(name.data()) == nullptr) {
             return fail_errno(errno, "temporary directory");
         }
@@ -118,8 +120,8 @@ result<> story::set_up(bool use_ext4) {
     FS_CHECK(sender_.start());
     FS_CHECK(pair());
     FS_CHECK(make_storage(use_ext4));
-    out_.event(fmt::format("two volumes of {} in one group; {}", format_bytes(volume_bytes),
-                           summary_.storage));
+    out_.event("volumes", fmt::format("two volumes of {} in one group; {}",
+                                      format_bytes(volume_bytes), summary_.storage));
     return {};
 }
 
@@ -129,8 +131,11 @@ result<> story::pair() {
     FS_CHECK(check(invited));
     const auto joined = sender_.ask("join", {{"token", text_field(*invited, "/token")}});
     FS_CHECK(check(joined));
-    out_.event("both daemons run and are paired by a one-time token; the line between them is TLS 1.3 "
-               "over a relay on " + address);
+    out_.event(
+        "paired",
+        "both daemons run and are paired by a one-time token; the line between them is TLS 1.3 "
+        "over a relay on " +
+            address);
     return {};
 }
 
@@ -140,7 +145,7 @@ result<> story::make_storage(bool use_ext4) {
         if (made) {
             storage_ = std::move(*made);
         } else {
-            out_.event("no ext4 here: " + made.error().text());
+            out_.event("no_ext4", "no ext4 here: " + made.error().text());
         }
     }
     if (!storage_) {
@@ -196,7 +201,8 @@ result<> story::recover(const char *what) {
             break;
         }
         if (text_field(status_, "/state") == "failed") {
-            return fail(errc::dead, fmt::format("after {}: {}", what, text_field(status_, "/error")));
+            return fail(errc::dead,
+                        fmt::format("after {}: {}", what, text_field(status_, "/error")));
         }
         if (out_.seconds() - began > recovery_patience) {
             return fail(errc::timeout, fmt::format("after {} the DR site did not catch up", what));
@@ -206,25 +212,25 @@ result<> story::recover(const char *what) {
     const double took = out_.seconds() - began;
     ++summary_.recoveries;
     summary_.recovery_seconds_max = std::max(summary_.recovery_seconds_max, took);
-    out_.event(fmt::format("recovered from {} in {}", what, format_seconds(took)));
+    out_.event("recovered", fmt::format("recovered from {} in {}", what, format_seconds(took)));
     return {};
 }
 
 result<> story::cut_line(double seconds) {
-    out_.event(fmt::format("cutting the line for {}", format_seconds(seconds)));
+    out_.event("line_cut", fmt::format("cutting the line for {}", format_seconds(seconds)));
     ++summary_.line_cuts;
     line_.cut();
     const std::uint64_t before = writers_->records();
     const auto went_on = go_on_until(out_.seconds() - writing_began_ + seconds);
     line_.open();
     FS_CHECK(went_on);
-    out_.event(fmt::format("the line is back; writers wrote {} records meanwhile",
-                           writers_->records() - before));
+    out_.event("line_open", fmt::format("the line is back; writers wrote {} records meanwhile",
+                                        writers_->records() - before));
     return recover("the cut");
 }
 
 result<> story::kill(site &daemon, const char *name) {
-    out_.event(fmt::format("kill -9 of the {}", name));
+    out_.event("kill", fmt::format("kill -9 of the {}", name));
     ++summary_.kills;
     daemon.kill();
     FS_CHECK(go_on_until(out_.seconds() - writing_began_ + 1));
@@ -244,8 +250,8 @@ result<> story::read_point(const json &opened) {
     if (!found.holds) {
         return fail(errc::mismatch, "the opened point mixes moments: " + found.text);
     }
-    out_.event(fmt::format("point {}: {}; the writers are at {} by now",
-                           text_field(opened, "/point"), found.text, writers_->records()));
+    out_.event("point", fmt::format("point {}: {}; the writers are at {} by now",
+                                    text_field(opened, "/point"), found.text, writers_->records()));
     return {};
 }
 
@@ -262,7 +268,8 @@ result<> story::look_at_point() {
     arguments["point"] = middle;
     auto opened = receiver_.ask("open", arguments);
     if (!opened) {
-        out_.event(fmt::format("point {} of {} can't be opened ({}); taking the newest", middle,
+        out_.event("point_refused",
+                   fmt::format("point {} of {} can't be opened ({}); taking the newest", middle,
                                list.size(), opened.error().message));
         arguments["point"] = "latest";
         opened = receiver_.ask("open", arguments);
@@ -280,7 +287,7 @@ result<> story::with_writers() {
     writers_ = std::make_unique<writers>(*storage_);
     writing_began_ = out_.seconds();
     writers_->start();
-    out_.event("writing begins");
+    out_.event("writing", "writing begins");
     FS_CHECK(go_on_until(total * 0.15));
     FS_CHECK(cut_line(total * 0.2));
     FS_CHECK(go_on_until(total * 0.45));
@@ -299,7 +306,8 @@ result<> story::compare() {
         FS_TRY(here, digest_of_file(layout_.images[i]));
         FS_TRY(there, digest_of_file(layout_.replica(i)));
         compared(here == there);
-        out_.event(fmt::format("SHA-256 of {}: {}... at the primary, {}... at the DR site",
+        out_.event("digest",
+                   fmt::format("SHA-256 of {}: {}... at the primary, {}... at the DR site",
                                volume_names[i], here.substr(0, 16), there.substr(0, 16)),
                    {{"volume", volume_names[i]}, {"primary", here}, {"dr", there}});
     }
@@ -311,11 +319,11 @@ result<> story::finish() {
     writers_->stop();
     summary_.seconds = out_.seconds() - writing_began_;
     FS_CHECK(storage_->release());
-    out_.event(fmt::format("writing ended after {} records", writers_->records()));
+    out_.event("written", fmt::format("writing ended after {} records", writers_->records()));
     if (!storage_->survives_sender()) {
         // A file system can't live through its device's death, so the sender dies after the umount,
         // with writes that were not shipped yet.
-        out_.event("kill -9 of the sender, right after the last write");
+        out_.event("kill", "kill -9 of the sender, right after the last write");
         ++summary_.kills;
         sender_.kill();
         FS_CHECK(sender_.start());
@@ -327,9 +335,11 @@ result<> story::finish() {
     FS_CHECK(check(waited));
     if (!storage_->survives_sender()) {
         ++summary_.recoveries;
-        summary_.recovery_seconds_max = std::max(summary_.recovery_seconds_max, out_.seconds() - began);
+        summary_.recovery_seconds_max =
+            std::max(summary_.recovery_seconds_max, out_.seconds() - began);
     }
-    out_.event(fmt::format("farshore wait: point {} is durable and shown by the replicas, after {}",
+    out_.event("waited",
+               fmt::format("farshore wait: point {} is durable and shown by the replicas, after {}",
                            text_field(*waited, "/point"), format_seconds(out_.seconds() - began)));
     const auto verified = sender_.ask("verify", group_argument);
     FS_CHECK(check(verified));
@@ -352,8 +362,8 @@ result<> story::play(bool use_ext4) {
     }
     summary_.bytes_wire = line_.bytes();
     if (!played) {
-        summary_.failure = played.error().context.empty() ? played.error().text()
-                                                          : played.error().context;
+        summary_.failure =
+            played.error().context.empty() ? played.error().text() : played.error().context;
     }
     return played;
 }
@@ -380,7 +390,7 @@ int run_demo(const demo_options &options, const terminal &term) {
         return value_of(exit_code::failed);
     }
     if (!ext4) {
-        out.event("without a file system: " + ext4.error().context);
+        out.event("no_ext4", "without a file system: " + ext4.error().context);
     }
     demo::summary told;
     {
@@ -390,7 +400,8 @@ int run_demo(const demo_options &options, const terminal &term) {
         told = story.told();
     }
     if (options.keep) {
-        out.event("everything is kept in " + directory.path(), {{"directory", directory.path()}});
+        out.event("kept", "everything is kept in " + directory.path(),
+                  {{"directory", directory.path()}});
     }
     if (demo::interrupted) {
         term.err("farshore: interrupted\n");

@@ -1,7 +1,8 @@
 #pragma once
-// `farshore demo`: both daemons as real processes on loopback over real TLS, two volumes in one group,
-// writes that depend on each other, and the faults that a WAN and a DR site know: the line is cut, a
-// daemon is killed. At the end everything is compared by digest. Says what it saw, nothing more.
+// `farshore demo`: both daemons as real processes on loopback over real TLS, two volumes in one
+// group, writes that depend on each other, and the faults that a WAN and a DR site know: the line
+// is cut, a daemon is killed. At the end everything is compared by digest. Says what it saw,
+// nothing more.
 
 #include "replicator/apps/terminal.hpp"
 

@@ -6,16 +6,16 @@
 #include "replicator/apps/demo_store.hpp"
 #include "replicator/base/unique_fd.hpp"
 
-#include <fcntl.h>
 #include <fmt/format.h>
+
+#include <cerrno>
+#include <fcntl.h>
+#include <filesystem>
 #include <sched.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
-#include <unistd.h>
-
-#include <cerrno>
-#include <filesystem>
 #include <thread>
+#include <unistd.h>
 
 namespace farshore::apps::demo {
 namespace {
@@ -200,7 +200,8 @@ result<> file_storage::set_up_volume(std::size_t i) {
     return {};
 }
 
-/// A point is read-only, but its ext4 has a journal to replay: it is copied and the copy is mounted.
+/// A point is read-only, but its ext4 has a journal to replay: it is copied and the copy is
+/// mounted.
 result<ring_content> file_storage::read_records(std::size_t volume, const std::string &uri,
                                                 const std::string &scratch) {
     const std::string image = scratch + "/point-" + volume_names[volume] + ".img";
@@ -213,7 +214,8 @@ result<ring_content> file_storage::read_records(std::size_t volume, const std::s
         }
         buffer piece(1 << 20);
         for (std::uint64_t at = 0; at < v.size(); at += piece.size()) {
-            const auto part = piece.span().first(std::min<std::uint64_t>(piece.size(), v.size() - at));
+            const auto part =
+                piece.span().first(std::min<std::uint64_t>(piece.size(), v.size() - at));
             FS_CHECK(v.read(at, part));
             if (!is_zero(part)) {
                 FS_CHECK(pwrite_all(fd.get(), at, part, image));
@@ -227,8 +229,8 @@ result<ring_content> file_storage::read_records(std::size_t volume, const std::s
     buffer area(record_area_bytes);
     std::size_t done = 0;
     while (done < area.size()) {
-        const ssize_t n = ::pread(fd.get(), area.data() + done, area.size() - done,
-                                  static_cast<off_t>(done));
+        const ssize_t n =
+            ::pread(fd.get(), area.data() + done, area.size() - done, static_cast<off_t>(done));
         if (n <= 0) {
             return fail_errno(n == 0 ? EIO : errno, where + "/records");
         }

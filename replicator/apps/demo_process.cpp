@@ -2,16 +2,15 @@
 
 #include "replicator/base/unique_fd.hpp"
 
-#include <fcntl.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include <cerrno>
 #include <csignal>
 #include <cstdlib>
+#include <fcntl.h>
 #include <filesystem>
+#include <sys/prctl.h>
+#include <sys/wait.h>
 #include <thread>
+#include <unistd.h>
 #include <utility>
 
 namespace farshore::apps::demo {
@@ -34,6 +33,8 @@ constexpr auto poll_every = std::chrono::milliseconds(10);
     ::dup2(null, STDIN_FILENO);
     ::dup2(log, STDOUT_FILENO);
     ::dup2(log, STDERR_FILENO);
+    // Asio's sockets are not close-on-exec: a child that held one would keep a cut line open.
+    ::close_range(STDERR_FILENO + 1, ~0U, 0);
     ::execvp(argv[0], argv);
     ::_exit(127);
 }
@@ -51,8 +52,7 @@ child &child::operator=(child &&o) noexcept {
 }
 
 result<child> child::start(const std::vector<std::string> &argv, const std::string &log) {
-    const unique_fd out(
-        ::open(log.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
+    const unique_fd out(::open(log.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
     if (!out) {
         return fail_errno(errno, log);
     }

@@ -3,16 +3,15 @@
 
 #include "replicator/base/error.hpp"
 
-#include <sys/types.h>
-
 #include <chrono>
 #include <string>
+#include <sys/types.h>
 #include <vector>
 
 namespace farshore::apps::demo {
 
-/// A running program. Killed (SIGKILL) and reaped when the object goes; the kernel kills it too when the
-/// demo itself dies.
+/// A running program. Killed (SIGKILL) and reaped when the object goes; the kernel kills it too
+/// when the demo itself dies.
 class child {
   public:
     child() = default;

@@ -42,7 +42,8 @@ void encode_record(std::uint64_t number, char volume, bytes_span out) {
     out[volume_at] = static_cast<std::byte>(volume);
     std::size_t at = text_at;
     while (at < checksum_at) {
-        const std::string line = fmt::format("order {} item {} booked in ledger {}\n", number, at, volume);
+        const std::string line =
+            fmt::format("order {} item {} booked in ledger {}\n", number, at, volume);
         const std::size_t n = std::min(line.size(), checksum_at - at);
         std::memcpy(out.data() + at, line.data(), n);
         at += n;
@@ -81,8 +82,8 @@ ring_content read_ring(char volume, bytes_view area) {
     for (std::uint64_t back = 0; back < std::min(ring.last, record_slots); ++back) {
         const std::uint64_t number = ring.last - back;
         if (numbers[number % record_slots] != number && ring.problem.empty()) {
-            ring.problem = fmt::format("volume {}: record {} is missing before {}", volume, number,
-                                       ring.last);
+            ring.problem =
+                fmt::format("volume {}: record {} is missing before {}", volume, number, ring.last);
         }
     }
     return ring;

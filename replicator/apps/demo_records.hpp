@@ -1,8 +1,8 @@
 #pragma once
-// The demo's dependent writes. Record n goes to volume A, and to volume B only after A's write of n was
-// answered; n + 1 goes to A only after B's write of n was answered. So whatever prefix of the writes a
-// copy shows, A's last record is B's last or one more, and no record before it is missing. A copy
-// that mixes moments breaks that. Pure.
+// The demo's dependent writes. Record n goes to volume A, and to volume B only after A's write of n
+// was answered; n + 1 goes to A only after B's write of n was answered. So whatever prefix of the
+// writes a copy shows, A's last record is B's last or one more, and no record before it is missing.
+// A copy that mixes moments breaks that. Pure.
 
 #include "replicator/base/bytes.hpp"
 

@@ -89,7 +89,8 @@ task<void> relay::copy(std::shared_ptr<pipe> p, bool forward) {
     tcp::socket &target = forward ? p->far : p->near;
     std::vector<std::byte> piece(64 * 1024);
     for (;;) {
-        const auto [read_error, n] = co_await source.async_read_some(asio::buffer(piece), as_result);
+        const auto [read_error, n] =
+            co_await source.async_read_some(asio::buffer(piece), as_result);
         if (read_error) {
             break;
         }

@@ -1,6 +1,6 @@
 #pragma once
-// The demo's line between the sites: a TCP relay on loopback that counts bytes and can be cut. A cut
-// resets every connection and refuses new ones; opening it again lets them through.
+// The demo's line between the sites: a TCP relay on loopback that counts bytes and can be cut. A
+// cut resets every connection and refuses new ones; opening it again lets them through.
 
 #include "replicator/base/async.hpp"
 
@@ -19,7 +19,8 @@ class relay {
     relay(const relay &) = delete;
     relay &operator=(const relay &) = delete;
 
-    /// Listens on a free port of 127.0.0.1, which it returns. Connections go to the target, set later.
+    /// Listens on a free port of 127.0.0.1, which it returns. Connections go to the target, set
+    /// later.
     result<std::uint16_t> listen();
     void set_target(std::uint16_t port) { target_ = port; }
     void cut();

@@ -6,6 +6,8 @@
 
 #include <fmt/format.h>
 
+#include <cmath>
+
 namespace farshore::apps::demo {
 namespace {
 
@@ -42,10 +44,11 @@ std::string to_text(const summary &s) {
         format_bytes(s.bytes_wire), render_saved(s.bytes_written, s.bytes_wire),
         format_seconds(s.lag_seconds_max), s.line_cuts, s.line_cuts == 1 ? "" : "s", s.kills,
         s.recoveries, format_seconds(s.recovery_seconds_max), s.comparisons_equal, s.comparisons);
-    text += s.equal() ? "Result           EQUAL: the DR site holds what was written, on both volumes\n"
-                      : "Result           FAILED: " +
-                            (s.failure.empty() ? std::string("not everything was equal") : s.failure) +
-                            "\n";
+    text += s.equal()
+                ? "Result           EQUAL: the DR site holds what was written, on both volumes\n"
+                : "Result           FAILED: " +
+                      (s.failure.empty() ? std::string("not everything was equal") : s.failure) +
+                      "\n";
     return text;
 }
 
@@ -56,11 +59,13 @@ double report::seconds() const {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - began_).count();
 }
 
-void report::event(const std::string &what, const nlohmann::json &details) {
+void report::event(const char *kind, const std::string &what, const nlohmann::json &details) {
     if (as_json_) {
-        nlohmann::json document = details;
-        document["event"] = what;
-        document["seconds"] = seconds();
+        nlohmann::json document{{"event", kind}, {"seconds", std::round(seconds() * 1000) / 1000}};
+        document["message"] = what;
+        if (!details.empty()) {
+            document["details"] = details;
+        }
         term_.out(control::to_line(document) + "\n");
         return;
     }
@@ -75,11 +80,7 @@ void report::standing(const std::string &text, const nlohmann::json &details) {
     }
     if (seconds() - last_standing_ >= plain_line_every) {
         last_standing_ = seconds();
-        if (as_json_) {
-            event("standing", details);
-        } else {
-            event(text);
-        }
+        event("standing", text, details);
     }
 }
 

@@ -1,6 +1,6 @@
 #pragma once
-// What the demo says: events as they happen, a progress line on a terminal, and the summary; JSON lines
-// with --json.
+// What the demo says: events as they happen, a progress line on a terminal, and the summary; JSON
+// lines with --json.
 
 #include "replicator/apps/progress.hpp"
 #include "replicator/apps/terminal.hpp"
@@ -20,7 +20,8 @@ struct summary {
     std::uint64_t records = 0;
     std::uint64_t bytes_wire = 0; ///< through the relay, both ways
     double lag_seconds_max = 0;
-    double recovery_seconds_max = 0; ///< from the end of a fault until the DR site was current again
+    double recovery_seconds_max =
+        0; ///< from the end of a fault until the DR site was current again
     unsigned line_cuts = 0;
     unsigned kills = 0;
     unsigned recoveries = 0;
@@ -28,7 +29,9 @@ struct summary {
     unsigned comparisons_equal = 0;
     std::string failure; ///< what ended the demo early or came out unequal
 
-    bool equal() const { return failure.empty() && comparisons > 0 && comparisons == comparisons_equal; }
+    bool equal() const {
+        return failure.empty() && comparisons > 0 && comparisons == comparisons_equal;
+    }
 };
 
 nlohmann::json to_json(const summary &s);
@@ -37,8 +40,10 @@ std::string to_text(const summary &s);
 class report {
   public:
     report(const terminal &term, bool as_json);
-    /// Something happened: a line with the time since the start.
-    void event(const std::string &what, const nlohmann::json &details = nlohmann::json::object());
+    /// Something happened: a line with the time since the start; as JSON, `kind` is the stable
+    /// word.
+    void event(const char *kind, const std::string &what,
+               const nlohmann::json &details = nlohmann::json::object());
     /// How things stand: the line is rewritten on a terminal, else one line every few seconds.
     void standing(const std::string &text, const nlohmann::json &details);
     void finish(const summary &s);

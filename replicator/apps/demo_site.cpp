@@ -5,18 +5,18 @@
 #include "replicator/base/unique_fd.hpp"
 #include "replicator/capture/nbd_server.hpp"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <netinet/in.h>
 #include <openssl/evp.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <cerrno>
+#include <fcntl.h>
 #include <fstream>
 #include <future>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 #include <thread>
+#include <unistd.h>
 
 namespace farshore::apps::demo {
 
@@ -39,10 +39,11 @@ result<> write_text(const std::string &path, const std::string &text) {
 }
 
 std::string sender_text(const layout &l, const site &s) {
-    std::string text = fmt::format("[sender]\nstate = \"{}\"\ncontrol = \"{}\"\nmemory = \"128MiB\"\n\n"
-                                   "[[group]]\nname = \"demo\"\npeer = \"127.0.0.1:{}\"\n"
-                                   "interval = \"500ms\"\nspool = \"1GiB\"\n",
-                                   s.state(), s.socket(), l.relay_port);
+    std::string text =
+        fmt::format("[sender]\nstate = \"{}\"\ncontrol = \"{}\"\nmemory = \"128MiB\"\n\n"
+                    "[[group]]\nname = \"demo\"\npeer = \"127.0.0.1:{}\"\n"
+                    "interval = \"500ms\"\nspool = \"1GiB\"\n",
+                    s.state(), s.socket(), l.relay_port);
     for (std::size_t i = 0; i < 2; ++i) {
         text += fmt::format("\n[[group.volume]]\nname = \"{}\"\npath = \"{}\"\nnbd = \"unix:{}\"\n",
                             volume_names[i], l.images[i], l.sockets[i]);
@@ -74,8 +75,9 @@ std::string layout::replica(std::size_t volume) const {
 }
 
 result<> site::start() {
-    FS_TRY(process, child::start({own_directory() + "/farshore-" + role_, "--config", config_path()},
-                                 log_path()));
+    FS_TRY(process,
+           child::start({own_directory() + "/farshore-" + role_, "--config", config_path()},
+                        log_path()));
     process_ = std::move(process);
     const auto end = std::chrono::steady_clock::now() + start_patience;
     while (!interrupted) {
@@ -104,9 +106,8 @@ result<> site::stop() {
 
 control::outcome site::ask(const std::string &command, const json &arguments) {
     // On a thread of its own, so that Ctrl-C doesn't wait for the answer.
-    auto answer = std::async(std::launch::async, [&] {
-        return control::call(socket(), command, arguments, nullptr);
-    });
+    auto answer = std::async(std::launch::async,
+                             [&] { return control::call(socket(), command, arguments, nullptr); });
     while (answer.wait_for(look_every) != std::future_status::ready) {
         if (interrupted) {
             process_.kill_now();
@@ -148,7 +149,8 @@ result<layout> make_layout(const std::string &directory, std::uint16_t relay_por
         }
     }
     FS_CHECK(write_text(directory + "/sender.toml", sender_text(l, site("sender", directory))));
-    FS_CHECK(write_text(directory + "/receiver.toml", receiver_text(l, site("receiver", directory))));
+    FS_CHECK(
+        write_text(directory + "/receiver.toml", receiver_text(l, site("receiver", directory))));
     return l;
 }
 

@@ -44,10 +44,10 @@ class site {
 
 struct layout {
     std::string directory;
-    std::array<std::string, 2> images;   ///< live volumes
-    std::array<std::string, 2> sockets;  ///< where they are served
+    std::array<std::string, 2> images;  ///< live volumes
+    std::array<std::string, 2> sockets; ///< where they are served
     std::array<std::string, 2> uris;
-    std::string replicas;                ///< directory at the DR site
+    std::string replicas; ///< directory at the DR site
     std::uint16_t listen_port = 0;
     std::uint16_t relay_port = 0;
 

@@ -1,7 +1,7 @@
 #pragma once
-// Where the demo's writers put their bytes: straight into the volumes by NBD, or into files of a real
-// ext4 on each of them. Both keep the same promise to the check: record n is on volume B only after it
-// is on volume A.
+// Where the demo's writers put their bytes: straight into the volumes by NBD, or into files of a
+// real ext4 on each of them. Both keep the same promise to the check: record n is on volume B only
+// after it is on volume A.
 
 #include "replicator/apps/demo_records.hpp"
 #include "replicator/base/error.hpp"
@@ -14,8 +14,8 @@ namespace farshore::apps::demo {
 
 constexpr std::array volume_letters{'A', 'B'};
 constexpr std::array<const char *, 2> volume_names{"alpha", "beta"};
-constexpr std::uint64_t volume_bytes = 192ULL << 20;
-constexpr std::uint64_t ballast_bytes = 96ULL << 20; ///< of each volume, rewritten at random
+constexpr std::uint64_t volume_bytes = 128ULL << 20;
+constexpr std::uint64_t ballast_bytes = 80ULL << 20; ///< of each volume, rewritten at random
 
 /// One writer's hold on the storage. A thread of its own each; calls block.
 class store {
@@ -46,8 +46,8 @@ class storage {
 std::unique_ptr<storage> nbd_storage(std::array<std::string, 2> uris);
 
 /// Whether ext4 on the volumes is possible here (root, nbdfuse, mkfs.ext4, loop and fuse devices);
-/// otherwise the reason. Moves the process into a mount namespace of its own, so that no mount can be
-/// left behind: call it before any thread starts.
+/// otherwise the reason. Moves the process into a mount namespace of its own, so that no mount can
+/// be left behind: call it before any thread starts.
 result<> prepare_for_ext4();
 /// Makes and mounts the file systems below `directory`.
 result<std::unique_ptr<storage>> ext4_storage(std::array<std::string, 2> uris,

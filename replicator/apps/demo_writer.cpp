@@ -45,7 +45,8 @@ std::string writers::problem() const {
     return problem_;
 }
 
-/// Repeats `step` on a connection; a failed one is replaced, as a client of a restarted server does.
+/// Repeats `step` on a connection; a failed one is replaced, as a client of a restarted server
+/// does.
 template <class Step>
 void writers::run(Step step) {
     std::unique_ptr<store> connection;

@@ -1,6 +1,6 @@
 #pragma once
-// The demo's application: one thread writes the dependent records, another one ballast, as a database
-// would: hot pages again and again, rows that hardly compress beside text that does.
+// The demo's application: one thread writes the dependent records, another one ballast, as a
+// database would: hot pages again and again, rows that hardly compress beside text that does.
 
 #include "replicator/apps/demo_store.hpp"
 
@@ -20,7 +20,8 @@ class writers {
     writers &operator=(const writers &) = delete;
 
     void start();
-    /// Ends both threads; the record in hand is finished on both volumes first when storage answers.
+    /// Ends both threads; the record in hand is finished on both volumes first when storage
+    /// answers.
     void stop();
 
     std::uint64_t records() const { return records_; } ///< on both volumes

@@ -29,7 +29,8 @@ class engine_service final : public service {
             if (text.size() > 200) {
                 return text + ", ...";
             }
-            text += fmt::format("{}{} {}", text.empty() ? "" : ", ", g.name, engine::name_of(g.state));
+            text +=
+                fmt::format("{}{} {}", text.empty() ? "" : ", ", g.name, engine::name_of(g.state));
         }
         return text;
     }

@@ -1,5 +1,6 @@
 #pragma once
-// The contract's exit codes, and the one function that maps every failure to its stable word and code.
+// The contract's exit codes, and the one function that maps every failure to its stable word and
+// code.
 
 #include "replicator/base/error.hpp"
 #include "replicator/control/control.hpp"
@@ -29,6 +30,8 @@ struct outcome_code {
 };
 outcome_code code_of(const std::error_code &code);
 
+/// What went wrong, for people, without saying it twice.
+std::string message_of(const error &e);
 /// The failure as the control socket and the CLI show it.
 control::failure failure_of(const error &e);
 control::failure usage_failure(std::string message);

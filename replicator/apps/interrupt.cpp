@@ -2,11 +2,10 @@
 
 #include "replicator/apps/exit_code.hpp"
 
-#include <unistd.h>
-
 #include <atomic>
 #include <csignal>
 #include <cstring>
+#include <unistd.h>
 
 namespace farshore::apps {
 namespace {

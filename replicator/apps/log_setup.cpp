@@ -17,10 +17,14 @@ constexpr std::size_t queued_messages_max = 1024;
 
 spdlog::level::level_enum level_of(log::level l) {
     switch (l) {
-    case log::level::debug: return spdlog::level::debug;
-    case log::level::info: return spdlog::level::info;
-    case log::level::warning: return spdlog::level::warn;
-    case log::level::error: return spdlog::level::err;
+    case log::level::debug:
+        return spdlog::level::debug;
+    case log::level::info:
+        return spdlog::level::info;
+    case log::level::warning:
+        return spdlog::level::warn;
+    case log::level::error:
+        return spdlog::level::err;
     }
     return spdlog::level::err;
 }
@@ -47,12 +51,12 @@ class priority_flag final : public spdlog::custom_flag_formatter {
 
 void set_up_log(bool debug) {
     spdlog::init_thread_pool(queued_messages_max, 1);
-    auto logger = spdlog::async_factory_impl<
-        spdlog::async_overflow_policy::overrun_oldest>::create<spdlog::sinks::stderr_sink_mt>("daemon");
+    auto logger = spdlog::async_factory_impl<spdlog::async_overflow_policy::overrun_oldest>::create<
+        spdlog::sinks::stderr_sink_mt>("daemon");
     auto formatter = std::make_unique<spdlog::pattern_formatter>();
     formatter->add_flag<priority_flag>('*');
-    formatter->set_pattern(std::getenv("JOURNAL_STREAM") != nullptr ? "%*%v"
-                                                                    : "%Y-%m-%dT%H:%M:%S.%e%z %l: %v");
+    formatter->set_pattern(
+        std::getenv("JOURNAL_STREAM") != nullptr ? "%*%v" : "%Y-%m-%dT%H:%M:%S.%e%z %l: %v");
     logger->set_formatter(std::move(formatter));
     logger->set_level(debug ? spdlog::level::debug : spdlog::level::info);
     logger->flush_on(spdlog::level::info);

@@ -2,12 +2,11 @@
 
 #include "replicator/base/unique_fd.hpp"
 
-#include <sys/socket.h>
-#include <sys/un.h>
-
 #include <algorithm>
 #include <cstddef>
 #include <cstdlib>
+#include <sys/socket.h>
+#include <sys/un.h>
 
 namespace farshore::apps {
 

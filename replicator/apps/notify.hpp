@@ -6,8 +6,8 @@
 
 namespace farshore::apps {
 
-/// Sends `state`, such as "READY=1" or "STATUS=...". Never blocks, failures are ignored: the service
-/// manager's absence is no reason to stop.
+/// Sends `state`, such as "READY=1" or "STATUS=...". Never blocks, failures are ignored: the
+/// service manager's absence is no reason to stop.
 void notify_service_manager(const std::string &state);
 
 } // namespace farshore::apps

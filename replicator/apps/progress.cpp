@@ -13,8 +13,8 @@ std::string progress_text(const std::string &what, std::uint64_t done, std::uint
     const std::uint64_t shown = std::min(done, total);
     const double percent =
         total == 0 ? 100.0 : 100.0 * static_cast<double>(shown) / static_cast<double>(total);
-    std::string text =
-        fmt::format("{}  {:.0f} %  {} of {}", what, percent, format_bytes(shown), format_bytes(total));
+    std::string text = fmt::format("{}  {:.0f} %  {} of {}", what, percent, format_bytes(shown),
+                                   format_bytes(total));
     if (bytes_per_second > 0) {
         text += "  " + format_rate(bytes_per_second);
     }

@@ -23,7 +23,8 @@ class progress_line {
 
     void show(const std::string &text);
     /// Done and total as of `now`: rate and time left follow from the first call.
-    void show_bytes(const std::string &what, std::uint64_t done, std::uint64_t total, time_point now);
+    void show_bytes(const std::string &what, std::uint64_t done, std::uint64_t total,
+                    time_point now);
     void clear();
 
   private:

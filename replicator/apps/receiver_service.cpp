@@ -13,9 +13,9 @@ int run_receiver(engine::receiver_config config) {
     const std::string control_path = config.control;
     return run_daemon(control_path, [&](runtime run, std::vector<executor> nbd_loops) {
         using engine_type = engine::receiver;
-        return std::make_unique<engine_service<engine_type, receiver_commands<engine_type>,
-                                               engine::receiver_config>>(std::move(config), run,
-                                                                         std::move(nbd_loops));
+        return std::make_unique<
+            engine_service<engine_type, receiver_commands<engine_type>, engine::receiver_config>>(
+            std::move(config), run, std::move(nbd_loops));
     });
 }
 

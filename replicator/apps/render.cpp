@@ -58,8 +58,7 @@ std::string sync_text(const json &group) {
     }
     const std::uint64_t done = std::min(count_field(group, "/sync/done_bytes"), total);
     const double eta = number_field(group, "/sync/eta_seconds", -1);
-    return fmt::format("{:.0f} %{}",
-                       100.0 * static_cast<double>(done) / static_cast<double>(total),
+    return fmt::format("{:.0f} %{}", 100.0 * static_cast<double>(done) / static_cast<double>(total),
                        eta > 0 ? " ETA " + format_seconds(eta) : "");
 }
 
@@ -68,35 +67,52 @@ std::string link_text(const json &group) { return flag_field(group, "/connected"
 std::string render_sender(const json &status, const json &before, double seconds) {
     std::vector<row> rows;
     for (const json &g : list_field(status, "/groups")) {
-        rows.push_back({text_field(g, "/name", "-"), "sender", text_field(g, "/state", "-"),
-                        link_text(g), format_seconds(number_field(g, "/lag/seconds")),
-                        format_bytes(count_field(g, "/lag/bytes")),
-                        std::to_string(count_field(g, "/lag/intervals")), sync_text(g),
-                        barrier_text(g, "/durable_barrier"), throughput(g, before, seconds),
-                        render_saved(count_field(g, "/bytes/written"), count_field(g, "/bytes/wire")),
-                        or_dash(text_field(g, "/error"))});
+        rows.push_back(
+            {text_field(g, "/name", "-"), "sender", text_field(g, "/state", "-"), link_text(g),
+             format_seconds(number_field(g, "/lag/seconds")),
+             format_bytes(count_field(g, "/lag/bytes")),
+             std::to_string(count_field(g, "/lag/intervals")), sync_text(g),
+             barrier_text(g, "/durable_barrier"), throughput(g, before, seconds),
+             render_saved(count_field(g, "/bytes/written"), count_field(g, "/bytes/wire")),
+             or_dash(text_field(g, "/error"))});
     }
-    return format_table({{"GROUP"}, {"ROLE"}, {"STATE"}, {"LINK"}, {"LAG", true}, {"BEHIND", true},
-                         {"INTERVALS", true}, {"SYNC", true}, {"DURABLE AT DR"},
-                         {"THROUGHPUT", true}, {"SAVED", true}, {"LAST ERROR"}},
+    return format_table({{"GROUP"},
+                         {"ROLE"},
+                         {"STATE"},
+                         {"LINK"},
+                         {"LAG", true},
+                         {"BEHIND", true},
+                         {"INTERVALS", true},
+                         {"SYNC", true},
+                         {"DURABLE AT DR"},
+                         {"THROUGHPUT", true},
+                         {"SAVED", true},
+                         {"LAST ERROR"}},
                         rows);
 }
 
 std::string render_receiver(const json &status, const json &before, double seconds) {
     std::vector<row> rows;
     for (const json &g : list_field(status, "/groups")) {
-        rows.push_back({text_field(g, "/name", "-"), "receiver", text_field(g, "/state", "-"),
-                        link_text(g), barrier_text(g, "/applied_barrier"),
-                        barrier_text(g, "/durable_barrier"),
-                        std::to_string(count_field(g, "/points")),
-                        text_field(g, "/oldest_point/time", "-"),
-                        fmt::format("{} of {}", format_bytes(count_field(g, "/journal/used_bytes")),
-                                    format_bytes(count_field(g, "/journal/limit_bytes"))),
-                        throughput(g, before, seconds), or_dash(text_field(g, "/error"))});
+        rows.push_back(
+            {text_field(g, "/name", "-"), "receiver", text_field(g, "/state", "-"), link_text(g),
+             barrier_text(g, "/applied_barrier"), barrier_text(g, "/durable_barrier"),
+             std::to_string(count_field(g, "/points")), text_field(g, "/oldest_point/time", "-"),
+             fmt::format("{} of {}", format_bytes(count_field(g, "/journal/used_bytes")),
+                         format_bytes(count_field(g, "/journal/limit_bytes"))),
+             throughput(g, before, seconds), or_dash(text_field(g, "/error"))});
     }
-    return format_table({{"GROUP"}, {"ROLE"}, {"STATE"}, {"LINK"}, {"APPLIED"}, {"DURABLE"},
-                         {"POINTS", true}, {"OLDEST POINT"}, {"JOURNAL", true},
-                         {"THROUGHPUT", true}, {"LAST ERROR"}},
+    return format_table({{"GROUP"},
+                         {"ROLE"},
+                         {"STATE"},
+                         {"LINK"},
+                         {"APPLIED"},
+                         {"DURABLE"},
+                         {"POINTS", true},
+                         {"OLDEST POINT"},
+                         {"JOURNAL", true},
+                         {"THROUGHPUT", true},
+                         {"LAST ERROR"}},
                         rows);
 }
 
@@ -123,9 +139,8 @@ std::string render_points(const json &points) {
                         format_bytes(count_field(p, "/size_bytes")),
                         flag_field(p, "/pinned") ? "yes" : "no", or_dash(text_field(p, "/note"))});
     }
-    return format_table({{"ID", true}, {"TIME"}, {"KIND"}, {"NAME"}, {"SIZE", true}, {"PINNED"},
-                         {"NOTE"}},
-                        rows);
+    return format_table(
+        {{"ID", true}, {"TIME"}, {"KIND"}, {"NAME"}, {"SIZE", true}, {"PINNED"}, {"NOTE"}}, rows);
 }
 
 std::string render_peers(const json &peers) {
@@ -158,8 +173,8 @@ std::string render_opened(const json &opened) {
         }
         for (const auto &[volume, uri] : uris->items()) {
             rows.push_back({id_text(field(o, "/id")), text_field(o, "/group", "-"),
-                            id_text(field(o, "/point")),
-                            flag_field(o, "/writable") ? "yes" : "no", volume, id_text(&uri)});
+                            id_text(field(o, "/point")), flag_field(o, "/writable") ? "yes" : "no",
+                            volume, id_text(&uri)});
         }
     }
     return format_table({{"ID"}, {"GROUP"}, {"POINT"}, {"WRITABLE"}, {"VOLUME"}, {"URI"}}, rows);

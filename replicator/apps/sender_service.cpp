@@ -13,9 +13,9 @@ int run_sender(engine::sender_config config) {
     const std::string control_path = config.control;
     return run_daemon(control_path, [&](runtime run, std::vector<executor> nbd_loops) {
         using engine_type = engine::sender;
-        return std::make_unique<engine_service<engine_type, sender_commands<engine_type>,
-                                               engine::sender_config>>(std::move(config), run,
-                                                                         std::move(nbd_loops));
+        return std::make_unique<
+            engine_service<engine_type, sender_commands<engine_type>, engine::sender_config>>(
+            std::move(config), run, std::move(nbd_loops));
     });
 }
 

@@ -23,8 +23,8 @@ task<void> run_shielded(std::shared_ptr<shielded_state<T>> state, task<T> work) 
 }
 } // namespace detail
 
-/// The result of `work`, which belongs to `owner` (joined at the daemon's end). Same executor as the
-/// owner's.
+/// The result of `work`, which belongs to `owner` (joined at the daemon's end). Same executor as
+/// the owner's.
 template <class T>
 task<T> shielded(task_group &owner, task<T> work) {
     auto state = std::make_shared<detail::shielded_state<T>>();

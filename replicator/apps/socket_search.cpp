@@ -3,10 +3,9 @@
 #include "replicator/base/unique_fd.hpp"
 #include "replicator/control/unix_socket.hpp"
 
-#include <poll.h>
-
 #include <algorithm>
 #include <filesystem>
+#include <poll.h>
 
 namespace farshore::apps {
 namespace {
@@ -48,10 +47,12 @@ std::expected<std::string, control::failure> default_socket(const std::string &d
         return found.front();
     }
     if (found.empty()) {
-        return std::unexpected(control::failure{
-            "no_daemon",
-            "no daemon answers in " + directory + "; is it running, and are you allowed to reach it? "
-            "Name another socket with --socket PATH", 1});
+        return std::unexpected(
+            control::failure{"no_daemon",
+                             "no daemon answers in " + directory +
+                                 "; is it running, and are you allowed to reach it? "
+                                 "Name another socket with --socket PATH",
+                             1});
     }
     std::string list;
     for (const std::string &path : found) {

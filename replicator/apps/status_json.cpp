@@ -55,7 +55,9 @@ json to_json(const engine::sender_group_status &g) {
         {"peer", g.peer},
         {"connected", g.connected},
         {"lag",
-         {{"seconds", rounded(g.lag_seconds)}, {"bytes", g.lag_bytes}, {"intervals", g.lag_intervals}}},
+         {{"seconds", rounded(g.lag_seconds)},
+          {"bytes", g.lag_bytes},
+          {"intervals", g.lag_intervals}}},
         {"last_barrier", barrier(g.last_barrier)},
         {"durable_barrier", barrier(g.durable_barrier)},
         {"bytes",
@@ -69,7 +71,8 @@ json to_json(const engine::sender_group_status &g) {
           {"eta_seconds", eta},
           {"bytes_per_second", std::round(g.sync_bytes_per_second)}}},
         {"throttle",
-         {{"limit_bytes_per_second", or_null(g.limit_bytes_per_second)}, {"source", g.limit_source}}},
+         {{"limit_bytes_per_second", or_null(g.limit_bytes_per_second)},
+          {"source", g.limit_source}}},
         {"spool", {{"used_bytes", g.spool_used_bytes}, {"limit_bytes", g.spool_limit_bytes}}},
         {"volumes", volumes(g.volumes, true)},
         {"error", or_null(g.error)},
@@ -122,8 +125,12 @@ json to_json(const engine::verify_outcome &v) {
 }
 
 json to_json(const engine::point_info &p) {
-    return {{"id", p.id},     {"time", to_rfc3339(p.time)}, {"kind", p.kind},
-            {"name", p.name}, {"note", p.note},             {"pinned", p.pinned},
+    return {{"id", p.id},
+            {"time", to_rfc3339(p.time)},
+            {"kind", p.kind},
+            {"name", p.name},
+            {"note", p.note},
+            {"pinned", p.pinned},
             {"size_bytes", p.size_bytes}};
 }
 
@@ -169,10 +176,11 @@ json peers_document(const std::vector<engine::peer_status> &peers) {
 json throttle_document(const std::vector<engine::sender_group_status> &groups) {
     json list = json::array();
     for (const auto &g : groups) {
-        list.push_back({{"name", g.name},
-                        {"limit_bytes_per_second", or_null(g.limit_bytes_per_second)},
-                        {"source", g.limit_source},
-                        {"until", g.limit_until ? json(to_rfc3339(*g.limit_until)) : json(nullptr)}});
+        list.push_back(
+            {{"name", g.name},
+             {"limit_bytes_per_second", or_null(g.limit_bytes_per_second)},
+             {"source", g.limit_source},
+             {"until", g.limit_until ? json(to_rfc3339(*g.limit_until)) : json(nullptr)}});
     }
     return {{"groups", std::move(list)}};
 }

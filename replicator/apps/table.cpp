@@ -2,9 +2,8 @@
 
 #include "replicator/base/assert.hpp"
 
-#include <libsmartcols/libsmartcols.h>
-
 #include <cstdlib>
+#include <libsmartcols/libsmartcols.h>
 #include <memory>
 
 namespace farshore::apps {

@@ -1,8 +1,7 @@
 #include "replicator/apps/terminal.hpp"
 
-#include <unistd.h>
-
 #include <cstdio>
+#include <unistd.h>
 
 namespace farshore::apps {
 namespace {

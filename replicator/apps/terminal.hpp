@@ -1,6 +1,6 @@
 #pragma once
-// Where the CLI writes: data to standard output, chatter to standard error. A value, so that tests can
-// read along.
+// Where the CLI writes: data to standard output, chatter to standard error. A value, so that tests
+// can read along.
 
 #include <functional>
 #include <string_view>

@@ -23,32 +23,29 @@ constexpr std::uint64_t kibi = 1024;
 
 constexpr std::array size_units{
     unit{"KiB", kibi},
-    unit{"MiB", kibi * kibi},
-    unit{"GiB", kibi * kibi * kibi},
-    unit{"TiB", kibi * kibi * kibi * kibi},
+    unit{"MiB", kibi *kibi},
+    unit{"GiB", kibi *kibi *kibi},
+    unit{"TiB", kibi *kibi *kibi *kibi},
     unit{"kB", kilo},
-    unit{"MB", kilo * kilo},
-    unit{"GB", kilo * kilo * kilo},
-    unit{"TB", kilo * kilo * kilo * kilo},
+    unit{"MB", kilo *kilo},
+    unit{"GB", kilo *kilo *kilo},
+    unit{"TB", kilo *kilo *kilo *kilo},
 };
 constexpr std::array rate_units{
     unit{"kbit/s", kilo, 8},
-    unit{"Mbit/s", kilo * kilo, 8},
-    unit{"Gbit/s", kilo * kilo * kilo, 8},
+    unit{"Mbit/s", kilo *kilo, 8},
+    unit{"Gbit/s", kilo *kilo *kilo, 8},
     unit{"bit/s", 1, 8},
     unit{"KiB/s", kibi},
-    unit{"MiB/s", kibi * kibi},
-    unit{"GiB/s", kibi * kibi * kibi},
+    unit{"MiB/s", kibi *kibi},
+    unit{"GiB/s", kibi *kibi *kibi},
     unit{"kB/s", kilo},
-    unit{"MB/s", kilo * kilo},
-    unit{"GB/s", kilo * kilo * kilo},
+    unit{"MB/s", kilo *kilo},
+    unit{"GB/s", kilo *kilo *kilo},
 };
 constexpr std::array time_units{
-    unit{"ms", 1'000'000},
-    unit{"s", 1'000'000'000},
-    unit{"m", 60'000'000'000},
-    unit{"h", 3'600'000'000'000},
-    unit{"d", 86'400'000'000'000},
+    unit{"ms", 1'000'000},        unit{"s", 1'000'000'000},      unit{"m", 60'000'000'000},
+    unit{"h", 3'600'000'000'000}, unit{"d", 86'400'000'000'000},
 };
 
 std::string names_of(std::span<const unit> units) {
@@ -176,7 +173,8 @@ result<retain_text> parse_retain(std::string_view text) {
     if (const auto first = text.substr(0, space); first != "all") {
         FS_TRY(spacing, parse_duration(first));
         if (spacing == duration::zero()) {
-            return bad(text, "retention rule", "the spacing is not zero; \"all\" keeps every point");
+            return bad(text, "retention rule",
+                       "the spacing is not zero; \"all\" keeps every point");
         }
         rule.spacing = spacing;
     }

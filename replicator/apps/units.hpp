@@ -1,6 +1,6 @@
 #pragma once
-// Quantities as people write them: sizes, rates and times always carry a unit. Decimal fractions are
-// allowed ("1.5GiB"); the arithmetic is exact and checked, a fraction of a byte is cut off.
+// Quantities as people write them: sizes, rates and times always carry a unit. Decimal fractions
+// are allowed ("1.5GiB"); the arithmetic is exact and checked, a fraction of a byte is cut off.
 
 #include "replicator/base/clock.hpp"
 #include "replicator/base/error.hpp"

@@ -1,6 +1,6 @@
 #pragma once
-// JSON from outside, parsed within bounds: the nesting is counted before the parser (which recurses)
-// sees the text. Nothing throws.
+// JSON from outside, parsed within bounds: the nesting is counted before the parser (which
+// recurses) sees the text. Nothing throws.
 
 #include "replicator/base/error.hpp"
 

@@ -1,9 +1,10 @@
 // The daemon's side of the control socket.
 //
-// A client is one coroutine that reads a request, runs it, and reads the next. While a request runs,
-// two more coroutines belong to the client: the command itself and a watcher that waits for the
-// client's hang-up (a full close; a half-close as of `socat` leaves it waiting for the answer) and
-// then cancels the command. Progress that the client reads too slowly is replaced by newer progress.
+// A client is one coroutine that reads a request, runs it, and reads the next. While a request
+// runs, two more coroutines belong to the client: the command itself and a watcher that waits for
+// the client's hang-up (a full close; a half-close as of `socat` leaves it waiting for the answer)
+// and then cancels the command. Progress that the client reads too slowly is replaced by newer
+// progress.
 
 #include "replicator/base/limits.hpp"
 #include "replicator/base/log.hpp"
@@ -16,12 +17,11 @@
 #include <asio/read_until.hpp>
 #include <asio/write.hpp>
 
-#include <sys/stat.h>
-
 #include <cerrno>
 #include <exception>
 #include <optional>
 #include <set>
+#include <sys/stat.h>
 
 namespace farshore::control {
 namespace {
@@ -134,13 +134,13 @@ void server::impl::start(const client_ptr &c, request r) {
             c->wake.notify_all();
         }
     };
-    asio::co_spawn(
-        home, run_command(std::move(r.command), std::move(r.arguments), std::move(sink)),
-        asio::bind_cancellation_slot(
-            c->cancel_command.slot(), [c](std::exception_ptr thrown, outcome value) {
-                c->answer = thrown ? std::unexpected(failure_of(thrown)) : std::move(value);
-                c->wake.notify_all();
-            }));
+    asio::co_spawn(home, run_command(std::move(r.command), std::move(r.arguments), std::move(sink)),
+                   asio::bind_cancellation_slot(
+                       c->cancel_command.slot(), [c](std::exception_ptr thrown, outcome value) {
+                           c->answer =
+                               thrown ? std::unexpected(failure_of(thrown)) : std::move(value);
+                           c->wake.notify_all();
+                       }));
     c->watching = true;
     asio::co_spawn(home, watch_for_hang_up(c),
                    asio::bind_cancellation_slot(c->cancel_watcher.slot(), [c](std::exception_ptr) {

@@ -1,9 +1,8 @@
 #include "replicator/control/unix_socket.hpp"
 
-#include <sys/stat.h>
-
 #include <algorithm>
 #include <cerrno>
+#include <sys/stat.h>
 
 namespace farshore::control {
 

@@ -4,10 +4,9 @@
 #include "replicator/base/error.hpp"
 #include "replicator/base/unique_fd.hpp"
 
+#include <string>
 #include <sys/socket.h>
 #include <sys/un.h>
-
-#include <string>
 
 namespace farshore::control {
 

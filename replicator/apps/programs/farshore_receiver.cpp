@@ -5,6 +5,6 @@
 
 int main(int argc, char **argv) {
     using namespace farshore;
-    return apps::daemon_main<engine::receiver_config>("farshore-receiver", argc, argv,
-                                                   apps::parse_receiver_config, apps::run_receiver);
+    return apps::daemon_main<engine::receiver_config>(
+        "farshore-receiver", argc, argv, apps::parse_receiver_config, apps::run_receiver);
 }

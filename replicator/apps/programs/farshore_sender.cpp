@@ -6,5 +6,5 @@
 int main(int argc, char **argv) {
     using namespace farshore;
     return apps::daemon_main<engine::sender_config>("farshore-sender", argc, argv,
-                                                   apps::parse_sender_config, apps::run_sender);
+                                                    apps::parse_sender_config, apps::run_sender);
 }

@@ -9,17 +9,17 @@ using nlohmann::json;
 
 json sender(const char *state, double lag, bool connected = true) {
     return {{"role", "sender"},
-            {"groups",
-             json::array({{{"name", "shop"},
-                           {"state", state},
-                           {"connected", connected},
-                           {"lag", {{"seconds", lag}, {"bytes", 10}, {"intervals", 1}}},
-                           {"error", nullptr}}})}};
+            {"groups", json::array({{{"name", "shop"},
+                                     {"state", state},
+                                     {"connected", connected},
+                                     {"lag", {{"seconds", lag}, {"bytes", 10}, {"intervals", 1}}},
+                                     {"error", nullptr}}})}};
 }
 
 json receiver(const char *state, const json &newest) {
-    return {{"role", "receiver"},
-            {"groups", json::array({{{"name", "shop"}, {"state", state}, {"newest_point", newest}}})}};
+    return {
+        {"role", "receiver"},
+        {"groups", json::array({{{"name", "shop"}, {"state", state}, {"newest_point", newest}}})}};
 }
 
 check_level level_of(const json &status) {
@@ -32,7 +32,8 @@ TEST_SUITE("check") {
     TEST_CASE("a streaming group with little lag is ok, with performance data") {
         const auto v = judge(sender("streaming", 0.8), {}, wall_time());
         CHECK(v.level == check_level::ok);
-        CHECK(v.line.starts_with("FARSHORE OK - shop streaming, lag 0.8 s | 'shop_lag'=0.800s;;300;0"));
+        CHECK(v.line.starts_with(
+            "FARSHORE OK - shop streaming, lag 0.8 s | 'shop_lag'=0.800s;;300;0"));
         CHECK(v.document["code"] == 0);
         CHECK(v.document["status"] == "ok");
     }

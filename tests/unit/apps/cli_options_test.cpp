@@ -111,8 +111,9 @@ TEST_SUITE("cli_options") {
     }
 
     TEST_CASE("what is no command line is a usage error") {
-        for (const char *line : {"", "wait", "open shop", "throttle", "throttle set", "config", "status a b",
-                                 "invite shop", "--nonsense status", "close", "demo --seconds 0"}) {
+        for (const char *line :
+             {"", "wait", "open shop", "throttle", "throttle set", "config", "status a b",
+              "invite shop", "--nonsense status", "close", "demo --seconds 0"}) {
             CAPTURE(line);
             CHECK(refused(line).exit == 2);
             CHECK(!refused(line).text.empty());
@@ -126,8 +127,8 @@ TEST_SUITE("cli_options") {
     }
 
     TEST_CASE("bad quantities are usage errors that name the option") {
-        for (const char *line : {"wait shop --timeout 60", "throttle set 40", "throttle set 0Mbit/s",
-                                 "throttle set 1MiB/s --for 2"}) {
+        for (const char *line : {"wait shop --timeout 60", "throttle set 40",
+                                 "throttle set 0Mbit/s", "throttle set 1MiB/s --for 2"}) {
             CAPTURE(line);
             const auto r = request_of(parsed(line));
             REQUIRE(!r);

@@ -1,5 +1,4 @@
 #include "replicator/apps/config_file.hpp"
-
 #include "replicator/base/limits.hpp"
 
 #include <doctest/doctest.h>
@@ -143,7 +142,8 @@ TEST_SUITE("config_file") {
         CHECK(std::holds_alternative<engine::receiver_config>(*r));
         const auto wrong = parse_receiver_config(sender_text);
         REQUIRE(!wrong);
-        CHECK(wrong.error()[0].what == "this is a file for farshore-sender, not for farshore-receiver");
+        CHECK(wrong.error()[0].what ==
+              "this is a file for farshore-sender, not for farshore-receiver");
         CHECK(problem_of("") == "1:1: the file has neither [sender] nor [receiver]");
         CHECK(problem_of(std::string(sender_text) + "[receiver]\n") ==
               "29:1: a file has [sender] or [receiver], not both");
@@ -165,20 +165,26 @@ TEST_SUITE("config_file") {
               "5:11: memory is text in quotes, not a number (quantities are text with a unit)");
         CHECK(problem_of(replaced(sender_text, "links   = 6", "links   = \"6\"")) ==
               "6:11: links is a whole number, not text");
-        CHECK(problem_of(replaced(sender_text, "[[group]]", "[group]")).find("group is a list of tables") !=
-              std::string::npos);
+        CHECK(problem_of(replaced(sender_text, "[[group]]", "[group]"))
+                  .find("group is a list of tables") != std::string::npos);
         CHECK(problem_of(replaced(receiver_text, "[\"all 1h\", \"1m 24h\"]", "\"all 1h\"")) ==
               "11:11: retain is a list of texts, not text");
         CHECK(problem_of("sender = 3\n") == "1:1: no [[group]] is configured");
     }
 
     TEST_CASE("bad units are named with their place") {
-        CHECK(problem_of(replaced(sender_text, "\"20GiB\"", "\"20\"")).starts_with("12:12: spool: \"20\""));
-        CHECK(problem_of(replaced(sender_text, "\"1s\"", "\"1x\"")).starts_with("11:12: interval: \"1x\""));
-        CHECK(problem_of(replaced(sender_text, "\"40Mbit/s\"", "\"40\"")).starts_with("13:12: rate: \"40\""));
-        CHECK(problem_of(replaced(receiver_text, "\"1m 24h\"", "\"1m\"")).starts_with("11:22: retain: \"1m\""));
-        CHECK(problem_of(replaced(sender_text, "\"1s\"", "\"1ms\"")) == "11:12: interval is 10ms to 1h");
-        CHECK(problem_of(replaced(sender_text, "links   = 6", "links   = 17")) == "6:11: links is 1 to 16");
+        CHECK(problem_of(replaced(sender_text, "\"20GiB\"", "\"20\""))
+                  .starts_with("12:12: spool: \"20\""));
+        CHECK(problem_of(replaced(sender_text, "\"1s\"", "\"1x\""))
+                  .starts_with("11:12: interval: \"1x\""));
+        CHECK(problem_of(replaced(sender_text, "\"40Mbit/s\"", "\"40\""))
+                  .starts_with("13:12: rate: \"40\""));
+        CHECK(problem_of(replaced(receiver_text, "\"1m 24h\"", "\"1m\""))
+                  .starts_with("11:22: retain: \"1m\""));
+        CHECK(problem_of(replaced(sender_text, "\"1s\"", "\"1ms\"")) ==
+              "11:12: interval is 10ms to 1h");
+        CHECK(problem_of(replaced(sender_text, "links   = 6", "links   = 17")) ==
+              "6:11: links is 1 to 16");
     }
 
     TEST_CASE("a missing key is named at its table") {
@@ -209,9 +215,11 @@ TEST_SUITE("config_file") {
     }
 
     TEST_CASE("names are plain and at most 64 long") {
-        CHECK(problem_of(replaced(sender_text, "\"shop\"", "\"" + std::string(64, 'a') + "\"")) == "none");
-        for (const std::string &name : {std::string(65, 'a'), std::string("a/b"), std::string(".."),
-                                        std::string("-x"), std::string("a b"), std::string("\xc3\xa4")}) {
+        CHECK(problem_of(replaced(sender_text, "\"shop\"", "\"" + std::string(64, 'a') + "\"")) ==
+              "none");
+        for (const std::string &name :
+             {std::string(65, 'a'), std::string("a/b"), std::string(".."), std::string("-x"),
+              std::string("a b"), std::string("\xc3\xa4")}) {
             CAPTURE(name);
             CHECK(problem_of(replaced(sender_text, "\"shop\"", "\"" + name + "\""))
                       .starts_with("9:12: name \"" + name + "\" is not valid"));
@@ -222,13 +230,16 @@ TEST_SUITE("config_file") {
     }
 
     TEST_CASE("addresses and endpoints are checked") {
-        CHECK(problem_of(replaced(sender_text, "dr.example.net:7420", "dr.example.net")).starts_with("10:12: peer"));
-        CHECK(problem_of(replaced(receiver_text, "0.0.0.0:7420", "0.0.0.0:99999")).starts_with("3:11: listen"));
+        CHECK(problem_of(replaced(sender_text, "dr.example.net:7420", "dr.example.net"))
+                  .starts_with("10:12: peer"));
+        CHECK(problem_of(replaced(receiver_text, "0.0.0.0:7420", "0.0.0.0:99999"))
+                  .starts_with("3:11: listen"));
         CHECK(problem_of(replaced(sender_text, "unix:/run/farshore/data.sock", "/run/data.sock"))
                   .starts_with("18:8: nbd"));
         const std::string longest(107, 'x');
         CHECK(problem_of(replaced(sender_text, "/run/farshore/sender.sock", longest)) == "none");
-        CHECK(problem_of(replaced(sender_text, "/run/farshore/sender.sock", longest + "x")).starts_with("3:11: control"));
+        CHECK(problem_of(replaced(sender_text, "/run/farshore/sender.sock", longest + "x"))
+                  .starts_with("3:11: control"));
     }
 
     TEST_CASE("all problems come out, in the order of the file") {
@@ -253,7 +264,8 @@ TEST_SUITE("config_file") {
     }
 
     TEST_CASE("a file beyond the limit and one that is not there are refused") {
-        CHECK(problem_of(std::string(limits::config_bytes_max + 1, '#')).starts_with("1:1: the file is larger"));
+        CHECK(problem_of(std::string(limits::config_bytes_max + 1, '#'))
+                  .starts_with("1:1: the file is larger"));
         const auto missing = read_config_file("/nonexistent/farshore.toml");
         REQUIRE(!missing);
         CHECK(missing.error()[0].what.find("No such file") != std::string::npos);

@@ -1,5 +1,4 @@
 #include "replicator/apps/daemon_commands.hpp"
-
 #include "replicator/engine/sender.hpp"
 
 #include <asio/bind_cancellation_slot.hpp>
@@ -47,8 +46,11 @@ struct fake_sender {
     }
     result<> pause(const std::string &g) { return known(g, "pause"); }
     result<> resume(const std::string &g) { return known(g, "resume"); }
-    result<> resync(const std::string &g, bool full) { return known(g, full ? "resync-full" : "resync"); }
-    task<result<engine::verify_outcome>> verify(std::string group, engine::progress_report progress) {
+    result<> resync(const std::string &g, bool full) {
+        return known(g, full ? "resync-full" : "resync");
+    }
+    task<result<engine::verify_outcome>> verify(std::string group,
+                                                engine::progress_report progress) {
         FS_CO_CHECK(known(group, "verify"));
         progress(1, 2);
         if (hold_verify) {
@@ -57,7 +59,8 @@ struct fake_sender {
         ++verified;
         co_return engine::verify_outcome{group, interval_id{9}, true, {}};
     }
-    result<> throttle_set(const std::string &g, std::optional<std::uint64_t> r, std::optional<duration> l) {
+    result<> throttle_set(const std::string &g, std::optional<std::uint64_t> r,
+                          std::optional<duration> l) {
         rate = r;
         lasts = l;
         return known(g, "throttle_set");
@@ -157,7 +160,8 @@ TEST_SUITE("daemon_commands") {
         CHECK((*r.run("status", shop))["groups"].size() == 1);
         CHECK((*r.run("wait", shop))["point"] == "17");
         CHECK(r.engine.timeout == wait_forever);
-        CHECK((*r.run("wait", {{"group", "shop"}, {"durable", true}, {"timeout_ms", 5}}))["applied"] ==
+        CHECK((*r.run("wait",
+                      {{"group", "shop"}, {"durable", true}, {"timeout_ms", 5}}))["applied"] ==
               false);
         CHECK(r.engine.timeout == duration(std::chrono::milliseconds(5)));
         CHECK((*r.run("pause", shop))["done"] == "paused");
@@ -169,10 +173,10 @@ TEST_SUITE("daemon_commands") {
         CHECK((*r.run("join", {{"token", "good"}}))["fingerprint"] == "ab");
         CHECK((*r.run("peers", json::object()))["peers"].size() == 1);
         CHECK(r.run("unpair", shop).has_value());
-        CHECK(r.engine.calls ==
-              std::vector<std::string>{"wait shop", "wait-durable shop", "pause shop", "resume shop",
-                                       "resync shop", "resync-full shop", "verify shop",
-                                       "unpair shop"});
+        CHECK(r.engine.calls == std::vector<std::string>{"wait shop", "wait-durable shop",
+                                                         "pause shop", "resume shop", "resync shop",
+                                                         "resync-full shop", "verify shop",
+                                                         "unpair shop"});
     }
 
     TEST_CASE("the throttle is set, shown and cleared") {
@@ -195,8 +199,8 @@ TEST_SUITE("daemon_commands") {
     TEST_CASE("failures of the engine come out with word and exit code") {
         sender_rig r;
         const json other{{"group", "other"}};
-        for (const char *command : {"status", "wait", "pause", "resume", "resync", "verify", "unpair",
-                                    "throttle_show", "throttle_clear"}) {
+        for (const char *command : {"status", "wait", "pause", "resume", "resync", "verify",
+                                    "unpair", "throttle_show", "throttle_clear"}) {
             r.refuses(command, other, "not_found", 10);
         }
         r.refuses("join", {{"token", "bad"}}, "not_trusted", 12);
@@ -226,13 +230,15 @@ TEST_SUITE("daemon_commands") {
         CHECK(r.engine.calls == std::vector<std::string>{"open shop 17 unix:/x"});
         CHECK((*r.run("opened", json::object()))["opened"].size() == 1);
         CHECK(r.run("close", {{"id", "1"}}).has_value());
-        CHECK((*r.run("invite", {{"group", "shop"}, {"address", "dr:1"}}))["token"] == "token-for-dr:1");
+        CHECK((*r.run("invite", {{"group", "shop"}, {"address", "dr:1"}}))["token"] ==
+              "token-for-dr:1");
         CHECK((*r.run("peers", json::object()))["peers"].empty());
         CHECK(r.run("unpair", shop).has_value());
         r.refuses("close", {{"id", "2"}}, "not_found", 10);
         r.refuses("points", {{"group", "other"}}, "not_found", 10);
         r.refuses("status", {{"group", "other"}}, "not_found", 10);
-        r.refuses("open", {{"group", "shop"}, {"nbd", "unix:/x"}, {"writable", true}}, "unsupported", 1);
+        r.refuses("open", {{"group", "shop"}, {"nbd", "unix:/x"}, {"writable", true}},
+                  "unsupported", 1);
         r.refuses("open", shop, "usage", 2);
         r.refuses("wait", shop, "usage", 2);
     }

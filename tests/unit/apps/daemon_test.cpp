@@ -1,5 +1,4 @@
 #include "replicator/apps/daemon.hpp"
-
 #include "replicator/apps/daemon_main.hpp"
 #include "replicator/apps/notify.hpp"
 #include "replicator/apps/socket_search.hpp"
@@ -7,11 +6,10 @@
 
 #include <doctest/doctest.h>
 
-#include <sys/stat.h>
-
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
+#include <sys/stat.h>
 #include <thread>
 
 namespace farshore::apps {
@@ -70,7 +68,8 @@ class fake_service final : public service {
         story_.steps.emplace_back("stop");
         co_return;
     }
-    task<control::outcome> run_command(std::string, control::json, control::progress_sink) override {
+    task<control::outcome> run_command(std::string, control::json,
+                                       control::progress_sink) override {
         co_return control::json::object();
     }
     task<void> join_commands() override {
@@ -79,8 +78,8 @@ class fake_service final : public service {
     }
     std::string summary() const override {
         struct stat info{};
-        story_.socket_was_private = ::stat(story_.socket.c_str(), &info) == 0 &&
-                                    (info.st_mode & 0777) == 0600;
+        story_.socket_was_private =
+            ::stat(story_.socket.c_str(), &info) == 0 && (info.st_mode & 0777) == 0600;
         return "shop streaming";
     }
 
@@ -165,7 +164,9 @@ TEST_SUITE("socket_search") {
         CHECK(default_socket(dir.path).error().code == "no_daemon");
         CHECK(default_socket(dir.path + "/nothing").error().code == "no_daemon");
         const unique_fd daemon = listening(dir.path + "/shop.sock");
-        { const unique_fd stale = listening(dir.path + "/stale.sock"); }
+        {
+            const unique_fd stale = listening(dir.path + "/stale.sock");
+        }
         const unique_fd volume = listening(dir.path + "/data.sock");
         std::thread nbd([&] {
             const unique_fd client(::accept(volume.get(), nullptr, nullptr));
@@ -186,8 +187,8 @@ TEST_SUITE("socket_search") {
         const auto found = default_socket(dir.path);
         REQUIRE(!found);
         CHECK(found.error().exit == 2);
-        CHECK(found.error().message.find(dir.path + "/receiver.sock " + dir.path + "/sender.sock") !=
-              std::string::npos);
+        CHECK(found.error().message.find(dir.path + "/receiver.sock " + dir.path +
+                                         "/sender.sock") != std::string::npos);
     }
 }
 

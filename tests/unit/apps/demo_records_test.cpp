@@ -11,7 +11,8 @@ namespace {
 byte_vector ring_after(char volume, std::uint64_t last) {
     byte_vector area(record_area_bytes);
     for (std::uint64_t n = last > record_slots ? last - record_slots + 1 : 1; n <= last; ++n) {
-        encode_record(n, volume, bytes_span(area).subspan(n % record_slots * record_bytes, record_bytes));
+        encode_record(n, volume,
+                      bytes_span(area).subspan(n % record_slots * record_bytes, record_bytes));
     }
     return area;
 }
@@ -24,7 +25,8 @@ TEST_SUITE("demo_records") {
         encode_record(77, 'A', slot);
         CHECK(parse_record('A', slot) == 77);
         CHECK(!parse_record('B', slot));
-        for (const std::size_t at : {std::size_t{0}, std::size_t{9}, std::size_t{2000}, record_bytes - 1}) {
+        for (const std::size_t at :
+             {std::size_t{0}, std::size_t{9}, std::size_t{2000}, record_bytes - 1}) {
             byte_vector broken = slot;
             broken[at] ^= std::byte{1};
             CHECK(!parse_record('A', broken));
@@ -32,9 +34,9 @@ TEST_SUITE("demo_records") {
     }
 
     TEST_CASE("the last record of a ring is found, before and after it went round") {
-        for (const std::uint64_t last : {std::uint64_t{0}, std::uint64_t{1}, std::uint64_t{500},
-                                         record_slots - 1, record_slots, record_slots + 1,
-                                         3 * record_slots + 5}) {
+        for (const std::uint64_t last :
+             {std::uint64_t{0}, std::uint64_t{1}, std::uint64_t{500}, record_slots - 1,
+              record_slots, record_slots + 1, 3 * record_slots + 5}) {
             CAPTURE(last);
             const auto ring = read_ring('A', ring_after('A', last));
             CHECK(ring.last == last);

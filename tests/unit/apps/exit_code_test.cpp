@@ -19,8 +19,8 @@ TEST_SUITE("exit_code") {
         CHECK(exit_of(errc::not_in_sync) == 14);
         CHECK(exit_of(errc::timeout) == 15);
         CHECK(exit_of(errc::cancelled) == 130);
-        for (const errc e : {errc::corrupt, errc::unsupported, errc::limit, errc::closed, errc::full,
-                             errc::dead, errc::mismatch}) {
+        for (const errc e : {errc::corrupt, errc::unsupported, errc::limit, errc::closed,
+                             errc::full, errc::dead, errc::mismatch}) {
             CHECK(exit_of(e) == 1);
         }
     }
@@ -38,6 +38,15 @@ TEST_SUITE("exit_code") {
         CHECK(f.code == "not_found");
         CHECK(f.message == "group \"x\": it does not exist");
         CHECK(f.exit == 10);
+    }
+
+    TEST_CASE("a reason that is a whole sentence is not followed by the code's own words") {
+        CHECK(message_of({make_error_code(errc::not_found), "there is no group \"x\" here"}) ==
+              "there is no group \"x\" here");
+        CHECK(message_of({std::error_code(ENOSPC, std::generic_category()),
+                          "the spool of group \"x\" can't grow"}) ==
+              "the spool of group \"x\" can't grow: No space left on device");
+        CHECK(message_of({make_error_code(errc::busy), ""}) == "it is in use");
     }
 }
 

@@ -1,6 +1,5 @@
-#include "replicator/apps/status_json.hpp"
-
 #include "replicator/apps/render.hpp"
+#include "replicator/apps/status_json.hpp"
 
 #include <doctest/doctest.h>
 
@@ -30,7 +29,8 @@ engine::sender_group_status shop() {
     g.lag_seconds = 0.8004;
     g.lag_bytes = 1048576;
     g.lag_intervals = 1;
-    g.last_barrier = engine::barrier_info{interval_id{4711}, wall_time(milliseconds(1767225600000))};
+    g.last_barrier =
+        engine::barrier_info{interval_id{4711}, wall_time(milliseconds(1767225600000))};
     g.bytes_written = 1000;
     g.bytes_folded = 900;
     g.bytes_encoded = 90;
@@ -49,9 +49,9 @@ TEST_SUITE("status_json") {
         CHECK(d["role"] == "sender");
         CHECK(d["version"] == FARSHORE_VERSION);
         const json &g = d["groups"][0];
-        for (const char *key : {"name", "state", "peer", "connected", "lag", "last_barrier",
-                                "durable_barrier", "bytes", "sync", "throttle", "spool", "volumes",
-                                "error"}) {
+        for (const char *key :
+             {"name", "state", "peer", "connected", "lag", "last_barrier", "durable_barrier",
+              "bytes", "sync", "throttle", "spool", "volumes", "error"}) {
             CAPTURE(key);
             CHECK(g.contains(key));
         }
@@ -64,7 +64,8 @@ TEST_SUITE("status_json") {
         CHECK(g["sync"]["eta_seconds"].is_null());
         CHECK(g["throttle"] == json{{"limit_bytes_per_second", nullptr}, {"source", "none"}});
         CHECK(g["spool"] == json{{"used_bytes", 7}, {"limit_bytes", 70}});
-        CHECK(g["volumes"] == json::array({{{"name", "data"}, {"size", 4096}, {"dirty_bytes", 64}}}));
+        CHECK(g["volumes"] ==
+              json::array({{{"name", "data"}, {"size", 4096}, {"dirty_bytes", 64}}}));
         CHECK(g["error"].is_null());
     }
 
@@ -145,8 +146,9 @@ TEST_SUITE("render") {
         CHECK(render_status(receiver_status_document({{}}), nullptr, 0).find("empty") !=
               std::string::npos);
         CHECK(render_status(json::object(), nullptr, 0).empty());
-        CHECK(render_status(json{{"groups", json::array({json::object()})}}, nullptr, 0).find("-") !=
-              std::string::npos);
+        CHECK(
+            render_status(json{{"groups", json::array({json::object()})}}, nullptr, 0).find("-") !=
+            std::string::npos);
         CHECK(render_points(json::parse(R"({"points": [{"id": 5, "time": 3}]})")).find("5") !=
               std::string::npos);
     }

@@ -1,6 +1,5 @@
-#include "replicator/apps/units.hpp"
-
 #include "replicator/apps/suggest.hpp"
+#include "replicator/apps/units.hpp"
 
 #include <doctest/doctest.h>
 
@@ -21,8 +20,8 @@ TEST_SUITE("units") {
     }
 
     TEST_CASE("a number without a unit, a unit without a number and other texts are refused") {
-        for (const char *text : {"512", "", "MiB", "-1MiB", "1.MiB", ".5MiB", "1e3MiB", "1MiBs", "1MiB ",
-                                 "1 Mi B", "0x10MiB", "1,5MiB", "20G", "20gib"}) {
+        for (const char *text : {"512", "", "MiB", "-1MiB", "1.MiB", ".5MiB", "1e3MiB", "1MiBs",
+                                 "1MiB ", "1 Mi B", "0x10MiB", "1,5MiB", "20G", "20gib"}) {
             CAPTURE(text);
             const auto refused = parse_size(text);
             REQUIRE(!refused);
@@ -86,7 +85,8 @@ TEST_SUITE("units") {
         REQUIRE(thinned);
         CHECK(thinned->spacing == duration(1min));
         CHECK(thinned->age == duration(24h));
-        for (const char *text : {"", "all", "1h", "all  ", "1h 1m", "1h 1h", "0s 1h", "all 1h 2h", "every 1h"}) {
+        for (const char *text :
+             {"", "all", "1h", "all  ", "1h 1m", "1h 1h", "0s 1h", "all 1h 2h", "every 1h"}) {
             CAPTURE(text);
             CHECK(!parse_retain(text));
         }

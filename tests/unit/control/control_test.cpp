@@ -1,19 +1,17 @@
-#include "replicator/control/control.hpp"
-
 #include "replicator/base/limits.hpp"
+#include "replicator/control/control.hpp"
 #include "replicator/control/json_guard.hpp"
 #include "replicator/control/unix_socket.hpp"
 
 #include <asio/use_future.hpp>
 #include <doctest/doctest.h>
 
-#include <sys/stat.h>
-
 #include <atomic>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <future>
+#include <sys/stat.h>
 #include <thread>
 
 namespace farshore::control {
@@ -50,7 +48,8 @@ task<outcome> handle(std::shared_ptr<witness> seen, std::string command, json ar
     if (command == "steps") {
         for (int i = 1; i <= 3; ++i) {
             progress({{"done", i}});
-            asio::steady_timer timer(co_await asio::this_coro::executor, std::chrono::milliseconds(5));
+            asio::steady_timer timer(co_await asio::this_coro::executor,
+                                     std::chrono::milliseconds(5));
             co_await timer.async_wait(as_result);
         }
         co_return json{{"steps", 3}};
@@ -201,9 +200,8 @@ TEST_SUITE("control") {
         temporary_directory dir;
         const std::string path = dir.path + "/c.sock";
         running_server s(path);
-        auto waiting = std::async(std::launch::async, [&] {
-            return call(path, "forever", json::object(), nullptr);
-        });
+        auto waiting = std::async(std::launch::async,
+                                  [&] { return call(path, "forever", json::object(), nullptr); });
         REQUIRE(soon([&] { return s.seen->started == 1; }));
         s.stop();
         const auto ended = waiting.get();
@@ -258,7 +256,8 @@ TEST_SUITE("control") {
         const std::string frame = to_line({{"command", "echo"}, {"arguments", {{"a", ""}}}}) + "\n";
         const std::size_t room = limits::control_line_bytes_max - frame.size();
         const auto sized = [&](std::size_t n) {
-            return to_line({{"command", "echo"}, {"arguments", {{"a", std::string(n, 'x')}}}}) + "\n";
+            return to_line({{"command", "echo"}, {"arguments", {{"a", std::string(n, 'x')}}}}) +
+                   "\n";
         };
         CHECK(raw_exchange(path, sized(room)).find("\"result\"") != std::string::npos);
         const std::string refused = raw_exchange(path, sized(room + 1));
