@@ -22,6 +22,9 @@ namespace farshore::dedupe {
 
 struct encoder_options {
     int zstd_level = 1; ///< 1..12; callers choose by bottleneck
+    /// Data blocks of one payload, 1..limits::frame_blocks_max. Fewer: a payload takes less time on a slow
+    /// line; more: it compresses a little better.
+    std::size_t payload_blocks_max = limits::frame_blocks_max;
     bool verify = false; ///< decode and compare every payload before it is returned; a difference aborts
 };
 

@@ -165,7 +165,7 @@ void encoder::impl::write_zero_run() {
 
 void encoder::impl::make_room(bool data_block) {
     if (header.operations == codec_format::operations_max ||
-        (data_block && header.data_blocks() == limits::frame_blocks_max)) {
+        (data_block && header.data_blocks() == options.payload_blocks_max)) {
         close_payload();
     }
 }

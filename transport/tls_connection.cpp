@@ -87,7 +87,7 @@ task<result<>> tls_connection::flush(pacing p) {
         while (!rest.empty()) {
             const bytes_view slice = rest.first(slice_bytes(rest.size()));
             for (const auto &gate : pace_) {
-                if (p == pacing::account_only) {
+                if (p == pacing::account_only || !waits_) {
                     gate->note(slice.size());
                 } else if (gate->rate() && !co_await gate->acquire(
                                                slice.size(), [this] { return may_not_send(); })) {

@@ -23,6 +23,8 @@ class tls_connection : public std::enable_shared_from_this<tls_connection> {
   public:
     tls_connection(tcp_socket socket, tls_session::setup setup, pacers pace);
 
+    /// From here on sending is accounted for in the pacers and does not wait for them.
+    void never_wait() { waits_ = false; }
     /// The handshakes end when both sides have accepted each other (envelope.hpp). `limit` cancels.
     task<result<>> connect_side(const deadline &limit);
     task<result<>> accept_side(const deadline &limit);
@@ -61,6 +63,7 @@ class tls_connection : public std::enable_shared_from_this<tls_connection> {
     tcp_socket socket_;
     tls_session session_;
     const pacers pace_;
+    bool waits_ = true;
     std::string application_;
     wire_count wire_;
     bool established_ = false;

@@ -32,6 +32,9 @@ struct tls_connector::impl {
         FS_CO_TRY(socket, co_await connect_tcp(self->home, self->time, self->peer, until));
         auto connection =
             std::make_shared<tls_connection>(std::move(socket), self->setup(), self->options.pace);
+        if (!self->options.pace_waits) {
+            connection->never_wait();
+        }
         const deadline limit(self->home, self->time, until, [&c = *connection] { c.interrupt(); });
         const auto done = co_await connection->connect_side(limit);
         if (done) {

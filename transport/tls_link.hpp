@@ -31,6 +31,7 @@ struct tls_options {
     identity self;
     std::string ca_pem; ///< non-empty: peers must be signed by this CA (then trust may accept all)
     trust_check trust;
+    bool pace_waits = true;   ///< false: bytes are accounted for in `pace` but do not wait (control traffic)
     pacers pace;                 ///< sending waits for all of them
     time_source *time = nullptr; ///< absent: the machine's clock; else it must outlive all links
     duration handshake_timeout = std::chrono::seconds(10);

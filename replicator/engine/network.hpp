@@ -17,10 +17,11 @@ class network {
     virtual ~network() = default;
     /// Own certificate's fingerprint.
     virtual const std::string &fingerprint() const = 0;
-    /// Links to `address`, trusting only `pinned` (empty: whoever the site's CA signed).
+    /// Links to `address`, trusting only `pinned` (empty: whoever the site's CA signed). `urgent`: bytes count in the
+    /// pacers and do not wait for them, so that heartbeats get through whatever the throttle is.
     virtual result<std::unique_ptr<transport::connector>>
     make_connector(const std::string &address, const std::string &alpn, const std::string &pinned,
-                   transport::pacers pace) = 0;
+                   transport::pacers pace, bool urgent) = 0;
     virtual result<> listen(const std::string &address, transport::trust_check trust,
                             std::function<void(std::unique_ptr<transport::link>)> on_link) = 0;
     virtual std::uint16_t port() const = 0; ///< actually bound

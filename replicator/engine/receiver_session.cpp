@@ -177,6 +177,14 @@ task<void> receiver_session::beat() {
         if (!live()) {
             break;
         }
+        std::uint64_t bytes = control_->wire().received;
+        for (const auto &link : data_) {
+            bytes += link->wire().received;
+        }
+        if (bytes != heard_bytes_) {
+            heard_bytes_ = bytes;
+            heard_ = run_.time->now();
+        }
         if (!responsive()) {
             close("nothing heard from the sender any more");
             break;

@@ -63,6 +63,7 @@ class receiver_session {
     bool closed_ = false;
     bool journaling_ = false; ///< an append or sync is under way
     time_point heard_{};
+    std::uint64_t heard_bytes_ = 0; ///< on all links; more of them are a sign of life even within a long frame
     std::uint64_t journaled_bytes_ = 0;
     std::deque<wire::digest_request> digests_;
     condition frames_;  ///< frames arrived, or the end

@@ -211,7 +211,7 @@ task<result<peer_status>> sender::join(std::string token) {
     FS_CO_TRY(t, parse_token(token));
     FS_CO_TRY(group, impl_->find(t.group));
     const std::string address = t.address;
-    FS_CO_TRY(connector, impl_->net->make_connector(address, transport::alpn_join, t.fingerprint, {}));
+    FS_CO_TRY(connector, impl_->net->make_connector(address, transport::alpn_join, t.fingerprint, {}, true));
     auto link = co_await connector->connect(connect_timeout);
     if (!link) {
         co_return fail(link.error().code,

@@ -17,6 +17,17 @@ constexpr duration backoff_max = std::chrono::seconds(3);
 
 } // namespace
 
+namespace {
+
+// 256 KiB of content a frame: 20 ms on a 100 Mbit/s line, and 40 s at 50 kbit/s, within which the peer still sees bytes arrive.
+dedupe::encoder_options codec_options() {
+    dedupe::encoder_options o;
+    o.payload_blocks_max = 64;
+    return o;
+}
+
+} // namespace
+
 wire::hello sender_group::make_hello() const {
     wire::hello h;
     h.group = name();
@@ -79,8 +90,8 @@ task<void> sender_group::session_loop() {
 
 task<error> sender_group::run_session() {
     const std::string address = options_.config.peer.empty() ? peer_->address : options_.config.peer;
-    auto connect = [this, address, pinned = peer_->fingerprint] {
-        return net_.make_connector(address, transport::alpn_session, pinned, {pace_, daemon_pace_});
+    auto connect = [this, address, pinned = peer_->fingerprint](bool control) {
+        return net_.make_connector(address, transport::alpn_session, pinned, {pace_, daemon_pace_}, control);
     };
     sender_session::callbacks calls;
     calls.on_ack = [this](const wire::ack &a) { on_ack(a); };
@@ -183,7 +194,7 @@ task<result<>> sender_group::begin_new_stream(const sender_plan &plan, const wir
     stream_ = stream;
     heals_ = theirs.damage_count;
     damage_known_ = theirs.damage_count;
-    encoder_ = std::make_shared<dedupe::encoder>(dedupe::encoder_options{});
+    encoder_ = std::make_shared<dedupe::encoder>(codec_options());
     recording_ = true;
     sync_total_ = capture_->pending_bytes();
     sync_began_ = run_.time->now();

@@ -32,7 +32,7 @@ sender_session::~sender_session() = default;
 task<result<wire::welcome>> sender_session::open(make_connector connect, wire::hello hello) {
     connect_ = std::move(connect);
     hello_ = std::move(hello);
-    FS_CO_TRY(connector, connect_());
+    FS_CO_TRY(connector, connect_(true));
     FS_CO_TRY(link, co_await connector->connect(connect_timeout));
     control_ = std::move(link);
     heard_ = run_.time->now();
@@ -62,7 +62,7 @@ task<result<wire::welcome>> sender_session::open(make_connector connect, wire::h
 }
 
 task<void> sender_session::connect_data_link(std::uint32_t index, int &missing) {
-    auto connector = connect_();
+    auto connector = connect_(false);
     if (!connector) {
         close(connector.error());
     } else if (auto link = co_await (*connector)->connect(connect_timeout); !link) {
@@ -275,6 +275,10 @@ task<void> sender_session::beat() {
         co_await ended_.wait_until(*run_.time, run_.time->now() + heartbeat_interval);
         if (!live()) {
             break;
+        }
+        if (const std::uint64_t bytes = control_->wire().received; bytes != heard_bytes_) {
+            heard_bytes_ = bytes; // a long message may still be on its way
+            heard_ = run_.time->now();
         }
         if (run_.time->now() - heard_ > peer_silence_max) {
             close({make_error_code(errc::timeout),

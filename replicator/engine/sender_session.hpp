@@ -31,7 +31,7 @@ class sender_session {
         std::function<void(const wire::verify_result &)> on_verify;
         std::function<void(const wire::notice &)> on_notice;
     };
-    using make_connector = std::function<result<std::unique_ptr<transport::connector>>()>;
+    using make_connector = std::function<result<std::unique_ptr<transport::connector>>(bool control)>;
 
     sender_session(runtime run, spool &held, callbacks calls);
     ~sender_session();
@@ -92,6 +92,7 @@ class sender_session {
     std::uint64_t ready_stream_ = 0;
     std::uint64_t window_bytes_ = 0;
     time_point heard_{};
+    std::uint64_t heard_bytes_ = 0; ///< on the control link; more of them count as a sign of life too
     bool paused_ = false;
 
     bool loading_ = false; ///< one sender loads the next interval, the others wait

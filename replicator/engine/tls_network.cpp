@@ -58,14 +58,15 @@ transport::tls_options tls_network::options(transport::trust_check trust, transp
 
 result<std::unique_ptr<transport::connector>>
 tls_network::make_connector(const std::string &address, const std::string &alpn, const std::string &pinned,
-                            transport::pacers pace) {
+                            transport::pacers pace, bool urgent) {
     FS_TRY(where, transport::parse_address(address));
     const bool any_of_ca = !ca_.empty() && pinned.empty();
     auto trust = [pinned, any_of_ca](const std::string &seen, const std::string &, const std::string &) {
         return any_of_ca || seen == pinned;
     };
-    return std::make_unique<transport::tls_connector>(run_.home, where, alpn,
-                                                      options(std::move(trust), std::move(pace)));
+    transport::tls_options o = options(std::move(trust), std::move(pace));
+    o.pace_waits = !urgent;
+    return std::make_unique<transport::tls_connector>(run_.home, where, alpn, std::move(o));
 }
 
 result<> tls_network::listen(const std::string &address, transport::trust_check trust,

@@ -22,7 +22,7 @@ class tls_network final : public network {
     result<std::unique_ptr<transport::connector>> make_connector(const std::string &address,
                                                                  const std::string &alpn,
                                                                  const std::string &pinned,
-                                                                 transport::pacers pace) override;
+                                                                 transport::pacers pace, bool urgent) override;
     result<> listen(const std::string &address, transport::trust_check trust,
                     std::function<void(std::unique_ptr<transport::link>)> on_link) override;
     std::uint16_t port() const override;

@@ -18,7 +18,7 @@ class sim_network final : public engine::network {
 
     result<std::unique_ptr<transport::connector>> make_connector(const std::string &address, const std::string &alpn,
                                                                  const std::string &pinned,
-                                                                 transport::pacers) override {
+                                                                 transport::pacers, bool) override {
         if (pinned != peer_) {
             return fail(errc::not_trusted, "another fingerprint is pinned");
         }
