@@ -7,9 +7,8 @@
 //   unreadable  header or both state slots broken, too short everything
 //   resized     the volume has another size                  refused: the copy has the old size too
 //   clean_stop  the clean flag is set                        the fine bits
-//   same_boot   killed, the boot id is the current one       the fine bits (the page cache kept
-//   them) other_boot  power cut or reset                           the fine bits and all of the
-//   active extents
+//   same_boot   killed, the boot id is the current one       the fine bits: the page cache has them
+//   other_boot  power cut or reset                           fine bits and all of active extents
 
 #include <cstdint>
 
