@@ -31,7 +31,7 @@ constexpr std::size_t receives_in_a_row = 4;
 
 } // namespace
 
-connection::connection(unique_fd fd, export_list exports, executor loop, executor disk,
+connection::connection(unique_fd fd, export_list exports, const executor &loop, executor disk,
                        connection_options options)
     : loop_(loop), disk_(std::move(disk)), exports_(std::move(exports)), options_(options),
       stream_(std::move(fd), loop, changed_), deadline_(loop) {}
@@ -108,33 +108,33 @@ void connection::send_bytes(bytes_view bytes) {
     }
 }
 
-/// True with an outcome; false when the client is gone or out of step.
-task<bool> connection::read_option(negotiation &state, negotiation::outcome &outcome) {
+/// Nothing when the client is gone or out of step.
+task<std::optional<negotiation::outcome>> connection::read_option(negotiation *state) {
     if (!co_await receive_exactly(sizeof(option_header))) {
-        co_return false;
+        co_return std::nullopt;
     }
     const auto header = read_struct<option_header>(stream_.input());
     if (!header || header->magic != option_magic) {
-        co_return false;
+        co_return std::nullopt;
     }
     stream_.consume(sizeof(option_header));
     byte_vector replies;
-    outcome = negotiation::outcome::more;
+    auto outcome = negotiation::outcome::more;
     if (header->length > limits::nbd_option_bytes_max) {
         if (header->length > option_skip_max || !co_await skip(header->length)) {
-            co_return false;
+            co_return std::nullopt;
         }
         negotiation::refuse_size(header->option, replies);
     } else {
         if (!co_await receive_exactly(header->length)) {
-            co_return false;
+            co_return std::nullopt;
         }
         outcome =
-            state.handle_option(header->option, stream_.input().first(header->length), replies);
+            state->handle_option(header->option, stream_.input().first(header->length), replies);
         stream_.consume(header->length);
     }
     send_bytes(replies);
-    co_return true;
+    co_return outcome;
 }
 
 task<bool> connection::negotiate() {
@@ -156,9 +156,14 @@ task<bool> connection::negotiate() {
         while (stream_.unsent_replies() > 0 && !leaving_) {
             co_await changed_.wait();
         }
-        if (leaving_ || !co_await read_option(state, outcome)) {
+        if (leaving_) {
             co_return false;
         }
+        const auto next = co_await read_option(&state);
+        if (!next) {
+            co_return false;
+        }
+        outcome = *next;
     }
     if (outcome != negotiation::outcome::transmit) {
         co_return false;
@@ -266,7 +271,7 @@ connection::progress connection::handle_requests() {
 
 connection::progress connection::handle_one() {
     if (incoming_) {
-        return continue_payload();
+        return continue_payload(*incoming_);
     }
     if (discard_ > 0) {
         const std::size_t part = std::min(discard_, stream_.input().size());
@@ -325,16 +330,16 @@ connection::progress connection::handle_write(const request &r, bytes_view avail
                                available.size()};
     std::ranges::copy(available, incoming_->payload.data());
     stream_.consume(sizeof(request_header) + available.size());
-    return continue_payload();
+    return continue_payload(*incoming_);
 }
 
-connection::progress connection::continue_payload() {
-    if (incoming_->filled < incoming_->header.length) {
+connection::progress connection::continue_payload(incoming_write &write) {
+    if (write.filled < write.header.length) {
         wanted_ = sizeof(request_header);
         return progress::needs_input;
     }
-    const request r = incoming_->header;
-    buffer payload = std::move(incoming_->payload);
+    const request r = write.header;
+    buffer payload = std::move(write.payload);
     incoming_.reset();
     // With the next request already behind it, the disk's copying and the socket's overlap on two
     // threads; a lone write is faster here.

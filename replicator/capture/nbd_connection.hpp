@@ -56,7 +56,7 @@ class connection : public std::enable_shared_from_this<connection> {
   public:
     using export_list = std::shared_ptr<const std::vector<export_entry>>;
 
-    connection(unique_fd fd, export_list exports, executor loop, executor disk,
+    connection(unique_fd fd, export_list exports, const executor &loop, executor disk,
                connection_options options);
 
     /// Serves the client; returns when it is gone and nothing of it is left in flight.
@@ -89,7 +89,7 @@ class connection : public std::enable_shared_from_this<connection> {
     task<bool> negotiate();
     task<bool> receive_exactly(std::size_t n);
     task<bool> skip(std::uint64_t n);
-    task<bool> read_option(negotiation &state, negotiation::outcome &outcome);
+    task<std::optional<negotiation::outcome>> read_option(negotiation *state);
     void send_bytes(bytes_view bytes);
     void arm_deadline();
 
@@ -98,7 +98,7 @@ class connection : public std::enable_shared_from_this<connection> {
     progress handle_requests();
     progress handle_one();
     progress handle_write(const request &r, bytes_view available);
-    progress continue_payload();
+    progress continue_payload(incoming_write &write);
     void handle_read(const request &r);
     bool write_at_once(const request &r, bytes_view data);
     void start_job(const request &r, buffer payload);

@@ -19,6 +19,7 @@ constexpr int backlog = 128;
 
 template <class Address>
 sockaddr *as_sockaddr(Address &address) {
+    // NOLINTNEXTLINE(bugprone-casting-through-void): the sockets API's own idiom
     return static_cast<sockaddr *>(static_cast<void *>(&address));
 }
 
@@ -62,9 +63,14 @@ std::uint16_t port_of(int fd) {
     if (::getsockname(fd, as_sockaddr(bound), &length) != 0) {
         return 0;
     }
-    return ntohs(bound.ss_family == AF_INET6
-                     ? static_cast<sockaddr_in6 *>(static_cast<void *>(&bound))->sin6_port
-                     : static_cast<sockaddr_in *>(static_cast<void *>(&bound))->sin_port);
+    if (bound.ss_family == AF_INET6) {
+        sockaddr_in6 v6{};
+        std::memcpy(&v6, &bound, sizeof v6);
+        return ntohs(v6.sin6_port);
+    }
+    sockaddr_in v4{};
+    std::memcpy(&v4, &bound, sizeof v4);
+    return ntohs(v4.sin_port);
 }
 
 void set_option(int fd, int level, int name) {

@@ -29,7 +29,7 @@ bool client_gave_up(const error &e) { return is_errno(e, ECONNABORTED) || is_err
 /// Shared by the server, its listeners and its connections, so that each can end in its own time.
 struct server::impl : std::enable_shared_from_this<server::impl> {
     struct listener {
-        listener(listening_socket s, executor loop)
+        listener(listening_socket s, const executor &loop)
             : socket(std::move(s)), readiness(loop), pause(loop) {}
         listening_socket socket;
         asio::local::stream_protocol::socket readiness; ///< waits on socket's descriptor, not owned
@@ -99,13 +99,14 @@ result<> server::listen(const endpoint &where) {
         REPL_ASSERT(!impl_->closing);
         impl_->listeners.insert(l);
     }
-    asio::co_spawn(loop, impl_->accept_clients(l), [impl = impl_, l](std::exception_ptr failure) {
-        if (failure) {
-            std::rethrow_exception(failure);
-        }
-        l->readiness.release(); // the descriptor is the listening_socket's
-        impl->forget(l);
-    });
+    asio::co_spawn(loop, impl_->accept_clients(l),
+                   [impl = impl_, l](const std::exception_ptr &failure) {
+                       if (failure) {
+                           std::rethrow_exception(failure);
+                       }
+                       l->readiness.release(); // the descriptor is the listening_socket's
+                       impl->forget(l);
+                   });
     return {};
 }
 
@@ -149,7 +150,7 @@ void server::impl::start_client(unique_fd fd) {
     }
     ++open;
     asio::co_spawn(loop, talk->run(),
-                   [self = shared_from_this(), place](std::exception_ptr failure) {
+                   [self = shared_from_this(), place](const std::exception_ptr &failure) {
                        if (failure) {
                            std::rethrow_exception(failure);
                        }

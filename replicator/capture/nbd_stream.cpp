@@ -13,7 +13,7 @@ namespace farshore::nbd {
 
 namespace {
 
-constexpr std::size_t window_bytes = 16 * 1024;
+constexpr std::size_t window_bytes = std::size_t{16} * 1024;
 constexpr std::size_t pooled_chunks_max = 4;
 constexpr std::size_t segments_per_send_max = 32;
 
@@ -43,7 +43,7 @@ void give_chunk(buffer chunk) {
     }
 }
 
-stream::stream(unique_fd fd, executor loop, condition &changed)
+stream::stream(unique_fd fd, const executor &loop, condition &changed)
     : socket_(loop), changed_(changed), window_(window_bytes) {
     asio::error_code ec;
     socket_.assign(asio::local::stream_protocol(), fd.get(), ec);

@@ -21,7 +21,7 @@
 namespace farshore::nbd {
 
 /// Holds a reply to the usual largest read, 256 KiB, with what stands before its data.
-constexpr std::size_t chunk_bytes = 260 * 1024;
+constexpr std::size_t chunk_bytes = std::size_t{260} * 1024;
 
 /// A buffer of chunk_bytes from the calling thread's pool of a few, or a new one.
 buffer take_chunk();
@@ -31,7 +31,7 @@ class stream {
   public:
     /// Takes a connected, non-blocking stream socket of any family. `changed` is notified whenever
     /// replies left or the client was lost; it outlives this object.
-    stream(unique_fd fd, executor loop, condition &changed);
+    stream(unique_fd fd, const executor &loop, condition &changed);
 
     /// Received and not yet consumed.
     bytes_view input() const { return window_.view().subspan(begin_, end_ - begin_); }
