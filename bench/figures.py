@@ -116,12 +116,13 @@ def latency(bench):
     cases = [case for case in nbd_vs_nbdkit.CASES if case[0] in (
         "4k randwrite QD1 p50 us", "4k randwrite QD32 IOPS", "4k randread QD32 IOPS",
         "256k seq write MiB/s")]
+    how = argparse.Namespace(prefix=[], size_mib=size // MIB, seconds=bench.scaled(6, 2))
     for name, words, figure, bar, kind in cases:
         kept = ([], [])
         for number in range(bench.scaled(5, 2)):
             order = (0, 1) if number % 2 == 0 else (1, 0)
             for which in order:
-                kept[which].append(nbd_vs_nbdkit.fio(uris[which], words, bench.scaled(6, 2), size)[figure])
+                kept[which].append(nbd_vs_nbdkit.fio(uris[which], words, how)[figure])
         ours, theirs = (statistics.median(values) for values in kept)
         ratio = ours / theirs
         good = ratio <= bar if kind == "max" else ratio >= bar
