@@ -12,6 +12,8 @@
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
+#include <latch>
+#include <memory>
 #include <malloc.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -59,6 +61,21 @@ class loop_threads {
     std::vector<asio::executor_work_guard<asio::io_context::executor_type>> guards_;
     std::vector<std::thread> threads_;
 };
+
+/// Clients' requests come first: the pool's threads give way to the NBD loops and to other programs
+/// of the host when cores are short. Encoding and applying then fall behind, which is bounded.
+void lower_priority(asio::thread_pool &pool, std::size_t threads) {
+    constexpr int niceness = 10;
+    const auto all_there = std::make_shared<std::latch>(static_cast<std::ptrdiff_t>(threads));
+    for (std::size_t i = 0; i < threads; ++i) {
+        asio::post(pool, [all_there] {
+            if (::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), niceness) != 0) {
+                log::debug("a worker thread keeps its priority");
+            }
+            all_there->arrive_and_wait(); // so that each task lands on a thread of its own
+        });
+    }
+}
 
 result<> make_socket_directory(const std::string &control_path) {
     const auto slash = control_path.rfind('/');
@@ -210,6 +227,7 @@ int run_daemon(const std::string &control_path, const service_factory &make) {
     system_clock time;
     asio::thread_pool disk(disk_threads);
     asio::thread_pool cpu(cores);
+    lower_priority(cpu, cores);
     int exit = 0;
     {
         const loop_threads loops(cores);

@@ -20,6 +20,7 @@ namespace {
 /// Larger writes go to the disk pool: their copies would keep the connection's thread from its
 /// others.
 constexpr std::size_t inline_bytes_max = 512 * limits::KiB;
+constexpr std::uint64_t bulk_blocks_min = 16; ///< 64 KiB
 
 struct write_op {
     write_op(captured_volume &volume, std::uint64_t at, bytes_view bytes)
@@ -48,8 +49,12 @@ void reserve_locked(capture_core &group, write_op &op) {
         group.overflow_locked();
         return;
     }
-    const bool want_before =
-        group.options.keep_before && (op.edges.any() || v.before.wants(op.edges.blocks.count()));
+    // Bulk data (a long write into an interval that fills fast) is rarely a small change of what was
+    // there; reading the old content of all of it would cost the writer as much as its own copy.
+    const bool bulk = op.edges.blocks.count() >= bulk_blocks_min && !op.edges.any() &&
+                      group.open->memory_bytes() > group.options.interval_bytes / 4;
+    const bool want_before = group.options.keep_before && !bulk &&
+                             (op.edges.any() || v.before.wants(op.edges.blocks.count()));
     const index_range blocks = op.edges.blocks;
     for (std::uint64_t at = blocks.first; at < blocks.last;) {
         const std::uint64_t region = at / blocks_per_region;
