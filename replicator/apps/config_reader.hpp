@@ -4,6 +4,7 @@
 // toml++.
 
 #include "replicator/apps/config_file.hpp"
+#include "replicator/base/error.hpp"
 
 #define TOML_EXCEPTIONS 0
 #define TOML_ENABLE_FORMATTERS 0
