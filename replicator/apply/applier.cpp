@@ -14,11 +14,11 @@
 namespace farshore {
 namespace {
 
-constexpr std::size_t read_bytes = 4 * limits::MiB;     ///< of the journal at a time
-constexpr std::uint64_t step_undo_entries = 1 << 18;    ///< a step's undo tables in memory
-constexpr std::uint64_t change_bytes = 64;              ///< what an overlay node takes, about
-constexpr std::uint64_t interval_bytes = 512;           ///< and what an interval does
-constexpr std::uint64_t zero_piece_blocks = 16384;      ///< of a zeroed range with data, at a time
+constexpr std::size_t read_bytes = 4 * limits::MiB;  ///< of the journal at a time
+constexpr std::uint64_t step_undo_entries = 1 << 18; ///< a step's undo tables in memory
+constexpr std::uint64_t change_bytes = 64;           ///< what an overlay node takes, about
+constexpr std::uint64_t interval_bytes = 512;        ///< and what an interval does
+constexpr std::uint64_t zero_piece_blocks = 16384;   ///< of a zeroed range with data, at a time
 
 bool wants_space(const error &e) { return is(e, errc::full) || is_errno(e, ENOSPC); }
 
@@ -117,9 +117,9 @@ result<> applier::take_frames(const interval_entry &entry, bool &damaged) {
     }
 }
 
-// False when something of it was wrong: a wrong base (the replica was changed by somebody) or a payload
-// that no encoder of ours makes. Neither is applied; the group counts it as damage and the sender
-// repairs it by comparing.
+// False when something of it was wrong: a wrong base (the replica was changed by somebody) or a
+// payload that no encoder of ours makes. Neither is applied; the group counts it as damage and the
+// sender repairs it by comparing.
 result<bool> applier::take_payload(bytes_view payload, const interval_entry &entry) {
     std::optional<error> disk;
     const auto base = [&](volume_index volume, block_index block, bytes_span out) -> result<> {
@@ -218,8 +218,7 @@ result<> applier::record_old(volume_index volume, std::uint64_t block, std::uint
 }
 
 /// As the images have it; holes are not read.
-result<> applier::record_old_images(volume_index volume, std::uint64_t block,
-                                    std::uint64_t count) {
+result<> applier::record_old_images(volume_index volume, std::uint64_t block, std::uint64_t count) {
     const std::uint64_t end = block + count;
     while (block < end) {
         FS_TRY(data, next_data(volume, block * block_bytes));
@@ -269,8 +268,8 @@ result<> applier::record_old_data(volume_index volume, std::uint64_t block, std:
     return {};
 }
 
-// Within a step the images don't change, so an answer holds for all offsets from where it was asked up
-// to the end of the data it found.
+// Within a step the images don't change, so an answer holds for all offsets from where it was asked
+// up to the end of the data it found.
 result<byte_range> applier::next_data(volume_index volume, std::uint64_t offset) {
     std::optional<known_data> &known = data_[volume.value];
     if (!known || offset < known->from ||
@@ -318,8 +317,8 @@ bool applier::step_is_full() const {
     return bytes_ >= batch_bytes_max_ || core_.undo().fresh_entries() >= step_undo_entries;
 }
 
-// The interval is too large: what was taken so far goes out now, together with the whole intervals before
-// it. From here on its base is read as of the barrier before it.
+// The interval is too large: what was taken so far goes out now, together with the whole intervals
+// before it. From here on its base is read as of the barrier before it.
 result<> applier::step_inside(const interval_entry &entry) {
     FS_CHECK(core_.undo().end_part());
     if (!split_) {
@@ -340,7 +339,8 @@ result<> applier::verify(const interval_entry &entry) {
         return {};
     }
     if (!verify_key_) {
-        log::warning("interval {}: no key to compare its ranges with", entry.position.interval.value);
+        log::warning("interval {}: no key to compare its ranges with",
+                     entry.position.interval.value);
         return {};
     }
     dedupe::digester digest(*verify_key_);
@@ -349,9 +349,9 @@ result<> applier::verify(const interval_entry &entry) {
         const index_range blocks = blocks_of(v.range);
         bytes = buffer(static_cast<std::size_t>(blocks.count() * block_bytes));
         FS_CHECK(read_over(&current_, v.volume, blocks.first, bytes.span()));
-        const auto found = digest.of(
-            bytes.view().subspan(static_cast<std::size_t>(v.range.offset - blocks.first * block_bytes),
-                                 static_cast<std::size_t>(v.range.length)));
+        const auto found = digest.of(bytes.view().subspan(
+            static_cast<std::size_t>(v.range.offset - blocks.first * block_bytes),
+            static_cast<std::size_t>(v.range.length)));
         outcome_.verified.push_back({v, entry.position.interval, found.bytes == v.digest});
     }
     return {};
@@ -371,8 +371,8 @@ result<> applier::finish_interval(const interval_entry &entry, bool damaged) {
     const std::size_t verified_before = outcome_.verified.size();
     auto done = verify(entry);
     if (done) {
-        done = core_.undo().end({next.consistent, next.point, next.time, next.damage_count,
-                                 next.healed_count});
+        done = core_.undo().end(
+            {next.consistent, next.point, next.time, next.damage_count, next.healed_count});
     }
     if (!done) {
         outcome_.verified.resize(verified_before);
@@ -406,8 +406,8 @@ result<> applier::write_step() {
     return {};
 }
 
-// In order of place; neighbours are gathered to writes of up to 1 MiB, long runs go as they are, and long
-// zero runs become holes.
+// In order of place; neighbours are gathered to writes of up to 1 MiB, long runs go as they are,
+// and long zero runs become holes.
 result<> applier::write_images() {
     constexpr std::uint64_t gather_bytes = limits::MiB;
     constexpr std::uint64_t direct_bytes = 128 * limits::KiB;

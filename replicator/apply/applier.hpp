@@ -1,16 +1,16 @@
 #pragma once
 // Takes durable intervals from the journal into the images: decode, undo, sync, publish, write.
 //
-// A batch is a run of whole intervals whose new content fits in memory; they are folded: the images are
-// written once, with each block's last version, while the undo of each interval holds what was before it,
-// from memory or the images. An interval too large for a batch is taken in steps: part of its
-// changes, their undo as a record of their own, written to the images, and so on; the state between is
-// rolled back after a crash like any other, and no commit is made inside it.
+// A batch is a run of whole intervals whose new content fits in memory; they are folded: the images
+// are written once, with each block's last version, while the undo of each interval holds what was
+// before it, from memory or the images. An interval too large for a batch is taken in steps: part
+// of its changes, their undo as a record of their own, written to the images, and so on; the state
+// between is rolled back after a crash like any other, and no commit is made inside it.
 //
-// Order of one step, which is the crash story: (1) undo written; (2) undo synced; (3) undo published to
-// readers; (4) images written. Until (4) the images are untouched, so a step that fails before it
-// is forgotten (undo is cut back) and may be tried again. A step that fails in (4) for lack of space
-// keeps its content in memory and goes on with (4) next time.
+// Order of one step, which is the crash story: (1) undo written; (2) undo synced; (3) undo
+// published to readers; (4) images written. Until (4) the images are untouched, so a step that
+// fails before it is forgotten (undo is cut back) and may be tried again. A step that fails in (4)
+// for lack of space keeps its content in memory and goes on with (4) next time.
 //
 // Threads: one at a time.
 
@@ -61,10 +61,11 @@ class applier {
         std::vector<damaged_block> damaged;
         std::vector<verify_answer> verified;
     };
-    /// Applies the next batch of intervals not after `durable`. errc::full and ENOSPC: nothing is lost,
-    /// try again; other errors are final.
+    /// Applies the next batch of intervals not after `durable`. errc::full and ENOSPC: nothing is
+    /// lost, try again; other errors are final.
     result<step_outcome> apply(interval_id durable);
-    /// True between the steps of one interval, and while a step waits for space: no commit may be made.
+    /// True between the steps of one interval, and while a step waits for space: no commit may be
+    /// made.
     bool inside_step() const { return write_pending_ || split_.has_value(); }
     /// Wrong blocks that somebody else found.
     void add_damage() { ++state_.damage_count; }
@@ -84,7 +85,8 @@ class applier {
     result<byte_range> next_data(volume_index volume, std::uint64_t offset);
     result<> verify(const interval_entry &entry);
     result<> read_base(volume_index volume, std::uint64_t block, bytes_span out);
-    result<> read_over(const overlay *top, volume_index volume, std::uint64_t block, bytes_span out);
+    result<> read_over(const overlay *top, volume_index volume, std::uint64_t block,
+                       bytes_span out);
     bool step_is_full() const;
     result<> step_inside(const interval_entry &entry);
     result<> write_step();
@@ -97,16 +99,17 @@ class applier {
     stream_id decoder_stream_; ///< whose payloads it was fed
     std::optional<dedupe::digest_key> verify_key_;
 
-    applied_state state_;   ///< after the last interval of the batch
-    overlay batch_;         ///< whole intervals, and parts of one that go out with this step
-    overlay current_;       ///< of the interval being decoded
-    std::vector<buffer> contents_;       ///< what the overlays point into
+    applied_state state_;          ///< after the last interval of the batch
+    overlay batch_;                ///< whole intervals, and parts of one that go out with this step
+    overlay current_;              ///< of the interval being decoded
+    std::vector<buffer> contents_; ///< what the overlays point into
     std::vector<buffer> frame_contents_; ///< of the frame being taken: may outlive a step
-    std::uint64_t bytes_ = 0; ///< memory behind both overlays, about
+    std::uint64_t bytes_ = 0;            ///< memory behind both overlays, about
     std::vector<applied_state> finished_;
-    std::vector<std::optional<known_data>> data_; ///< of each volume; good until the step is written
+    std::vector<std::optional<known_data>>
+        data_; ///< of each volume; good until the step is written
     std::optional<split_interval> split_;
-    frame_cursor frame_start_; ///< of the frame being taken
+    frame_cursor frame_start_;  ///< of the frame being taken
     segment_place unpublished_; ///< where the undo of the interval, or of its step, begins
     bool write_pending_ = false;
     buffer scratch_;

@@ -15,9 +15,8 @@ result<> check_size(file &disk, const group_volume &volume) {
     FS_TRY(size, disk.size());
     const bool fits = disk.block_special() ? size >= volume.size : size == volume.size;
     if (!fits) {
-        return fail(errc::mismatch,
-                    fmt::format("{} has {} bytes, volume {} has {}", volume.path, size,
-                                volume.name, volume.size));
+        return fail(errc::mismatch, fmt::format("{} has {} bytes, volume {} has {}", volume.path,
+                                                size, volume.name, volume.size));
     }
     return {};
 }
@@ -69,7 +68,8 @@ result<> replica_images::read_blocks(volume_index volume, std::uint64_t block,
     const image &i = images_[volume.value];
     const std::uint64_t offset = block * block_bytes;
     REPL_ASSERT(out.size() % block_bytes == 0 && offset < i.size);
-    const auto inside = static_cast<std::size_t>(std::min<std::uint64_t>(out.size(), i.size - offset));
+    const auto inside =
+        static_cast<std::size_t>(std::min<std::uint64_t>(out.size(), i.size - offset));
     FS_CHECK(i.disk->read_at(offset, out.first(inside)));
     std::ranges::fill(out.subspan(inside), std::byte{0});
     return {};

@@ -1,7 +1,7 @@
 #pragma once
-// The replica images of a group: raw files or block devices, one a volume. Blocks go in and out whole;
-// the last block of a volume whose size is no multiple of 4 KiB is padded with zeroes in memory and
-// trimmed on the way out.
+// The replica images of a group: raw files or block devices, one a volume. Blocks go in and out
+// whole; the last block of a volume whose size is no multiple of 4 KiB is padded with zeroes in
+// memory and trimmed on the way out.
 //
 // Threads: reads from any thread; writes, zero and sync by one thread at a time.
 

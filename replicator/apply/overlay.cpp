@@ -27,7 +27,8 @@ void overlay::carve(std::uint64_t from, std::uint64_t to) {
         const auto before = std::prev(at);
         const std::uint64_t end = before->first + before->second.count;
         if (end > from) {
-            const node rest{end - std::min(end, to), advance(before->second.content, to - before->first)};
+            const node rest{end - std::min(end, to),
+                            advance(before->second.content, to - before->first)};
             before->second.count = from - before->first;
             if (rest.count > 0) {
                 nodes_.emplace_hint(at, to, rest);

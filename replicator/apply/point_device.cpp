@@ -13,7 +13,7 @@ namespace {
 
 constexpr std::uint64_t piece_bytes = limits::MiB;
 constexpr std::uint64_t look_blocks = 16384; ///< how far a status looks at a time
-constexpr std::uint32_t hole_and_zero = 3; // NBD_STATE_HOLE | NBD_STATE_ZERO
+constexpr std::uint32_t hole_and_zero = 3;   // NBD_STATE_HOLE | NBD_STATE_ZERO
 
 } // namespace
 
@@ -45,8 +45,9 @@ result<> point_device::read(std::uint64_t offset, bytes_span out) {
     return {};
 }
 
-/// The state of the first blocks at `offset`: zero as of the point for sure, or data. Whether an image
-/// has a hole is asked before the index is looked at, so a later write there shows in the index.
+/// The state of the first blocks at `offset`: zero as of the point for sure, or data. Whether an
+/// image has a hole is asked before the index is looked at, so a later write there shows in the
+/// index.
 result<status_extent> point_device::extent_at(std::uint64_t offset, std::uint64_t end) {
     FS_TRY(data, core_->images().next_data(volume_, offset));
     const std::uint64_t block = offset / block_bytes;
@@ -66,13 +67,14 @@ result<status_extent> point_device::extent_at(std::uint64_t offset, std::uint64_
     if (!runs.empty()) {
         stop = std::min(stop, runs.front().block * block_bytes);
     }
-    const std::uint64_t hole_end = data.length == 0 ? size_ : data.offset / block_bytes * block_bytes;
+    const std::uint64_t hole_end =
+        data.length == 0 ? size_ : data.offset / block_bytes * block_bytes;
     if (hole_end > offset) {
         return status_extent{until(std::min(stop, hole_end)), hole_and_zero};
     }
-    return status_extent{until(std::min(stop, std::max(ceil_div(data.end(), block_bytes), block + 1) *
-                                                  block_bytes)),
-                         0};
+    return status_extent{
+        until(std::min(stop, std::max(ceil_div(data.end(), block_bytes), block + 1) * block_bytes)),
+        0};
 }
 
 result<std::vector<status_extent>> point_device::status(byte_range range, status_context context,

@@ -8,8 +8,7 @@
 
 namespace farshore {
 
-point_view::point_view(std::shared_ptr<replica_core> c, interval_id i)
-    : core(std::move(c)), id(i) {
+point_view::point_view(std::shared_ptr<replica_core> c, interval_id i) : core(std::move(c)), id(i) {
     core->hold(id);
 }
 
@@ -86,8 +85,8 @@ void replica_core::publish() {
     undo_->publish();
 }
 
-result<> replica_core::read_blocks(const point_view &view, volume_index volume,
-                                   std::uint64_t block, bytes_span out) {
+result<> replica_core::read_blocks(const point_view &view, volume_index volume, std::uint64_t block,
+                                   bytes_span out) {
     const std::uint64_t count = out.size() / block_bytes;
     const auto look = [&] {
         const std::shared_lock lock(view.mutex);
@@ -123,8 +122,8 @@ std::vector<std::shared_ptr<block_device>>
 replica_core::devices(const std::shared_ptr<point_view> &view, std::size_t volumes) {
     std::vector<std::shared_ptr<block_device>> all;
     for (std::size_t v = 0; v < volumes; ++v) {
-        all.push_back(std::make_shared<point_device>(
-            shared_from_this(), view, volume_index{static_cast<std::uint16_t>(v)}));
+        all.push_back(std::make_shared<point_device>(shared_from_this(), view,
+                                                     volume_index{static_cast<std::uint16_t>(v)}));
     }
     return all;
 }

@@ -1,10 +1,10 @@
 #pragma once
 // What readers of a group share with apply: images, undo log, and the views of open points.
 //
-// A view is an index from blocks to the undo that holds them as of its point. Before apply writes the
-// images it publishes the batch's undo here, into every open view; a reader looks in the index, else
-// reads the image, then looks again: what was published meanwhile replaces what it read. So it never
-// sees a block of a later state, whether it read before, during or after the write.
+// A view is an index from blocks to the undo that holds them as of its point. Before apply writes
+// the images it publishes the batch's undo here, into every open view; a reader looks in the index,
+// else reads the image, then looks again: what was published meanwhile replaces what it read. So it
+// never sees a block of a later state, whether it read before, during or after the write.
 //
 // Threads: any. publish() by the apply thread.
 

@@ -28,22 +28,21 @@ replica_position replica_group::position() const {
     const auto durable = i.journal->durable();
     const std::scoped_lock lock(i.mutex);
     p.applied = i.applied.position;
-    p.durable =
-        durable && durable->interval > p.applied.interval ? *durable : i.applied.position;
+    p.durable = durable && durable->interval > p.applied.interval ? *durable : i.applied.position;
     if (!i.points.empty()) {
         p.newest_point = replica_point{i.points.back().id, i.points.back().time};
     }
     p.damage_count = i.applied.damage_count + i.reported_damage;
-    p.in_catch_up = (p.applied.interval.value != 0 && !i.applied.consistent) ||
-                    i.applied.healed_count < p.damage_count;
+    p.damaged = i.applied.healed_count < p.damage_count;
+    p.in_catch_up = p.damaged || (p.applied.interval.value != 0 && !i.applied.consistent);
     return p;
 }
 
 result<> replica_group::impl::check_alive() const {
     const std::scoped_lock lock(mutex);
-    return dead.empty() ? result<>()
-                        : fail(errc::dead, options.state_directory +
-                                               ": stopped after a failure: " + dead);
+    return dead.empty()
+               ? result<>()
+               : fail(errc::dead, options.state_directory + ": stopped after a failure: " + dead);
 }
 
 std::unexpected<error> replica_group::impl::die(error e) {
@@ -68,10 +67,9 @@ result<> replica_group::impl::check_order(const frame_header &header) const {
     const bool follows = header.stream == last.stream ? header.interval == next(last.interval)
                                                       : header.interval > last.interval;
     if (!follows) {
-        return fail(errc::invalid,
-                    fmt::format("interval {} of stream {:x} after {} of {:x}",
-                                header.interval.value, header.stream.value, last.interval.value,
-                                last.stream.value));
+        return fail(errc::invalid, fmt::format("interval {} of stream {:x} after {} of {:x}",
+                                               header.interval.value, header.stream.value,
+                                               last.interval.value, last.stream.value));
     }
     return {};
 }
@@ -173,8 +171,8 @@ result<> replica_group::commit() {
 }
 
 result<> replica_group::impl::commit(bool always) {
-    // Once more after the last interval: then the older record needs no more than the newer one, and
-    // journal and undo give all their space back.
+    // Once more after the last interval: then the older record needs no more than the newer one,
+    // and journal and undo give all their space back.
     const bool due = always || uncommitted || safe != committed.applied.interval;
     if (!due || (apply_stage && apply_stage->inside_step())) {
         return {};
@@ -192,9 +190,8 @@ result<> replica_group::impl::commit(bool always) {
         record.applied_time = applied.time;
         record.damage_count = applied.damage_count + reported_damage;
         record.healed_count = applied.healed_count;
-        record.durable = durable && durable->interval > applied.position.interval
-                             ? *durable
-                             : applied.position;
+        record.durable =
+            durable && durable->interval > applied.position.interval ? *durable : applied.position;
         if (!points.empty()) {
             record.point = points.back().id;
             record.point_time = points.back().time;
@@ -259,11 +256,11 @@ bool replica_group::impl::drop_oldest_point() {
 result<> replica_group::impl::make_room(std::uint64_t bytes, std::uint64_t limit) {
     while (used_bytes() + bytes > limit) {
         if (!drop_oldest_point()) {
-            return fail(errc::full,
-                        fmt::format("{}: journal and undo take {} of {} bytes and nothing more may be "
-                                    "dropped; raise `journal` of this group",
-                                    options.state_directory, used_bytes(),
-                                    options.journal_bytes_max));
+            return fail(
+                errc::full,
+                fmt::format("{}: journal and undo take {} of {} bytes and nothing more may be "
+                            "dropped; raise `journal` of this group",
+                            options.state_directory, used_bytes(), options.journal_bytes_max));
         }
         FS_CHECK(reclaim());
     }
@@ -339,8 +336,8 @@ result<open_replica_point> replica_group::open_point(interval_id id) {
         const std::scoped_lock lock(i.mutex);
         const auto at = std::ranges::find(i.points, id, &impl::kept_point::id);
         if (at == i.points.end()) {
-            return fail(errc::not_found, fmt::format("{}: no point {}", i.options.state_directory,
-                                                     id.value));
+            return fail(errc::not_found,
+                        fmt::format("{}: no point {}", i.options.state_directory, id.value));
         }
         opened.point = {at->id, at->time};
         i.core->hold(id); // nothing it needs is dropped from here on

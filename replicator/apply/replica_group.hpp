@@ -5,30 +5,32 @@
 // Files in `state_directory`: group.state (identity, volumes, commit record in two slots),
 // journal/ (interval_log), undo/ (undo segments). docs/formats.md.
 //
-// Crash story. (1) Frames are appended to the journal; (2) sync_journal at a barrier, only then may the
-// engine acknowledge it; (3) apply decodes a batch of intervals against the replica in memory, (4)
-// appends the old content of every block it will change as undo, one record an interval, and syncs the
-// undo; (5) writes the replica, folded (last version only); (6) every few seconds `commit` syncs the
-// replica images and then writes one commit record {applied position, undo position, ...}. A crash at any
-// step: open() rolls the replica back by the undo newer than the commit record, newest first, syncs,
-// and replays the journal from there. Rolling back twice gives the same. A delta decoded against
-// half-applied blocks is the trap that the roll-back avoids.
+// Crash story. (1) Frames are appended to the journal; (2) sync_journal at a barrier, only then may
+// the engine acknowledge it; (3) apply decodes a batch of intervals against the replica in memory,
+// (4) appends the old content of every block it will change as undo, one record an interval, and
+// syncs the undo; (5) writes the replica, folded (last version only); (6) every few seconds
+// `commit` syncs the replica images and then writes one commit record {applied position, undo
+// position, ...}. A crash at any step: open() rolls the replica back by the undo newer than the
+// commit record, newest first, syncs, and replays the journal from there. Rolling back twice gives
+// the same. A delta decoded against half-applied blocks is the trap that the roll-back avoids.
 //
-// Points. Every applied barrier with `consistent` and no unhealed damage is a point. A point is opened
-// without copying: for each block the oldest undo after the point, else the replica. Readers race safely
-// with apply: look in the undo index, else read the replica and look again.
-// While a catch-up is being applied (barriers not consistent), the newest complete point stays: its undo
-// is never dropped. Retention drops oldest points when `journal_bytes_max` is passed or they are older
-// than every rule keeps; never the newest complete point, never one that is open. When nothing may be
-// dropped and space is out, append fails with errc::full and a message that says to raise `journal`.
+// Points. Every applied barrier with `consistent` and no unhealed damage is a point. A point is
+// opened without copying: for each block the oldest undo after the point, else the replica. Readers
+// race safely with apply: look in the undo index, else read the replica and look again. While a
+// catch-up is being applied (barriers not consistent), the newest complete point stays: its undo is
+// never dropped. Retention drops oldest points when `journal_bytes_max` is passed or they are older
+// than every rule keeps; never the newest complete point, never one that is open. When nothing may
+// be dropped and space is out, append fails with errc::full and a message that says to raise
+// `journal`.
 //
-// Damage: a rebuilt block whose digest is wrong (somebody wrote to the replica) is not applied; it is
-// reported by apply, `damage_count` grows (persistent; by one an interval; also, without a list of blocks,
-// for a payload that can't be decoded and for a journal or undo log found damaged at open), and no barrier becomes a point until a stream
-// whose barriers say heals >= damage_count reaches a consistent barrier.
+// Damage: a rebuilt block whose digest is wrong (somebody wrote to the replica) is not applied; it
+// is reported by apply, `damage_count` grows (persistent; by one an interval; also, without a list
+// of blocks, for a payload that can't be decoded and for a journal or undo log found damaged at
+// open), and no barrier becomes a point until a stream whose barriers say heals >= damage_count
+// reaches a consistent barrier.
 //
-// Threads: append/sync_journal by one thread at a time; apply/commit/retain by one thread at a time; both
-// kinds may run at once; reads, digests, points, open points from any thread.
+// Threads: append/sync_journal by one thread at a time; apply/commit/retain by one thread at a
+// time; both kinds may run at once; reads, digests, points, open points from any thread.
 
 #include "replicator/base/bytes.hpp"
 #include "replicator/base/clock.hpp"
@@ -62,7 +64,8 @@ struct replica_options {
     std::uint64_t journal_bytes_max = 50ULL << 30; ///< journal + undo
     std::vector<retention_rule> retain;            ///< empty: only space limits
     std::uint64_t batch_bytes_max = 32ULL << 20;   ///< decoded content of one apply batch
-    std::uint64_t segment_bytes = 0; ///< of journal and undo; 0: journal_bytes_max / 64, 1 to 64 MiB
+    std::uint64_t segment_bytes =
+        0; ///< of journal and undo; 0: journal_bytes_max / 64, 1 to 64 MiB
 };
 
 struct replica_point {
@@ -73,12 +76,12 @@ struct replica_point {
 };
 
 struct replica_position {
-    stream_position durable;   ///< journal synced
-    stream_position applied;   ///< replica images show it
+    stream_position durable; ///< journal synced
+    stream_position applied; ///< replica images show it
     std::optional<replica_point> newest_point;
-    bool in_catch_up = false;  ///< the applied barrier is not consistent, or damage is not healed
+    bool in_catch_up = false; ///< the applied barrier is not consistent, or damage is not healed
     std::uint64_t damage_count = 0;
-    bool damaged = false;      ///< damage not healed yet
+    bool damaged = false; ///< damage not healed yet
 };
 
 struct damaged_block {
@@ -92,14 +95,15 @@ struct verify_answer {
 };
 
 struct apply_outcome {
-    std::uint64_t intervals = 0;     ///< 0: nothing was left to apply
+    std::uint64_t intervals = 0; ///< 0: nothing was left to apply
     stream_position applied;
     std::uint64_t bytes_written = 0; ///< to the replica images
     std::vector<damaged_block> damaged;
     std::vector<verify_answer> verified;
 };
 
-/// A set of read-only devices, one a volume in order, all as of one point. Holding it keeps the point.
+/// A set of read-only devices, one a volume in order, all as of one point. Holding it keeps the
+/// point.
 struct open_replica_point {
     replica_point point;
     std::vector<std::shared_ptr<block_device>> devices;
@@ -109,8 +113,9 @@ class replica_group {
   public:
     /// True when `state_directory` holds a group.
     static result<bool> exists(file_system &files, const std::string &state_directory);
-    /// New group: makes state and, where absent, sparse image files of the given size; an image that
-    /// is there keeps its content (offline seed) but must have exactly the size (errc::mismatch, naming both).
+    /// New group: makes state and, where absent, sparse image files of the given size; an image
+    /// that is there keeps its content (offline seed) but must have exactly the size
+    /// (errc::mismatch, naming both).
     static result<> create(file_system &files, const replica_options &options,
                            const std::vector<replica_volume> &volumes);
     /// Locks state and images (errc::busy), checks sizes, recovers (see the crash story; cases in
@@ -126,24 +131,25 @@ class replica_group {
     // Journal
     result<> append(bytes_view frame);
     result<> abandon_partial();
-    std::optional<std::pair<stream_position, std::uint32_t>> partial() const; ///< incomplete interval, next index
+    std::optional<std::pair<stream_position, std::uint32_t>>
+    partial() const; ///< incomplete interval, next index
     /// Durable on return; afterwards position().durable is the newest complete interval.
     result<> sync_journal();
 
     // Apply
-    /// Applies the next batch of durable intervals (folded). Returns intervals == 0 when none is left.
-    /// An error is final for the object (errc::dead afterwards) except errc::full and ENOSPC, of undo or
-    /// of an image: nothing is lost and apply() goes on when there is space.
+    /// Applies the next batch of durable intervals (folded). Returns intervals == 0 when none is
+    /// left. An error is final for the object (errc::dead afterwards) except errc::full and ENOSPC,
+    /// of undo or of an image: nothing is lost and apply() goes on when there is space.
     result<apply_outcome> apply();
-    /// Syncs the images and writes the commit record if something was applied since the last. Intervals
-    /// that both commit records are past leave the journal, so call it also when nothing was applied:
-    /// the second call after the last interval frees the rest, further ones do nothing. Nothing happens while apply() waits for
-    /// space inside an interval.
+    /// Syncs the images and writes the commit record if something was applied since the last.
+    /// Intervals that both commit records are past leave the journal, so call it also when nothing
+    /// was applied: the second call after the last interval frees the rest, further ones do
+    /// nothing. Nothing happens while apply() waits for space inside an interval.
     result<> commit();
     /// Applies the retention rules and drops what is not needed. Call now and then.
     result<> retain(wall_time now);
-    /// Counts damage that somebody else found (a verify answer that was not equal, once the engine is
-    /// sure that the key was right): from the next interval on no barrier is a point until it is
+    /// Counts damage that somebody else found (a verify answer that was not equal, once the engine
+    /// is sure that the key was right): from the next interval on no barrier is a point until it is
     /// healed. Any thread; durable with the next commit.
     void report_damage();
     /// Key of the digests in verify entries. A verify answer alone is no damage to this class: a

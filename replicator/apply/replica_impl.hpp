@@ -1,6 +1,6 @@
 #pragma once
-// The inside of replica_group: shared by replica_group.cpp (running) and replica_open.cpp (create and
-// recovery).
+// The inside of replica_group: shared by replica_group.cpp (running) and replica_open.cpp (create
+// and recovery).
 
 #include "replicator/apply/applier.hpp"
 #include "replicator/apply/point_view.hpp"
@@ -32,17 +32,17 @@ struct replica_group::impl {
     std::unique_ptr<applier> apply_stage;
 
     // The apply thread's own.
-    commit_record committed;          ///< in the newer slot
+    commit_record committed; ///< in the newer slot
     std::uint64_t next_slot = 0;
     bool uncommitted = false;
 
-    mutable std::mutex mutex;         ///< guards what follows; not held over disk work
+    mutable std::mutex mutex; ///< guards what follows; not held over disk work
     applied_state applied;
-    interval_id safe;                 ///< both commit records are at this interval or later
+    interval_id safe;                     ///< both commit records are at this interval or later
     std::uint64_t older_undo_segment = 0; ///< and their undo ended in this segment or a later one
-    std::deque<kept_point> points;    ///< oldest first
-    std::uint64_t reported_damage = 0; ///< not yet known to the apply thread
-    std::string dead;                 ///< why nothing is changed any more; empty: alive
+    std::deque<kept_point> points;        ///< oldest first
+    std::uint64_t reported_damage = 0;    ///< not yet known to the apply thread
+    std::string dead;                     ///< why nothing is changed any more; empty: alive
 
     impl(file_system &f, replica_options o) : files(f), options(std::move(o)) {}
 

@@ -1,5 +1,5 @@
-// Making a group and opening it: what is on the disk becomes evidence, recovery_cases.cpp decides, and
-// this file carries it out.
+// Making a group and opening it: what is on the disk becomes evidence, recovery_cases.cpp decides,
+// and this file carries it out.
 
 #include "replicator/apply/replica_impl.hpp"
 #include "replicator/base/assert.hpp"
@@ -17,10 +17,9 @@ namespace {
 
 /// Small enough that retention gives space back in small pieces, large enough for sequential speed.
 std::uint64_t segment_bytes_for(const replica_options &options) {
-    return options.segment_bytes != 0
-               ? options.segment_bytes
-               : std::clamp<std::uint64_t>(options.journal_bytes_max / 64, limits::MiB,
-                                           64 * limits::MiB);
+    return options.segment_bytes != 0 ? options.segment_bytes
+                                      : std::clamp<std::uint64_t>(options.journal_bytes_max / 64,
+                                                                  limits::MiB, 64 * limits::MiB);
 }
 
 std::array<std::byte, 16> random_identity() {
@@ -64,8 +63,8 @@ result<bool> replica_group::exists(file_system &files, const std::string &state_
     return files.exists(volumes_path(state_directory));
 }
 
-// The list of volumes is written last and as a whole: it is what makes a group. A crash before it leaves
-// things that the next try takes over.
+// The list of volumes is written last and as a whole: it is what makes a group. A crash before it
+// leaves things that the next try takes over.
 result<> replica_group::create(file_system &files, const replica_options &options,
                                const std::vector<replica_volume> &volumes) {
     const std::string &directory = options.state_directory;
@@ -102,7 +101,8 @@ replica_group::~replica_group() = default;
 /// The valid slot with the higher sequence; `older`: what the other one is at.
 result<> replica_group::impl::read_commit(file &state, std::optional<commit_record> &newest,
                                           interval_id &older) {
-    std::array<byte_vector, 2> slots{byte_vector(commit_slot_bytes), byte_vector(commit_slot_bytes)};
+    std::array<byte_vector, 2> slots{byte_vector(commit_slot_bytes),
+                                     byte_vector(commit_slot_bytes)};
     for (std::size_t i = 0; i < slots.size(); ++i) {
         FS_CHECK(state.read_at(i * commit_slot_bytes, slots[i]));
         auto record = parse_commit_slot(slots[i]);
@@ -123,8 +123,7 @@ result<> replica_group::impl::read_commit(file &state, std::optional<commit_reco
     return {};
 }
 
-recovery_evidence
-replica_group::impl::gather(const std::optional<commit_record> &newest) const {
+recovery_evidence replica_group::impl::gather(const std::optional<commit_record> &newest) const {
     recovery_evidence e;
     if (!newest) {
         return e;
@@ -133,10 +132,10 @@ replica_group::impl::gather(const std::optional<commit_record> &newest) const {
     const undo_evidence &undo = core->undo().evidence();
     const interval_id at = newest->applied.interval;
     e.history_broken = undo.history_broken;
-    e.tail = undo.tail_broken                           ? undo_tail::broken
-             : undo.tail_torn                           ? undo_tail::torn
-             : core->undo().records_after(at).empty()   ? undo_tail::empty
-                                                        : undo_tail::complete;
+    e.tail = undo.tail_broken                         ? undo_tail::broken
+             : undo.tail_torn                         ? undo_tail::torn
+             : core->undo().records_after(at).empty() ? undo_tail::empty
+                                                      : undo_tail::complete;
     const auto next_one = journal->entries_after(at, 1);
     const interval_id known = newest->durable.interval;
     const auto last = journal->last();
@@ -191,16 +190,16 @@ result<> replica_group::impl::open() {
     FS_TRY(undo, undo_log::open(files, std::move(undo_options), committed.applied.interval,
                                 {committed.undo_segment, committed.undo_offset}));
     core = std::make_shared<replica_core>(std::move(state), std::move(images), std::move(undo));
-    FS_TRY(log, interval_log::open(files, {join_path(directory, "journal"),
-                                           segment_bytes_for(options), 0}));
+    FS_TRY(log, interval_log::open(
+                    files, {join_path(directory, "journal"), segment_bytes_for(options), 0}));
     journal = std::move(log);
     FS_CHECK(recover(decide_recovery(gather(newest))));
     apply_stage = std::make_unique<applier>(*core, *journal, options.batch_bytes_max, applied);
     return {};
 }
 
-// Everything is idempotent up to the new commit record, which ends the recovery: a crash before it finds
-// the same evidence, or less of it.
+// Everything is idempotent up to the new commit record, which ends the recovery: a crash before it
+// finds the same evidence, or less of it.
 result<> replica_group::impl::recover(const recovery_decision &decision) {
     if (decision.label != recovery_case::clean) {
         log::warning("{}: {}", options.state_directory, to_text(decision.label));
@@ -222,8 +221,8 @@ result<> replica_group::impl::recover(const recovery_decision &decision) {
     return commit(true);
 }
 
-// Newest first, so that each block ends with the oldest content: what it held at the commit. The images
-// are durable before the undo goes, so this can be done again.
+// Newest first, so that each block ends with the oldest content: what it held at the commit. The
+// images are durable before the undo goes, so this can be done again.
 result<> replica_group::impl::roll_back() {
     const auto records = core->undo().records_after(committed.applied.interval);
     std::uint64_t blocks = 0;
@@ -237,7 +236,8 @@ result<> replica_group::impl::roll_back() {
                 }
                 blocks += entry.count;
                 return entry.kind == undo_kind::zero
-                           ? core->images().zero_blocks(entry.volume, entry.block.value, entry.count)
+                           ? core->images().zero_blocks(entry.volume, entry.block.value,
+                                                        entry.count)
                            : core->images().write_blocks(entry.volume, entry.block.value, content);
             }));
     }
@@ -246,8 +246,8 @@ result<> replica_group::impl::roll_back() {
     return core->images().sync();
 }
 
-// Points stand in the undo log, each in the last record of its interval. The newest one stands in the
-// commit record as well, for it needs no undo while it is what the images show.
+// Points stand in the undo log, each in the last record of its interval. The newest one stands in
+// the commit record as well, for it needs no undo while it is what the images show.
 void replica_group::impl::rebuild_points(const recovery_decision &decision) {
     if (decision.drop_points) {
         return;

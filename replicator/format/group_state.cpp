@@ -57,9 +57,7 @@ std::uint64_t commit_checksum(const commit_disk &disk) {
 std::uint64_t from_time(wall_time t) {
     return static_cast<std::uint64_t>(t.time_since_epoch().count());
 }
-wall_time to_time(std::uint64_t ns) {
-    return wall_time(duration(static_cast<std::int64_t>(ns)));
-}
+wall_time to_time(std::uint64_t ns) { return wall_time(duration(static_cast<std::int64_t>(ns))); }
 
 } // namespace
 

@@ -2,8 +2,8 @@
 // The two small files of a group at the DR site. docs/formats.md "Group state".
 //
 // group.state: two slots of 4096 bytes that are written in turn, each one commit record and zeroes
-// behind it; the valid record with the higher sequence counts. A torn slot leaves the other one, and
-// whatever the older record needs (journal, undo) is kept until the newer one is followed.
+// behind it; the valid record with the higher sequence counts. A torn slot leaves the other one,
+// and whatever the older record needs (journal, undo) is kept until the newer one is followed.
 // Commit record, 176 bytes, little-endian:
 //   off size name             meaning, valid range
 //     0    4 magic            "FSC1"
@@ -24,10 +24,9 @@
 //   104   64 reserved         zero
 //   168    8 checksum         XXH3-64 of bytes 0..167
 //
-// group.volumes: written once, replaced as a whole: magic "FSG1", le16 version 1, le16 reserved zero, 16
-// bytes identity, le32 number of volumes, for each: name (varint length, bytes), le64 size, path (varint
-// length, bytes); at the end XXH3-64 of all before.
-// History: version 1, first.
+// group.volumes: written once, replaced as a whole: magic "FSG1", le16 version 1, le16 reserved
+// zero, 16 bytes identity, le32 number of volumes, for each: name (varint length, bytes), le64
+// size, path (varint length, bytes); at the end XXH3-64 of all before. History: version 1, first.
 
 #include "replicator/base/bytes.hpp"
 #include "replicator/base/clock.hpp"

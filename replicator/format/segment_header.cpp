@@ -56,8 +56,8 @@ result<segment_header> parse_segment_header(bytes_view bytes) {
         return fail(errc::corrupt, "no segment header, or one that fails its checksum");
     }
     if (disk.version != segment_version || disk.flags != 0) {
-        return fail(errc::unsupported, fmt::format("segment version {}, flags {:#x}",
-                                                   disk.version.get(), disk.flags));
+        return fail(errc::unsupported,
+                    fmt::format("segment version {}, flags {:#x}", disk.version.get(), disk.flags));
     }
     if ((disk.kind != static_cast<std::uint8_t>(segment_kind::intervals) &&
          disk.kind != static_cast<std::uint8_t>(segment_kind::undo)) ||
@@ -67,9 +67,7 @@ result<segment_header> parse_segment_header(bytes_view bytes) {
     return segment_header{static_cast<segment_kind>(disk.kind), disk.number, disk.previous_bytes};
 }
 
-std::string segment_name(std::uint64_t number) {
-    return fmt::format("{:010}{}", number, suffix);
-}
+std::string segment_name(std::uint64_t number) { return fmt::format("{:010}{}", number, suffix); }
 
 std::optional<std::uint64_t> parse_segment_name(std::string_view name) {
     if (name.size() < number_digits + suffix.size() || !name.ends_with(suffix)) {

@@ -1,17 +1,19 @@
 #pragma once
-// The undo record: what blocks of a replica held before an interval was applied. Records lie back to
-// back in the segments of a group's undo log, in the order of intervals. docs/formats.md "Undo log".
+// The undo record: what blocks of a replica held before an interval was applied. Records lie back
+// to back in the segments of a group's undo log, in the order of intervals. docs/formats.md "Undo
+// log".
 //
 // A record is a header, then contents (4096 bytes each, in the order of the entries that have one),
-// then the entry table. An interval has one record or more; its records have parts 0, 1, ... and the last
-// one says so and carries what became of the interval: whether its barrier is a recovery point.
+// then the entry table. An interval has one record or more; its records have parts 0, 1, ... and
+// the last one says so and carries what became of the interval: whether its barrier is a recovery
+// point.
 //
 // Header, 128 bytes, little-endian:
 //   off size name             meaning, valid range
 //     0    4 magic            "FSU1"
 //     4    2 version          1; any other is refused (errc::unsupported)
-//     6    2 flags            1 last part, 2 barrier is consistent, 4 barrier is a point; others refused
-//     8    8 stream           of the interval, not 0
+//     6    2 flags            1 last part, 2 barrier is consistent, 4 barrier is a point; others
+//     refused 8    8 stream           of the interval, not 0
 //    16    8 interval         >= 1
 //    24    4 part             0-based
 //    28    4 entries          <= undo_entries_max
@@ -31,9 +33,9 @@
 //    20    2 volume
 //    22    1 kind             1 zero, 2 raw (3 is kept for compressed content)
 //    23    1 reserved         zero
-// Torn writes: the header is written last; a record counts only when all checksums are right. A record is
-// synced before any block that it speaks of is changed, so a torn one at the end was not needed.
-// History: version 1, first.
+// Torn writes: the header is written last; a record counts only when all checksums are right. A
+// record is synced before any block that it speaks of is changed, so a torn one at the end was not
+// needed. History: version 1, first.
 
 #include "replicator/base/bytes.hpp"
 #include "replicator/base/clock.hpp"

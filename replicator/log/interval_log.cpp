@@ -42,17 +42,17 @@ class interval_checker {
         if (!begun_ ? h.index != 0
                     : h.index != next_index_ || h.stream != position_.stream ||
                           h.interval != position_.interval) {
-            return fail(errc::invalid,
-                        fmt::format("frame {} of interval {} is out of order", h.index,
-                                    h.interval.value));
+            return fail(errc::invalid, fmt::format("frame {} of interval {} is out of order",
+                                                   h.index, h.interval.value));
         }
         std::optional<barrier> commit;
         if (h.type == frame_type::barrier) {
             FS_TRY(b, parse_barrier(frame.payload));
             if (b.data_frames != h.index || b.blocks != blocks_ ||
                 b.frames_checksum != checksums_.digest64()) {
-                return fail(errc::invalid, fmt::format("barrier of interval {} does not fit its frames",
-                                                       h.interval.value));
+                return fail(errc::invalid,
+                            fmt::format("barrier of interval {} does not fit its frames",
+                                        h.interval.value));
             }
             commit = std::move(b);
         } else {
@@ -189,8 +189,8 @@ result<std::unique_ptr<interval_log>> interval_log::open(file_system &files,
     i.options = std::move(options);
     const std::uint64_t segment_bytes =
         std::min<std::uint64_t>(i.options.segment_bytes, limits::segment_bytes_max);
-    FS_TRY(store, segment_store::open(files, {i.options.directory, segment_kind::intervals,
-                                              segment_bytes}));
+    FS_TRY(store, segment_store::open(
+                      files, {i.options.directory, segment_kind::intervals, segment_bytes}));
     i.store = std::move(store);
     FS_CHECK(i.scan());
     return log;
@@ -212,8 +212,8 @@ void interval_log::impl::reconcile() {
     const auto segments = store->segments();
     const std::scoped_lock lock(mutex);
     const auto kept = [&](const stored_interval &stored) {
-        const auto at = std::ranges::lower_bound(segments, stored.place.segment, {},
-                                                 &segment_info::number);
+        const auto at =
+            std::ranges::lower_bound(segments, stored.place.segment, {}, &segment_info::number);
         return at != segments.end() && at->number == stored.place.segment &&
                stored.place.offset + stored.entry.bytes <= at->bytes;
     };
@@ -286,8 +286,7 @@ result<> interval_log::abandon_partial() {
 
 std::optional<interval_log::partial> interval_log::incomplete() const {
     const interval_checker &open = impl_->open_interval;
-    return open.begun() ? std::optional(partial{open.position(), open.next_index()})
-                        : std::nullopt;
+    return open.begun() ? std::optional(partial{open.position(), open.next_index()}) : std::nullopt;
 }
 
 result<> interval_log::sync() {
@@ -329,9 +328,9 @@ std::optional<stream_position> interval_log::durable() const {
 
 std::vector<interval_entry> interval_log::entries_after(interval_id after, std::size_t max) const {
     const std::scoped_lock lock(impl_->mutex);
-    auto at = std::ranges::upper_bound(
-        impl_->intervals, after, {},
-        [](const stored_interval &s) { return s.entry.position.interval; });
+    auto at = std::ranges::upper_bound(impl_->intervals, after, {}, [](const stored_interval &s) {
+        return s.entry.position.interval;
+    });
     std::vector<interval_entry> entries;
     for (; at != impl_->intervals.end() && entries.size() < max; ++at) {
         entries.push_back(at->entry);
@@ -362,8 +361,8 @@ result<frame_run> interval_log::read_run(interval_id id, frame_cursor &cursor,
         return run;
     }
     const std::size_t whole_frame = frame_header_bytes + limits::frame_payload_bytes_max;
-    run.bytes = buffer(static_cast<std::size_t>(
-        std::min<std::uint64_t>(left, std::max(bytes_max, whole_frame))));
+    run.bytes = buffer(
+        static_cast<std::size_t>(std::min<std::uint64_t>(left, std::max(bytes_max, whole_frame))));
     FS_CHECK(impl_->store->read({stored->place.segment, stored->place.offset + cursor.offset},
                                 run.bytes.span()));
     bytes_view rest = run.bytes.view();
@@ -375,7 +374,8 @@ result<frame_run> interval_log::read_run(interval_id id, frame_cursor &cursor,
         }
         FS_TRY(frame, parse_frame(rest.first(bytes)));
         if (frame.header.interval != id || frame.header.index != cursor.index) {
-            return fail(errc::corrupt, fmt::format("frames of interval {} are out of order", id.value));
+            return fail(errc::corrupt,
+                        fmt::format("frames of interval {} are out of order", id.value));
         }
         run.frames.push_back(frame);
         cursor.offset += bytes;

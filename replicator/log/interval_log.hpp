@@ -1,21 +1,23 @@
 #pragma once
-// The interval log: frames of intervals in order, in append-only segment files of one directory. Used
-// as the receiver's journal (durable: sync after each barrier) and by the sender's spool (not durable).
+// The interval log: frames of intervals in order, in append-only segment files of one directory.
+// Used as the receiver's journal (durable: sync after each barrier) and by the sender's spool (not
+// durable).
 //
 // On disk: files NNNNNNNNNN.seg (a running number), each a segment header (magic, version, number,
-// checksum) and then frames back to back. A segment is closed at limits::segment_bytes_max or a smaller
-// configured size, only between intervals. docs/formats.md "Interval log".
+// checksum) and then frames back to back. A segment is closed at limits::segment_bytes_max or a
+// smaller configured size, only between intervals. docs/formats.md "Interval log".
 //
 // At open a frame that fails its checksums ends the log, wherever it stands: order would be broken
 // behind it. Whoever relies on more being there (the receiver's commit record) compares durable().
 //
 // Durability: what was appended before a successful sync() survives a power cut. Opening truncates
-// what follows the last complete interval (its barrier frame present, all checksums right). A failed write leaves
-// the log as it was before the interval (the partial interval is cut off or its segment abandoned);
-// a failed sync is final for that segment: the log goes on only in a new one, and intervals since
-// the last good sync are gone from it (durable() says what is left).
+// what follows the last complete interval (its barrier frame present, all checksums right). A
+// failed write leaves the log as it was before the interval (the partial interval is cut off or its
+// segment abandoned); a failed sync is final for that segment: the log goes on only in a new one,
+// and intervals since the last good sync are gone from it (durable() says what is left).
 //
-// Threads: one writer at a time; readers of complete intervals may run beside it (internally locked).
+// Threads: one writer at a time; readers of complete intervals may run beside it (internally
+// locked).
 
 #include "replicator/base/bytes.hpp"
 #include "replicator/base/error.hpp"
@@ -32,16 +34,16 @@
 namespace farshore {
 
 struct interval_log_options {
-    std::string directory;             ///< made if absent
+    std::string directory; ///< made if absent
     std::uint64_t segment_bytes = 64ULL << 20;
-    std::uint64_t bytes_max = 0;       ///< append fails with errc::full beyond; 0: none
+    std::uint64_t bytes_max = 0; ///< append fails with errc::full beyond; 0: none
 };
 
 /// One complete interval as the log knows it.
 struct interval_entry {
     stream_position position;
     barrier commit;
-    std::uint64_t bytes = 0; ///< frames, headers included
+    std::uint64_t bytes = 0;     ///< frames, headers included
     std::uint64_t raw_bytes = 0; ///< block content that the frames say they stand for
 };
 
@@ -58,15 +60,17 @@ struct frame_cursor {
 
 class interval_log {
   public:
-    static result<std::unique_ptr<interval_log>> open(file_system &files, interval_log_options options);
+    static result<std::unique_ptr<interval_log>> open(file_system &files,
+                                                      interval_log_options options);
     ~interval_log();
 
     /// open() found damage that is no torn end: intervals that were durable may be gone.
     bool damaged() const;
 
-    /// Appends the next frame of the interval being written; the barrier frame completes it. Rules, else
-    /// errc::invalid: the first frame of a new interval has index 0 (or is its barrier), indices count
-    /// up, interval ids grow. errc::full / ENOSPC leave the log without the partial interval.
+    /// Appends the next frame of the interval being written; the barrier frame completes it. Rules,
+    /// else errc::invalid: the first frame of a new interval has index 0 (or is its barrier),
+    /// indices count up, interval ids grow. errc::full / ENOSPC leave the log without the partial
+    /// interval.
     result<> append(bytes_view frame);
     /// Drops the frames of an interval that was begun and not completed.
     result<> abandon_partial();
@@ -88,8 +92,9 @@ class interval_log {
     /// All frames of a complete interval, in order, checksums checked. errc::not_found.
     result<std::vector<buffer>> read(interval_id id) const;
 
-    /// The interval's next frames after the cursor, as many as fit `bytes_max` but at least one; none
-    /// at its end (the barrier frame is the last). Checksums are checked. For intervals of any size.
+    /// The interval's next frames after the cursor, as many as fit `bytes_max` but at least one;
+    /// none at its end (the barrier frame is the last). Checksums are checked. For intervals of any
+    /// size.
     result<frame_run> read_run(interval_id id, frame_cursor &cursor, std::size_t bytes_max) const;
 
     /// Forgets intervals up to and including `upto`; segments with nothing else are deleted.

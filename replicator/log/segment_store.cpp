@@ -24,9 +24,9 @@ result<std::unique_ptr<segment_store>> segment_store::open(file_system &files, o
     return store;
 }
 
-// Walks the files from the newest to the oldest and keeps the unbroken run at the end. A newest file
-// without a valid header was being made when the power went; an older one without is damage, and
-// what lies before it can't be used in order any more.
+// Walks the files from the newest to the oldest and keeps the unbroken run at the end. A newest
+// file without a valid header was being made when the power went; an older one without is damage,
+// and what lies before it can't be used in order any more.
 result<> segment_store::load() {
     FS_TRY(names, files_.list(options_.directory));
     std::vector<std::uint64_t> numbers;
@@ -106,7 +106,9 @@ std::uint64_t segment_store::used_bytes() const {
     for (const segment_info &s : segments_) {
         sum += s.bytes;
     }
-    return segments_.empty() ? 0 : sum - segments_.back().bytes + std::max(tail_, segments_.back().bytes);
+    return segments_.empty()
+               ? 0
+               : sum - segments_.back().bytes + std::max(tail_, segments_.back().bytes);
 }
 
 result<std::shared_ptr<file>> segment_store::handle(std::uint64_t number) const {
@@ -138,11 +140,12 @@ result<> segment_store::read(segment_place at, bytes_span out) const {
 
 segment_store::end_of_log segment_store::end() const {
     const std::scoped_lock lock(mutex_);
-    return segments_.empty() ? end_of_log{} : end_of_log{segments_.back().number, segments_.back().bytes};
+    return segments_.empty() ? end_of_log{}
+                             : end_of_log{segments_.back().number, segments_.back().bytes};
 }
 
-// A failure may leave a file that is not in segments_ and says where the one before ended; the next try
-// makes it anew, and cut_after(), which makes that a lie, removes it first.
+// A failure may leave a file that is not in segments_ and says where the one before ended; the next
+// try makes it anew, and cut_after(), which makes that a lie, removes it first.
 result<> segment_store::add_segment(end_of_log before) {
     stray_ = true;
     segment_header header;
@@ -224,8 +227,8 @@ result<> segment_store::sync() {
         tail_ = synced_ = segments_.back().bytes;
         writable_ = false;
     }
-    // What failed may still stand in the page cache and look good to whoever opens the log next: the
-    // header of a new segment says at once that it does not count.
+    // What failed may still stand in the page cache and look good to whoever opens the log next:
+    // the header of a new segment says at once that it does not count.
     if (const auto marked = add_segment(end()); !marked) {
         log::warning("{}", marked.error().text());
     }
@@ -234,13 +237,10 @@ result<> segment_store::sync() {
 
 segment_place segment_store::synced() const {
     const std::scoped_lock lock(mutex_);
-    return segments_.empty() ? segment_place{}
-                             : segment_place{segments_.back().number, synced_};
+    return segments_.empty() ? segment_place{} : segment_place{segments_.back().number, synced_};
 }
 
-result<> segment_store::remove_file(std::uint64_t number) {
-    return files_.remove(path_of(number));
-}
+result<> segment_store::remove_file(std::uint64_t number) { return files_.remove(path_of(number)); }
 
 result<> segment_store::cut_after(segment_place place) {
     const std::scoped_lock lock(mutex_);

@@ -3,14 +3,14 @@
 // have in common. Knows nothing of what is in them.
 //
 // Each segment has a good length: up to there its content counts. A record is begun, written, and
-// then kept (the good length moves behind it) or dropped (the file is cut back; if the disk refuses even
-// that, the segment is closed and the rest of it is ignored for ever, since the next segment's header
-// says where it ended).
+// then kept (the good length moves behind it) or dropped (the file is cut back; if the disk refuses
+// even that, the segment is closed and the rest of it is ignored for ever, since the next segment's
+// header says where it ended).
 //
-// Crash order: (1) a segment is synced before the next one is made, so only the last one can be torn;
-// (2) a new segment's header is synced, and then its directory entry, before anything in it counts as
-// synced; (3) segments are removed oldest first, so after a crash what is left before a gap in the
-// numbers is a leftover of a removal, and open() removes it.
+// Crash order: (1) a segment is synced before the next one is made, so only the last one can be
+// torn; (2) a new segment's header is synced, and then its directory entry, before anything in it
+// counts as synced; (3) segments are removed oldest first, so after a crash what is left before a
+// gap in the numbers is a leftover of a removal, and open() removes it.
 //
 // Threads: one writer at a time (begin, write, keep, drop, sync); reads and removal of old segments
 // from any thread beside it.
@@ -63,10 +63,11 @@ class segment_store {
     /// beyond the file's end, errc::not_found for a segment that is gone.
     result<> read(segment_place at, bytes_span out) const;
 
-    /// Where the next record goes; begins a new segment if the last one has passed its size or can't
-    /// be written. An error changes nothing that counts.
+    /// Where the next record goes; begins a new segment if the last one has passed its size or
+    /// can't be written. An error changes nothing that counts.
     result<segment_place> begin();
-    /// Writes into the record being written, at `offset` of the last segment. After an error: drop().
+    /// Writes into the record being written, at `offset` of the last segment. After an error:
+    /// drop().
     result<> write(std::uint64_t offset, bytes_view data);
     /// The record being written ends at `offset` and counts.
     void keep(std::uint64_t offset);
@@ -104,12 +105,12 @@ class segment_store {
     options options_;
     mutable std::mutex mutex_; ///< guards all below; not held over disk work of the writer
     std::vector<segment_info> segments_;
-    std::shared_ptr<file> last_;    ///< the last segment; null: there is none
-    bool writable_ = false;         ///< false: begin() makes a new segment
+    std::shared_ptr<file> last_; ///< the last segment; null: there is none
+    bool writable_ = false;      ///< false: begin() makes a new segment
     bool lost_ = false;
-    bool stray_ = false;            ///< a file of the next number may be there
-    std::uint64_t tail_ = 0;        ///< end of what was written to the last segment
-    std::uint64_t synced_ = 0;      ///< good length of the last segment that is durable
+    bool stray_ = false;       ///< a file of the next number may be there
+    std::uint64_t tail_ = 0;   ///< end of what was written to the last segment
+    std::uint64_t synced_ = 0; ///< good length of the last segment that is durable
     mutable std::vector<std::pair<std::uint64_t, std::shared_ptr<file>>> handles_; ///< recent first
 };
 

@@ -39,7 +39,8 @@ result<std::unique_ptr<undo_log>> undo_log::open(file_system &files, undo_log_op
 }
 
 // Follows the headers through the segments. A record that can't be read is:
-//   before the commit: damage; all older records are useless for points (a block's old content may be
+//   before the commit: damage; all older records are useless for points (a block's old content may
+//   be
 //     in the gap), so the list begins anew behind it;
 //   after the commit and before a place that was durable: damage of what the roll-back needs;
 //   else the end of the log: a record that was being written.
@@ -303,8 +304,8 @@ std::vector<undo_record> undo_log::records_after(interval_id id) const {
 
 result<undo_table> undo_log::read_table(const undo_record &record) const {
     byte_vector table(std::size_t{record.header.entries} * undo_entry_bytes);
-    FS_CHECK(store_->read({record.place.segment, record.place.offset + undo_header_bytes +
-                                                     record.header.content_bytes},
+    FS_CHECK(store_->read({record.place.segment,
+                           record.place.offset + undo_header_bytes + record.header.content_bytes},
                           table));
     FS_TRY(entries, parse_undo_entries(record.header, table));
     return undo_table{record, std::move(entries)};

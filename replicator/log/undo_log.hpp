@@ -1,15 +1,16 @@
 #pragma once
-// The undo log of a replica: per applied interval, what the blocks that it changed held before. Makes
-// the roll-back after a crash possible and is the history behind the recovery points.
+// The undo log of a replica: per applied interval, what the blocks that it changed held before.
+// Makes the roll-back after a crash possible and is the history behind the recovery points.
 //
 // What a record says is true for ever: "before interval k, block b held c". So a record too many
 // (written, then the interval was not applied and tried again) does no harm.
 //
-// It is small in memory: one descriptor a record. Old points need all records after them, so records
-// are dropped oldest first, by whole segments. A point that retention thins out in the middle leaves
-// its undo here; merging a run of records into one (the oldest content per block counts) would rewrite
-// them into a record with the ids of the last and the contents of the first: readers already take the oldest
-// record that has a block, so the format and the readers are ready for it.
+// It is small in memory: one descriptor a record. Old points need all records after them, so
+// records are dropped oldest first, by whole segments. A point that retention thins out in the
+// middle leaves its undo here; merging a run of records into one (the oldest content per block
+// counts) would rewrite them into a record with the ids of the last and the contents of the first:
+// readers already take the oldest record that has a block, so the format and the readers are ready
+// for it.
 //
 // Threads: one writer at a time (begin ... sync, publish, drop_before); reads from any thread.
 
@@ -55,9 +56,10 @@ struct undo_outcome {
 
 /// What open() found; input of the recovery cases.
 struct undo_evidence {
-    bool history_broken = false; ///< a record before the commit can't be read: points older are lost
-    bool tail_torn = false;      ///< the log ended in an incomplete record, which was never needed
-    bool tail_broken = false;    ///< a record after the commit that was durable can't be read
+    bool history_broken =
+        false;                ///< a record before the commit can't be read: points older are lost
+    bool tail_torn = false;   ///< the log ended in an incomplete record, which was never needed
+    bool tail_broken = false; ///< a record after the commit that was durable can't be read
 };
 
 class undo_log {
@@ -77,7 +79,8 @@ class undo_log {
     result<> end(const undo_outcome &outcome);
     /// Ends the record being written; the interval goes on in another one.
     result<> end_part();
-    /// Where a failed interval began, and back to it: forgets the unpublished records after `place`.
+    /// Where a failed interval began, and back to it: forgets the unpublished records after
+    /// `place`.
     segment_place position() const;
     result<> back_to(segment_place place);
     /// Unpublished and published records are durable on return. A failure is final.

@@ -1,10 +1,11 @@
 #pragma once
-// Where the content of each block as of one point stands in the undo log: for every block the oldest
-// record after the point that has it. What is not in the index is as in the replica.
+// Where the content of each block as of one point stands in the undo log: for every block the
+// oldest record after the point that has it. What is not in the index is as in the replica.
 //
-// Records are inserted oldest first; a block that is there already stays. 32 bytes a run of blocks that
-// follow each other in volume and log; random 4 KiB changes: 8 MiB a GiB changed since the point.
-// Two levels: a sorted array and a small tree for what came lately, merged when the tree grows.
+// Records are inserted oldest first; a block that is there already stays. 32 bytes a run of blocks
+// that follow each other in volume and log; random 4 KiB changes: 8 MiB a GiB changed since the
+// point. Two levels: a sorted array and a small tree for what came lately, merged when the tree
+// grows.
 //
 // Threads: none; the owner locks.
 
@@ -53,7 +54,7 @@ class point_index {
     void add(const node &n);
     void merge();
 
-    std::vector<node> old_;             ///< sorted by key; nothing overlaps, here and across
+    std::vector<node> old_; ///< sorted by key; nothing overlaps, here and across
     std::map<std::uint64_t, node> late_;
 };
 

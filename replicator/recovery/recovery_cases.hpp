@@ -1,6 +1,6 @@
 #pragma once
-// What to do with a group at open: a closed table from the evidence found on the disk to a decision.
-// Pure; replica_group carries it out. tests/unit/recovery walks all combinations.
+// What to do with a group at open: a closed table from the evidence found on the disk to a
+// decision. Pure; replica_group carries it out. tests/unit/recovery walks all combinations.
 
 #include <cstdint>
 #include <string_view>
@@ -35,13 +35,14 @@ struct recovery_evidence {
 
 /// Labels for the operator's log and for tests.
 enum class recovery_case : std::uint8_t {
-    clean,          ///< images are at the commit, nothing to do but replay
-    rolled_back,    ///< apply was cut off: undo takes the images back to the commit
-    tail_was_torn,  ///< it was cut off while undo was written: the images may be touched by earlier records
-    history_lost,   ///< old points are gone, the replica itself is good
-    journal_lost,   ///< intervals that were acknowledged are gone: the sender must compare
-    undo_lost,      ///< the roll-back is incomplete: images are not to be trusted before a compare
-    no_commit,      ///< nothing says where the images stand: refuse
+    clean,         ///< images are at the commit, nothing to do but replay
+    rolled_back,   ///< apply was cut off: undo takes the images back to the commit
+    tail_was_torn, ///< it was cut off while undo was written: the images may be touched by earlier
+                   ///< records
+    history_lost,  ///< old points are gone, the replica itself is good
+    journal_lost,  ///< intervals that were acknowledged are gone: the sender must compare
+    undo_lost,     ///< the roll-back is incomplete: images are not to be trusted before a compare
+    no_commit,     ///< nothing says where the images stand: refuse
 };
 
 struct recovery_decision {

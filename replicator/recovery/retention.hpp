@@ -20,9 +20,10 @@ struct kept_candidate {
     bool held = false; ///< pinned or open: stays whatever the rules say
 };
 
-/// For each point (oldest first) whether it stays. The newest always does; without rules all do. A point
-/// is dropped when no rule keeps it. Buckets are counted from 1970 on, so that the choice doesn't
-/// depend on when one asks, and what was kept once is kept until it is too old for its rule.
+/// For each point (oldest first) whether it stays. The newest always does; without rules all do. A
+/// point is dropped when no rule keeps it. Buckets are counted from 1970 on, so that the choice
+/// doesn't depend on when one asks, and what was kept once is kept until it is too old for its
+/// rule.
 std::vector<bool> points_to_keep(std::span<const kept_candidate> points,
                                  std::span<const spacing_rule> rules, wall_time now);
 

@@ -117,7 +117,8 @@ TEST_CASE("interval log: any one call may fail, nothing promised is lost") {
             CAPTURE(number);
             sim_file_system files(nth);
             promise p;
-            files.inject({.scope = sim_scope::every, .path_prefix = "", .nth = nth, .number = number});
+            files.inject(
+                {.scope = sim_scope::every, .path_prefix = "", .nth = nth, .number = number});
             const auto process = files.process();
             static_cast<void>(scenario(*process, p).has_value());
             files.clear_faults();

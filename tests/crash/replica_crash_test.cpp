@@ -1,6 +1,6 @@
-// The replica group stopped after every mutating call, killed or cut from power, opened again (and stopped
-// inside that too): durable intervals are all there, the images equal the model, every point is right,
-// and it goes on. Then: any call fails once; disks run full; bytes rot.
+// The replica group stopped after every mutating call, killed or cut from power, opened again (and
+// stopped inside that too): durable intervals are all there, the images equal the model, every
+// point is right, and it goes on. Then: any call fails once; disks run full; bytes rot.
 
 #include "replicator/apply/replica_group.hpp"
 #include "tests/support/replica_rig.hpp"
@@ -158,7 +158,8 @@ void sweep(const replica_options &options, std::uint64_t stride) {
 
 TEST_SUITE_BEGIN("crash");
 
-TEST_CASE("replica: stopped after each call and cut, nothing durable is lost and all points are right") {
+TEST_CASE(
+    "replica: stopped after each call and cut, nothing durable is lost and all points are right") {
     sweep(options_of(), 1);
 }
 
@@ -202,7 +203,8 @@ void fail_each_call(const replica_options &options, sim_scope scope, int number)
         CAPTURE(nth);
         CAPTURE(number);
         sim_file_system files(made);
-        files.inject({.scope = scope, .path_prefix = "", .nth = nth, .forever = false, .number = number});
+        files.inject(
+            {.scope = scope, .path_prefix = "", .nth = nth, .forever = false, .number = number});
         promise p;
         const auto process = files.process();
         const bool untouched = live(*process, options, s, p).has_value();
@@ -233,7 +235,8 @@ TEST_CASE("replica: a full disk stops it, nothing is lost, and it goes on when t
     for (std::uint64_t room = 0; room < 60; ++room) {
         CAPTURE(room);
         sim_file_system files(room);
-        REQUIRE(replica_group::create(files, options_of(8192), test::volumes_of(sizes)).has_value());
+        REQUIRE(
+            replica_group::create(files, options_of(8192), test::volumes_of(sizes)).has_value());
         auto group = replica_group::open(files, options_of(8192));
         REQUIRE(group.has_value());
         files.set_capacity(files.used_bytes() + room * 4096);

@@ -1,5 +1,5 @@
-// Fuzz target: undo records, commit slots and the list of volumes, each also with its checksum put right.
-// Checks: what parses is within the limits and encodes to the same bytes.
+// Fuzz target: undo records, commit slots and the list of volumes, each also with its checksum put
+// right. Checks: what parses is within the limits and encodes to the same bytes.
 
 #include "replicator/base/assert.hpp"
 #include "replicator/base/geometry.hpp"
@@ -62,7 +62,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t *data, std::size_t size
         check_undo(bytes);
     } else if (data[0] % 3 == 2 && bytes.size() >= commit_record_bytes) {
         bytes.resize(commit_slot_bytes);
-        write_struct(bytes_span(bytes).subspan(168), le64(checksum64(bytes_view(bytes).first(168))));
+        write_struct(bytes_span(bytes).subspan(168),
+                     le64(checksum64(bytes_view(bytes).first(168))));
         check_state(bytes);
     } else if (bytes.size() >= 8) {
         const bytes_view body = all.first(all.size() - 8);

@@ -1,12 +1,12 @@
 // The replica against a model: random intervals through the real encoder, random commits and
-// reopenings; the images equal the model after every apply, and each kept point the model at its barrier.
+// reopenings; the images equal the model after every apply, and each kept point the model at its
+// barrier.
 
 #include "replicator/apply/replica_group.hpp"
+#include "replicator/storage/posix_file_system.hpp"
 #include "tests/support/replica_rig.hpp"
 #include "tests/support/sim_file_system.hpp"
 #include "tests/support/temp_directory.hpp"
-
-#include "replicator/storage/posix_file_system.hpp"
 
 #include <doctest/doctest.h>
 

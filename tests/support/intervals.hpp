@@ -16,8 +16,8 @@ struct data_payload {
 };
 
 /// All frames of one interval: the payloads' data frames and the barrier, its counts filled in.
-inline std::vector<buffer> make_interval(stream_position position,
-                                         const std::vector<data_payload> &payloads, barrier commit) {
+inline std::vector<buffer>
+make_interval(stream_position position, const std::vector<data_payload> &payloads, barrier commit) {
     std::vector<buffer> frames;
     checksum_stream checksums;
     frame_header header;

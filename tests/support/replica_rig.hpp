@@ -1,6 +1,6 @@
 #pragma once
-// A primary in miniature for tests of the replica: volumes as vectors, random writes, intervals made by
-// the real encoder, and what each volume held at every barrier.
+// A primary in miniature for tests of the replica: volumes as vectors, random writes, intervals
+// made by the real encoder, and what each volume held at every barrier.
 
 #include "dedupe/codec.hpp"
 #include "dedupe/digest.hpp"
@@ -32,7 +32,9 @@ class primary_model {
     /// What the volumes held after interval `id`.
     const image_set &at(interval_id id) const { return states_.at(id.value); }
     stream_position position() const { return position_; }
-    void forget_before(std::uint64_t id) { states_.erase(states_.begin(), states_.lower_bound(id)); }
+    void forget_before(std::uint64_t id) {
+        states_.erase(states_.begin(), states_.lower_bound(id));
+    }
     /// A new stream, as after a catch-up.
     void begin_stream() { ++stream_; }
 
@@ -80,7 +82,8 @@ class primary_model {
         const std::uint64_t blocks = block_count(image.size());
         const std::uint64_t first = below(blocks);
         const std::uint64_t kind = below(10);
-        const std::uint64_t count = std::min(blocks - first, kind < 2 ? below(40) + 1 : below(4) + 1);
+        const std::uint64_t count =
+            std::min(blocks - first, kind < 2 ? below(40) + 1 : below(4) + 1);
         for (std::uint64_t b = first; b < first + count; ++b) {
             const std::uint64_t bytes = bytes_in_block(block_index{b}, image.size());
             std::byte *block = image.data() + b * block_bytes;
@@ -97,7 +100,8 @@ class primary_model {
         }
     }
 
-    std::vector<buffer> frames_of(const image_set &before, const block_set &touched, barrier commit) {
+    std::vector<buffer> frames_of(const image_set &before, const block_set &touched,
+                                  barrier commit) {
         std::vector<buffer> contents;
         std::vector<block_change> changes;
         const auto padded = [&](const image_set &images, std::uint16_t v, std::uint64_t b) {
@@ -131,7 +135,8 @@ class primary_model {
         }
         std::vector<data_payload> payloads;
         for (dedupe::encoded_payload &p : dedupe_.encode(changes)) {
-            payloads.push_back({{p.bytes.view().begin(), p.bytes.view().end()}, p.blocks, p.raw_bytes});
+            payloads.push_back(
+                {{p.bytes.view().begin(), p.bytes.view().end()}, p.blocks, p.raw_bytes});
         }
         position_ = {stream_id{stream_}, next(position_.interval)};
         commit.time = wall_time(std::chrono::seconds(1'000'000 + position_.interval.value));

@@ -53,7 +53,8 @@ TEST_CASE("overlay: the last put of a block wins, and every look sees it") {
                 for (std::uint64_t b = 0; b < run.count; ++b, ++found) {
                     const auto at = model.find({v.value, run.block + b});
                     REQUIRE(at != model.end());
-                    CHECK(at->second == (run.content == nullptr ? nullptr : run.content + b * block_bytes));
+                    CHECK(at->second ==
+                          (run.content == nullptr ? nullptr : run.content + b * block_bytes));
                 }
             }
             std::uint64_t expected = 0;

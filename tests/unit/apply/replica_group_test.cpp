@@ -1,63 +1,13 @@
-// The replica group on a simulated disk: making and opening, damage and healing, verify, limits,
-// retention, points and their devices.
+// The replica group on a simulated disk: making and opening, damage and healing, verify, rot.
 
 #include "replicator/apply/replica_group.hpp"
 #include "replicator/format/group_state.hpp"
-#include "tests/support/replica_rig.hpp"
-#include "tests/support/sim_file_system.hpp"
+#include "tests/unit/apply/replica_test_rig.hpp"
 
 #include <doctest/doctest.h>
 
 namespace farshore {
 namespace {
-
-using test::primary_model;
-
-const std::vector<std::uint64_t> sizes = {256 * 1024, 10'000};
-
-struct rig {
-    sim_file_system files{1};
-    primary_model model{5, sizes};
-    replica_options options;
-    std::unique_ptr<replica_group> group;
-
-    rig() {
-        options.state_directory = "/state";
-        options.segment_bytes = 64 * 1024;
-        REQUIRE(replica_group::create(files, options, test::volumes_of(sizes)).has_value());
-        open();
-    }
-    void open() {
-        group.reset();
-        auto opened = replica_group::open(files, options);
-        REQUIRE_MESSAGE(opened.has_value(), (opened ? "" : opened.error().text()));
-        group = std::move(*opened);
-    }
-    apply_outcome take(const std::vector<buffer> &frames) {
-        REQUIRE(test::append_all(*group, frames).has_value());
-        REQUIRE(group->sync_journal().has_value());
-        auto outcome = test::apply_all(*group);
-        REQUIRE_MESSAGE(outcome.has_value(), (outcome ? "" : outcome.error().text()));
-        return *outcome;
-    }
-    apply_outcome write(std::size_t writes = 6, barrier b = primary_model::plain()) {
-        return take(model.interval(writes, std::move(b)));
-    }
-    void spoil(std::uint64_t block) {
-        auto image = files.open("/images/vol0.img", open_mode::read_write);
-        const byte_vector junk(block_bytes, std::byte{0xee});
-        REQUIRE((*image)->write_at(block * block_bytes, junk).has_value());
-    }
-    /// An interval that changes a few bytes of a block: sent as a delta.
-    std::vector<buffer> delta_to(std::uint64_t block) {
-        return model.interval_by(
-            [&](auto &images, auto &touched) {
-                images[0][block * block_bytes + 7] ^= std::byte{1};
-                touched.emplace(0, block);
-            },
-            primary_model::plain());
-    }
-};
 
 TEST_SUITE_BEGIN("apply");
 
@@ -72,7 +22,8 @@ TEST_CASE("replica: a new group is empty, of the right size, and keeps its ident
     CHECK(r.group->volumes().at(1).name == "vol1");
     r.open();
     CHECK(r.group->identity() == identity);
-    CHECK(is(replica_group::create(r.files, r.options, test::volumes_of(sizes)).error(), errc::refused));
+    CHECK(is(replica_group::create(r.files, r.options, test::volumes_of(sizes)).error(),
+             errc::refused));
 }
 
 TEST_CASE("replica: an image that is there keeps its content, one of another size is refused") {
@@ -154,16 +105,20 @@ TEST_CASE("replica: intervals out of order, known ones and impossible barriers a
     CHECK(is(r.group->append(third[0].view()).error(), errc::invalid));
     barrier b;
     b.verify.push_back({volume_index{2}, {0, 10}, {}});
-    CHECK(is(r.group->append(test::make_interval({stream_id{1}, interval_id{4}}, {}, b)[0].view()).error(),
+    CHECK(is(r.group->append(test::make_interval({stream_id{1}, interval_id{4}}, {}, b)[0].view())
+                 .error(),
              errc::invalid));
     b.verify[0] = {volume_index{1}, {9990, 11}, {}};
-    CHECK(is(r.group->append(test::make_interval({stream_id{1}, interval_id{4}}, {}, b)[0].view()).error(),
+    CHECK(is(r.group->append(test::make_interval({stream_id{1}, interval_id{4}}, {}, b)[0].view())
+                 .error(),
              errc::invalid));
     b.verify[0].range.length = 10;
-    CHECK(r.group->append(test::make_interval({stream_id{1}, interval_id{4}}, {}, b)[0].view()).has_value());
+    CHECK(r.group->append(test::make_interval({stream_id{1}, interval_id{4}}, {}, b)[0].view())
+              .has_value());
 }
 
-TEST_CASE("replica: a block changed behind its back is found, reported, and no point is made until healed") {
+TEST_CASE("replica: a block changed behind its back is found, reported, and no point is made until "
+          "healed") {
     rig r;
     r.write(40);
     const auto fill = r.model.interval_by(
@@ -185,6 +140,7 @@ TEST_CASE("replica: a block changed behind its back is found, reported, and no p
     CHECK(damaged[0].block == 3);
     CHECK(r.group->position().damage_count == 1);
     CHECK(r.group->position().in_catch_up);
+    CHECK(r.group->position().damaged);
     CHECK(r.group->points().size() >= points);
     const std::size_t now = r.group->points().size();
     r.write(); // consistent by itself, but damage is not healed
@@ -192,6 +148,7 @@ TEST_CASE("replica: a block changed behind its back is found, reported, and no p
     r.open(); // damage is remembered
     CHECK(r.group->position().damage_count == 1);
     CHECK(r.group->position().in_catch_up);
+    CHECK(r.group->position().damaged);
     CHECK(r.group->points().size() == now);
 
     barrier part = primary_model::plain(false);
@@ -203,6 +160,7 @@ TEST_CASE("replica: a block changed behind its back is found, reported, and no p
     whole.heals = 1;
     r.write(2, whole);
     CHECK(r.group->points().size() == now + 1);
+    CHECK_FALSE(r.group->position().damaged);
     CHECK_FALSE(r.group->position().in_catch_up);
     CHECK(*test::read_images(*r.group) == r.model.now());
     r.write();
@@ -219,6 +177,7 @@ TEST_CASE("replica: reported damage stops points in the same way, and survives a
     r.group->report_damage();
     CHECK(r.group->position().damage_count == 1);
     CHECK(r.group->position().in_catch_up);
+    CHECK(r.group->position().damaged);
     r.write();
     CHECK(r.group->points().size() == 1);
     REQUIRE(r.group->commit().has_value());
@@ -234,7 +193,8 @@ TEST_CASE("replica: a payload that nobody encoded is damage, not an end") {
     rig r;
     r.write();
     const test::data_payload junk{byte_vector(100, std::byte{0x77}), 1, 4096};
-    const auto frames = test::make_interval({stream_id{1}, interval_id{2}}, {junk}, primary_model::plain());
+    const auto frames =
+        test::make_interval({stream_id{1}, interval_id{2}}, {junk}, primary_model::plain());
     const auto outcome = r.take(frames);
     CHECK(outcome.intervals == 1);
     CHECK(r.group->position().damage_count == 1);
@@ -255,7 +215,8 @@ TEST_CASE("replica: verify answers say for each range whether it was equal at th
         for (std::uint16_t v = 0; v < 2; ++v) {
             const bytes_view image = r.model.now()[v];
             b.verify.push_back({volume_index{v}, {0, image.size()}, digest.of(image).bytes});
-            b.verify.push_back({volume_index{v}, {1234, 5000}, digest.of(image.subspan(1234, 5000)).bytes});
+            b.verify.push_back(
+                {volume_index{v}, {1234, 5000}, digest.of(image.subspan(1234, 5000)).bytes});
         }
         if (i == 1) {
             b.verify[1].digest[0] ^= std::byte{1};
@@ -264,7 +225,8 @@ TEST_CASE("replica: verify answers say for each range whether it was equal at th
         std::vector<test::data_payload> payloads;
         for (std::size_t f = 0; f + 1 < unverified.size(); ++f) {
             const auto p = *parse_frame(unverified[f].view());
-            payloads.push_back({{p.payload.begin(), p.payload.end()}, p.header.blocks, p.header.raw_bytes});
+            payloads.push_back(
+                {{p.payload.begin(), p.payload.end()}, p.header.blocks, p.header.raw_bytes});
         }
         frames.push_back(test::make_interval(r.model.position(), payloads, b));
     }
@@ -279,200 +241,6 @@ TEST_CASE("replica: verify answers say for each range whether it was equal at th
     for (std::size_t i = 0; i < 12; ++i) {
         CHECK(outcome->verified[i].at.value == 2 + i / 4);
         CHECK(outcome->verified[i].equal == (i != 5));
-    }
-}
-
-TEST_CASE("replica: a full journal refuses with the next step, and goes on after apply") {
-    rig r;
-    r.options.journal_bytes_max = 600'000;
-    r.options.segment_bytes = 16 * 1024;
-    r.open();
-    result<> refused;
-    std::vector<std::vector<buffer>> pending;
-    for (int i = 0; i < 200 && refused; ++i) {
-        pending.push_back(r.model.interval(10, primary_model::plain()));
-        refused = test::append_all(*r.group, pending.back());
-    }
-    REQUIRE_FALSE(refused.has_value());
-    CHECK(is(refused.error(), errc::full));
-    CHECK(refused.error().context.find("/state") != std::string::npos);
-    CHECK(refused.error().context.find("600000") != std::string::npos);
-    CHECK(refused.error().context.find("raise `journal`") != std::string::npos);
-    CHECK_FALSE(r.group->partial().has_value());
-    CHECK(r.group->used_bytes() <= 600'000);
-    REQUIRE(r.group->sync_journal().has_value());
-    REQUIRE(test::apply_all(*r.group).has_value());
-    REQUIRE(r.group->commit().has_value());
-    REQUIRE(r.group->commit().has_value()); // the older commit record lets go
-    r.take(pending.back());
-    for (int i = 0; i < 60; ++i) { // old points give way
-        r.write(10);
-        REQUIRE(r.group->commit().has_value());
-        REQUIRE(r.group->commit().has_value());
-        CHECK(r.group->used_bytes() <= 600'000);
-    }
-    CHECK(*test::read_images(*r.group) == r.model.now());
-    const auto points = r.group->points();
-    CHECK(points.size() > 1);
-    CHECK(points.size() < 40);
-    for (const replica_point &p : points) {
-        CHECK(*test::read_point(*r.group->open_point(p.id)) == r.model.at(p.id));
-    }
-}
-
-TEST_CASE("replica: an open point is never dropped, space or not, and reads right to the end") {
-    rig r;
-    r.options.journal_bytes_max = 400'000;
-    r.options.segment_bytes = 16 * 1024;
-    r.open();
-    r.write(10);
-    auto opened = std::move(*r.group->open_point(interval_id{1}));
-    result<> stopped;
-    for (int i = 0; i < 100 && stopped; ++i) {
-        stopped = test::append_all(*r.group, r.model.interval(10, primary_model::plain()));
-        if (stopped) {
-            REQUIRE(r.group->sync_journal().has_value());
-            const auto applied = r.group->apply();
-            stopped = applied ? r.group->commit() : std::unexpected(applied.error());
-        }
-    }
-    REQUIRE_FALSE(stopped.has_value());
-    CHECK(is(stopped.error(), errc::full));
-    CHECK(*test::read_point(opened) == r.model.at(interval_id{1}));
-    opened = {};
-    CHECK(test::apply_all(*r.group).has_value()); // space is made now
-    REQUIRE(r.group->commit().has_value());
-    CHECK(*test::read_images(*r.group) == r.model.at(r.group->position().applied.interval));
-}
-
-TEST_CASE("replica: the newest complete point stays through a catch-up, and undo of the first sync goes") {
-    rig r;
-    for (int i = 0; i < 60; ++i) { // no point yet: undo is for the roll-back only
-        r.write(10, primary_model::plain(false));
-        REQUIRE(r.group->commit().has_value());
-    }
-    CHECK(r.group->points().empty());
-    CHECK(r.group->used_bytes() < 1'000'000);
-    CHECK(r.group->position().in_catch_up);
-    r.write(10);
-    CHECK_FALSE(r.group->position().in_catch_up);
-    r.model.begin_stream();
-    r.options.retain = {{duration::zero(), std::chrono::seconds(1)}};
-    r.open();
-    for (int i = 0; i < 5; ++i) {
-        r.write(10, primary_model::plain(false));
-        REQUIRE(r.group->commit().has_value());
-        REQUIRE(r.group->retain(wall_time(std::chrono::hours(1'000'000))).has_value());
-    }
-    REQUIRE(r.group->points().size() == 1);
-    CHECK(r.group->points()[0].id.value == 61);
-    CHECK(r.group->points()[0].undo_bytes > 0);
-    CHECK(*test::read_point(*r.group->open_point(interval_id{61})) == r.model.at(interval_id{61}));
-    r.open();
-    CHECK(r.group->points()[0].id.value == 61);
-}
-
-TEST_CASE("replica: retention by age drops points, their undo and nothing else") {
-    rig r;
-    r.options.segment_bytes = 16 * 1024;
-    r.options.retain = {{duration::zero(), std::chrono::seconds(10)},
-                        {std::chrono::seconds(20), std::chrono::seconds(1000)}};
-    r.open();
-    for (int i = 0; i < 50; ++i) {
-        r.write(4);
-    }
-    REQUIRE(r.group->commit().has_value());
-    REQUIRE(r.group->commit().has_value());
-    CHECK(r.group->points().size() == 50);
-    // Points were made at 1'000'001 ... 1'000'050.
-    REQUIRE(r.group->retain(wall_time(std::chrono::seconds(1'000'050))).has_value());
-    std::vector<std::uint64_t> ids;
-    for (const replica_point &p : r.group->points()) {
-        ids.push_back(p.id.value);
-        CHECK(*test::read_point(*r.group->open_point(p.id)) == r.model.at(p.id));
-    }
-    CHECK(ids == std::vector<std::uint64_t>{1, 20, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50});
-    CHECK(is(r.group->open_point(interval_id{2}).error(), errc::not_found));
-}
-
-TEST_CASE("replica: zeroing all of a large image takes bounded undo for holes and gives the space back") {
-    sim_file_system files(1);
-    constexpr std::uint64_t size = 1ULL << 40;
-    replica_options options;
-    options.state_directory = "/state";
-    REQUIRE(replica_group::create(files, options, {{"big", size, "/images/big"}}).has_value());
-    auto group = std::move(*replica_group::open(files, options));
-    dedupe::encoder encoder({});
-    const byte_vector block(block_bytes, std::byte{9});
-    std::uint64_t id = 0;
-    const auto take = [&](std::vector<block_change> changes) {
-        std::vector<test::data_payload> payloads;
-        for (const auto &p : encoder.encode(changes)) {
-            payloads.push_back({{p.bytes.view().begin(), p.bytes.view().end()}, p.blocks, p.raw_bytes});
-        }
-        const auto frames = test::make_interval({stream_id{1}, interval_id{++id}}, payloads,
-                                                primary_model::plain());
-        REQUIRE(test::append_all(*group, frames).has_value());
-        REQUIRE(group->sync_journal().has_value());
-        REQUIRE(test::apply_all(*group).has_value());
-    };
-    std::vector<block_change> scattered;
-    for (std::uint64_t i = 0; i < 50; ++i) {
-        scattered.push_back({volume_index{0}, block_index{i * 5'000'000}, change_kind::data, 1, block, {}});
-    }
-    take(scattered);
-    const std::uint64_t before = files.used_bytes();
-    take({{volume_index{0}, block_index{0}, change_kind::zero, size / block_bytes, {}, {}}});
-    CHECK(group->next_data(volume_index{0}, 0)->length == 0);
-    CHECK(group->used_bytes() < 2'000'000);
-    CHECK(files.used_bytes() < before + 500'000);
-    const auto point = group->open_point(interval_id{1});
-    REQUIRE(point.has_value());
-    byte_vector bytes(block_bytes);
-    REQUIRE(point->devices[0]->read(5'000'000 * block_bytes, bytes).has_value());
-    CHECK(bytes == block);
-    const auto status = point->devices[0]->status({0, size}, status_context::allocation, 10'000);
-    REQUIRE(status.has_value());
-    std::uint64_t data = 0;
-    std::uint64_t all = 0;
-    for (const status_extent &e : *status) {
-        data += e.flags == 0 ? e.length : 0;
-        all += e.length;
-    }
-    CHECK(all == size);
-    CHECK(data == 50 * block_bytes);
-}
-
-TEST_CASE("point device: reads any range, refuses writes, and its status never calls data zero") {
-    rig r;
-    for (int i = 0; i < 6; ++i) {
-        r.write(15);
-    }
-    const auto opened = r.group->open_point(interval_id{3});
-    REQUIRE(opened.has_value());
-    r.write(20); // after the point was opened
-    for (std::uint16_t v = 0; v < 2; ++v) {
-        block_device &device = *opened->devices[v];
-        const byte_vector &image = r.model.at(interval_id{3})[v];
-        CHECK(device.size() == image.size());
-        CHECK(device.read_only());
-        for (std::uint64_t offset = 0; offset < image.size(); offset += 1777) {
-            byte_vector bytes(std::min<std::uint64_t>(offset % 9000 + 1, image.size() - offset));
-            REQUIRE(device.read(offset, bytes).has_value());
-            CHECK(std::ranges::equal(bytes, bytes_view(image).subspan(offset, bytes.size())));
-        }
-        CHECK(is_errno(device.write(0, byte_vector(1), false).error(), EROFS));
-        CHECK(is_errno(device.trim({0, 1}, false).error(), EROFS));
-        CHECK(is_errno(device.write_zeroes({0, 1}, {}).error(), EROFS));
-        const auto status = device.status({0, image.size()}, status_context::allocation, 1000);
-        REQUIRE(status.has_value());
-        std::uint64_t at = 0;
-        for (const status_extent &e : *status) {
-            CHECK((e.flags == 0 || is_zero(bytes_view(image).subspan(at, e.length))));
-            at += e.length;
-        }
-        CHECK(at == image.size());
-        CHECK(device.status({0, image.size()}, status_context::allocation, 1)->size() == 1);
     }
 }
 
@@ -519,7 +287,8 @@ TEST_CASE("replica: rot in journal or undo is noticed, and nothing wrong is serv
         }
     }
     for (int i = 0; i < 3; ++i) { // durable, not applied, and the commit record knows of it
-        REQUIRE(test::append_all(*r.group, r.model.interval(8, primary_model::plain())).has_value());
+        REQUIRE(
+            test::append_all(*r.group, r.model.interval(8, primary_model::plain())).has_value());
     }
     REQUIRE(r.group->sync_journal().has_value());
     r.group.reset();
@@ -543,16 +312,18 @@ TEST_CASE("replica: rot in journal or undo is noticed, and nothing wrong is serv
                 CHECK(*test::read_images(**group) == r.model.at(applied));
                 for (const replica_point &p : (*group)->points()) {
                     const auto opened = (*group)->open_point(p.id);
-                    const auto images = opened ? test::read_point(*opened)
-                                               : std::unexpected(opened.error());
-                    CHECK((images ? *images == r.model.at(p.id) : is(images.error(), errc::corrupt)));
+                    const auto images =
+                        opened ? test::read_point(*opened) : std::unexpected(opened.error());
+                    CHECK(
+                        (images ? *images == r.model.at(p.id) : is(images.error(), errc::corrupt)));
                 }
             }
         }
     }
 }
 
-TEST_CASE("replica: after a failed sync of an image it is dead and says why; opened again it is right") {
+TEST_CASE(
+    "replica: after a failed sync of an image it is dead and says why; opened again it is right") {
     rig r;
     r.write(20);
     r.files.inject({.scope = sim_scope::syncs, .path_prefix = "/images"});

@@ -52,8 +52,9 @@ TEST_CASE("segment names: only names that we make are taken for segments") {
     CHECK(segment_name(1) == "0000000001.seg");
     CHECK(parse_segment_name("0000000001.seg") == 1);
     CHECK(parse_segment_name(segment_name(12'345'678'901)) == 12'345'678'901);
-    for (const char *name : {"", "1.seg", "0000000000.seg", "00000000x1.seg", "0000000001.seg.tmp",
-                             "00000000001.seg", "0000000001", ".seg", "99999999999999999999999.seg"}) {
+    for (const char *name :
+         {"", "1.seg", "0000000000.seg", "00000000x1.seg", "0000000001.seg.tmp", "00000000001.seg",
+          "0000000001", ".seg", "99999999999999999999999.seg"}) {
         CHECK_FALSE(parse_segment_name(name).has_value());
     }
 }
@@ -85,7 +86,8 @@ TEST_CASE("undo record: identity, every bit counts, versions and ranges") {
     check_bits(table, [&](bytes_view t) { return parse_undo_entries(h, t); });
     CHECK(is(parse_undo_header(with(bytes, 4, le16(2), 120)).error(), errc::unsupported));
     CHECK(is(parse_undo_header(with(bytes, 6, le16(8), 120)).error(), errc::unsupported));
-    CHECK(is(parse_undo_header(with(bytes, 28, le32(undo_entries_max + 1), 120)).error(), errc::corrupt));
+    CHECK(is(parse_undo_header(with(bytes, 28, le32(undo_entries_max + 1), 120)).error(),
+             errc::corrupt));
     CHECK(is(parse_undo_header(with(bytes, 32, le64(4096 * 4), 120)).error(), errc::corrupt));
     CHECK(is(parse_undo_header(with(bytes, 32, le64(100), 120)).error(), errc::corrupt));
     // A table whose contents are not what the header says.
@@ -114,8 +116,10 @@ TEST_CASE("commit record: identity, every bit of its slot counts, versions and r
     CHECK(is(parse_commit_slot(with(slot, 4, le16(9), 168)).error(), errc::unsupported));
     CHECK(is(parse_commit_slot(with(slot, 6, le16(2), 168)).error(), errc::unsupported));
     CHECK(is(parse_commit_slot(with(slot, 8, le64(0), 168)).error(), errc::corrupt));
-    CHECK(is(parse_commit_slot(with(slot, 16, le64(0), 168)).error(), errc::corrupt)); // half a position
-    CHECK(is(parse_commit_slot(with(slot, 48, le64(3), 168)).error(), errc::corrupt)); // healed > damage
+    CHECK(is(parse_commit_slot(with(slot, 16, le64(0), 168)).error(),
+             errc::corrupt)); // half a position
+    CHECK(is(parse_commit_slot(with(slot, 48, le64(3), 168)).error(),
+             errc::corrupt)); // healed > damage
     CHECK_FALSE(parse_commit_slot(byte_vector(commit_slot_bytes)).has_value());
 }
 

@@ -238,7 +238,8 @@ TEST_CASE("interval log: a flipped byte anywhere is never served, the log ends b
                 before = id;
                 const auto frames = (*log)->read(e.position.interval);
                 REQUIRE(frames.has_value());
-                CHECK(std::ranges::equal(frames->at(0).view(), plain_interval(id, 2, 3000)[0].view()));
+                CHECK(std::ranges::equal(frames->at(0).view(),
+                                         plain_interval(id, 2, 3000)[0].view()));
             }
             CHECK((*log)->entries_after({}, SIZE_MAX).size() < 30);
         }

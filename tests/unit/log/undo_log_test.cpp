@@ -1,4 +1,5 @@
-// The undo log: what is written is read, also after reopening; torn tails and damage are told apart.
+// The undo log: what is written is read, also after reopening; torn tails and damage are told
+// apart.
 
 #include "replicator/base/geometry.hpp"
 #include "replicator/log/undo_log.hpp"
@@ -37,7 +38,8 @@ struct rig {
     }
     void add(std::uint64_t id, std::size_t blocks = 3) {
         log->begin(position(id));
-        REQUIRE(log->add_raw(volume_index{1}, block_index{id * 10}, content(id, blocks)).has_value());
+        REQUIRE(
+            log->add_raw(volume_index{1}, block_index{id * 10}, content(id, blocks)).has_value());
         REQUIRE(log->add_zero(volume_index{0}, block_index{id}, 5).has_value());
         REQUIRE(log->end({true, true, wall_time(std::chrono::seconds(id)), 0, 0}).has_value());
     }
@@ -72,16 +74,18 @@ TEST_CASE("undo log: entries and contents come back, also after reopening") {
         const byte_vector expected = content(2, 3);
         std::size_t raw = 0;
         std::uint64_t zeroed = 0;
-        const auto visited = r.log->visit(second, [&](const undo_entry &e, bytes_view bytes) -> result<> {
-            if (e.kind == undo_kind::zero) {
-                zeroed += e.count;
+        const auto visited =
+            r.log->visit(second, [&](const undo_entry &e, bytes_view bytes) -> result<> {
+                if (e.kind == undo_kind::zero) {
+                    zeroed += e.count;
+                    return {};
+                }
+                CHECK(e.block.value == 20 + raw);
+                CHECK(std::ranges::equal(
+                    bytes, bytes_view(expected).subspan(raw * block_bytes, block_bytes)));
+                ++raw;
                 return {};
-            }
-            CHECK(e.block.value == 20 + raw);
-            CHECK(std::ranges::equal(bytes, bytes_view(expected).subspan(raw * block_bytes, block_bytes)));
-            ++raw;
-            return {};
-        });
+            });
         CHECK(visited.has_value());
         CHECK(raw == 3);
         CHECK(zeroed == 5);
@@ -90,7 +94,8 @@ TEST_CASE("undo log: entries and contents come back, also after reopening") {
     }
 }
 
-TEST_CASE("undo log: a large interval becomes several records, the last one says what became of it") {
+TEST_CASE(
+    "undo log: a large interval becomes several records, the last one says what became of it") {
     rig r;
     r.segment_bytes = 16 * 1024;
     r.log.reset();
@@ -174,7 +179,9 @@ TEST_CASE("undo log: a record cut off at the end is torn and forgotten") {
     const std::uint64_t size = *(*r.files.open("/undo/0000000001.seg", open_mode::read))->size();
     for (const std::uint64_t less : {std::uint64_t{1}, std::uint64_t{50}, std::uint64_t{5000}}) {
         sim_file_system copy(r.files);
-        REQUIRE((*copy.open("/undo/0000000001.seg", open_mode::read_write))->truncate(size - less).has_value());
+        REQUIRE((*copy.open("/undo/0000000001.seg", open_mode::read_write))
+                    ->truncate(size - less)
+                    .has_value());
         undo_log_options o;
         o.directory = "/undo";
         const auto log = undo_log::open(copy, std::move(o), r.committed, r.committed_end);
@@ -186,7 +193,8 @@ TEST_CASE("undo log: a record cut off at the end is torn and forgotten") {
     }
 }
 
-TEST_CASE("undo log: a flipped byte before the commit loses older records, never serves wrong ones") {
+TEST_CASE(
+    "undo log: a flipped byte before the commit loses older records, never serves wrong ones") {
     rig r;
     for (std::uint64_t id = 1; id <= 30; ++id) {
         r.add(id);
@@ -219,8 +227,8 @@ TEST_CASE("undo log: a flipped byte before the commit loses older records, never
                 const auto visited =
                     (*log)->visit(record, [&](const undo_entry &e, bytes_view bytes) -> result<> {
                         if (e.kind == undo_kind::raw) {
-                            CHECK(std::ranges::equal(
-                                bytes, bytes_view(expected).subspan(raw++ * block_bytes, block_bytes)));
+                            CHECK(std::ranges::equal(bytes, bytes_view(expected).subspan(
+                                                                raw++ * block_bytes, block_bytes)));
                         }
                         return {};
                     });

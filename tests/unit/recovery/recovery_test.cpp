@@ -18,7 +18,8 @@ using namespace std::chrono_literals;
 template <class F>
 void each_evidence(F f) {
     for (const auto commit : {commit_evidence::none, commit_evidence::valid}) {
-        for (const auto tail : {undo_tail::empty, undo_tail::complete, undo_tail::torn, undo_tail::broken}) {
+        for (const auto tail :
+             {undo_tail::empty, undo_tail::complete, undo_tail::torn, undo_tail::broken}) {
             for (const bool history : {false, true}) {
                 for (const auto journal : {journal_state::ends_before, journal_state::continues,
                                            journal_state::gap, journal_state::regressed}) {
@@ -58,7 +59,8 @@ TEST_CASE("recovery cases: without a commit record everything is refused and not
         CHECK(d.refuse == (e.commit == commit_evidence::none));
         if (d.refuse) {
             CHECK(d.label == recovery_case::no_commit);
-            CHECK_FALSE((d.roll_back || d.drop_history || d.drop_points || d.clear_journal || d.add_damage));
+            CHECK_FALSE((d.roll_back || d.drop_history || d.drop_points || d.clear_journal ||
+                         d.add_damage));
         }
     });
 }
@@ -123,8 +125,10 @@ TEST_CASE("retention: a point in the future is young; a clock set back keeps one
     points[0].time = at(500);
     const spacing_rule all{0s, 15s};
     CHECK(points_to_keep(points, {&all, 1}, at(30)) == std::vector<bool>{true, true, true});
-    const std::vector<kept_candidate> back = {{interval_id{1}, at(100)}, {interval_id{2}, at(160)},
-                                              {interval_id{3}, at(101)}, {interval_id{4}, at(161)}};
+    const std::vector<kept_candidate> back = {{interval_id{1}, at(100)},
+                                              {interval_id{2}, at(160)},
+                                              {interval_id{3}, at(101)},
+                                              {interval_id{4}, at(161)}};
     const spacing_rule minute{60s, 1000s};
     CHECK(points_to_keep(back, {&minute, 1}, at(200)) ==
           std::vector<bool>{true, true, false, true});
@@ -175,9 +179,13 @@ TEST_CASE("point index: equals a map in which the first insertion of a block sta
         };
         std::map<std::pair<std::uint16_t, std::uint64_t>, place> model;
         for (int i = 0; i < (space > 1000 ? 9000 : 300); ++i) {
-            indexed_run run{volume_index{static_cast<std::uint16_t>(random() % 2)}, random() % space,
-                            1 + random() % 20, random() % 3 == 0, 1 + random() % 3,
-                            1000 + random() % 1000 * 24, 4096 + random() % 1000 * 4096};
+            indexed_run run{volume_index{static_cast<std::uint16_t>(random() % 2)},
+                            random() % space,
+                            1 + random() % 20,
+                            random() % 3 == 0,
+                            1 + random() % 3,
+                            1000 + random() % 1000 * 24,
+                            4096 + random() % 1000 * 4096};
             index.insert(run);
             for (std::uint64_t b = 0; b < run.count; ++b) {
                 model.try_emplace({run.volume.value, run.block + b},
@@ -192,10 +200,10 @@ TEST_CASE("point index: equals a map in which the first insertion of a block sta
                 for (std::uint64_t b = 0; b < run.count; ++b) {
                     const bool fresh =
                         found
-                            .emplace(run.block + b, run.zero ? place{true, 0, 0, 0}
-                                                             : place{false, run.segment,
-                                                                     run.entries + b * 24,
-                                                                     run.contents + b * 4096})
+                            .emplace(run.block + b,
+                                     run.zero ? place{true, 0, 0, 0}
+                                              : place{false, run.segment, run.entries + b * 24,
+                                                      run.contents + b * 4096})
                             .second;
                     CHECK(fresh);
                 }
