@@ -198,7 +198,9 @@ def start(program, file, directory):
 def main():
     p = argparse.ArgumentParser(description=__doc__,
                                 formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--program", default="build/release/bin/nbd_file_server")
+    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    built = os.environ.get("FARSHORE_BIN", os.path.join(root, "build", "release", "bin"))
+    p.add_argument("--program", default=os.path.join(built, "nbd_file_server"))
     p.add_argument("--uri", action="append", default=[],
                    help="a running server's export, overwritten by the test; may be given again")
     p.add_argument("--file", help="the disk behind --uri, to be compared too")

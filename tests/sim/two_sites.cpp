@@ -361,10 +361,12 @@ void two_sites::command() {
 // ---- the judge -------------------------------------------------------------------------------------
 
 void two_sites::look_at_newest_point() {
+    // Without space a crashed copy can't be replayed: its newest point is in the journal until space is back and the
+    // copy was opened anew. The receiver says so as long as it lasts.
+    const bool in_trouble = disk_disturbed_ || receiver_->status().front().error.has_value();
     auto devices = engine::receiver_access::open_devices(*receiver_, group_name, "latest");
     if (!devices) {
-        // Without space a crashed copy can't be replayed; its newest point is in the journal until space is back.
-        if (safe_sequence_ > 0 && !disk_disturbed_ && receiver_->status().front().state != engine::receiver_state::failed) {
+        if (safe_sequence_ > 0 && !in_trouble && receiver_->status().front().state != engine::receiver_state::failed) {
             throw broken_promise{"the newest complete point can't be opened: " + devices.error().text()};
         }
         return;
@@ -384,7 +386,7 @@ void two_sites::look_at_newest_point() {
     if (!k) {
         throw broken_promise{"the newest point is no prefix of the writes"};
     }
-    if (*k < safe_sequence_ && !disk_disturbed_) {
+    if (*k < safe_sequence_ && !in_trouble) {
         throw broken_promise{fmt::format("the newest point is prefix {}, but {} was acknowledged", *k, safe_sequence_)};
     }
     note(*k);
