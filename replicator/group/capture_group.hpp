@@ -24,9 +24,9 @@
 // version, volume size, boot id, clean flag, checksum), extent activity pages (durable, each with a
 // checksum; a bad page means "all active"), fine 64 KiB bits (shared mapping); capture.state =
 // shared mapping with the last interval id used, the acknowledged position and the receiver's
-// identity. Start cases (pure table in dirty_map_cases.hpp): no map or unreadable or volume size
-// changed -> everything dirty; clean stop or same boot -> fine bits exact; other boot -> fine bits
-// and every region of active extents. A volume whose file was changed while we were not serving it
+// identity. Start cases (pure table in dirty_map_cases.hpp): no map or an unreadable one ->
+// everything dirty; another volume size -> refused; clean stop or same boot -> fine bits exact; other
+// boot -> fine bits and every region of active extents. A volume whose file was changed while we were not serving it
 // can't be known: `resync` is for that.
 //
 // Extents leave the activity log only after their volume was fdatasync'ed after their last write
