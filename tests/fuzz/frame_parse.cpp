@@ -51,7 +51,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t *data, std::size_t size
         return 0;
     }
     byte_vector bytes(size - 1);
-    std::memcpy(bytes.data(), data + 1, bytes.size());
+    if (!bytes.empty()) {
+        std::memcpy(bytes.data(), data + 1, bytes.size());
+    }
     check_barrier(bytes);
     static_cast<void>(parse_segment_header(bytes).has_value());
     if (data[0] % 2 == 1 && bytes.size() >= frame_header_bytes) {

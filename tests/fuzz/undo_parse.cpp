@@ -52,7 +52,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t *data, std::size_t size
         return 0;
     }
     byte_vector bytes(size - 1);
-    std::memcpy(bytes.data(), data + 1, bytes.size());
+    if (!bytes.empty()) {
+        std::memcpy(bytes.data(), data + 1, bytes.size());
+    }
     check_undo(bytes);
     check_state(bytes);
     const bytes_span all(bytes);
