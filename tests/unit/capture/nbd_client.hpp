@@ -33,14 +33,15 @@ struct chunk {
     byte_vector payload;
 };
 
-/// Blocking; gives up after five seconds, so that a server that owes an answer fails the test.
+/// Blocking; gives up after a minute, so that a server that owes an answer fails the test, and a
+/// machine that is merely busy (or runs a sanitizer) does not.
 class raw_client {
   public:
     explicit raw_client(const std::string &path) : fd_(::socket(AF_UNIX, SOCK_STREAM, 0)) {
         sockaddr_un address{};
         address.sun_family = AF_UNIX;
         path.copy(address.sun_path, sizeof address.sun_path - 1);
-        const timeval limit{.tv_sec = 5, .tv_usec = 0};
+        const timeval limit{.tv_sec = 60, .tv_usec = 0};
         ::setsockopt(fd_.get(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
         ::setsockopt(fd_.get(), SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
         connected = ::connect(fd_.get(), static_cast<sockaddr *>(static_cast<void *>(&address)),
@@ -234,7 +235,7 @@ class test_server {
         executors_ = std::move(executors);
     }
     ~test_server() {
-        close(std::chrono::seconds(5));
+        close(std::chrono::seconds(60));
         server_.reset();
         executors_.clear();
         threads_.clear();

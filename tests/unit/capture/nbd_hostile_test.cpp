@@ -166,7 +166,7 @@ TEST_SUITE("nbd hostile") {
         client.go();
         REQUIRE(client.request_({.type = command_flush, .cookie = 12}));
         held.wait();
-        server.close(std::chrono::seconds(5));
+        server.close(std::chrono::seconds(60));
         CHECK(client.receive_simple().cookie == 12);
         CHECK(client.closed_by_server());
     }
@@ -256,7 +256,7 @@ TEST_SUITE("nbd hostile") {
         test_server server;
         raw_client client(server.path);
         client.begin();
-        for (std::uint32_t i = 0; i < 2000; ++i) {
+        for (std::uint32_t i = 0; i < 500; ++i) {
             CHECK(client.ask(1000 + i).back().type == reply_err_unsup);
         }
         CHECK(client.ask(option_go, raw_client::info_data("")).back().type == reply_ack);
@@ -318,7 +318,7 @@ TEST_SUITE("nbd hostile") {
     TEST_CASE("nbd hostile: a client that vanishes with requests in flight leaves nothing behind") {
         test_server server(std::make_shared<memory_device>(1 << 20));
         server.memory->never_try = true;
-        for (int i = 0; i < 50; ++i) {
+        for (int i = 0; i < 20; ++i) {
             raw_client client(server.path);
             client.go();
             for (std::uint64_t n = 0; n < 20; ++n) {
@@ -327,7 +327,7 @@ TEST_SUITE("nbd hostile") {
             client.close();
         }
         still_serves(server);
-        server.close(std::chrono::seconds(5));
+        server.close(std::chrono::seconds(60));
         CHECK(server.get().connections() == 0);
     }
 
@@ -343,7 +343,7 @@ TEST_SUITE("nbd hostile") {
             connection_options{.option_timeout = std::chrono::milliseconds(2)});
         bool ended = false;
         asio::co_spawn(io, talk->run(), [&](std::exception_ptr) { ended = true; });
-        io.run_for(std::chrono::seconds(5));
+        io.run_for(std::chrono::seconds(60));
         CHECK(ended);
         std::array<std::byte, 64> got{};
         CHECK(::recv(ours.get(), got.data(), got.size(), 0) == sizeof(greeting));
