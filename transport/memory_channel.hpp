@@ -6,7 +6,6 @@
 
 #include "transport/fifo_lock.hpp"
 #include "transport/memory_link.hpp"
-#include "transport/wait_list.hpp"
 
 #include <array>
 #include <deque>
@@ -37,7 +36,7 @@ struct memory_side {
     std::optional<time_point> fail_at; ///< from here on every call fails with `failure`
     error failure;
     bool closed = false; ///< by this side
-    wait_list changed;
+    condition changed;
     fifo_lock send_turn;
     wire_count wire;
     std::string peer_address;
@@ -71,7 +70,7 @@ struct memory_line {
     std::mt19937_64 random;
     line_state state = line_state::up;
     std::uint64_t faults = 0; ///< changes of `state` so far
-    wait_list changed;
+    condition changed;
     std::array<time_point, 2> free_at{}; ///< when the line takes the next byte, by direction
     std::map<std::string, memory_network::on_link> listeners;
     std::vector<std::weak_ptr<memory_channel>> channels;

@@ -6,7 +6,6 @@
 
 #include "replicator/base/async.hpp"
 #include "transport/token_bucket.hpp"
-#include "transport/wait_list.hpp"
 
 #include <functional>
 #include <list>
@@ -37,7 +36,7 @@ class pacer {
 
     time_source &time_;
     token_bucket bucket_;
-    wait_list changed_;
+    condition changed_;
     std::list<place *> queue_; ///< the first one pays, the others wait
 };
 

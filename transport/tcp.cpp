@@ -2,7 +2,6 @@
 
 #include "replicator/base/log.hpp"
 #include "transport/deadline.hpp"
-#include "transport/wait_list.hpp"
 
 #include <array>
 #include <atomic>
@@ -45,7 +44,7 @@ void set_congestion(tcp_socket &socket) {
 struct look_up {
     explicit look_up(executor home) : resolver(std::move(home)) {}
     asio::ip::tcp::resolver resolver;
-    wait_list done;
+    condition done;
     bool complete = false;
     std::error_code code;
     std::vector<tcp_endpoint> endpoints;

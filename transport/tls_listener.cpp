@@ -47,7 +47,7 @@ struct tls_listener::impl : std::enable_shared_from_this<tls_listener::impl> {
     asio::ip::tcp::acceptor acceptor;
     task_group tasks;
     std::list<guest> guests; ///< oldest first
-    wait_list guest_left;
+    condition guest_left;
     refusal_log refusals;
     bool closing = false;
 

@@ -3,26 +3,26 @@
 // a condition to wait for, all replaceable so that both daemons run in one thread under a simulated
 // clock.
 //
-// Rules: no capturing lambda is itself a coroutine; parameters by value (or a reference the awaiting
-// caller owns for the whole await); no lock is held across co_await; every spawned coroutine has an
-// owner that waits for its end (task_group below).
+// Rules: no capturing lambda is itself a coroutine; parameters by value (or a reference the
+// awaiting caller owns for the whole await); no lock is held across co_await; every spawned
+// coroutine has an owner that waits for its end (task_group below).
 
 #include "replicator/base/assert.hpp"
 #include "replicator/base/clock.hpp"
 #include "replicator/base/error.hpp"
 
 #include <asio/any_io_executor.hpp>
-#include <asio/experimental/as_tuple.hpp>
 #include <asio/awaitable.hpp>
 #include <asio/co_spawn.hpp>
 #include <asio/detached.hpp>
+#include <asio/experimental/as_tuple.hpp>
 #include <asio/io_context.hpp>
 #include <asio/ip/tcp.hpp>
 #include <asio/local/stream_protocol.hpp>
 #include <asio/post.hpp>
 #include <asio/steady_timer.hpp>
-#include <asio/thread_pool.hpp>
 #include <asio/this_coro.hpp>
+#include <asio/thread_pool.hpp>
 #include <asio/use_awaitable.hpp>
 
 #include <functional>
@@ -74,20 +74,22 @@ struct runtime {
 };
 
 /// A condition that coroutines of one executor wait for. Single-threaded: wait and notify on the
-/// owner's executor only.
+/// owner's executor only. A waiter leaves the list when its coroutine ends or is destroyed (an
+/// io_context that goes away), so notifying is safe then; the condition must outlive its waiters.
 class condition {
   public:
-    /// Returns at the next notify_all().
+    condition() = default;
+    condition(const condition &) = delete;
+    condition &operator=(const condition &) = delete;
+
+    /// Returns at the next notify_all(), or earlier when the coroutine is cancelled.
     task<void> wait();
     /// Returns true on notify, false when the deadline passed first.
     task<bool> wait_until(time_source &time, time_point deadline);
     void notify_all();
 
   private:
-    struct waiter {
-        asio::steady_timer *timer;
-        bool notified = false;
-    };
+    struct waiter;
     std::list<waiter *> waiters_;
 };
 
