@@ -1,14 +1,23 @@
 #pragma once
-// The codec: block changes of one interval in, payloads of data frames out, and back. Pure: bytes in,
-// bytes out; no threads, clock, files or network. docs/formats.md "Codec payload" has the byte tables.
+// The codec: block changes of one interval in, payloads of data frames out, and back. Pure: bytes
+// in, bytes out; no threads, clock, files or network. docs/formats.md "Codec payload" has the byte
+// tables.
 //
-// Reference space: what the receiver provably has: each block's content at the previous barrier
-// (`before` at the sender, `base_reader` at the receiver) and what came earlier in the stream's order.
-// Every decoded block is checked against its digest before it is handed out: a wrong base, a damaged
-// payload or a bug gives a list of bad blocks, never a wrong byte.
+// Reference space: what the receiver provably has, as of two moments: each block's content at the
+// previous barrier (`before` of the change at the sender, base_reader at the receiver), and with
+// what this interval has changed so far, in the order of payloads and operations. A block is
+// rebuilt from runs against its own old content, or from literal bytes and copies of any place of
+// the group, byte by byte. A hash only proposes a place; bytes are compared before it is used.
 //
-// State: an encoder and a decoder of one stream are fed the same payloads in the same order. This
-// version keeps no history between payloads (`codec_version` 1); the format has room for it.
+// Order: cheap deltas first, so that full copies of the same pages (double writes, file copies) can
+// refer to them; then what has no similar old version; then what looks random, which is sent as it
+// is.
+//
+// Every decoded block is checked against its digest before it is handed out: a wrong base, a
+// damaged payload or a bug gives a list of bad blocks, never a wrong byte.
+//
+// State: payloads depend on nothing but the reference space; a restart of either side needs nothing
+// rebuilt. The sender's index of places (reference_index) is only a hint and may be lost any time.
 
 #include "replicator/base/error.hpp"
 #include "replicator/base/limits.hpp"
@@ -21,28 +30,45 @@
 namespace farshore::dedupe {
 
 struct encoder_options {
-    int zstd_level = 1; ///< 1..12; callers choose by bottleneck
-    /// Data blocks of one payload, 1..limits::frame_blocks_max. Fewer: a payload takes less time on a slow
-    /// line; more: it compresses a little better.
-    std::size_t payload_blocks_max = limits::frame_blocks_max;
-    bool verify = false; ///< decode and compare every payload before it is returned; a difference aborts
+    int zstd_level = 3; ///< 1..12; callers choose by bottleneck
+    /// A payload is closed when its blocks, commands and literals before entropy coding have passed
+    /// so much. Less: a payload takes less time on a slow line; more: it compresses a little
+    /// better.
+    std::size_t payload_body_bytes = 2 * limits::frame_raw_bytes_max; ///< as much as fits
+    /// Memory of the index of places. 0: none, and only deltas to a block's own old content are
+    /// made.
+    std::size_t index_bytes = 0;
+    /// How many blocks each volume of the group has. Places in volumes beyond the list aren't used.
+    std::vector<std::uint64_t> volume_blocks = {};
+    bool verify =
+        false; ///< decode and compare every payload before it is returned; a difference aborts
 };
 
 /// What went in and out, for `status` and benches.
 struct encode_stats {
     std::uint64_t blocks_in = 0;
     std::uint64_t zero_blocks = 0;
-    std::uint64_t same_blocks = 0;  ///< dropped: equal to `before`
+    std::uint64_t same_blocks = 0; ///< dropped: equal to `before`
     std::uint64_t delta_blocks = 0;
+    std::uint64_t rebuilt_blocks = 0; ///< with copies of other places
     std::uint64_t full_blocks = 0;
+    std::uint64_t random_blocks = 0; ///< of the full ones: not even tried to compress
+    std::uint64_t copied_bytes = 0;  ///< by copies of other places
+    std::uint64_t literal_bytes = 0;
     std::uint64_t payload_bytes = 0;
 };
 
 struct encoded_payload {
-    buffer bytes;              ///< at most limits::frame_payload_bytes_max
-    std::uint32_t blocks = 0;  ///< changes in it (zero runs count once)
+    buffer bytes;                ///< at most limits::frame_payload_bytes_max
+    std::uint32_t blocks = 0;    ///< changes in it (zero runs count once)
     std::uint32_t raw_bytes = 0; ///< bytes of block content it stands for (data blocks * 4096)
 };
+
+/// Reads the 4096-byte content that a block has at the receiver at the previous barrier
+/// (zero-padded past the volume's end), cheaply. False: not known or not cheap; then it is not
+/// referred to. Asked only for blocks that the interval does not change; the answer holds while the
+/// interval is encoded.
+using source_reader = std::function<bool(volume_index, block_index, bytes_span out)>;
 
 class encoder {
   public:
@@ -51,8 +77,10 @@ class encoder {
     encoder(encoder &&) noexcept;
 
     /// Encodes all changes of one interval, in order. Views are not kept. The result may be empty
-    /// (all changes were no-ops). Each payload decodes to at most limits::frame_raw_bytes_max of content.
-    std::vector<encoded_payload> encode(std::span<const block_change> changes);
+    /// (all changes were no-ops). Each payload decodes to at most limits::frame_raw_bytes_max of
+    /// content. Without `source`, only blocks of the interval itself are referred to.
+    std::vector<encoded_payload> encode(std::span<const block_change> changes,
+                                        const source_reader &source = {});
     void set_level(int zstd_level);
     const encode_stats &stats() const;
 
@@ -61,8 +89,8 @@ class encoder {
     std::unique_ptr<impl> impl_;
 };
 
-/// Reads the 4096-byte content that a block has at the receiver at the previous barrier (zero-padded
-/// past the volume's end).
+/// Reads the 4096-byte content that a block has at the receiver (zero-padded past the volume's
+/// end), at a given moment.
 using base_reader = std::function<result<>(volume_index, block_index, bytes_span out)>;
 
 /// A block whose rebuilt content did not match its digest.
@@ -72,9 +100,10 @@ struct bad_block {
 };
 
 struct decoded_payload {
-    std::vector<block_change> changes; ///< in the payload's order; content views point into `content`
-    std::vector<buffer> content;       ///< owns the blocks' bytes
-    std::vector<bad_block> bad;        ///< left out of `changes`
+    std::vector<block_change>
+        changes;                 ///< in the payload's order; content views point into `content`
+    std::vector<buffer> content; ///< owns the blocks' bytes
+    std::vector<bad_block> bad;  ///< left out of `changes`
 };
 
 class decoder {
@@ -83,12 +112,13 @@ class decoder {
     ~decoder();
     decoder(decoder &&) noexcept;
 
-    /// Decodes one payload against the receiver's present content. `volume_blocks` gives, per volume,
-    /// how many blocks it has: positions beyond fail. Memory and time are bounded whatever the
-    /// payload says. Errors: errc::corrupt (not a valid payload), errc::unsupported (version or
-    /// operation), errc::limit, or what `base` returned. Blocks whose digest differs are in `bad`.
+    /// Decodes one payload. `volume_blocks` gives, per volume, how many blocks it has: positions
+    /// beyond fail. `base` reads as of the previous barrier, `now` with the interval's payloads
+    /// before this one. Memory and time are bounded whatever the payload says. Errors:
+    /// errc::corrupt (not a valid payload), errc::unsupported (version or operation), errc::limit,
+    /// or what `base` or `now` returned. Blocks whose digest differs are in `bad`.
     result<decoded_payload> decode(bytes_view payload, std::span<const std::uint64_t> volume_blocks,
-                                   const base_reader &base);
+                                   const base_reader &base, const base_reader &now);
 
   private:
     struct impl;

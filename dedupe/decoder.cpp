@@ -4,12 +4,14 @@
 // Memory: one buffer a payload, handed out with the changes: the decoded body (full blocks first,
 // so they are used where they lie, page-aligned) and behind it a page for each delta block. All
 // sizes are known and bounded before it is made: at most limits::frame_raw_bytes_max of content and
-// codec_format::body_bytes_max of body.
+// codec_format::body_bytes_max of body. Time: a program has at most program_steps_max steps, each
+// of which reads at most two blocks.
 
 #include "dedupe/block_digest.hpp"
 #include "dedupe/codec.hpp"
 #include "dedupe/compress.hpp"
 #include "dedupe/delta.hpp"
+#include "dedupe/place_reader.hpp"
 #include "replicator/base/geometry.hpp"
 #include "replicator/format/codec_payload.hpp"
 
@@ -18,15 +20,17 @@ namespace farshore::dedupe {
 using codec_format::operation;
 using codec_format::operation_kind;
 using codec_format::payload_view;
+using codec_format::program_step;
 
 struct decoder::impl {
     result<> unpack_body(const payload_view &view, bytes_span body);
-    result<decoded_payload> rebuild(const payload_view &view, buffer space,
-                                    const base_reader &base);
+    result<decoded_payload> rebuild(const payload_view &view, buffer space, const base_reader &base,
+                                    const base_reader &now);
 
     decompressor zstd;
     codec_format::command_list commands;
     std::vector<wire_digest> full_digests;
+    place_reader places;
 };
 
 namespace {
@@ -53,6 +57,28 @@ void distrust_all_data(decoded_payload &decoded) {
     decoded.changes = std::move(kept);
 }
 
+/// Runs a program into `page`; `literals` loses what was taken (parse_commands checked that it has
+/// enough).
+result<> run_program(std::span<const program_step> steps, const operation &op, place_reader &places,
+                     bytes_view &literals, bytes_span page) {
+    const bool needs_own = std::ranges::any_of(steps, &program_step::own);
+    if (needs_own) {
+        // In place: own copies stay where they are.
+        FS_CHECK(places.read_own(op.volume, op.block, page));
+    }
+    std::size_t at = 0;
+    for (const program_step &step : steps) {
+        std::memcpy(page.data() + at, literals.data(), step.literals);
+        literals = literals.subspan(step.literals);
+        at += step.literals;
+        if (!step.own && step.length > 0) {
+            FS_CHECK(places.read(step.source, page.subspan(at, step.length)));
+        }
+        at += step.length;
+    }
+    return {};
+}
+
 } // namespace
 
 decoder::decoder() : impl_(std::make_unique<impl>()) {}
@@ -61,7 +87,7 @@ decoder::decoder(decoder &&) noexcept = default;
 
 result<decoded_payload> decoder::decode(bytes_view payload,
                                         std::span<const std::uint64_t> volume_blocks,
-                                        const base_reader &base) {
+                                        const base_reader &base, const base_reader &now) {
     FS_TRY(view, codec_format::parse_payload(payload));
     buffer space(delta_pages_offset(view.header) + view.header.delta_blocks * block_bytes);
     const bytes_span body = space.span().first(view.header.body_bytes());
@@ -72,7 +98,7 @@ result<decoded_payload> decoder::decode(bytes_view payload,
         return fail(errc::corrupt, "codec payload: structure checksum");
     }
     FS_CHECK(parse_commands(commands, view.header, volume_blocks, impl_->commands));
-    return impl_->rebuild(view, std::move(space), base);
+    return impl_->rebuild(view, std::move(space), base, now);
 }
 
 result<> decoder::impl::unpack_body(const payload_view &view, bytes_span body) {
@@ -84,16 +110,18 @@ result<> decoder::impl::unpack_body(const payload_view &view, bytes_span body) {
 }
 
 result<decoded_payload> decoder::impl::rebuild(const payload_view &view, buffer space,
-                                               const base_reader &base) {
+                                               const base_reader &base, const base_reader &now) {
     const codec_format::payload_header &header = view.header;
-    bytes_view full_blocks = space.view().first(header.full_bytes());
+    const bytes_span bytes = space.span();
+    bytes_view full = bytes_view(bytes).first(header.full_bytes());
     bytes_view literals =
-        space.view().subspan(header.full_bytes() + header.command_bytes, header.literal_bytes);
-    bytes_span pages = space.span().subspan(delta_pages_offset(header));
+        bytes_view(bytes).subspan(header.full_bytes() + header.command_bytes, header.literal_bytes);
+    bytes_span pages = bytes.subspan(delta_pages_offset(header));
 
     decoded_payload decoded;
-    decoded.changes.reserve(commands.operations.size());
+    decoded.changes.reserve(header.operations);
     full_digests.clear();
+    places.begin(base, now, decoded.changes);
     for (const operation &op : commands.operations) {
         block_change change;
         change.volume = op.volume;
@@ -105,16 +133,24 @@ result<decoded_payload> decoder::impl::rebuild(const payload_view &view, buffer 
             decoded.changes.push_back(change);
             continue;
         case operation_kind::full:
-            change.content = full_blocks.first(block_bytes);
-            full_blocks = full_blocks.subspan(block_bytes);
+            change.content = full.first(block_bytes);
+            full = full.subspan(block_bytes);
             break;
         case operation_kind::delta: {
             const bytes_span page = pages.first(block_bytes);
-            pages = pages.subspan(block_bytes);
             FS_CHECK(base(op.volume, op.block, page));
-            const auto runs = std::span(commands.runs).subspan(op.first_run, op.run_count);
+            const auto runs = std::span(commands.runs).subspan(op.first, op.parts);
             literals = literals.subspan(apply_runs(runs, literals, page));
             change.content = page;
+            pages = pages.subspan(block_bytes);
+            break;
+        }
+        case operation_kind::rebuilt: {
+            const bytes_span page = pages.first(block_bytes);
+            const auto steps = std::span(commands.steps).subspan(op.first, op.parts);
+            FS_CHECK(run_program(steps, op, places, literals, page));
+            change.content = page;
+            pages = pages.subspan(block_bytes);
             break;
         }
         }

@@ -1,18 +1,17 @@
-// The encoder: drops what changes nothing, turns the rest into operations, and closes a payload
-// when one of its limits is reached.
-//
-// Streams: full blocks, commands and literal bytes are collected apart and compressed as one unit,
-// in that order; digests stay outside, since they don't compress and would disturb what does. Full
-// blocks are copied straight to where the compressor reads them. What was measured and rejected
-// stands in docs/formats-codec.md.
+// The encoder: drops what changes nothing and turns the rest into operations, in three passes over
+// the interval, each in order of place: (1) zeroes and deltas to the block's own old content; (2)
+// what has no similar old content, by copies of other places; (3) what looks random, by whole
+// copies or as it is. Passes 2 and 3 may refer to everything before them.
 
 #include "dedupe/block_digest.hpp"
 #include "dedupe/codec.hpp"
-#include "dedupe/compress.hpp"
 #include "dedupe/delta.hpp"
+#include "dedupe/matcher.hpp"
+#include "dedupe/payload_builder.hpp"
 #include "dedupe/verify.hpp"
 #include "replicator/base/assert.hpp"
-#include "replicator/format/codec_payload.hpp"
+
+#include <optional>
 
 namespace farshore::dedupe {
 
@@ -23,35 +22,44 @@ bool in_order(const block_change &first, const block_change &second) {
            (first.volume == second.volume && first.block.value + first.count <= second.block.value);
 }
 
+constexpr codec_format::delta_run whole_block{0, block_bytes};
+
 } // namespace
 
 struct encoder::impl {
     explicit impl(encoder_options o)
-        : options(o), zstd(o.zstd_level), body(codec_format::body_bytes_max),
-          packed(codec_format::body_bytes_max) {}
+        : options(std::move(o)), out(options.zstd_level, options.payload_body_bytes),
+          space(options.volume_blocks) {
+        if (options.index_bytes > 0) {
+            index.emplace(options.index_bytes);
+            match.emplace(space, *index);
+        }
+    }
 
-    void add(const block_change &change);
-    void add_data(const block_change &change);
+    std::vector<encoded_payload> encode(std::span<const block_change> changes,
+                                        const source_reader &source);
+    void pass_near(const block_change &change);
+    void pass_far(const block_change &change);
+    void pass_random(const block_change &change);
+    void add_near(const block_change &change);
+    bool add_rebuilt(const ready_block &block, std::span<const codec_format::delta_run> near);
+    bool add_whole_copy(const ready_block &block, std::uint64_t key);
+    void note(const ready_block &block, std::uint64_t key);
+    void begin_program();
     void add_zero_block(const block_change &change);
     void add_zero(volume_index volume, block_index block, std::uint64_t count);
     void write_zero_run();
-    void make_room(bool data_block);
-    void close_payload();
-    std::size_t assemble_body();
 
     encoder_options options;
     encode_stats stats;
-    compressor zstd;
+    payload_builder out;
+    source_space space;
+    std::optional<reference_index> index;
+    std::optional<matcher> match;
+    std::uint64_t program_payload = 0; ///< what the matcher's recent places belong to
 
-    // The open payload
-    buffer body;   ///< full blocks at its front while collecting, then the whole raw body
-    buffer packed; ///< compressed body
-    codec_format::payload_header header;
-    byte_vector commands;
-    codec_format::command_writer writer{commands};
-    byte_vector literals;
-    std::vector<le32> short_digests;
-    std::vector<wire_digest> full_digests;
+    std::vector<const block_change *> far;
+    std::vector<const block_change *> random;
 
     // A zero run not yet written: the next block may make it longer. count 0: none.
     volume_index zero_volume;
@@ -59,77 +67,165 @@ struct encoder::impl {
     std::uint64_t zero_count = 0;
 
     std::vector<codec_format::delta_run> runs;
-    byte_vector head;
-    std::vector<encoded_payload> payloads;
+    byte_vector literals;
 };
 
-encoder::encoder(encoder_options options) : impl_(std::make_unique<impl>(options)) {}
+encoder::encoder(encoder_options options) : impl_(std::make_unique<impl>(std::move(options))) {}
 encoder::~encoder() = default;
 encoder::encoder(encoder &&) noexcept = default;
 
-void encoder::set_level(int zstd_level) {
-    impl_->options.zstd_level = zstd_level;
-    impl_->zstd.set_level(zstd_level);
-}
+void encoder::set_level(int zstd_level) { impl_->out.set_level(zstd_level); }
 
 const encode_stats &encoder::stats() const { return impl_->stats; }
 
-std::vector<encoded_payload> encoder::encode(std::span<const block_change> changes) {
-    for (std::size_t i = 0; i < changes.size(); ++i) {
-        REPL_ASSERT(i == 0 || in_order(changes[i - 1], changes[i]));
-        impl_->add(changes[i]);
-    }
-    impl_->write_zero_run();
-    impl_->close_payload();
-    std::vector<encoded_payload> payloads = std::exchange(impl_->payloads, {});
+std::vector<encoded_payload> encoder::encode(std::span<const block_change> changes,
+                                             const source_reader &source) {
+    std::vector<encoded_payload> payloads;
     if (impl_->options.verify) {
-        verify_payloads(changes, payloads);
+        const remembering_source remembering(source);
+        payloads = impl_->encode(changes, remembering.reader());
+        verify_payloads(changes, impl_->options.volume_blocks, remembering.answers(), payloads);
+    } else {
+        payloads = impl_->encode(changes, source);
+    }
+    for (const encoded_payload &p : payloads) {
+        impl_->stats.payload_bytes += p.bytes.size();
     }
     return payloads;
 }
 
-void encoder::impl::add(const block_change &change) {
+std::vector<encoded_payload> encoder::impl::encode(std::span<const block_change> changes,
+                                                   const source_reader &source) {
+    space.begin(changes, source);
+    far.clear();
+    random.clear();
+    for (std::size_t n = 0; n < changes.size(); ++n) {
+        REPL_ASSERT(n == 0 || in_order(changes[n - 1], changes[n]));
+        pass_near(changes[n]);
+    }
+    write_zero_run();
+    out.close();
+    for (const block_change *change : far) {
+        pass_far(*change);
+    }
+    out.close();
+    out.store_only(true);
+    for (const block_change *change : random) {
+        pass_random(*change);
+    }
+    out.close();
+    out.store_only(false);
+    return out.take();
+}
+
+void encoder::impl::pass_near(const block_change &change) {
     REPL_ASSERT(change.before.empty() || change.before.size() == block_bytes);
-    switch (change.kind) {
-    case change_kind::zero:
+    if (change.kind == change_kind::zero) {
         stats.blocks_in += change.count;
         add_zero_block(change);
         return;
-    case change_kind::data:
-        add_data(change);
-        return;
     }
-}
-
-void encoder::impl::add_data(const block_change &change) {
     REPL_ASSERT(change.content.size() == block_bytes && change.count == 1);
     ++stats.blocks_in;
     if (is_zero(change.content)) {
         add_zero_block(change);
-        return;
+    } else if (!change.before.empty() && find_runs(change.before, change.content, runs)) {
+        add_near(change);
+    } else if (!match) {
+        write_zero_run();
+        const ready_block block{change, block_digest(change.volume, change.block, change.content)};
+        out.full(block);
+        ++stats.full_blocks;
+    } else if (looks_random(change.content)) {
+        random.push_back(&change);
+    } else {
+        far.push_back(&change);
     }
-    const bool cheap = !change.before.empty() && find_runs(change.before, change.content, runs);
-    if (cheap && runs.empty()) {
+}
+
+void encoder::impl::add_near(const block_change &change) {
+    if (runs.empty()) {
         ++stats.same_blocks;
         return;
     }
     write_zero_run();
-    make_room(true);
-    if (cheap) {
-        writer.delta(change.volume, change.block, runs);
+    const checksum128 content = checksum_128(change.content);
+    const ready_block block{change, block_digest(change.volume, change.block, content)};
+    if (!add_rebuilt(block, runs)) {
+        literals.clear();
         append_literals(change.content, runs, literals);
-        ++header.delta_blocks;
+        out.delta(block, runs, literals);
         ++stats.delta_blocks;
-    } else {
-        writer.full(change.volume, change.block);
-        std::memcpy(body.data() + header.full_bytes(), change.content.data(), block_bytes);
-        ++header.full_blocks;
+        stats.literal_bytes += literals.size();
+    }
+    note(block, content.high);
+}
+
+void encoder::impl::pass_far(const block_change &change) {
+    const checksum128 content = checksum_128(change.content);
+    const ready_block block{change, block_digest(change.volume, change.block, content)};
+    if (!add_whole_copy(block, content.high) && !add_rebuilt(block, {&whole_block, 1})) {
+        out.full(block);
         ++stats.full_blocks;
     }
-    ++header.operations;
-    const checksum128 digest = block_digest(change.volume, change.block, change.content);
-    short_digests.push_back(short_digest(digest));
-    full_digests.push_back(to_wire(digest));
+    note(block, content.high);
+}
+
+void encoder::impl::pass_random(const block_change &change) {
+    const checksum128 content = checksum_128(change.content);
+    const ready_block block{change, block_digest(change.volume, change.block, content)};
+    if (!add_whole_copy(block, content.high)) {
+        out.full(block);
+        ++stats.full_blocks;
+        ++stats.random_blocks;
+    }
+    note(block, content.high);
+}
+
+/// A payload that begins knows no recent places.
+void encoder::impl::begin_program() {
+    out.make_room();
+    if (program_payload != out.number()) {
+        program_payload = out.number();
+        match->begin_payload();
+    }
+}
+
+bool encoder::impl::add_rebuilt(const ready_block &block,
+                                std::span<const codec_format::delta_run> near) {
+    if (!match) {
+        return false;
+    }
+    begin_program();
+    if (!match->build(block.change, near)) {
+        return false;
+    }
+    out.rebuilt(block, match->program(), match->literals());
+    ++stats.rebuilt_blocks;
+    stats.copied_bytes += match->copied_bytes();
+    stats.literal_bytes += match->literals().size();
+    return true;
+}
+
+bool encoder::impl::add_whole_copy(const ready_block &block, std::uint64_t key) {
+    if (!match) {
+        return false;
+    }
+    begin_program();
+    if (!match->build_whole(block.change, key)) {
+        return false;
+    }
+    out.rebuilt(block, match->program(), match->literals());
+    ++stats.rebuilt_blocks;
+    stats.copied_bytes += block_bytes;
+    return true;
+}
+
+void encoder::impl::note(const ready_block &block, std::uint64_t key) {
+    space.emitted(block.change);
+    if (match) {
+        match->note_new(block.change, key);
+    }
 }
 
 void encoder::impl::add_zero_block(const block_change &change) {
@@ -154,66 +250,10 @@ void encoder::impl::add_zero(volume_index volume, block_index block, std::uint64
 }
 
 void encoder::impl::write_zero_run() {
-    if (zero_count == 0) {
-        return;
+    if (zero_count > 0) {
+        out.zero(zero_volume, zero_block, zero_count);
+        zero_count = 0;
     }
-    make_room(false);
-    writer.zero(zero_volume, zero_block, zero_count);
-    ++header.operations;
-    zero_count = 0;
-}
-
-void encoder::impl::make_room(bool data_block) {
-    if (header.operations == codec_format::operations_max ||
-        (data_block && header.data_blocks() == options.payload_blocks_max)) {
-        close_payload();
-    }
-}
-
-/// Puts commands and literals behind the full blocks; returns the length of all three.
-std::size_t encoder::impl::assemble_body() {
-    header.command_bytes = static_cast<std::uint32_t>(commands.size());
-    header.literal_bytes = static_cast<std::uint32_t>(literals.size());
-    REPL_ASSERT(header.body_bytes() <= body.size());
-    std::byte *at = body.data() + header.full_bytes();
-    for (const byte_vector *part : {&commands, &literals}) {
-        if (!part->empty()) {
-            std::memcpy(at, part->data(), part->size());
-            at += part->size();
-        }
-    }
-    return header.body_bytes();
-}
-
-void encoder::impl::close_payload() {
-    if (header.operations == 0) {
-        return;
-    }
-    const std::size_t raw = assemble_body();
-    const std::size_t shrunk = zstd.compress(body.view().first(raw), packed.span());
-    header.compressed = shrunk != 0;
-    header.content = checksum_128(std::as_bytes(std::span(full_digests)));
-    const bytes_view stored =
-        header.compressed ? packed.view().first(shrunk) : body.view().first(raw);
-
-    head.clear();
-    append_header(head, header, short_digests, commands);
-    encoded_payload payload{.bytes = buffer(head.size() + stored.size()),
-                            .blocks = header.operations,
-                            .raw_bytes =
-                                static_cast<std::uint32_t>(header.data_blocks() * block_bytes)};
-    REPL_ASSERT(payload.bytes.size() <= limits::frame_payload_bytes_max);
-    std::memcpy(payload.bytes.data(), head.data(), head.size());
-    std::memcpy(payload.bytes.data() + head.size(), stored.data(), stored.size());
-    stats.payload_bytes += payload.bytes.size();
-    payloads.push_back(std::move(payload));
-
-    header = {};
-    commands.clear();
-    literals.clear();
-    short_digests.clear();
-    full_digests.clear();
-    writer.restart();
 }
 
 } // namespace farshore::dedupe

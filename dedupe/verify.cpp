@@ -4,24 +4,14 @@
 #include "replicator/format/codec_payload.hpp"
 
 #include <algorithm>
+#include <map>
+#include <utility>
 
 namespace farshore::dedupe {
 
 namespace {
 
-bool stands_before(const block_change &change, volume_index volume, block_index block) {
-    return change.volume != volume ? change.volume < volume : change.block < block;
-}
-
-/// `before` of exactly this block; the encoder makes a delta only where there is one.
-bytes_view base_of(std::span<const block_change> changes, volume_index volume, block_index block) {
-    const auto found = std::ranges::lower_bound(changes, 0, {}, [&](const block_change &c) {
-        return stands_before(c, volume, block) ? -1 : 0;
-    });
-    REPL_ASSERT(found != changes.end() && found->volume == volume && found->block == block);
-    REPL_ASSERT(found->before.size() == block_bytes);
-    return found->before;
-}
+using place = std::pair<volume_index, block_index>;
 
 bool changes_nothing(const block_change &change) {
     if (change.before.empty()) {
@@ -31,78 +21,112 @@ bool changes_nothing(const block_change &change) {
                                             : std::ranges::equal(change.before, change.content);
 }
 
-/// Walks over decoded changes, giving back zero runs piece by piece.
-class decoded_walk {
-  public:
-    explicit decoded_walk(std::span<const decoded_payload> decoded) : decoded_(decoded) {}
+bool is_zeroing(const block_change &change) {
+    return change.kind == change_kind::zero || is_zero(change.content);
+}
 
-    void expect_zero(volume_index volume, block_index block, std::uint64_t count) {
-        const block_change &now = current();
-        REPL_ASSERT(now.kind == change_kind::zero && now.volume == volume);
-        REPL_ASSERT(now.block.value + used_ == block.value && count <= now.count - used_);
-        used_ += count;
-        if (used_ == now.count) {
-            advance();
-        }
-    }
-    void expect_data(const block_change &change) {
-        const block_change &now = current();
-        REPL_ASSERT(now.kind == change_kind::data && now.volume == change.volume &&
-                    now.block == change.block);
-        REPL_ASSERT(std::ranges::equal(now.content, change.content));
-        advance();
-    }
-    bool at_end() const { return payload_ == decoded_.size(); }
-
-  private:
-    const block_change &current() const {
-        REPL_ASSERT(!at_end());
-        return decoded_[payload_].changes[change_];
-    }
-    void advance() {
-        used_ = 0;
-        if (++change_ == decoded_[payload_].changes.size()) {
-            change_ = 0;
-            ++payload_;
-        }
-    }
-
-    std::span<const decoded_payload> decoded_;
-    std::size_t payload_ = 0;
-    std::size_t change_ = 0;
-    std::uint64_t used_ = 0; ///< blocks of the current zero run
+/// What the payloads made of the interval: data blocks by place, zero runs cut into blocks' ranges.
+struct decoded_interval {
+    std::vector<decoded_payload> payloads; ///< own the bytes
+    std::map<place, bytes_view> data;
+    std::map<place, std::uint64_t> zeroed; ///< first block of a run and its length
 };
+
+bool zeroed(const decoded_interval &decoded, place at, std::uint64_t count) {
+    const auto after = decoded.zeroed.upper_bound(at);
+    if (after == decoded.zeroed.begin()) {
+        return false;
+    }
+    const auto &[first, length] = *std::prev(after);
+    return first.first == at.first && at.second.value + count <= first.second.value + length;
+}
+
+/// A block's content at the previous barrier, as the encoder knew it.
+bool read_before(std::span<const block_change> changes, const source_reader &source, place at,
+                 bytes_span out) {
+    const auto found = std::ranges::lower_bound(
+        changes, at, {}, [](const block_change &c) { return place(c.volume, c.block); });
+    if (found != changes.end() && place(found->volume, found->block) == at &&
+        found->kind == change_kind::data) {
+        std::ranges::copy(found->before, out.begin());
+        return !found->before.empty();
+    }
+    return source && source(at.first, at.second, out);
+}
 
 } // namespace
 
+remembering_source::remembering_source(const source_reader &source) {
+    ask_ = [this, &source](volume_index volume, block_index block, bytes_span out) {
+        const bool known = source && source(volume, block, out);
+        if (known) {
+            seen_.insert_or_assign({volume, block}, buffer::copy_of(out));
+        }
+        return known;
+    };
+    recall_ = [this](volume_index volume, block_index block, bytes_span out) {
+        const auto found = seen_.find({volume, block});
+        if (found != seen_.end()) {
+            std::ranges::copy(found->second.view(), out.begin());
+        }
+        return found != seen_.end();
+    };
+}
+
 void verify_payloads(std::span<const block_change> changes,
+                     std::span<const std::uint64_t> volume_blocks, const source_reader &source,
                      std::span<const encoded_payload> payloads) {
-    const std::size_t volumes = changes.empty() ? 0 : changes.back().volume.value + std::size_t{1};
-    const std::vector<std::uint64_t> volume_blocks(volumes, codec_format::blocks_per_volume_max);
+    std::vector<std::uint64_t> blocks(volume_blocks.begin(), volume_blocks.end());
+    if (!changes.empty() && blocks.size() <= changes.back().volume.value) {
+        blocks.resize(changes.back().volume.value + std::size_t{1},
+                      codec_format::blocks_per_volume_max);
+    }
+    decoded_interval decoded;
     const base_reader base = [&](volume_index volume, block_index block, bytes_span out) {
-        std::ranges::copy(base_of(changes, volume, block), out.begin());
+        REPL_ASSERT(read_before(changes, source, {volume, block}, out));
+        return result<>{};
+    };
+    const base_reader now = [&](volume_index volume, block_index block, bytes_span out) {
+        const auto found = decoded.data.find({volume, block});
+        REPL_ASSERT(found != decoded.data.end());
+        std::ranges::copy(found->second, out.begin());
         return result<>{};
     };
     decoder check;
-    std::vector<decoded_payload> decoded;
     for (const encoded_payload &payload : payloads) {
-        auto outcome = check.decode(payload.bytes.view(), volume_blocks, base);
+        auto outcome = check.decode(payload.bytes.view(), blocks, base, now);
         REPL_ASSERT(outcome.has_value() && outcome->bad.empty() && !outcome->changes.empty());
         REPL_ASSERT(outcome->changes.size() == payload.blocks);
-        decoded.push_back(std::move(*outcome));
+        for (const block_change &c : outcome->changes) {
+            const bool fresh =
+                c.kind == change_kind::zero
+                    ? decoded.zeroed.emplace(place(c.volume, c.block), c.count).second
+                    : decoded.data.emplace(place(c.volume, c.block), c.content).second;
+            REPL_ASSERT(fresh);
+        }
+        decoded.payloads.push_back(std::move(*outcome));
     }
-    decoded_walk walk(decoded);
+    std::size_t data_blocks = 0;
+    std::uint64_t zero_blocks = 0;
     for (const block_change &change : changes) {
         if (changes_nothing(change)) {
             continue;
         }
-        if (change.kind == change_kind::zero || is_zero(change.content)) {
-            walk.expect_zero(change.volume, change.block, change.count);
+        if (is_zeroing(change)) {
+            REPL_ASSERT(zeroed(decoded, {change.volume, change.block}, change.count));
+            zero_blocks += change.count;
         } else {
-            walk.expect_data(change);
+            const auto found = decoded.data.find({change.volume, change.block});
+            REPL_ASSERT(found != decoded.data.end() &&
+                        std::ranges::equal(found->second, change.content));
+            ++data_blocks;
         }
     }
-    REPL_ASSERT(walk.at_end());
+    REPL_ASSERT(data_blocks == decoded.data.size());
+    for (const auto &[first, length] : decoded.zeroed) {
+        zero_blocks -= length;
+    }
+    REPL_ASSERT(zero_blocks == 0);
 }
 
 } // namespace farshore::dedupe

@@ -156,7 +156,7 @@ void run_round(const data_set &d, dedupe::encoder &encoder, dedupe::decoder &dec
         for (const auto &p : payloads) {
             o.payload_bytes += p.bytes.size();
             begin = cpu_seconds();
-            const auto decoded = decoder.decode(p.bytes.view(), volumes, base);
+            const auto decoded = decoder.decode(p.bytes.view(), volumes, base, base);
             o.decode_seconds += seconds_since(begin);
             o.good = o.good && decoded && decoded->bad.empty();
         }

@@ -122,14 +122,19 @@ result<> applier::take_frames(const interval_entry &entry, bool &damaged) {
 // sender repairs it by comparing.
 result<bool> applier::take_payload(bytes_view payload, const interval_entry &entry) {
     std::optional<error> disk;
-    const auto base = [&](volume_index volume, block_index block, bytes_span out) -> result<> {
-        auto read = read_base(volume, block.value, out);
+    const auto noting = [&](result<> read) {
         if (!read) {
             disk = read.error();
         }
         return read;
     };
-    auto decoded = decoder_->decode(payload, core_.images().volume_blocks(), base);
+    const dedupe::base_reader base = [&](volume_index volume, block_index block, bytes_span out) {
+        return noting(read_base(volume, block.value, out));
+    };
+    const dedupe::base_reader now = [&](volume_index volume, block_index block, bytes_span out) {
+        return noting(read_over(&current_, volume, block.value, out));
+    };
+    auto decoded = decoder_->decode(payload, core_.images().volume_blocks(), base, now);
     if (!decoded && disk) {
         return std::unexpected(*disk);
     }

@@ -154,6 +154,10 @@ engine::sender_group_config sender_group(const toml::table &table, sender_names 
         g.interval = *interval;
     }
     g.spool_bytes_max = size_of(r, "spool", g.spool_bytes_max, store_bytes_min);
+    if (const auto history = size_of(r, "history", 0, limits::MiB); history > 0) {
+        g.history_bytes = history;
+    }
+    g.verify_encoding = r.flag("verify_encoding").value_or(false);
     g.rate = r.parsed<std::uint64_t>("rate", false, parse_rate);
     uniqueness names{"volume name"};
     for (const toml::table *t : r.tables("volume")) {

@@ -77,6 +77,18 @@ std::optional<std::string> table_reader::text(const char *key, bool required) {
     return value;
 }
 
+std::optional<bool> table_reader::flag(const char *key) {
+    const toml::node *node = find(key);
+    if (node == nullptr) {
+        return std::nullopt;
+    }
+    const auto value = node->value_exact<bool>();
+    if (!value) {
+        note_at(key, fmt::format("{} is true or false, not {}", key, kind_of(*node)));
+    }
+    return value;
+}
+
 std::optional<std::int64_t> table_reader::integer(const char *key, std::int64_t least,
                                                   std::int64_t most) {
     const toml::node *node = find(key);

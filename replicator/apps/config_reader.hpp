@@ -47,6 +47,7 @@ class table_reader {
         }
         return std::move(*value);
     }
+    std::optional<bool> flag(const char *key);
     std::optional<std::int64_t> integer(const char *key, std::int64_t least, std::int64_t most);
     /// The tables of an array of tables such as [[group]]; empty when the key is missing.
     std::vector<const toml::table *> tables(const char *key);

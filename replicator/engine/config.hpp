@@ -21,6 +21,10 @@ struct sender_group_config {
     std::string peer; ///< host:port; may be empty until `join` gives it
     duration interval = std::chrono::seconds(1);
     std::uint64_t spool_bytes_max = 20ULL << 30;
+    /// Memory of the index of places that new data is looked up in; within the group's share of
+    /// `memory`, of which it is an eighth unless set, and never more than half.
+    std::optional<std::uint64_t> history_bytes;
+    bool verify_encoding = false; ///< every payload is decoded and compared before it leaves
     std::optional<std::uint64_t> rate; ///< bytes per second
     std::vector<sender_volume_config> volumes;
 };

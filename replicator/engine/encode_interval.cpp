@@ -6,7 +6,8 @@
 
 namespace farshore::engine {
 
-encoded_interval encode_interval(dedupe::encoder &encoder, const interval &closed, std::uint64_t heals) {
+encoded_interval encode_interval(dedupe::encoder &encoder, const interval &closed, std::uint64_t heals,
+                                 const dedupe::source_reader &source) {
     encoded_interval out;
     const stream_position position = closed.position();
     barrier commit = closed.commit();
@@ -21,7 +22,7 @@ encoded_interval encode_interval(dedupe::encoder &encoder, const interval &close
         out.what.bytes += out.frames.back().size();
     };
     const std::vector<block_change> changes = closed.changes();
-    for (const dedupe::encoded_payload &p : encoder.encode(changes)) {
+    for (const dedupe::encoded_payload &p : encoder.encode(changes, source)) {
         frame_header header;
         header.type = frame_type::data;
         header.raw_bytes = p.raw_bytes;

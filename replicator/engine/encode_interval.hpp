@@ -17,6 +17,8 @@ struct encoded_interval {
 
 /// `closed` must be settled. `heals`: damage count that this stream's catch-up repairs. Runs on the CPU
 /// pool; one interval of a stream at a time, in order.
-encoded_interval encode_interval(dedupe::encoder &encoder, const interval &closed, std::uint64_t heals);
+/// `source`: blocks that the interval does not change, as of the barrier before it.
+encoded_interval encode_interval(dedupe::encoder &encoder, const interval &closed, std::uint64_t heals,
+                                 const dedupe::source_reader &source);
 
 } // namespace farshore::engine

@@ -120,7 +120,7 @@ task<result<>> sender::start() {
         sender_group_options o;
         o.config = g;
         o.state_directory = join_path(join_path(m.config.state, "groups"), g.name);
-        o.memory = sender_memory_of(m.config.memory_bytes_max, m.config.groups.size());
+        o.memory = sender_memory_of(m.config.memory_bytes_max, m.config.groups.size(), g.history_bytes);
         o.links = std::clamp<std::uint32_t>(m.config.links, 1, limits::data_links_max);
         o.sender = identity;
         o.instance = instance;

@@ -185,9 +185,12 @@ task<void> sender_group::encode_loop() {
         encoding_bytes_ = taken->memory_bytes();
         encoding_since_ = taken->first_write();
         auto encoded = std::make_shared<encoded_interval>(
-            co_await run_on(run_.cpu, [encoder = encoder_, taken, heals = heals_] {
+            co_await run_on(run_.cpu, [this, encoder = encoder_, taken, heals = heals_] {
                 taken->wait_settled();
-                return encode_interval(*encoder, *taken, heals);
+                return encode_interval(*encoder, *taken, heals,
+                                       [&](volume_index volume, block_index block, bytes_span out) {
+                                           return capture_->read_unchanged(volume, block, taken->position(), out);
+                                       });
             }));
         if (epoch == epoch_) {
             folded_bytes_ += encoded->folded_bytes;

@@ -82,6 +82,7 @@ class sender_group {
     task<void> run_scan(wire::key32 key);
     sender_facts facts() const;
     wire::hello make_hello() const;
+    std::shared_ptr<dedupe::encoder> make_encoder() const;
     void on_ack(const wire::ack &a);
     void on_nak(const wire::nak &n);
     void restart_session(const char *why);

@@ -9,6 +9,7 @@ namespace {
 constexpr std::uint64_t kind_mask = 3;
 constexpr std::uint64_t kind_extended = 3;
 constexpr std::uint64_t opcode_volume = 0;
+constexpr std::uint64_t opcode_rebuilt = 1;
 
 std::unexpected<error> damaged(const char *what) {
     return fail(errc::corrupt, std::string("codec payload: ") + what);
@@ -146,6 +147,7 @@ class command_parser {
     result<> parse() {
         out_.operations.clear();
         out_.runs.clear();
+        out_.steps.clear();
         out_.operations.reserve(header_.operations);
         for (std::uint32_t i = 0; i < header_.operations; ++i) {
             FS_CHECK(parse_operation());
@@ -159,14 +161,21 @@ class command_parser {
 
   private:
     result<> parse_operation() {
-        std::uint64_t head = 0;
-        if (!reader_.try_varint(head)) {
-            return damaged("commands cut short");
+        FS_TRY(head, parse_head());
+        if (head.kind == operation_kind::rebuilt && head.gap == opcode_volume) {
+            FS_CHECK(parse_volume_step());
+            FS_TRY(after, parse_head());
+            head = after;
         }
-        if ((head & kind_mask) == kind_extended) {
-            FS_CHECK(parse_extended(head >> 2));
-            if (!reader_.try_varint(head) || (head & kind_mask) == kind_extended) {
-                return damaged("volume switch without an operation");
+        if (head.kind == operation_kind::rebuilt) {
+            if (head.gap != opcode_rebuilt) {
+                return head.gap == opcode_volume
+                           ? damaged("volume switch without an operation")
+                           : fail(errc::unsupported,
+                                  "codec payload: operation " + std::to_string(head.gap));
+            }
+            if (!reader_.try_varint(head.gap)) {
+                return damaged("commands cut short");
             }
         }
         if (volume_ >= volume_blocks_.size()) {
@@ -174,23 +183,32 @@ class command_parser {
         }
         // Compared without sums: none of these can overflow.
         const std::uint64_t end = volume_blocks_[volume_];
-        const std::uint64_t gap = head >> 2;
-        if (next_block_ >= end || gap >= end - next_block_) {
+        if (next_block_ >= end || head.gap >= end - next_block_) {
             return damaged("block beyond the volume");
         }
-        operation op{.kind = static_cast<operation_kind>(head & kind_mask),
+        operation op{.kind = head.kind,
                      .volume = volume_index{static_cast<std::uint16_t>(volume_)},
-                     .block = block_index{next_block_ + gap}};
+                     .block = block_index{next_block_ + head.gap}};
         FS_CHECK(parse_arguments(op, end));
         next_block_ = op.block.value + op.count;
         out_.operations.push_back(op);
         return {};
     }
 
-    result<> parse_extended(std::uint64_t opcode) {
-        if (opcode != opcode_volume) {
-            return fail(errc::unsupported, "codec payload: operation " + std::to_string(opcode));
+    struct operation_head {
+        operation_kind kind{}; ///< rebuilt: extended, and `gap` is the opcode
+        std::uint64_t gap = 0;
+    };
+    result<operation_head> parse_head() {
+        std::uint64_t head = 0;
+        if (!reader_.try_varint(head)) {
+            return damaged("commands cut short");
         }
+        static_assert(static_cast<std::uint64_t>(operation_kind::rebuilt) == kind_extended);
+        return operation_head{static_cast<operation_kind>(head & kind_mask), head >> 2};
+    }
+
+    result<> parse_volume_step() {
         std::uint64_t step = 0;
         if (!reader_.try_varint(step) || step == 0 || step > limits::volumes_per_group_max) {
             return damaged("volume step");
@@ -214,8 +232,22 @@ class command_parser {
         case operation_kind::delta:
             ++deltas_;
             return parse_runs(op);
+        case operation_kind::rebuilt:
+            ++deltas_;
+            return parse_steps(op);
         }
         return damaged("operation kind");
+    }
+
+    result<> parse_steps(operation &op) {
+        const std::size_t first = out_.steps.size();
+        FS_CHECK(read_program(reader_, op.block, volume_blocks_, recent_, out_.steps));
+        op.first = static_cast<std::uint32_t>(first);
+        op.parts = static_cast<std::uint32_t>(out_.steps.size() - first);
+        for (std::size_t i = first; i < out_.steps.size(); ++i) {
+            literals_ += out_.steps[i].literals;
+        }
+        return {};
     }
 
     result<> parse_runs(operation &op) {
@@ -223,8 +255,8 @@ class command_parser {
         if (!reader_.try_varint(count) || count == 0 || count > block_bytes) {
             return damaged("number of runs");
         }
-        op.first_run = static_cast<std::uint32_t>(out_.runs.size());
-        op.run_count = static_cast<std::uint32_t>(count);
+        op.first = static_cast<std::uint32_t>(out_.runs.size());
+        op.parts = static_cast<std::uint32_t>(count);
         std::uint64_t at = 0;
         for (std::uint64_t i = 0; i < count; ++i) {
             std::uint64_t skip = 0;
@@ -246,6 +278,7 @@ class command_parser {
     const payload_header &header_;
     std::span<const std::uint64_t> volume_blocks_;
     command_list &out_;
+    recent_places recent_;
     std::uint64_t volume_ = 0;
     std::uint64_t next_block_ = 0;
     std::uint64_t fulls_ = 0;
@@ -260,8 +293,8 @@ result<> parse_commands(bytes_view commands, const payload_header &header,
     return command_parser(commands, header, volume_blocks, out).parse();
 }
 
-void command_writer::head(volume_index volume, block_index block, operation_kind kind,
-                          std::uint64_t count) {
+/// Switches the volume where needed; the position is then behind the operation.
+std::uint64_t command_writer::gap_to(volume_index volume, block_index block, std::uint64_t count) {
     REPL_ASSERT(count >= 1 && block.value < blocks_per_volume_max &&
                 count <= blocks_per_volume_max - block.value);
     if (volume != volume_) {
@@ -272,8 +305,15 @@ void command_writer::head(volume_index volume, block_index block, operation_kind
         next_block_ = 0;
     }
     REPL_ASSERT(block.value >= next_block_);
-    out_.varint((block.value - next_block_) << 2 | static_cast<std::uint64_t>(kind));
+    const std::uint64_t gap = block.value - next_block_;
     next_block_ = block.value + count;
+    return gap;
+}
+
+void command_writer::head(volume_index volume, block_index block, operation_kind kind,
+                          std::uint64_t count) {
+    const std::uint64_t gap = gap_to(volume, block, count);
+    out_.varint(gap << 2 | static_cast<std::uint64_t>(kind));
 }
 
 void command_writer::zero(volume_index volume, block_index block, std::uint64_t count) {
@@ -298,6 +338,13 @@ void command_writer::delta(volume_index volume, block_index block,
         out_.varint(run.length);
         at = std::size_t{run.offset} + run.length;
     }
+}
+
+void command_writer::rebuilt(volume_index volume, block_index block, bytes_view program) {
+    const std::uint64_t gap = gap_to(volume, block, 1);
+    out_.varint(opcode_rebuilt << 2 | kind_extended);
+    out_.varint(gap);
+    out_.bytes(program);
 }
 
 void command_writer::restart() {

@@ -4,16 +4,16 @@
 //
 //   offset  size  name           meaning, valid range
 //   0       1     magic          0xFC
-//   1       1     version        1; other: errc::unsupported
+//   1       1     version        2; other: errc::unsupported
 //   2       2     flags (le)     bit 0: the body is one zstd frame; other bits are required
 //                                features that this version does not know: errc::unsupported
 //   4       4     structure (le) checksum of everything that says where bytes go, see below
 //   8       16    content (le)   XXH3-128 over the 16-byte digests of all data blocks, in order
-//   24      1-10  history        varint: earlier content that the payload depends on; 0 = none,
-//                                the only value of version 1 (other: errc::unsupported)
+//   24      1-10  history        varint: state of earlier payloads that this one depends on; 0 =
+//                                none, the only value of version 2 (other: errc::unsupported)
 //           1-10  operations     varint: 1..operations_max, volume switches not counted
 //           1-10  full_blocks    varint, with the next at most limits::frame_blocks_max
-//           1-10  delta_blocks   varint
+//           1-10  delta_blocks   varint: blocks made of others' bytes, kinds delta and rebuilt
 //           1-10  command_bytes  varint
 //           1-10  literal_bytes  varint, at most delta_blocks * 4096
 //           4*n   digests (le)   low 32 bits of each data block's digest, in order (n blocks)
@@ -31,7 +31,8 @@
 //                               base with `length` literal bytes put in `skip` bytes after the
 //                               end of the run before
 //     kind 3 extended           gap is an opcode: 0 = volume switch, then step >= 1: volume +=
-//                               step, block = 0, never twice in a row; other: errc::unsupported
+//                               step, block = 0, never twice in a row; 1 = rebuilt, then the gap
+//                               and a program (codec_program.hpp); other: errc::unsupported
 //
 // Checksums guard against accidents (TLS and the outer frame guard the line). `structure` covers
 // the bytes before it (as seed), those from offset 24 to the body, and the decoded commands: a
@@ -39,11 +40,13 @@
 // cover the rebuilt blocks mixed with their positions, so a wrong base, damaged content and a
 // misplaced block are all found, block by block.
 //
-// History: version 1, first.
+// History: version 1, first. Version 2 adds kind rebuilt; version 1 was never released and is
+// refused.
 
 #include "replicator/base/geometry.hpp"
 #include "replicator/base/hash.hpp"
 #include "replicator/base/limits.hpp"
+#include "replicator/format/codec_program.hpp"
 #include "replicator/format/endian.hpp"
 
 #include <span>
@@ -52,7 +55,7 @@
 namespace farshore::codec_format {
 
 constexpr std::uint8_t payload_magic = 0xFC;
-constexpr std::uint8_t payload_version = 1;
+constexpr std::uint8_t payload_version = 2;
 constexpr std::uint16_t flag_compressed = 1;
 constexpr std::uint16_t flags_known = flag_compressed;
 
@@ -124,7 +127,7 @@ std::uint32_t structure_checksum(std::uint32_t seed, bytes_view sealed, bytes_vi
 void append_header(byte_vector &out, const payload_header &header,
                    std::span<const le32> block_digests, bytes_view commands);
 
-enum class operation_kind : std::uint8_t { zero = 0, full = 1, delta = 2 };
+enum class operation_kind : std::uint8_t { zero = 0, full = 1, delta = 2, rebuilt = 3 };
 
 /// Bytes [offset, offset + length) of a block, inside it.
 struct delta_run {
@@ -137,14 +140,15 @@ struct operation {
     operation_kind kind = operation_kind::zero;
     volume_index volume;
     block_index block;
-    std::uint64_t count = 1;     ///< blocks; 1 unless zero
-    std::uint32_t first_run = 0; ///< of a delta: index into command_list::runs
-    std::uint32_t run_count = 0;
+    std::uint64_t count = 1; ///< blocks; 1 unless zero
+    std::uint32_t first = 0; ///< of a delta: in command_list::runs; of a rebuilt one: in steps
+    std::uint32_t parts = 0; ///< runs or steps
 };
 
 struct command_list {
     std::vector<operation> operations;
     std::vector<delta_run> runs;
+    std::vector<program_step> steps;
 };
 
 /// Reads the commands into `out` (its memory is reused). `volume_blocks`: how many blocks each
@@ -162,11 +166,14 @@ class command_writer {
     void full(volume_index volume, block_index block);
     /// Runs are in order, apart from each other and inside the block (asserted).
     void delta(volume_index volume, block_index block, std::span<const delta_run> runs);
+    /// `program`: made by program_writer for this block.
+    void rebuilt(volume_index volume, block_index block, bytes_view program);
     /// For the next payload; the vector is the caller's to clear.
     void restart();
 
   private:
     void head(volume_index volume, block_index block, operation_kind kind, std::uint64_t count);
+    std::uint64_t gap_to(volume_index volume, block_index block, std::uint64_t count);
 
     byte_writer out_;
     volume_index volume_{0};

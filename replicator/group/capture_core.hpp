@@ -15,6 +15,7 @@
 #include "replicator/group/before_policy.hpp"
 #include "replicator/group/capture_group.hpp"
 #include "replicator/group/capture_state.hpp"
+#include "replicator/group/change_stamps.hpp"
 #include "replicator/group/epochs.hpp"
 
 #include <algorithm>
@@ -91,6 +92,7 @@ struct capture_core {
     stream_id stream;
     owned_core open; ///< exactly while recording
     std::uint64_t open_serial = 0;
+    change_stamps stamps; ///< of what was recorded
     epoch_clock clock;
     interval_id acknowledged; ///< of `stream`
     std::string fallback;
@@ -124,6 +126,17 @@ struct capture_core {
     void check_large_locked(); ///< asks for attention once an interval
     void note_client_write_locked(std::uint64_t bytes);
     void drop_open_locked();
+    bool unchanged_locked(const captured_volume &v, std::uint64_t block, interval_id since) const;
+    // What goes into the open interval goes through these.
+    void record_data_locked(const captured_volume &v, index_range blocks, bool want_before,
+                            run_list &out) {
+        stamps.changed(v.index, blocks, open->position.interval);
+        open->reserve(v.index, blocks, want_before, out);
+    }
+    void record_zero_locked(const captured_volume &v, index_range blocks) {
+        stamps.changed(v.index, blocks, open->position.interval);
+        open->record_zero(v.index, blocks, v.blocks);
+    }
     void fall_back_locked(std::string reason);
     /// A change failed half-way: what the volume holds is unknown.
     void write_failed_locked(captured_volume &v, index_range blocks, const error &why);

@@ -165,6 +165,11 @@ class capture_group {
 
     /// Marks a clean stop: syncs volumes and maps. Clients must be gone.
     result<> close_clean();
+    /// The block's content as the DR site has it at the barrier before `since`, zero-padded behind the
+    /// volume's end. For blocks that interval `since` does not change. False, `out` then unspecified:
+    /// it was changed later, is being written, is not yet compared, or is not in the page cache.
+    bool read_unchanged(volume_index volume, block_index block, stream_position since,
+                        bytes_span out) const;
     /// Periodic upkeep off the write path (call every few seconds on the disk pool): lets idle
     /// extents leave the activity log.
     result<> maintain();

@@ -136,9 +136,9 @@ void range_scan::record_locked() {
             ++last;
         }
         if (zeroes) {
-            open.record_zero(v_.index, {first, last}, v_.blocks);
+            group_.record_zero_locked(v_, {first, last});
         } else {
-            open.reserve(v_.index, {first, last}, false, runs_);
+            group_.record_data_locked(v_, {first, last}, false, runs_);
         }
     }
     if (runs_.size() > 0) {

@@ -60,7 +60,7 @@ void reserve_locked(capture_core &group, write_op &op) {
         const std::uint64_t region = at / blocks_per_region;
         const std::uint64_t end = std::min(blocks.last, (region + 1) * blocks_per_region);
         if (!v.pending.test(region)) {
-            group.open->reserve(v.index, {at, end}, want_before, op.runs);
+            group.record_data_locked(v, {at, end}, want_before, op.runs);
         }
         at = end;
     }

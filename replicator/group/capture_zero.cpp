@@ -14,7 +14,7 @@ namespace {
 void record_edge_locked(capture_core &group, captured_volume &v, const block_edges &edges,
                         byte_range zeroed, std::uint64_t block) {
     run_list runs;
-    group.open->reserve(v.index, {block, block + 1}, group.options.keep_before, runs);
+    group.record_data_locked(v, {block, block + 1}, group.options.keep_before, runs);
     const reserved_run &run = runs[0];
     const bytes_view old = edges.old_of(block);
     if (run.before != nullptr) {
@@ -40,7 +40,7 @@ void record_whole_locked(capture_core &group, captured_volume &v, index_range bl
         }
         const std::uint64_t stop = v.pending.next_set(region, regions_end).value_or(regions_end);
         const std::uint64_t end = std::min(blocks.last, stop * blocks_per_region);
-        group.open->record_zero(v.index, {at, end}, v.blocks);
+        group.record_zero_locked(v, {at, end});
         at = end;
     }
 }

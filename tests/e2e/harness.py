@@ -276,8 +276,9 @@ class Pair:
         self.context, self.group, self.volumes = context, group, volumes
         self.wan = line if isinstance(line, wide.Wan) else None
         self.relay = None
-        self.settings = dict(interval=interval, spool=spool, sender_lines=sender_lines,
-                             group_lines=group_lines, receiver_lines=receiver_lines,
+        # Benches measure the product as it is; tests let the encoder check itself.
+        self.settings = dict(verify_encoding=getattr(context.options, "verify_encoding", False),
+                             interval=interval, spool=spool, sender_lines=sender_lines, group_lines=group_lines, receiver_lines=receiver_lines,
                              receiver_group_lines=receiver_group_lines, journal=journal,
                              memory=memory)
         for name in ("primary", "replica", "run"):
@@ -319,7 +320,8 @@ class Pair:
         sender = (f'[sender]\nstate = "{path("sender-state")}"\ncontrol = "{self.sender.control}"\n'
                   f'memory = "{s["memory"]}"\n{s["sender_lines"]}\n[[group]]\n'
                   f'name = "{self.group}"\npeer = "{self.address}"\ninterval = "{s["interval"]}"\n'
-                  f'spool = "{s["spool"]}"\n{s["group_lines"]}\n')
+                  f'spool = "{s["spool"]}"\n{s["group_lines"]}\n'
+                  f'verify_encoding = {str(s["verify_encoding"]).lower()}\n')
         for volume in self.volumes:
             sender += (f'[[group.volume]]\nname = "{volume}"\npath = "{self.primary(volume)}"\n'
                        f'nbd = "unix:{self.nbd_socket(volume)}"\n')
@@ -462,6 +464,7 @@ def main(test, description):
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", default="", help="only the part of this name, where there are parts")
     parser.add_argument("--keep", action="store_true", help="leave the directory behind")
+    parser.set_defaults(verify_encoding=True)
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     context = Context(options)

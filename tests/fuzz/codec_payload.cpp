@@ -57,7 +57,7 @@ void check_decoded(const dedupe::decoded_payload &decoded) {
 
 void decode(bytes_view payload) {
     static dedupe::decoder decoder;
-    if (const auto decoded = decoder.decode(payload, volume_blocks, read_base)) {
+    if (const auto decoded = decoder.decode(payload, volume_blocks, read_base, read_base)) {
         check_decoded(*decoded);
     }
 }

@@ -131,7 +131,7 @@ TEST_SUITE("property") {
                 REQUIRE(payload.bytes.size() <= limits::frame_payload_bytes_max);
                 REQUIRE(payload.raw_bytes <= limits::frame_raw_bytes_max);
                 const auto decoded =
-                    decoder.decode(payload.bytes.view(), wide_volumes(), replica.reader());
+                    decoder.decode(payload.bytes.view(), wide_volumes(), replica.reader(), no_base());
                 REQUIRE(decoded);
                 REQUIRE(decoded->bad.empty());
                 REQUIRE(decoded->changes.size() == payload.blocks);
@@ -173,7 +173,7 @@ TEST_SUITE("property") {
             auto encoder = encoder_for(seed);
             for (const auto &payload : encoder.encode(s.changes.list())) {
                 const auto decoded =
-                    decoder.decode(payload.bytes.view(), wide_volumes(), replica.reader());
+                    decoder.decode(payload.bytes.view(), wide_volumes(), replica.reader(), no_base());
                 REQUIRE(decoded);
                 for (const auto &b : decoded->bad) {
                     bad.insert({b.volume.value, b.block.value});
@@ -235,7 +235,7 @@ TEST_SUITE("property") {
                     for (std::uint64_t n = 1 + below(random, 4); n > 0; --n) {
                         damaged[below(random, damaged.size())] = static_cast<std::byte>(random());
                     }
-                    const auto decoded = decoder.decode(damaged, wide_volumes(), s.before.reader());
+                    const auto decoded = decoder.decode(damaged, wide_volumes(), s.before.reader(), no_base());
                     if (!decoded) {
                         continue;
                     }

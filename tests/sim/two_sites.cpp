@@ -88,6 +88,7 @@ void two_sites::start_sender() {
         engine::sender_group_config group;
         group.name = group_name;
         group.interval = std::chrono::milliseconds(200 + options_.seed % 5 * 200);
+        group.verify_encoding = true;
         group.spool_bytes_max = options_.seed % 4 == 0 ? 2 * limits::MiB : 64 * limits::MiB;
         for (std::size_t v = 0; v < sizes_.size(); ++v) {
             group.volumes.push_back({volume_names[v], image_path("/srv", v), ""});
@@ -224,10 +225,21 @@ void two_sites::one_write() {
         }
     } else {
         byte_vector data(length);
-        const std::uint64_t kind = roll(3);
+        // Random, of few different bytes, constant; or bytes of another place, as logs, file copies and
+        // double writes make them.
+        const std::uint64_t kind = roll(5);
         for (std::size_t i = 0; i < data.size(); i += 8) {
-            const std::uint64_t x = kind == 0 ? dice_() : kind == 1 ? oracle_.sequence() : 0x4141414141414141ULL;
+            const std::uint64_t x = kind == 0   ? dice_()
+                                    : kind == 1 ? dice_() & 0x0707070707070707ULL
+                                    : kind == 2 ? oracle_.sequence()
+                                                : 0x4141414141414141ULL;
             std::memcpy(data.data() + i, &x, std::min<std::size_t>(8, data.size() - i));
+        }
+        if (kind == 4) {
+            const byte_vector &from = oracle_.content(roll(sizes_.size()));
+            const std::size_t at = roll(from.size());
+            const std::size_t some = std::min(data.size(), from.size() - at);
+            std::copy_n(from.begin() + static_cast<std::ptrdiff_t>(at), some, data.begin());
         }
         done = device->write(offset, data, one_in(8));
         if (done) {

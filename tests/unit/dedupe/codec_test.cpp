@@ -22,7 +22,7 @@ std::vector<encoded_payload> encode(const change_set &changes, int level = 1) {
 
 decoded_payload decode(const encoded_payload &payload, const dedupe::base_reader &base) {
     dedupe::decoder decoder;
-    auto decoded = decoder.decode(payload.bytes.view(), wide_volumes(), base);
+    auto decoded = decoder.decode(payload.bytes.view(), wide_volumes(), base, no_base());
     REQUIRE(decoded);
     return std::move(*decoded);
 }
@@ -97,8 +97,8 @@ TEST_SUITE("dedupe") {
         changes.zero(1, 16, 8);
         const auto payloads = encode(changes);
         REQUIRE(payloads.size() == 1);
-        CHECK(to_hex(payloads[0].bytes.view()) == "fc010000"                         // prefix
-                                                  "40392bb0"                         // structure
+        CHECK(to_hex(payloads[0].bytes.view()) == "fc020000"                         // prefix
+                                                  "a2bae2ba"                         // structure
                                                   "2a76b49a7fe4147c93abaad1e28fdf04" // content
                                                   "000200010804"                     // counts
                                                   "b17700b0"                         // digest
@@ -218,7 +218,7 @@ TEST_SUITE("dedupe") {
         REQUIRE(payloads.size() == 1);
         const std::vector<std::uint64_t> volumes(1024, codec_format::blocks_per_volume_max);
         dedupe::decoder decoder;
-        const auto decoded = decoder.decode(payloads[0].bytes.view(), volumes, no_base());
+        const auto decoded = decoder.decode(payloads[0].bytes.view(), volumes, no_base(), no_base());
         REQUIRE(decoded);
         REQUIRE(decoded->changes.size() == 4);
         CHECK(is_data(decoded->changes[0], 0, 0, noise(1)));
@@ -235,7 +235,7 @@ TEST_SUITE("dedupe") {
         REQUIRE(payloads.size() == 1);
         dedupe::decoder decoder;
         const auto with_sizes = [&](std::vector<std::uint64_t> sizes) {
-            const auto outcome = decoder.decode(payloads[0].bytes.view(), sizes, no_base());
+            const auto outcome = decoder.decode(payloads[0].bytes.view(), sizes, no_base(), no_base());
             return outcome ? std::error_code{} : outcome.error().code;
         };
         CHECK(with_sizes({10, 8}) == std::error_code{});
@@ -285,7 +285,7 @@ TEST_SUITE("dedupe") {
         changes.data(0, 1, with(noise(1), 0, {1}), noise(1));
         const auto payloads = encode(changes);
         const auto outcome =
-            dedupe::decoder().decode(payloads[0].bytes.view(), wide_volumes(), no_base());
+            dedupe::decoder().decode(payloads[0].bytes.view(), wide_volumes(), no_base(), no_base());
         REQUIRE_FALSE(outcome);
         CHECK(is(outcome.error(), errc::dead));
     }
@@ -301,10 +301,10 @@ TEST_SUITE("dedupe") {
         {
             dedupe::decoder first;
             dedupe::decoder moved(std::move(first));
-            auto decoded = moved.decode(payloads[0].bytes.view(), wide_volumes(), base.reader());
+            auto decoded = moved.decode(payloads[0].bytes.view(), wide_volumes(), base.reader(), no_base());
             REQUIRE(decoded);
             kept = std::move(*decoded);
-            CHECK(moved.decode(payloads[0].bytes.view(), wide_volumes(), base.reader()));
+            CHECK(moved.decode(payloads[0].bytes.view(), wide_volumes(), base.reader(), no_base()));
         }
         CHECK(is_data(kept.changes[0], 0, 1, with(noise(1), 0, {1})));
         CHECK(is_data(kept.changes[1], 0, 2, filled(2)));
@@ -323,10 +323,10 @@ TEST_SUITE("dedupe") {
         change_set shorter;
         shorter.data(0, 1, noise(1));
         const auto payloads = encode(right);
-        CHECK_FALSE(aborts([&] { dedupe::verify_payloads(right.list(), payloads); }));
-        CHECK(aborts([&] { dedupe::verify_payloads(other_content.list(), payloads); }));
-        CHECK(aborts([&] { dedupe::verify_payloads(longer.list(), payloads); }));
-        CHECK(aborts([&] { dedupe::verify_payloads(shorter.list(), payloads); }));
+        CHECK_FALSE(aborts([&] { dedupe::verify_payloads(right.list(), {}, {}, payloads); }));
+        CHECK(aborts([&] { dedupe::verify_payloads(other_content.list(), {}, {}, payloads); }));
+        CHECK(aborts([&] { dedupe::verify_payloads(longer.list(), {}, {}, payloads); }));
+        CHECK(aborts([&] { dedupe::verify_payloads(shorter.list(), {}, {}, payloads); }));
     }
 
     TEST_CASE("codec: changes out of order are a bug of the caller") {

@@ -55,7 +55,7 @@ std::string describe(const dedupe::decoded_payload &decoded) {
 void check_golden(const std::filesystem::path &path) {
     CAPTURE(path.filename().string());
     const std::string payload = read_text(path);
-    const auto decoded = dedupe::decoder().decode(as_bytes(payload), wide_volumes(), golden_base());
+    const auto decoded = dedupe::decoder().decode(as_bytes(payload), wide_volumes(), golden_base(), no_base());
     REQUIRE(decoded);
     CHECK(decoded->bad.empty());
     auto expected = path;
@@ -105,7 +105,7 @@ void write_golden(const std::string &name, const change_set &changes, int level)
         dedupe::encoder({.zstd_level = level, .verify = true}).encode(changes.list());
     REQUIRE(payloads.size() == 1);
     const auto decoded =
-        dedupe::decoder().decode(payloads[0].bytes.view(), wide_volumes(), golden_base());
+        dedupe::decoder().decode(payloads[0].bytes.view(), wide_volumes(), golden_base(), no_base());
     REQUIRE(decoded);
     const std::string_view bytes = as_text(payloads[0].bytes.view());
     std::ofstream(path, std::ios::binary) << bytes;
@@ -117,9 +117,9 @@ void write_golden(const std::string &name, const change_set &changes, int level)
 
 TEST_SUITE("dedupe") {
     TEST_CASE("golden: write" * doctest::skip(std::getenv("FARSHORE_WRITE_GOLDEN") == nullptr)) {
-        write_golden("v1-mixed.payload", mixed_changes(), 1);
-        write_golden("v1-raw.payload", raw_changes(), 1);
-        write_golden("v1-deltas.payload", delta_changes(), 7);
+        write_golden("v2-mixed.payload", mixed_changes(), 1);
+        write_golden("v2-raw.payload", raw_changes(), 1);
+        write_golden("v2-deltas.payload", delta_changes(), 7);
     }
 
     TEST_CASE("golden: every payload of a released version decodes to what it stood for") {

@@ -1,0 +1,263 @@
+// References to other places: what is found, what is not, and what happens when it is wrong.
+
+#include "dedupe/anchors.hpp"
+#include "dedupe/reference_index.hpp"
+#include "tests/unit/dedupe/codec_support.hpp"
+
+#include <doctest/doctest.h>
+
+using namespace farshore;
+using namespace farshore::codec_test;
+
+namespace {
+
+/// A sender and a receiver of four volumes that go through intervals together.
+class pair_of_sites {
+  public:
+    explicit pair_of_sites(std::size_t index_bytes = limits::MiB)
+        : encoder_({.payload_body_bytes = 256 * limits::KiB,
+                    .index_bytes = index_bytes,
+                    .volume_blocks = wide_volumes(),
+                    .verify = true}) {}
+
+    /// Ships the changes; returns their bytes on the line.
+    std::size_t ship(const change_set &changes) {
+        const image before = site_;
+        std::size_t bytes = 0;
+        for (const auto &p : encoder_.encode(changes.list(), source())) {
+            const auto decoded =
+                decoder_.decode(p.bytes.view(), wide_volumes(), before.reader(), site_.reader());
+            REQUIRE(decoded);
+            REQUIRE(decoded->bad.empty());
+            site_.apply(decoded->changes);
+            bytes += p.bytes.size();
+        }
+        for (const block_change &c : changes.list()) {
+            if (c.kind == change_kind::data) {
+                REQUIRE(std::ranges::equal(c.content, site_.at(c.volume.value, c.block.value)));
+            }
+        }
+        return bytes;
+    }
+    page at(std::uint16_t volume, std::uint64_t block) const { return site_.at(volume, block); }
+    void refuse(bool yes) { refuse_ = yes; }
+    const dedupe::encode_stats &stats() const { return encoder_.stats(); }
+
+  private:
+    dedupe::source_reader source() const {
+        return [this](volume_index v, block_index b, bytes_span out) {
+            const page p = site_.at(v.value, b.value);
+            std::ranges::copy(p, out.begin());
+            return !refuse_;
+        };
+    }
+
+    dedupe::encoder encoder_;
+    dedupe::decoder decoder_;
+    image site_;
+    bool refuse_ = false;
+};
+
+/// Text-like, so that it does not look random: bytes of a small alphabet.
+page letters(std::uint64_t seed) {
+    page p = noise(seed);
+    for (std::byte &b : p) {
+        b = static_cast<std::byte>(97 + std::to_integer<int>(b) % 23);
+    }
+    return p;
+}
+
+/// `bytes` of consecutive pages, shifted by `offset`, as one page.
+page cut(const page &first, const page &second, std::size_t offset) {
+    page p(first.begin() + static_cast<std::ptrdiff_t>(offset), first.end());
+    p.insert(p.end(), second.begin(), second.begin() + static_cast<std::ptrdiff_t>(offset));
+    return p;
+}
+
+} // namespace
+
+TEST_SUITE("dedupe") {
+    TEST_CASE("reference: a copy of an earlier block costs a few bytes, in any volume") {
+        pair_of_sites sites;
+        change_set first;
+        for (std::uint64_t b = 0; b < 64; ++b) {
+            first.data(0, b, letters(b));
+        }
+        sites.ship(first);
+        change_set copies;
+        for (std::uint64_t b = 0; b < 64; ++b) {
+            copies.data(2, 1000 + b, letters(b));
+        }
+        CHECK(sites.ship(copies) < 64 * 16);
+    }
+
+    TEST_CASE("reference: a block that looks random is found as a whole") {
+        pair_of_sites sites;
+        change_set first;
+        first.data(0, 5, noise(1));
+        CHECK(sites.ship(first) > 4096);
+        change_set copy;
+        copy.data(3, 9, noise(1));
+        CHECK(sites.ship(copy) < 80);
+        CHECK(sites.stats().random_blocks == 1);
+    }
+
+    TEST_CASE("reference: bytes that moved by any distance are found") {
+        for (const std::size_t offset : {1UL, 7UL, 512UL, 4095UL}) {
+            pair_of_sites sites;
+            change_set first;
+            first.data(0, 10, letters(1));
+            first.data(0, 11, letters(2));
+            first.data(0, 12, letters(3));
+            sites.ship(first);
+            change_set moved;
+            moved.data(1, 0, cut(letters(1), letters(2), offset));
+            moved.data(1, 1, cut(letters(2), letters(3), offset));
+            CHECK(sites.ship(moved) < 200);
+        }
+    }
+
+    TEST_CASE("reference: a page that moved and changed in some fields is followed") {
+        pair_of_sites sites;
+        change_set first;
+        first.data(0, 10, letters(1));
+        sites.ship(first);
+        page changed = letters(1);
+        for (std::size_t at = 40; at < block_bytes; at += 300) {
+            changed[at] = std::byte{1};
+        }
+        change_set moved;
+        moved.data(1, 77, changed);
+        CHECK(sites.ship(moved) < 250);
+    }
+
+    TEST_CASE("reference: a full copy refers to the cheap delta of the same interval") {
+        pair_of_sites sites;
+        change_set first;
+        first.data(1, 3, noise(1));
+        sites.ship(first);
+        change_set twice; // the copy stands before the delta in place
+        twice.data(0, 3, with(noise(1), 100, {1, 2, 3}), noise(9));
+        twice.data(1, 3, with(noise(1), 100, {1, 2, 3}), noise(1));
+        CHECK(sites.ship(twice) < 160);
+    }
+
+    TEST_CASE("reference: the old content of a block that changes is still there to refer to") {
+        pair_of_sites sites;
+        change_set first;
+        first.data(0, 3, letters(1));
+        sites.ship(first);
+        change_set swap;
+        swap.data(0, 3, letters(2), letters(1));
+        swap.data(0, 4, letters(1));
+        const std::size_t bytes = sites.ship(swap);
+        CHECK(bytes < 4096);
+        CHECK(sites.at(0, 4) == letters(1));
+    }
+
+    TEST_CASE("reference: what the source does not vouch for is not used") {
+        pair_of_sites sites;
+        change_set first;
+        first.data(0, 3, letters(1));
+        sites.ship(first);
+        sites.refuse(true);
+        change_set copy;
+        copy.data(0, 9, letters(1));
+        CHECK(sites.ship(copy) > 1500);
+    }
+
+    TEST_CASE("reference: content that changed since it was indexed is not taken for the old one") {
+        pair_of_sites sites;
+        change_set first;
+        first.data(0, 3, letters(1));
+        sites.ship(first);
+        change_set over;
+        over.data(0, 3, letters(2), letters(1));
+        sites.ship(over);
+        change_set copy;
+        copy.data(0, 9, letters(1));
+        CHECK(sites.ship(copy) > 1500);
+    }
+
+    TEST_CASE("reference: zeroed blocks are not referred to") {
+        pair_of_sites sites;
+        change_set first;
+        first.data(0, 3, letters(1));
+        sites.ship(first);
+        change_set both;
+        both.zero(0, 3, 4);
+        both.data(0, 9, letters(1));
+        sites.ship(both);
+        CHECK(is_zero(sites.at(0, 3)));
+    }
+
+    TEST_CASE("reference: a wrong source at the receiver gives bad blocks, never wrong bytes") {
+        dedupe::encoder encoder({.index_bytes = limits::MiB, .volume_blocks = wide_volumes()});
+        image site;
+        site.set(0, 3, letters(1));
+        change_set first;
+        first.data(0, 3, letters(1));
+        static_cast<void>(encoder.encode(first.list()));
+        change_set copy;
+        copy.data(0, 8, letters(5));
+        copy.data(0, 9, letters(1));
+        const auto reader = site.reader();
+        const auto payloads =
+            encoder.encode(copy.list(), [&](volume_index v, block_index b, bytes_span out) {
+                return reader(v, b, out).has_value();
+            });
+        REQUIRE(payloads.size() == 1);
+        image other;
+        other.set(0, 3, letters(2));
+        const auto decoded = dedupe::decoder().decode(payloads[0].bytes.view(), wide_volumes(),
+                                                      other.reader(), other.reader());
+        REQUIRE(decoded);
+        REQUIRE(decoded->bad.size() == 1);
+        CHECK(decoded->bad[0].block == block_index{9});
+        REQUIRE(decoded->changes.size() == 1);
+        CHECK(decoded->changes[0].block == block_index{8});
+    }
+
+    TEST_CASE("anchors: the same bytes have the same anchors wherever they stand") {
+        byte_vector bytes;
+        for (std::uint64_t s = 0; s < 4; ++s) {
+            append_bytes(bytes, letters(s));
+        }
+        std::vector<dedupe::anchor> all;
+        dedupe::find_anchors(bytes, 0, all);
+        CHECK(all.size() > 16384 / 32 / 2);
+        CHECK(all.size() < 16384 / 32 * 2);
+        std::vector<dedupe::anchor> part;
+        dedupe::find_anchors(bytes_view(bytes).subspan(100, 5000), 100, part);
+        std::size_t shared = 0;
+        for (const auto &a : part) {
+            shared += static_cast<std::size_t>(std::ranges::any_of(
+                all, [&](const auto &b) { return b.at == a.at && b.key == a.key; }));
+        }
+        CHECK(shared == part.size());
+        CHECK(part.size() >= 100);
+    }
+
+    TEST_CASE("anchors: random content is told from text, tables and constant bytes") {
+        for (std::uint64_t s = 0; s < 200; ++s) {
+            CHECK(dedupe::looks_random(noise(s)));
+            CHECK_FALSE(dedupe::looks_random(letters(s)));
+        }
+        CHECK_FALSE(dedupe::looks_random(filled(0)));
+    }
+
+    TEST_CASE("index: keeps the newest of a crowded bucket, newest first") {
+        dedupe::reference_index index(64); // one bucket
+        for (std::uint64_t i = 0; i < 20; ++i) {
+            index.put(7ULL << 48, i);
+        }
+        std::array<std::uint64_t, dedupe::reference_index::found_max> places{};
+        REQUIRE(index.find(7ULL << 48, places) == places.size());
+        CHECK(places == std::array<std::uint64_t, 4>{19, 18, 17, 16});
+        index.put(7ULL << 48, 17); // seen again
+        REQUIRE(index.find(7ULL << 48, places) == places.size());
+        CHECK(places[0] == 17);
+        CHECK(places[1] == 19);
+        CHECK(index.find(8ULL << 48, places) == 0);
+    }
+}
