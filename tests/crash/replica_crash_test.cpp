@@ -186,11 +186,11 @@ TEST_CASE("replica: the same when every interval is applied in several steps") {
 }
 
 TEST_CASE("replica: the same in a long catch-up, whose undo is in two logs") {
-    sweep(story(long_catch_up), options_of(), 1);
+    sweep(story(long_catch_up), options_of(), 2);
 }
 
 TEST_CASE("replica: the same in a long catch-up when every interval is applied in several steps") {
-    sweep(story(long_catch_up), options_of(8192), 2);
+    sweep(story(long_catch_up), options_of(8192), 3);
 }
 
 TEST_CASE("replica: create stopped after each call can be tried again") {
@@ -290,6 +290,57 @@ TEST_CASE("replica: a full disk stops it, nothing is lost, and it goes on when t
         CHECK((refused || room > 20));
         check_content(**group, s);
         CHECK((*group)->position().applied.interval.value == s.intervals.size());
+    }
+}
+
+TEST_CASE(
+    "replica: damage of undo found at open is not forgotten, wherever the recovery is stopped") {
+    const story s(".Oooo");
+    for (const std::string directory : {"/state/undo", "/state/rollback"}) {
+        sim_file_system made(6);
+        REQUIRE(replica_group::create(made, options_of(), test::volumes_of(sizes)).has_value());
+        {
+            auto group = replica_group::open(made, options_of());
+            REQUIRE(group.has_value());
+            for (std::size_t n = 0; n < s.intervals.size(); ++n) {
+                REQUIRE(test::append_all(**group, s.intervals[n]).has_value());
+                REQUIRE((*group)->sync_journal().has_value());
+                REQUIRE(test::apply_all(**group).has_value());
+                if (n == 1) { // behind it the history has a record, and the rollback log two
+                    REQUIRE((*group)->commit().has_value());
+                }
+            }
+        }
+        made.kill();
+        // The record behind the commit in the history; the first of two in the rollback log.
+        const std::string path = directory + "/0000000001.seg";
+        if (directory == "/state/undo") {
+            const auto lost = std::move(*made.open(path, open_mode::read_write));
+            REQUIRE(lost->truncate(64).has_value());
+            REQUIRE(lost->sync_data().has_value());
+        } else {
+            made.corrupt(path, 1000);
+        }
+        bool whole = false;
+        for (std::uint64_t stop = 0; !whole; ++stop) {
+            CAPTURE(directory);
+            CAPTURE(stop);
+            sim_file_system files(made);
+            files.stop_after(stop);
+            const auto process = files.process();
+            whole = replica_group::open(*process, options_of()).has_value();
+            for (std::uint64_t seed = 0; seed < 6; ++seed) {
+                CAPTURE(seed);
+                sim_file_system copy(files);
+                cut(copy, seed);
+                for (int life = 0; life < 2; ++life) {
+                    const auto group = replica_group::open(copy, options_of());
+                    REQUIRE_MESSAGE(group.has_value(), (group ? "" : group.error().text()));
+                    CHECK((*group)->position().damage_count >= 1);
+                    CHECK((*group)->points().empty());
+                }
+            }
+        }
     }
 }
 

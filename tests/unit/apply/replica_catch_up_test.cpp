@@ -1,6 +1,7 @@
 // The replica group while order is lost: points stand still and the same blocks are written over
 // and over. Space, the newest point, both undo logs.
 
+#include "replicator/format/group_state.hpp"
 #include "tests/unit/apply/replica_test_rig.hpp"
 
 #include <doctest/doctest.h>
@@ -246,6 +247,31 @@ TEST_CASE("replica: without any point all undo is for the roll-back and goes wit
     r.take(r.overwrite(30, primary_model::plain()));
     r.take(r.overwrite(30));
     r.check_point(101);
+}
+
+TEST_CASE("replica: a lost commit slot falls back to the older one, whose undo is in both logs") {
+    small_rig r(1 << 30);
+    r.take(r.overwrite(20, primary_model::plain()));
+    for (std::uint64_t blocks = 10; blocks < 30; blocks += 4) { // known ones and new ones
+        r.take(r.overwrite(blocks));
+        REQUIRE(r.group->commit().has_value());
+    }
+    r.take(r.overwrite(30));
+    r.group.reset();
+    for (const std::uint64_t slot : {0, 1}) {
+        CAPTURE(slot);
+        sim_file_system copy(r.files);
+        copy.corrupt("/state/group.state", slot * commit_slot_bytes + 20);
+        auto group = replica_group::open(copy, r.options);
+        REQUIRE_MESSAGE(group.has_value(), (group ? "" : group.error().text()));
+        const auto at = (*group)->position().applied.interval;
+        CHECK(*test::read_images(**group) == r.model.at(at));
+        REQUIRE(test::apply_all(**group).has_value());
+        CHECK((*group)->position().damage_count == 0);
+        CHECK(*test::read_images(**group) == r.model.now());
+        CHECK(*test::read_point(*(*group)->open_point(interval_id{1})) ==
+              r.model.at(interval_id{1}));
+    }
 }
 
 TEST_CASE("replica: a rollback log that is damaged or gone takes all points with it, for good") {
