@@ -25,9 +25,9 @@ bool wants_space(const error &e) { return is(e, errc::full) || is_errno(e, ENOSP
 } // namespace
 
 applier::applier(replica_core &core, interval_log &journal, std::uint64_t batch_bytes_max,
-                 applied_state start)
-    : core_(core), journal_(journal), batch_bytes_max_(batch_bytes_max), state_(start),
-      data_(core.images().volume_blocks().size()) {}
+                 applied_state start, interval_id newest_point)
+    : core_(core), journal_(journal), undo_(core, newest_point), batch_bytes_max_(batch_bytes_max),
+      state_(start), data_(core.images().volume_blocks().size()) {}
 
 result<applier::step_outcome> applier::apply(interval_id durable) {
     if (write_pending_) {
@@ -56,14 +56,14 @@ result<bool> applier::take_next(interval_id durable) {
         return false;
     }
     const interval_entry &entry = next.front();
-    if (!finished_.empty() && bytes_ + entry.raw_bytes > batch_bytes_max_) {
+    if (!finished_.empty() && (bytes_ + entry.raw_bytes > batch_bytes_max_ || undo_.step_ends())) {
         return false;
     }
     if (!decoder_ || decoder_stream_ != entry.position.stream) {
         decoder_.emplace();
         decoder_stream_ = entry.position.stream;
     }
-    unpublished_ = core_.undo().position();
+    unpublished_ = undo_.position();
     const std::size_t damaged_before = outcome_.damaged.size();
     if (auto taken = take_interval(entry); !taken) {
         // What has not gone out in a step is forgotten and decoded again next time.
@@ -75,7 +75,7 @@ result<bool> applier::take_next(interval_id durable) {
             contents_.clear();
             bytes_ = 0;
         }
-        if (auto cut = core_.undo().back_to(unpublished_); !cut) {
+        if (auto cut = undo_.back_to(unpublished_); !cut) {
             return fail(errc::dead, cut.error().text());
         }
         return std::unexpected(taken.error());
@@ -84,7 +84,7 @@ result<bool> applier::take_next(interval_id durable) {
 }
 
 result<> applier::take_interval(const interval_entry &entry) {
-    core_.undo().begin(entry.position);
+    undo_.begin(entry.position);
     bool damaged = split_ && split_->damaged;
     FS_CHECK(take_frames(entry, damaged));
     return finish_interval(entry, damaged);
@@ -211,11 +211,11 @@ result<> applier::record_old(volume_index volume, std::uint64_t block, std::uint
     for (const overlay_run &run : batch_.find(volume, block, count)) {
         FS_CHECK(record_old_images(volume, at, run.block - at));
         if (run.content == nullptr) {
-            FS_CHECK(core_.undo().add_zero(volume, block_index{run.block}, run.count));
+            FS_CHECK(undo_.add_zero(volume, run.block, run.count));
         } else {
-            FS_CHECK(core_.undo().add_raw(
-                volume, block_index{run.block},
-                {run.content, static_cast<std::size_t>(run.count * block_bytes)}));
+            FS_CHECK(
+                undo_.add_raw(volume, run.block,
+                              {run.content, static_cast<std::size_t>(run.count * block_bytes)}));
         }
         at = run.block + run.count;
     }
@@ -230,7 +230,7 @@ result<> applier::record_old_images(volume_index volume, std::uint64_t block, st
         const std::uint64_t data_block =
             data.length == 0 ? end : std::min(end, data.offset / block_bytes);
         if (data_block > block) {
-            FS_CHECK(core_.undo().add_zero(volume, block_index{block}, data_block - block));
+            FS_CHECK(undo_.add_zero(volume, block, data_block - block));
             block = data_block;
             continue;
         }
@@ -259,14 +259,14 @@ result<> applier::record_old_data(volume_index volume, std::uint64_t block, std:
         while (end < count && zero_at(end) == zero) {
             ++end;
         }
-        const block_index first{block + i};
+        const std::uint64_t first = block + i;
         if (zero) {
-            FS_CHECK(core_.undo().add_zero(volume, first, end - i));
+            FS_CHECK(undo_.add_zero(volume, first, end - i));
         } else {
-            FS_CHECK(core_.undo().add_raw(
-                volume, first,
-                bytes.subspan(static_cast<std::size_t>(i * block_bytes),
-                              static_cast<std::size_t>((end - i) * block_bytes))));
+            FS_CHECK(
+                undo_.add_raw(volume, first,
+                              bytes.subspan(static_cast<std::size_t>(i * block_bytes),
+                                            static_cast<std::size_t>((end - i) * block_bytes))));
         }
         i = end;
     }
@@ -319,23 +319,24 @@ result<> applier::read_base(volume_index volume, std::uint64_t block, bytes_span
 }
 
 bool applier::step_is_full() const {
-    return bytes_ >= batch_bytes_max_ || core_.undo().fresh_entries() >= step_undo_entries;
+    return bytes_ >= batch_bytes_max_ || undo_.fresh_entries() >= step_undo_entries;
 }
 
 // The interval is too large: what was taken so far goes out now, together with the whole intervals
 // before it. From here on its base is read as of the barrier before it.
 result<> applier::step_inside(const interval_entry &entry) {
-    FS_CHECK(core_.undo().end_part());
+    FS_CHECK(undo_.end_part());
     if (!split_) {
-        FS_TRY(view, core_.open_view(state_.position.interval));
+        FS_TRY(view, core_.open_view(state_.position.interval, view_kind::any_state));
         split_.emplace();
         split_->base = std::move(view);
     }
     split_->cursor = frame_start_;
     batch_.put_all(current_);
     current_.clear();
+    undo_.end_step_inside();
     FS_CHECK(write_step());
-    core_.undo().begin(entry.position);
+    undo_.begin(entry.position);
     return {};
 }
 
@@ -376,7 +377,7 @@ result<> applier::finish_interval(const interval_entry &entry, bool damaged) {
     const std::size_t verified_before = outcome_.verified.size();
     auto done = verify(entry);
     if (done) {
-        done = core_.undo().end(
+        done = undo_.end(
             {next.consistent, next.point, next.time, next.damage_count, next.healed_count});
     }
     if (!done) {
@@ -395,11 +396,11 @@ result<> applier::finish_interval(const interval_entry &entry, bool damaged) {
 // Steps (2) to (4) of the header.
 result<> applier::write_step() {
     if (!write_pending_) {
-        if (auto synced = core_.undo().sync(); !synced) {
+        if (auto synced = undo_.sync(); !synced) {
             return fail(errc::dead, synced.error().text());
         }
         core_.publish();
-        unpublished_ = core_.undo().position();
+        unpublished_ = undo_.position();
         write_pending_ = true;
     }
     FS_CHECK(write_images());

@@ -1,16 +1,18 @@
 #pragma once
 // Takes durable intervals from the journal into the images: decode, undo, sync, publish, write.
 //
-// A batch is a run of whole intervals whose new content fits in memory; they are folded: the images
-// are written once, with each block's last version, while the undo of each interval holds what was
-// before it, from memory or the images. An interval too large for a batch is taken in steps: part
-// of its changes, their undo as a record of their own, written to the images, and so on; the state
-// between is rolled back after a crash like any other, and no commit is made inside it.
+// A batch is a run of whole intervals whose new content fits in memory (and whose undo may go out
+// together: undo_writer.hpp); they are folded: the images are written once, with each block's last
+// version, while the undo of each interval holds what was before it, from memory or the images. An
+// interval too large for a batch is taken in steps: part of its changes, their undo as a record of
+// their own, written to the images, and so on; the state between is rolled back after a crash like
+// any other, and no commit is made inside it.
 //
-// Order of one step, which is the crash story: (1) undo written; (2) undo synced; (3) undo
-// published to readers; (4) images written. Until (4) the images are untouched, so a step that
-// fails before it is forgotten (undo is cut back) and may be tried again. A step that fails in (4)
-// for lack of space keeps its content in memory and goes on with (4) next time.
+// Order of one step, which is the crash story: (1) undo written to its log (undo_writer.hpp); (2)
+// both undo logs synced; (3) undo published to readers; (4) images written. Until (4) the images
+// are untouched, so a step that fails before it is forgotten (undo is cut back) and may be tried
+// again. A step that fails in (4) for lack of space keeps its content in memory and goes on with
+// (4) next time.
 //
 // Threads: one at a time.
 
@@ -19,6 +21,7 @@
 #include "replicator/apply/overlay.hpp"
 #include "replicator/apply/point_view.hpp"
 #include "replicator/apply/replica_group.hpp"
+#include "replicator/apply/undo_writer.hpp"
 #include "replicator/log/interval_log.hpp"
 
 #include <memory>
@@ -52,8 +55,9 @@ struct known_data {
 
 class applier {
   public:
+    /// `newest_point` {0}: none.
     applier(replica_core &core, interval_log &journal, std::uint64_t batch_bytes_max,
-            applied_state start);
+            applied_state start, interval_id newest_point);
 
     struct step_outcome {
         std::vector<applied_state> finished; ///< intervals that the images show now, in order
@@ -94,6 +98,7 @@ class applier {
 
     replica_core &core_;
     interval_log &journal_;
+    undo_writer undo_;
     std::uint64_t batch_bytes_max_;
     std::optional<dedupe::decoder> decoder_;
     stream_id decoder_stream_; ///< whose payloads it was fed
@@ -109,8 +114,8 @@ class applier {
     std::vector<std::optional<known_data>>
         data_; ///< of each volume; good until the step is written
     std::optional<split_interval> split_;
-    frame_cursor frame_start_;  ///< of the frame being taken
-    segment_place unpublished_; ///< where the undo of the interval, or of its step, begins
+    frame_cursor frame_start_;        ///< of the frame being taken
+    undo_writer::places unpublished_; ///< where the undo of the interval, or of its step, begins
     bool write_pending_ = false;
     buffer scratch_;
     step_outcome outcome_;

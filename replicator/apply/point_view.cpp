@@ -8,14 +8,15 @@
 
 namespace farshore {
 
-point_view::point_view(std::shared_ptr<replica_core> c, interval_id i) : core(std::move(c)), id(i) {
+point_view::point_view(std::shared_ptr<replica_core> c, interval_id i, view_kind k)
+    : core(std::move(c)), id(i), kind(k) {
     core->hold(id);
 }
 
 point_view::~point_view() { core->release(id); }
 
 // Runs of blocks that follow each other in volume, table and contents become one node.
-void point_view::insert(const undo_table &table) {
+void point_view::insert(const undo_table &table, bool rollback) {
     const undo_record &record = table.record;
     std::uint64_t contents = record.place.offset + undo_header_bytes;
     std::uint64_t entry = contents + record.header.content_bytes;
@@ -30,7 +31,8 @@ void point_view::insert(const undo_table &table) {
             if (run.count > 0) {
                 index.insert(run);
             }
-            run = {e.volume, e.block.value, e.count, zero, record.place.segment, entry, contents};
+            run = {e.volume, e.block.value,        e.count, zero,
+                   rollback, record.place.segment, entry,   contents};
         }
         entry += undo_entry_bytes;
         contents += zero ? 0 : block_bytes;
@@ -57,12 +59,17 @@ std::set<interval_id> replica_core::held() const {
     return {holds_.begin(), holds_.end()};
 }
 
-result<std::shared_ptr<point_view>> replica_core::open_view(interval_id id) {
-    const auto view = std::make_shared<point_view>(shared_from_this(), id);
+// The first record inserted counts. Within one interval the history comes first, as undo_writer.hpp
+// says; a view of any state is opened when its state is the newest published one, so it has the
+// records of one interval at a time.
+result<std::shared_ptr<point_view>> replica_core::open_view(interval_id id, view_kind kind) {
+    const auto view = std::make_shared<point_view>(shared_from_this(), id, kind);
     const std::scoped_lock lock(views_mutex_);
-    for (const undo_record &record : undo_->records_after(id)) {
-        FS_TRY(table, undo_->read_table(record));
-        view->insert(table);
+    REPL_ASSERT(kind == view_kind::point ||
+                (history_->records_after(id).empty() && rollback_->records_after(id).empty()));
+    for (const undo_record &record : history_->records_after(id)) {
+        FS_TRY(table, history_->read_table(record));
+        view->insert(table, false);
     }
     std::erase_if(views_, [](const auto &v) { return v.expired(); });
     views_.push_back(view);
@@ -72,17 +79,26 @@ result<std::shared_ptr<point_view>> replica_core::open_view(interval_id id) {
 void replica_core::publish() {
     const std::scoped_lock lock(views_mutex_);
     for (const auto &weak : views_) {
-        if (const auto view = weak.lock()) {
-            for (const undo_table &table : undo_->fresh()) {
-                // An interval that is taken in steps has a view of the state before it while undo
-                // of earlier intervals goes out with its first step.
+        const auto view = weak.lock();
+        if (!view) {
+            continue;
+        }
+        // An interval that is taken in steps has a view of the state before it while undo of
+        // earlier intervals goes out with its first step.
+        const auto insert = [&](const undo_log &log, bool rollback) {
+            for (const undo_table &table : log.fresh()) {
                 if (table.record.header.position.interval > view->id) {
-                    view->insert(table);
+                    view->insert(table, rollback);
                 }
             }
+        };
+        insert(*history_, false);
+        if (view->kind == view_kind::any_state) {
+            insert(*rollback_, true);
         }
     }
-    undo_->publish();
+    history_->publish();
+    rollback_->publish();
 }
 
 result<> replica_core::read_blocks(const point_view &view, volume_index volume, std::uint64_t block,
@@ -111,8 +127,9 @@ result<> replica_core::read_blocks(const point_view &view, volume_index volume, 
         if (run.zero) {
             std::ranges::fill(part, std::byte{0});
         } else {
-            FS_CHECK(undo_->read_raw({run.segment, run.entries}, {run.segment, run.contents},
-                                     run.count, part));
+            const undo_log &log = run.rollback ? *rollback_ : *history_;
+            FS_CHECK(log.read_raw({run.segment, run.entries}, {run.segment, run.contents},
+                                  run.count, part));
         }
     }
     return {};

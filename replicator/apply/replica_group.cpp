@@ -102,6 +102,8 @@ result<> replica_group::append(bytes_view frame) {
     }
     if (auto room = i.make_room(frame.size(), i.append_limit()); !room) {
         static_cast<void>(i.journal->abandon_partial().has_value());
+        const std::scoped_lock lock(i.mutex);
+        i.append_starved = true;
         return room;
     }
     return i.journal->append(frame);
@@ -146,14 +148,22 @@ result<apply_outcome> replica_group::impl::apply_once() {
     return outcome;
 }
 
+/// Two commits free what the older commit record kept in journal and rollback log.
+result<> replica_group::impl::free_committed() {
+    {
+        const std::scoped_lock lock(mutex);
+        append_starved = false;
+    }
+    FS_CHECK(commit(true));
+    return commit(true);
+}
+
 result<apply_outcome> replica_group::apply() {
     impl &i = *impl_;
     FS_CHECK(i.check_alive());
     auto outcome = i.apply_once();
-    if (!outcome && is(outcome.error(), errc::full)) {
-        // Two commits free what the older commit record kept in journal and undo.
-        FS_CHECK(i.commit(true));
-        FS_CHECK(i.commit(true));
+    if (!outcome && wants_space(outcome.error())) {
+        FS_CHECK(i.free_committed());
         outcome = i.apply_once();
     }
     if (!outcome) {
@@ -161,6 +171,9 @@ result<apply_outcome> replica_group::apply() {
     }
     if (!outcome->damaged.empty()) {
         FS_CHECK(i.commit(false)); // what is known to be wrong stays known
+    }
+    if (i.starved()) {
+        FS_CHECK(i.free_committed());
     }
     return outcome;
 }
@@ -197,9 +210,12 @@ result<> replica_group::impl::commit(bool always) {
             record.point_time = points.back().time;
         }
     }
-    const segment_place end = core->undo().end_place();
-    record.undo_segment = end.segment;
-    record.undo_offset = end.offset;
+    const segment_place history = core->history().end_place();
+    record.undo_segment = history.segment;
+    record.undo_offset = history.offset;
+    const segment_place rollback = core->rollback().end_place();
+    record.rollback_segment = rollback.segment;
+    record.rollback_offset = rollback.offset;
     if (auto written = write_commit(record); !written) {
         return die(written.error());
     }
@@ -223,23 +239,38 @@ result<> replica_group::impl::write_commit(commit_record record) {
     const std::scoped_lock lock(mutex);
     safe = committed.applied.interval;
     older_undo_segment = std::min(committed.undo_segment, record.undo_segment);
+    older_rollback_segment = std::min(committed.rollback_segment, record.rollback_segment);
     committed = record;
     return {};
+}
+
+/// Whether commits are due for the sake of space: append had none, or undo that is needed up to the
+/// next commits takes so much that points would have to go for it.
+bool replica_group::impl::starved() const {
+    constexpr std::uint64_t rollback_share = 8;
+    const std::scoped_lock lock(mutex);
+    return append_starved ||
+           core->rollback().used_bytes() > options.journal_bytes_max / rollback_share;
 }
 
 /// Deletes the undo that neither a point nor a roll-back needs.
 result<> replica_group::impl::reclaim() {
     interval_id needed;
+    interval_id rolled_back_to;
     std::uint64_t segment = 0;
+    std::uint64_t rollback_segment = 0;
     {
         const std::scoped_lock lock(mutex);
         segment = older_undo_segment;
+        rollback_segment = older_rollback_segment;
         needed = points.empty() ? safe : std::min(safe, points.front().id);
+        rolled_back_to = safe;
     }
     if (const auto held = core->held(); !held.empty()) {
         needed = std::min(needed, *held.begin());
     }
-    return core->undo().drop_before(needed, segment);
+    FS_CHECK(core->history().drop_before(needed, segment));
+    return core->rollback().drop_before(next(rolled_back_to), rollback_segment);
 }
 
 /// False when the oldest point must stay.
@@ -317,7 +348,7 @@ std::vector<replica_point> replica_group::points() const {
         }
     }
     std::size_t at = 0; // the newest point before the record
-    i.core->undo().each([&](const undo_record &record) {
+    i.core->history().each([&](const undo_record &record) {
         const interval_id id = record.header.position.interval;
         while (at + 1 < all.size() && all[at + 1].id < id) {
             ++at;
@@ -342,7 +373,7 @@ result<open_replica_point> replica_group::open_point(interval_id id) {
         opened.point = {at->id, at->time};
         i.core->hold(id); // nothing it needs is dropped from here on
     }
-    auto view = i.core->open_view(id);
+    auto view = i.core->open_view(id, view_kind::point);
     i.core->release(id);
     FS_CHECK(view);
     opened.devices = i.core->devices(*view, i.volumes.size());

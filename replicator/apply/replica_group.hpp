@@ -3,22 +3,25 @@
 // coroutines: the receiver engine calls it on its pools.
 //
 // Files in `state_directory`: group.state (identity, volumes, commit record in two slots),
-// journal/ (interval_log), undo/ (undo segments). docs/formats.md.
+// journal/ (interval_log), undo/ (the history behind the points) and rollback/ (undo that only a
+// roll-back to the commit record needs). docs/formats.md.
 //
 // Crash story. (1) Frames are appended to the journal; (2) sync_journal at a barrier, only then may
 // the engine acknowledge it; (3) apply decodes a batch of intervals against the replica in memory,
-// (4) appends the old content of every block it will change as undo, one record an interval, and
-// syncs the undo; (5) writes the replica, folded (last version only); (6) every few seconds
-// `commit` syncs the replica images and then writes one commit record {applied position, undo
-// position, ...}. A crash at any step: open() rolls the replica back by the undo newer than the
-// commit record, newest first, syncs, and replays the journal from there. Rolling back twice gives
+// (4) appends the old content of every block it will change as undo, to the history or to the
+// rollback log (undo_writer.hpp), and syncs both; (5) writes the replica, folded (last version
+// only); (6) every few seconds `commit` syncs the replica images and then writes one commit record
+// {applied position, ends of both undo logs, ...}. A crash at any step: open() rolls the replica
+// back by all undo newer than the commit record, newest first, syncs, cuts that undo in the same
+// order, and replays the journal from there. Rolling back twice, or by what is left of it, gives
 // the same. A delta decoded against half-applied blocks is the trap that the roll-back avoids.
 //
 // Points. Every applied barrier with `consistent` and no unhealed damage is a point. A point is
-// opened without copying: for each block the oldest undo after the point, else the replica. Readers
-// race safely with apply: look in the undo index, else read the replica and look again. While a
-// catch-up is being applied (barriers not consistent), the newest complete point stays: its undo is
-// never dropped. Retention drops oldest points when `journal_bytes_max` is passed or they are older
+// opened without copying: for each block the oldest history after the point, else the replica.
+// Readers race safely with apply: look in the undo index, else read the replica and look again.
+// While a catch-up is being applied (barriers not consistent), the newest complete point stays: its
+// history is never dropped, and does not grow beyond one content a block, however often clients
+// overwrite. Retention drops oldest points when `journal_bytes_max` is passed or they are older
 // than every rule keeps; never the newest complete point, never one that is open. When nothing may
 // be dropped and space is out, append fails with errc::full and a message that says to raise
 // `journal`.
@@ -61,7 +64,7 @@ struct retention_rule {
 
 struct replica_options {
     std::string state_directory;
-    std::uint64_t journal_bytes_max = 50ULL << 30; ///< journal + undo
+    std::uint64_t journal_bytes_max = 50ULL << 30; ///< journal + both undo logs
     std::vector<retention_rule> retain;            ///< empty: only space limits
     std::uint64_t batch_bytes_max = 32ULL << 20;   ///< decoded content of one apply batch
     std::uint64_t segment_bytes =
@@ -126,9 +129,10 @@ class replica_group {
     const std::vector<replica_volume> &volumes() const;
     std::array<std::byte, 16> identity() const; ///< random, made at create
     replica_position position() const;
-    std::uint64_t used_bytes() const; ///< journal + undo
+    std::uint64_t used_bytes() const; ///< journal + both undo logs
 
     // Journal
+    /// errc::full: no room; the next apply() commits what it can to make some.
     result<> append(bytes_view frame);
     result<> abandon_partial();
     std::optional<std::pair<stream_position, std::uint32_t>>

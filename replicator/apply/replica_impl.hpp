@@ -38,20 +38,27 @@ struct replica_group::impl {
 
     mutable std::mutex mutex; ///< guards what follows; not held over disk work
     applied_state applied;
-    interval_id safe;                     ///< both commit records are at this interval or later
-    std::uint64_t older_undo_segment = 0; ///< and their undo ended in this segment or a later one
-    std::deque<kept_point> points;        ///< oldest first
-    std::uint64_t reported_damage = 0;    ///< not yet known to the apply thread
-    std::string dead;                     ///< why nothing is changed any more; empty: alive
+    interval_id safe; ///< both commit records are at this interval or later
+    std::uint64_t older_undo_segment =
+        0; ///< and their history ended in this segment or a later one
+    std::uint64_t older_rollback_segment = 0; ///< likewise
+    std::deque<kept_point> points;            ///< oldest first
+    std::uint64_t reported_damage = 0;        ///< not yet known to the apply thread
+    bool append_starved = false;              ///< append found no room since the last apply()
+    std::string dead;                         ///< why nothing is changed any more; empty: alive
 
     impl(file_system &f, replica_options o) : files(f), options(std::move(o)) {}
 
     // Open (replica_open.cpp)
     result<> open();
+    result<std::unique_ptr<undo_log>> open_undo(const std::string &name, segment_place end);
     result<> read_commit(file &state, std::optional<commit_record> &newest, interval_id &older);
     recovery_evidence gather(const std::optional<commit_record> &newest) const;
     result<> recover(const recovery_decision &decision);
+    result<> count_damage(bool drop_points);
     result<> roll_back();
+    result<> cut_tails();
+    result<std::uint64_t> put_back(const undo_log &log, const undo_record &record);
     void rebuild_points(const recovery_decision &decision);
 
     // Running
@@ -63,7 +70,11 @@ struct replica_group::impl {
     result<apply_outcome> apply_once();
     result<> commit(bool always);
     result<> write_commit(commit_record record);
-    std::uint64_t used_bytes() const { return journal->used_bytes() + core->undo().used_bytes(); }
+    std::uint64_t used_bytes() const {
+        return journal->used_bytes() + core->history().used_bytes() + core->rollback().used_bytes();
+    }
+    bool starved() const;
+    result<> free_committed();
     result<> make_room(std::uint64_t bytes, std::uint64_t limit);
     bool drop_oldest_point();
     result<> reclaim();

@@ -10,7 +10,6 @@
 
 #include <algorithm>
 #include <random>
-#include <ranges>
 
 namespace farshore {
 namespace {
@@ -50,6 +49,20 @@ result<> check_volumes(const std::vector<replica_volume> &volumes) {
         }
     }
     return {};
+}
+
+undo_tail tail_of(const undo_log &log, interval_id committed) {
+    const undo_evidence &found = log.evidence();
+    return found.tail_broken                      ? undo_tail::broken
+           : found.tail_torn                      ? undo_tail::torn
+           : log.records_after(committed).empty() ? undo_tail::empty
+                                                  : undo_tail::complete;
+}
+
+/// Of the last published record; 0: there is none after `committed`.
+interval_id last_of(const undo_log &log, interval_id committed) {
+    const auto records = log.records_after(committed);
+    return records.empty() ? interval_id{} : records.back().header.position.interval;
 }
 
 } // namespace
@@ -129,13 +142,10 @@ recovery_evidence replica_group::impl::gather(const std::optional<commit_record>
         return e;
     }
     e.commit = commit_evidence::valid;
-    const undo_evidence &undo = core->undo().evidence();
     const interval_id at = newest->applied.interval;
-    e.history_broken = undo.history_broken;
-    e.tail = undo.tail_broken                         ? undo_tail::broken
-             : undo.tail_torn                         ? undo_tail::torn
-             : core->undo().records_after(at).empty() ? undo_tail::empty
-                                                      : undo_tail::complete;
+    // What the rollback log held before the commit is of no use to anybody.
+    e.history_broken = core->history().evidence().history_broken;
+    e.tail = std::max(tail_of(core->history(), at), tail_of(core->rollback(), at));
     const auto next_one = journal->entries_after(at, 1);
     const interval_id known = newest->durable.interval;
     const auto last = journal->last();
@@ -152,6 +162,15 @@ recovery_evidence replica_group::impl::gather(const std::optional<commit_record>
         }
     }
     return e;
+}
+
+result<std::unique_ptr<undo_log>> replica_group::impl::open_undo(const std::string &name,
+                                                                 segment_place end) {
+    undo_log_options o;
+    o.directory = join_path(options.state_directory, name);
+    o.segment_bytes = segment_bytes_for(options);
+    o.room = [this](std::uint64_t bytes) { return make_room(bytes, options.journal_bytes_max); };
+    return undo_log::open(files, std::move(o), committed.applied.interval, end);
 }
 
 result<> replica_group::impl::open() {
@@ -174,6 +193,7 @@ result<> replica_group::impl::open() {
     std::optional<commit_record> newest;
     FS_CHECK(read_commit(*state, newest, safe));
     older_undo_segment = 0; // nothing is dropped before the first commit of this life
+    older_rollback_segment = 0;
     if (!newest) {
         const auto refused = decide_recovery(gather(newest));
         REPL_ASSERT(refused.refuse);
@@ -181,25 +201,25 @@ result<> replica_group::impl::open() {
     }
     committed = *newest;
     FS_TRY(images, replica_images::open(files, info->volumes));
-    undo_log_options undo_options;
-    undo_options.directory = join_path(directory, "undo");
-    undo_options.segment_bytes = segment_bytes_for(options);
-    undo_options.room = [this](std::uint64_t bytes) {
-        return make_room(bytes, options.journal_bytes_max);
-    };
-    FS_TRY(undo, undo_log::open(files, std::move(undo_options), committed.applied.interval,
-                                {committed.undo_segment, committed.undo_offset}));
-    core = std::make_shared<replica_core>(std::move(state), std::move(images), std::move(undo));
+    FS_TRY(history, open_undo("undo", {committed.undo_segment, committed.undo_offset}));
+    FS_TRY(rollback,
+           open_undo("rollback", {committed.rollback_segment, committed.rollback_offset}));
+    core = std::make_shared<replica_core>(std::move(state), std::move(images), std::move(history),
+                                          std::move(rollback));
     FS_TRY(log, interval_log::open(
                     files, {join_path(directory, "journal"), segment_bytes_for(options), 0}));
     journal = std::move(log);
     FS_CHECK(recover(decide_recovery(gather(newest))));
-    apply_stage = std::make_unique<applier>(*core, *journal, options.batch_bytes_max, applied);
+    apply_stage = std::make_unique<applier>(*core, *journal, options.batch_bytes_max, applied,
+                                            points.empty() ? interval_id{} : points.back().id);
     return {};
 }
 
-// Everything is idempotent up to the new commit record, which ends the recovery: a crash before it
-// finds the same evidence, or less of it.
+// A crash inside it finds the same evidence again, or less of it and a commit record that says what
+// is missing: (1) the images go back; (2) damage is counted in a commit record that names the same
+// places; (3) if points must go, the whole history goes first: while a part of it is missing the
+// tail counts as broken; (4) the logs are cut, newest first over both of them; (5) a commit record
+// ends it.
 result<> replica_group::impl::recover(const recovery_decision &decision) {
     if (decision.label != recovery_case::clean) {
         log::warning("{}: {}", options.state_directory, to_text(decision.label));
@@ -207,8 +227,13 @@ result<> replica_group::impl::recover(const recovery_decision &decision) {
     if (decision.roll_back) {
         FS_CHECK(roll_back());
     }
-    FS_CHECK(core->undo().cut_after(committed.applied.interval,
-                                    {committed.undo_segment, committed.undo_offset}));
+    if (decision.add_damage) {
+        FS_CHECK(count_damage(decision.drop_points));
+    }
+    if (decision.drop_points) {
+        FS_CHECK(core->history().cut_after({}, {}));
+    }
+    FS_CHECK(cut_tails());
     if (decision.clear_journal) {
         FS_CHECK(journal->clear());
     }
@@ -216,44 +241,96 @@ result<> replica_group::impl::recover(const recovery_decision &decision) {
     applied.position = committed.applied;
     applied.consistent = committed.consistent;
     applied.time = committed.applied_time;
-    applied.damage_count = committed.damage_count + (decision.add_damage ? 1 : 0);
+    applied.damage_count = committed.damage_count;
     applied.healed_count = committed.healed_count;
     return commit(true);
 }
 
-// Newest first, so that each block ends with the oldest content: what it held at the commit. The
-// images are durable before the undo goes, so this can be done again.
+result<> replica_group::impl::count_damage(bool drop_points) {
+    commit_record record = committed;
+    record.sequence += 1;
+    record.damage_count += 1;
+    if (drop_points) {
+        record.point = {};
+        record.point_time = {};
+    }
+    return write_commit(record);
+}
+
+// Each block ends with what it held at the commit: the content of its oldest record after it. Later
+// intervals go first. Within an interval the rollback log goes first and the history last, for a
+// block that has records of one interval in both went to the history first (undo_writer.hpp).
+// Within a log the later records go first. The images are durable before the undo goes, so this can
+// be done again.
+//
+// Of the last step, whose undo was perhaps not durable, each log may have lost the end: the images
+// don't show that step, and what is left says what they hold, for a step's records of a block are
+// in one log.
 result<> replica_group::impl::roll_back() {
-    const auto records = core->undo().records_after(committed.applied.interval);
+    const interval_id at = committed.applied.interval;
+    auto history = core->history().records_after(at);
+    auto rollback = core->rollback().records_after(at);
+    const auto interval_of = [](const std::vector<undo_record> &records) {
+        return records.empty() ? interval_id{} : records.back().header.position.interval;
+    };
     std::uint64_t blocks = 0;
-    for (const undo_record &record : std::views::reverse(records)) {
-        FS_CHECK(core->undo().visit(
-            record, [&](const undo_entry &entry, bytes_view content) -> result<> {
-                const std::uint64_t end = entry.block.value + entry.count;
-                if (entry.volume.value >= volumes.size() ||
-                    end > core->images().volume_blocks()[entry.volume.value]) {
-                    return fail(errc::corrupt, "undo of a block that the group does not have");
-                }
-                blocks += entry.count;
-                return entry.kind == undo_kind::zero
-                           ? core->images().zero_blocks(entry.volume, entry.block.value,
-                                                        entry.count)
-                           : core->images().write_blocks(entry.volume, entry.block.value, content);
-            }));
+    while (!history.empty() || !rollback.empty()) {
+        const bool later = interval_of(rollback) >= interval_of(history);
+        auto &records = later ? rollback : history;
+        FS_TRY(count, put_back(later ? core->rollback() : core->history(), records.back()));
+        blocks += count;
+        records.pop_back();
     }
     log::info("{}: {} blocks rolled back to interval {}", options.state_directory, blocks,
-              committed.applied.interval.value);
+              at.value);
     return core->images().sync();
 }
 
-// Points stand in the undo log, each in the last record of its interval. The newest one stands in
+// In the order of the roll-back: after a crash in the middle it is done again by what is left, and
+// a block's later record without its oldest one would be wrong.
+result<> replica_group::impl::cut_tails() {
+    constexpr segment_place anywhere{UINT64_MAX, UINT64_MAX};
+    const interval_id at = committed.applied.interval;
+    for (;;) {
+        const interval_id history = last_of(core->history(), at);
+        const interval_id rollback = last_of(core->rollback(), at);
+        if (history.value == 0 || rollback.value == 0) {
+            break;
+        }
+        FS_CHECK(rollback >= history
+                     ? core->rollback().cut_after(interval_id{history.value - 1}, anywhere)
+                     : core->history().cut_after(rollback, anywhere));
+    }
+    FS_CHECK(core->history().cut_after(at, {committed.undo_segment, committed.undo_offset}));
+    return core->rollback().cut_after(at, {committed.rollback_segment, committed.rollback_offset});
+}
+
+/// How many blocks the record had.
+result<std::uint64_t> replica_group::impl::put_back(const undo_log &log,
+                                                    const undo_record &record) {
+    std::uint64_t blocks = 0;
+    FS_CHECK(log.visit(record, [&](const undo_entry &entry, bytes_view content) -> result<> {
+        const std::uint64_t end = entry.block.value + entry.count;
+        if (entry.volume.value >= volumes.size() ||
+            end > core->images().volume_blocks()[entry.volume.value]) {
+            return fail(errc::corrupt, "undo of a block that the group does not have");
+        }
+        blocks += entry.count;
+        return entry.kind == undo_kind::zero
+                   ? core->images().zero_blocks(entry.volume, entry.block.value, entry.count)
+                   : core->images().write_blocks(entry.volume, entry.block.value, content);
+    }));
+    return blocks;
+}
+
+// Points stand in the history, each in the last record of its interval. The newest one stands in
 // the commit record as well, for it needs no undo while it is what the images show.
 void replica_group::impl::rebuild_points(const recovery_decision &decision) {
     if (decision.drop_points) {
         return;
     }
     const interval_id at = committed.applied.interval;
-    core->undo().each([&](const undo_record &record) {
+    core->history().each([&](const undo_record &record) {
         if (record.header.last && record.header.point && record.header.position.interval <= at) {
             points.push_back({record.header.position.interval, record.header.time});
         }

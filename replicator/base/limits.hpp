@@ -35,6 +35,9 @@ constexpr std::size_t frame_blocks_max = frame_raw_bytes_max / 4096;
 constexpr std::size_t frames_per_interval_max = 4096;
 constexpr std::size_t segment_bytes_max = 256 * MiB;       ///< a file of the interval log
 
+// Undo
+constexpr std::size_t covered_bytes_max = 64 * MiB;        ///< which blocks the history has, of one group
+
 // Transport
 constexpr std::size_t message_bytes_max = 2 * MiB;         ///< one message after authentication
 constexpr std::size_t handshake_bytes_max = 64 * KiB;      ///< of TLS data before authentication

@@ -13,7 +13,9 @@ namespace {
 
 constexpr std::array<char, 4> commit_magic = {'F', 'S', 'C', '1'};
 constexpr std::array<char, 4> volumes_magic = {'F', 'S', 'G', '1'};
-constexpr std::uint16_t version = 1;
+constexpr std::uint16_t commit_version = 2;
+constexpr std::uint16_t commit_version_one_log = 1; ///< no rollback log yet
+constexpr std::uint16_t volumes_version = 1;
 constexpr std::uint16_t flag_consistent = 1;
 constexpr std::size_t path_bytes_max = 4096;
 
@@ -33,12 +35,15 @@ struct commit_disk {
     le64 point_time;
     le64 undo_segment;
     le64 undo_offset;
-    std::array<std::byte, 64> reserved;
+    le64 rollback_segment;
+    le64 rollback_offset;
+    std::array<std::byte, 48> reserved;
     le64 checksum;
 };
 static_assert(sizeof(commit_disk) == commit_record_bytes && wire_struct<commit_disk>);
 static_assert(offsetof(commit_disk, applied_time) == 32);
 static_assert(offsetof(commit_disk, undo_offset) == 96);
+static_assert(offsetof(commit_disk, rollback_offset) == 112);
 static_assert(offsetof(commit_disk, checksum) == 168);
 
 struct volumes_head {
@@ -64,7 +69,7 @@ wall_time to_time(std::uint64_t ns) { return wall_time(duration(static_cast<std:
 byte_vector encode_commit_slot(const commit_record &record) {
     commit_disk disk{};
     disk.magic = commit_magic;
-    disk.version = version;
+    disk.version = commit_version;
     disk.flags = record.consistent ? flag_consistent : 0;
     disk.sequence = record.sequence;
     disk.applied_stream = record.applied.stream.value;
@@ -78,6 +83,8 @@ byte_vector encode_commit_slot(const commit_record &record) {
     disk.point_time = from_time(record.point_time);
     disk.undo_segment = record.undo_segment;
     disk.undo_offset = record.undo_offset;
+    disk.rollback_segment = record.rollback_segment;
+    disk.rollback_offset = record.rollback_offset;
     disk.checksum = commit_checksum(disk);
     byte_vector slot;
     append_struct(slot, disk);
@@ -91,7 +98,8 @@ result<commit_record> parse_commit_slot(bytes_view slot) {
         disk.checksum != commit_checksum(disk)) {
         return fail(errc::corrupt, "no commit record, or one that fails its checksum");
     }
-    if (disk.version != version || (disk.flags & ~flag_consistent) != 0) {
+    const bool one_log = disk.version == commit_version_one_log;
+    if ((disk.version != commit_version && !one_log) || (disk.flags & ~flag_consistent) != 0) {
         return fail(errc::unsupported, fmt::format("commit record version {}, flags {:#x}",
                                                    disk.version.get(), disk.flags.get()));
     }
@@ -101,6 +109,7 @@ result<commit_record> parse_commit_slot(bytes_view slot) {
     if (disk.sequence == 0 || disk.healed_count > disk.damage_count ||
         !whole(disk.applied_stream, disk.applied_interval) ||
         !whole(disk.durable_stream, disk.durable_interval) || !is_zero(disk.reserved) ||
+        (one_log && (disk.rollback_segment != 0 || disk.rollback_offset != 0)) ||
         !is_zero(slot.subspan(sizeof(disk)))) {
         return fail(errc::corrupt, "commit record with a field out of range");
     }
@@ -116,13 +125,15 @@ result<commit_record> parse_commit_slot(bytes_view slot) {
     record.point_time = to_time(disk.point_time);
     record.undo_segment = disk.undo_segment;
     record.undo_offset = disk.undo_offset;
+    record.rollback_segment = disk.rollback_segment;
+    record.rollback_offset = disk.rollback_offset;
     return record;
 }
 
 byte_vector encode_group_volumes(const group_volumes &group) {
     volumes_head head{};
     head.magic = volumes_magic;
-    head.version = version;
+    head.version = volumes_version;
     head.identity = group.identity;
     head.count = static_cast<std::uint32_t>(group.volumes.size());
     byte_vector bytes;
@@ -148,7 +159,7 @@ result<group_volumes> parse_group_volumes(bytes_view bytes) {
     if (head.magic != volumes_magic || sum != checksum64(body)) {
         return fail(errc::corrupt, "list of volumes fails its checksum");
     }
-    if (head.version != version) {
+    if (head.version != volumes_version) {
         return fail(errc::unsupported, fmt::format("volume list version {}", head.version.get()));
     }
     if (head.reserved != 0) {

@@ -7,7 +7,8 @@
 // Commit record, 176 bytes, little-endian:
 //   off size name             meaning, valid range
 //     0    4 magic            "FSC1"
-//     4    2 version          1; any other is refused (errc::unsupported)
+//     4    2 version          2, or 1: the same without a rollback log; any other is refused
+//                             (errc::unsupported)
 //     6    2 flags            1 the applied barrier is consistent; others refused
 //     8    8 sequence         >= 1, one more with each record
 //    16    8 applied_stream   the images show this interval; 0, 0: none was applied
@@ -19,14 +20,19 @@
 //    64    8 durable_interval
 //    72    8 point_interval   newest point; 0: none
 //    80    8 point_time
-//    88    8 undo_segment     where the undo log ended; 0: it was empty
+//    88    8 undo_segment     where the history (undo/) ended; segment 0: it was empty
 //    96    8 undo_offset
-//   104   64 reserved         zero
+//   104    8 rollback_segment likewise of the rollback log (rollback/); version 1: 0
+//   112    8 rollback_offset
+//   120   48 reserved         zero
 //   168    8 checksum         XXH3-64 of bytes 0..167
 //
 // group.volumes: written once, replaced as a whole: magic "FSG1", le16 version 1, le16 reserved
 // zero, 16 bytes identity, le32 number of volumes, for each: name (varint length, bytes), le64
-// size, path (varint length, bytes); at the end XXH3-64 of all before. History: version 1, first.
+// size, path (varint length, bytes); at the end XXH3-64 of all before.
+//
+// History: version 1 of both, first. Commit record version 2: a second undo log, the rollback log;
+// a program that knows version 1 only would not roll back by it and refuses.
 
 #include "replicator/base/bytes.hpp"
 #include "replicator/base/clock.hpp"
@@ -56,10 +62,12 @@ struct commit_record {
     wall_time point_time{};
     std::uint64_t undo_segment = 0;
     std::uint64_t undo_offset = 0;
+    std::uint64_t rollback_segment = 0;
+    std::uint64_t rollback_offset = 0;
     bool operator==(const commit_record &) const = default;
 };
 
-/// A whole slot.
+/// A whole slot, of version 2.
 byte_vector encode_commit_slot(const commit_record &record);
 /// errc::corrupt, errc::unsupported.
 result<commit_record> parse_commit_slot(bytes_view slot);

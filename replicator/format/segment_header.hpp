@@ -6,7 +6,7 @@
 //   off size name             meaning, valid range
 //     0    4 magic            "FSS1"
 //     4    2 version          1; any other is refused (errc::unsupported)
-//     6    1 kind             1 interval log, 2 undo log
+//     6    1 kind             1 interval log, 2 undo log (history or rollback)
 //     7    1 flags            zero
 //     8    8 number           as in the file's name, >= 1
 //    16    8 previous_bytes   how much of segment number - 1 counts, its header included; what lies

@@ -1,12 +1,12 @@
 #pragma once
 // The undo record: what blocks of a replica held before an interval was applied. Records lie back
-// to back in the segments of a group's undo log, in the order of intervals. docs/formats.md "Undo
-// log".
+// to back in the segments of a group's two undo logs, undo/ (the history) and rollback/, in the
+// order of intervals. docs/formats.md "Undo logs".
 //
 // A record is a header, then contents (4096 bytes each, in the order of the entries that have one),
-// then the entry table. An interval has one record or more; its records have parts 0, 1, ... and
-// the last one says so and carries what became of the interval: whether its barrier is a recovery
-// point.
+// then the entry table. In each log an interval has any number of records, with parts 0, 1, ...;
+// the last one in the history says so and carries what became of the interval: whether its barrier
+// is a recovery point. A point always has one there. No record of the rollback log is marked last.
 //
 // Header, 128 bytes, little-endian:
 //   off size name             meaning, valid range

@@ -242,6 +242,13 @@ segment_place segment_store::synced() const {
 
 result<> segment_store::remove_file(std::uint64_t number) { return files_.remove(path_of(number)); }
 
+// Names go to the disk in any order: if a later segment outlived an earlier one, what stands before
+// the gap would be taken for a leftover of a removal from the front.
+result<> segment_store::remove_durably(std::uint64_t number) {
+    FS_CHECK(remove_file(number));
+    return files_.sync_directory(options_.directory);
+}
+
 result<> segment_store::cut_after(segment_place place) {
     const std::scoped_lock lock(mutex_);
     const auto kept = std::ranges::find(segments_, place.segment, &segment_info::number);
@@ -249,20 +256,18 @@ result<> segment_store::cut_after(segment_place place) {
         return fail(errc::dead, path_of(place.segment) + ": lost records by a failed sync");
     }
     handles_.clear();
-    bool removed = stray_;
+    const bool removed = stray_ || (!segments_.empty() && segments_.back().number > place.segment);
     if (stray_) {
-        FS_CHECK(remove_file(segments_.empty() ? 1 : segments_.back().number + 1));
+        FS_CHECK(remove_durably(segments_.empty() ? 1 : segments_.back().number + 1));
+        stray_ = false;
     }
     while (!segments_.empty() && segments_.back().number > place.segment) {
         last_.reset();
         writable_ = false;
-        FS_CHECK(remove_file(segments_.back().number));
+        FS_CHECK(remove_durably(segments_.back().number));
         segments_.pop_back();
-        removed = true;
     }
     if (removed) {
-        FS_CHECK(files_.sync_directory(options_.directory));
-        stray_ = false;
         FS_CHECK(open_last_for_writing());
     }
     if (segments_.empty() || segments_.back().number != place.segment) {

@@ -10,7 +10,8 @@
 // Crash order: (1) a segment is synced before the next one is made, so only the last one can be
 // torn; (2) a new segment's header is synced, and then its directory entry, before anything in it
 // counts as synced; (3) segments are removed oldest first, so after a crash what is left before a
-// gap in the numbers is a leftover of a removal, and open() removes it.
+// gap in the numbers is a leftover of a removal, and open() removes it; (4) from the end they are
+// removed newest first, each one durably before the next, so that no gap comes up there.
 //
 // Threads: one writer at a time (begin, write, keep, drop, sync); reads and removal of old segments
 // from any thread beside it.
@@ -97,6 +98,7 @@ class segment_store {
     end_of_log end() const;
     result<> add_segment(end_of_log before);
     result<> remove_file(std::uint64_t number);
+    result<> remove_durably(std::uint64_t number);
     std::string path_of(std::uint64_t number) const;
     result<std::shared_ptr<file>> handle(std::uint64_t number) const;
     result<> open_last_for_writing();

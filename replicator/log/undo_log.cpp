@@ -59,7 +59,7 @@ result<> undo_log::scan(interval_id committed, segment_place committed_end) {
             }
             const segment_place here{segment.number, at};
             if (here < committed_end) {
-                log::error("{}/{}: undo damaged at byte {}; older points are lost",
+                log::error("{}/{}: undo damaged at byte {}; what it held before is lost",
                            options_.directory, segment_name(segment.number), at);
                 evidence_.history_broken = true;
                 records_.clear();

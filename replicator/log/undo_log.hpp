@@ -1,6 +1,7 @@
 #pragma once
-// The undo log of a replica: per applied interval, what the blocks that it changed held before.
-// Makes the roll-back after a crash possible and is the history behind the recovery points.
+// An undo log of a replica: per applied interval, what blocks that it changed held before. A group
+// has two of them: the history behind its recovery points, and the rollback log, which a roll-back
+// after a crash needs besides (apply/undo_writer.hpp).
 //
 // What a record says is true for ever: "before interval k, block b held c". So a record too many
 // (written, then the interval was not applied and tried again) does no harm.
@@ -57,7 +58,7 @@ struct undo_outcome {
 /// What open() found; input of the recovery cases.
 struct undo_evidence {
     bool history_broken =
-        false;                ///< a record before the commit can't be read: points older are lost
+        false; ///< a record before the commit can't be read: in the history, points older are lost
     bool tail_torn = false;   ///< the log ended in an incomplete record, which was never needed
     bool tail_broken = false; ///< a record after the commit that was durable can't be read
 };
@@ -73,6 +74,8 @@ class undo_log {
 
     // Writing one interval: begin, entries in any order, end. Large ones become several records.
     void begin(stream_position position);
+    /// Something of the interval is recorded.
+    bool begun() const { return open_.begun || part_ > 0; }
     result<> add_zero(volume_index volume, block_index first, std::uint64_t count);
     /// Whole blocks that follow each other.
     result<> add_raw(volume_index volume, block_index first, bytes_view content);

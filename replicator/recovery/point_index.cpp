@@ -11,6 +11,7 @@ namespace {
 
 constexpr unsigned volume_shift = 48; // volume_bytes_max has 2^38 blocks
 constexpr std::size_t late_min = 4096;
+constexpr std::uint64_t segment_max = UINT32_MAX >> 1;
 
 std::uint64_t key_of(volume_index volume, std::uint64_t block) {
     return std::uint64_t{volume.value} << volume_shift | block;
@@ -39,7 +40,7 @@ void point_index::add(const node &n) {
         node &before = std::prev(at)->second;
         const bool zeroes = before.contents == 0 && n.contents == 0;
         const bool follows =
-            before.contents != 0 && before.segment == n.segment &&
+            before.contents != 0 && before.segment == n.segment && before.rollback == n.rollback &&
             before.contents + before.count * block_bytes == n.contents &&
             before.entries + std::uint64_t{before.count} * undo_entry_bytes == n.entries;
         if (end_of(before) == n.key && (zeroes || follows) &&
@@ -52,7 +53,7 @@ void point_index::add(const node &n) {
 }
 
 void point_index::insert(const indexed_run &run) {
-    REPL_ASSERT(run.segment <= UINT32_MAX);
+    REPL_ASSERT(run.segment <= segment_max);
     std::uint64_t at = key_of(run.volume, run.block);
     const std::uint64_t start = at;
     const std::uint64_t end = at + run.count;
@@ -65,7 +66,8 @@ void point_index::insert(const indexed_run &run) {
             n.key = at;
             n.count = static_cast<std::uint32_t>(std::min<std::uint64_t>(free_to - at, UINT32_MAX));
             if (!run.zero) {
-                n.segment = static_cast<std::uint32_t>(run.segment);
+                n.segment = static_cast<std::uint32_t>(run.segment) & segment_max;
+                n.rollback = run.rollback ? 1 : 0;
                 n.contents = run.contents + (at - start) * block_bytes;
                 n.entries = run.entries + (at - start) * undo_entry_bytes;
             }
@@ -115,6 +117,7 @@ std::vector<indexed_run> point_index::find(volume_index volume, std::uint64_t bl
         run.count = to - from;
         run.zero = n->contents == 0;
         if (!run.zero) {
+            run.rollback = n->rollback != 0;
             run.segment = n->segment;
             run.contents = n->contents + (from - n->key) * block_bytes;
             run.entries = n->entries + (from - n->key) * undo_entry_bytes;

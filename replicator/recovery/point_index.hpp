@@ -1,5 +1,5 @@
 #pragma once
-// Where the content of each block as of one point stands in the undo log: for every block the
+// Where the content of each block as of one point stands in the undo logs: for every block the
 // oldest record after the point that has it. What is not in the index is as in the replica.
 //
 // Records are inserted oldest first; a block that is there already stays. 32 bytes a run of blocks
@@ -24,7 +24,8 @@ struct indexed_run {
     std::uint64_t block = 0;
     std::uint64_t count = 0;
     bool zero = false;          ///< all zero: no content anywhere
-    std::uint64_t segment = 0;  ///< of the undo log
+    bool rollback = false;      ///< in the rollback log, not in the history
+    std::uint64_t segment = 0;  ///< of that log
     std::uint64_t entries = 0;  ///< offset of the first block's entry
     std::uint64_t contents = 0; ///< offset of the first block's content
     bool operator==(const indexed_run &) const = default;
@@ -44,7 +45,8 @@ class point_index {
         std::uint64_t key;
         std::uint64_t contents; ///< 0: zero
         std::uint64_t entries;
-        std::uint32_t segment;
+        std::uint32_t segment : 31;
+        std::uint32_t rollback : 1;
         std::uint32_t count;
     };
     static_assert(sizeof(node) == 32);

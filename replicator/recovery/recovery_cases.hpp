@@ -10,7 +10,7 @@ namespace farshore {
 /// Of the two slots of group.state.
 enum class commit_evidence : std::uint8_t { none, valid };
 
-/// The undo log behind the commit record.
+/// An undo log behind the commit record. Graver ones come later: of two logs the greater counts.
 enum class undo_tail : std::uint8_t {
     empty,    ///< nothing was begun after the commit
     complete, ///< whole records only

@@ -1,7 +1,9 @@
 // The interval log stopped after every mutating call, then killed or cut from power: what sync()
 // promised is there, what is there is right, and the log goes on.
 
+#include "replicator/base/geometry.hpp"
 #include "replicator/log/interval_log.hpp"
+#include "replicator/log/undo_log.hpp"
 #include "tests/support/intervals.hpp"
 #include "tests/support/sim_file_system.hpp"
 
@@ -125,6 +127,49 @@ TEST_CASE("interval log: any one call may fail, nothing promised is lost") {
             sim_file_system copy(files);
             copy.power_cut(nth);
             check(copy, p);
+        }
+    }
+}
+
+TEST_CASE(
+    "undo log: cut back over several segments, it keeps what stood before at any cut of power") {
+    undo_log_options small;
+    small.directory = "/undo";
+    small.segment_bytes = 16 * 1024;
+    sim_file_system made(1);
+    const byte_vector old(4 * block_bytes, std::byte{7});
+    const interval_id kept{2};
+    segment_place end;
+    {
+        const auto log = std::move(*undo_log::open(made, small, {}, {}));
+        for (std::uint64_t id = 1; id <= 12; ++id) {
+            log->begin({stream_id{1}, interval_id{id}});
+            REQUIRE(log->add_raw(volume_index{0}, block_index{id}, old).has_value());
+            REQUIRE(log->end({}).has_value());
+            REQUIRE(log->sync().has_value());
+            log->publish();
+            end = id == kept.value ? log->end_place() : end;
+        }
+        REQUIRE(log->end_place().segment > end.segment + 3);
+    }
+    bool whole = false;
+    for (std::uint64_t stop = 0; !whole; ++stop) {
+        sim_file_system files(made);
+        files.stop_after(stop);
+        const auto process = files.process();
+        const auto log = undo_log::open(*process, small, kept, end);
+        whole = log && (*log)->cut_after(kept, end);
+        for (std::uint64_t seed = 0; seed < 40; ++seed) {
+            CAPTURE(stop);
+            CAPTURE(seed);
+            sim_file_system copy(files);
+            copy.power_cut(seed);
+            const auto again = undo_log::open(copy, small, kept, end);
+            REQUIRE(again.has_value());
+            CHECK_FALSE((*again)->evidence().history_broken);
+            CHECK_FALSE((*again)->evidence().tail_broken);
+            CHECK((*again)->records_after({}).size() >= 2);
+            CHECK((!whole || (*again)->records_after(kept).empty()));
         }
     }
 }

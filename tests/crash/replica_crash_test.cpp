@@ -8,6 +8,8 @@
 
 #include <doctest/doctest.h>
 
+#include <string_view>
+
 namespace farshore {
 namespace {
 
@@ -24,21 +26,48 @@ replica_options options_of(std::uint64_t batch = 32 << 20) {
     return o;
 }
 
-/// The primary's side of the scenario, made once: the frames of each interval.
+/// The primary's side of a scenario, made once: the frames of each interval.
 struct story {
     primary_model model{11, sizes};
     std::vector<std::vector<buffer>> intervals;
+    std::set<std::uint64_t> points;
 
-    story() {
-        for (int i = 0; i < 14; ++i) {
-            const bool consistent = i < 5 || i > 8; // 6 to 9: a catch-up
-            if (i == 5) {
+    /// `shape`: a character an interval. '.' a point of random writes; '-' the same in a catch-up;
+    /// 'o' blocks that every such interval writes anew, in a catch-up; 'O' the same as a point.
+    explicit story(std::string_view shape = ".....----.....") {
+        bool ordered = true;
+        for (const char c : shape) {
+            const bool consistent = c == '.' || c == 'O';
+            if (ordered && !consistent) {
                 model.begin_stream();
             }
-            intervals.push_back(model.interval(5, primary_model::plain(consistent)));
+            ordered = consistent;
+            const barrier end = primary_model::plain(consistent);
+            intervals.push_back(c == '.' || c == '-' ? model.interval(5, end) : overwrite(end));
+            if (consistent) {
+                points.insert(intervals.size());
+            }
         }
     }
+
+  private:
+    std::vector<buffer> overwrite(const barrier &end) {
+        return model.interval_by(
+            [&](auto &images, auto &touched) {
+                for (const std::uint64_t block : {0, 1, 2, 3, 9, 17}) {
+                    byte_vector &image = images[0];
+                    for (std::uint64_t n = 0; n < block_bytes; ++n) {
+                        image[block * block_bytes + n] = static_cast<std::byte>(model.below(256));
+                    }
+                    touched.emplace(0, block);
+                }
+            },
+            end);
+    }
 };
+
+/// A catch-up that goes on: most of its undo is needed for the roll-back only. Then points again.
+constexpr std::string_view long_catch_up = ".Oo-oooo-ooO.ooo.";
 
 struct promise {
     std::uint64_t durable = 0; ///< of the last sync_journal that succeeded
@@ -66,16 +95,6 @@ result<> live(file_system &files, const replica_options &options, const story &s
     return group->commit();
 }
 
-std::set<std::uint64_t> points_expected(std::uint64_t upto) {
-    std::set<std::uint64_t> ids;
-    for (std::uint64_t id = 1; id <= upto; ++id) {
-        if (id <= 5 || id > 9) {
-            ids.insert(id);
-        }
-    }
-    return ids;
-}
-
 void check_content(replica_group &group, const story &s) {
     const std::uint64_t applied = group.position().applied.interval.value;
     CHECK(*test::read_images(group) == s.model.at(interval_id{applied}));
@@ -88,7 +107,7 @@ void check_content(replica_group &group, const story &s) {
         REQUIRE(images.has_value());
         CHECK(*images == s.model.at(point.id));
     }
-    CHECK(points == points_expected(applied));
+    CHECK(points == std::set(s.points.begin(), s.points.upper_bound(applied)));
 }
 
 void check(file_system &files, const replica_options &options, const story &s, const promise &p) {
@@ -115,8 +134,7 @@ void cut(sim_file_system &files, std::uint64_t seed) {
     }
 }
 
-void sweep(const replica_options &options, std::uint64_t stride) {
-    const story s;
+void sweep(const story &s, const replica_options &options, std::uint64_t stride) {
     sim_file_system made(3);
     REQUIRE(replica_group::create(made, options, test::volumes_of(sizes)).has_value());
     std::uint64_t calls = 0;
@@ -160,11 +178,19 @@ TEST_SUITE_BEGIN("crash");
 
 TEST_CASE(
     "replica: stopped after each call and cut, nothing durable is lost and all points are right") {
-    sweep(options_of(), 1);
+    sweep(story(), options_of(), 1);
 }
 
 TEST_CASE("replica: the same when every interval is applied in several steps") {
-    sweep(options_of(8192), 3);
+    sweep(story(), options_of(8192), 3);
+}
+
+TEST_CASE("replica: the same in a long catch-up, whose undo is in two logs") {
+    sweep(story(long_catch_up), options_of(), 2);
+}
+
+TEST_CASE("replica: the same in a long catch-up when every interval is applied in several steps") {
+    sweep(story(long_catch_up), options_of(8192), 3);
 }
 
 TEST_CASE("replica: create stopped after each call can be tried again") {
@@ -195,8 +221,7 @@ TEST_CASE("replica: create stopped after each call can be tried again") {
     }
 }
 
-void fail_each_call(const replica_options &options, sim_scope scope, int number) {
-    const story s;
+void fail_each_call(const story &s, const replica_options &options, sim_scope scope, int number) {
     sim_file_system made(4);
     REQUIRE(replica_group::create(made, options, test::volumes_of(sizes)).has_value());
     for (std::uint64_t nth = 1;; ++nth) {
@@ -222,16 +247,19 @@ void fail_each_call(const replica_options &options, sim_scope scope, int number)
 }
 
 TEST_CASE("replica: any one call may fail") {
-    fail_each_call(options_of(), sim_scope::every, EIO);
-    fail_each_call(options_of(8192), sim_scope::mutating, ENOSPC);
+    fail_each_call(story(), options_of(), sim_scope::every, EIO);
+    fail_each_call(story(), options_of(8192), sim_scope::mutating, ENOSPC);
+    fail_each_call(story(long_catch_up), options_of(), sim_scope::every, EIO);
+    fail_each_call(story(long_catch_up), options_of(8192), sim_scope::mutating, ENOSPC);
 }
 
 TEST_CASE("replica: any one sync may fail, and what was not synced is never counted on") {
-    fail_each_call(options_of(), sim_scope::syncs, EIO);
+    fail_each_call(story(), options_of(), sim_scope::syncs, EIO);
+    fail_each_call(story(long_catch_up), options_of(8192), sim_scope::syncs, EIO);
 }
 
 TEST_CASE("replica: a full disk stops it, nothing is lost, and it goes on when there is space") {
-    const story s;
+    const story s(long_catch_up);
     for (std::uint64_t room = 0; room < 60; ++room) {
         CAPTURE(room);
         sim_file_system files(room);
@@ -262,6 +290,57 @@ TEST_CASE("replica: a full disk stops it, nothing is lost, and it goes on when t
         CHECK((refused || room > 20));
         check_content(**group, s);
         CHECK((*group)->position().applied.interval.value == s.intervals.size());
+    }
+}
+
+TEST_CASE(
+    "replica: damage of undo found at open is not forgotten, wherever the recovery is stopped") {
+    const story s(".Oooo");
+    for (const std::string directory : {"/state/undo", "/state/rollback"}) {
+        sim_file_system made(6);
+        REQUIRE(replica_group::create(made, options_of(), test::volumes_of(sizes)).has_value());
+        {
+            auto group = replica_group::open(made, options_of());
+            REQUIRE(group.has_value());
+            for (std::size_t n = 0; n < s.intervals.size(); ++n) {
+                REQUIRE(test::append_all(**group, s.intervals[n]).has_value());
+                REQUIRE((*group)->sync_journal().has_value());
+                REQUIRE(test::apply_all(**group).has_value());
+                if (n == 1) { // behind it the history has a record, and the rollback log two
+                    REQUIRE((*group)->commit().has_value());
+                }
+            }
+        }
+        made.kill();
+        // The record behind the commit in the history; the first of two in the rollback log.
+        const std::string path = directory + "/0000000001.seg";
+        if (directory == "/state/undo") {
+            const auto lost = std::move(*made.open(path, open_mode::read_write));
+            REQUIRE(lost->truncate(64).has_value());
+            REQUIRE(lost->sync_data().has_value());
+        } else {
+            made.corrupt(path, 1000);
+        }
+        bool whole = false;
+        for (std::uint64_t stop = 0; !whole; ++stop) {
+            CAPTURE(directory);
+            CAPTURE(stop);
+            sim_file_system files(made);
+            files.stop_after(stop);
+            const auto process = files.process();
+            whole = replica_group::open(*process, options_of()).has_value();
+            for (std::uint64_t seed = 0; seed < 6; ++seed) {
+                CAPTURE(seed);
+                sim_file_system copy(files);
+                cut(copy, seed);
+                for (int life = 0; life < 2; ++life) {
+                    const auto group = replica_group::open(copy, options_of());
+                    REQUIRE_MESSAGE(group.has_value(), (group ? "" : group.error().text()));
+                    CHECK((*group)->position().damage_count >= 1);
+                    CHECK((*group)->points().empty());
+                }
+            }
+        }
     }
 }
 

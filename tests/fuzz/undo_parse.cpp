@@ -37,7 +37,10 @@ void check_undo(bytes_view bytes) {
 void check_state(bytes_view bytes) {
     if (const auto record = parse_commit_slot(bytes)) {
         REPL_ASSERT(record->healed_count <= record->damage_count);
-        REPL_ASSERT(std::ranges::equal(encode_commit_slot(*record), bytes));
+        // Version 1 comes back as the record of version 2 that means the same.
+        const byte_vector again = encode_commit_slot(*record);
+        REPL_ASSERT(*parse_commit_slot(again) == *record);
+        REPL_ASSERT(bytes[4] == std::byte{1} || std::ranges::equal(again, bytes));
     }
     if (const auto group = parse_group_volumes(bytes)) {
         REPL_ASSERT(group->volumes.size() <= limits::volumes_per_group_max);

@@ -35,6 +35,10 @@ class primary_model {
     void forget_before(std::uint64_t id) {
         states_.erase(states_.begin(), states_.lower_bound(id));
     }
+    /// The states between these two go; a model of a long story is large.
+    void forget_between(std::uint64_t first, std::uint64_t last) {
+        states_.erase(states_.upper_bound(first), states_.lower_bound(last));
+    }
     /// A new stream, as after a catch-up.
     void begin_stream() { ++stream_; }
 

@@ -109,6 +109,8 @@ TEST_CASE("commit record: identity, every bit of its slot counts, versions and r
     r.point_time = r.applied_time;
     r.undo_segment = 4;
     r.undo_offset = 500;
+    r.rollback_segment = 7;
+    r.rollback_offset = 600;
     const byte_vector slot = encode_commit_slot(r);
     CHECK(slot.size() == commit_slot_bytes);
     CHECK(*parse_commit_slot(slot) == r);
@@ -121,6 +123,21 @@ TEST_CASE("commit record: identity, every bit of its slot counts, versions and r
     CHECK(is(parse_commit_slot(with(slot, 48, le64(3), 168)).error(),
              errc::corrupt)); // healed > damage
     CHECK_FALSE(parse_commit_slot(byte_vector(commit_slot_bytes)).has_value());
+}
+
+TEST_CASE("commit record: version 1 had no rollback log, and is read as one that was empty") {
+    commit_record r;
+    r.applied = {stream_id{1}, interval_id{2}};
+    r.undo_segment = 4;
+    r.undo_offset = 500;
+    const byte_vector one = with(encode_commit_slot(r), 4, le16(1), 168);
+    REQUIRE(parse_commit_slot(one).has_value());
+    CHECK(*parse_commit_slot(one) == r);
+    for (const std::size_t offset : {104, 112, 120}) {
+        CHECK(is(parse_commit_slot(with(one, offset, le64(1), 168)).error(), errc::corrupt));
+    }
+    CHECK(is(parse_commit_slot(with(one, 4, le16(0), 168)).error(), errc::unsupported));
+    CHECK(is(parse_commit_slot(with(one, 4, le16(3), 168)).error(), errc::unsupported));
 }
 
 TEST_CASE("list of volumes: identity, every bit counts, limits") {

@@ -112,6 +112,25 @@ TEST_CASE(
     CHECK(records[6].header.part == 0);
 }
 
+TEST_CASE("undo log: it says whether the interval has anything, record open or ended") {
+    rig r;
+    r.log->begin(position(1));
+    CHECK_FALSE(r.log->begun());
+    const segment_place place = r.log->position();
+    REQUIRE(r.log->add_zero(volume_index{0}, block_index{3}, 1).has_value());
+    CHECK(r.log->begun());
+    REQUIRE(r.log->end_part().has_value());
+    r.log->begin(position(1));
+    CHECK(r.log->begun());
+    REQUIRE(r.log->back_to(place).has_value());
+    r.log->begin(position(1));
+    CHECK_FALSE(r.log->begun());
+    REQUIRE(r.log->add_zero(volume_index{0}, block_index{3}, 1).has_value());
+    REQUIRE(r.log->end({}).has_value());
+    r.log->begin(position(2));
+    CHECK_FALSE(r.log->begun());
+}
+
 TEST_CASE("undo log: going back forgets what was not published, across segments") {
     rig r;
     r.segment_bytes = 16 * 1024;

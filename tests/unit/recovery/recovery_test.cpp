@@ -173,7 +173,7 @@ TEST_CASE("point index: equals a map in which the first insertion of a block sta
         const std::uint64_t space = seed % 2 == 0 ? 200 : 60'000;
         point_index index;
         struct place {
-            bool zero;
+            bool zero, rollback;
             std::uint64_t segment, entries, contents;
             bool operator==(const place &) const = default;
         };
@@ -183,15 +183,16 @@ TEST_CASE("point index: equals a map in which the first insertion of a block sta
                             random() % space,
                             1 + random() % 20,
                             random() % 3 == 0,
+                            random() % 3 == 0,
                             1 + random() % 3,
                             1000 + random() % 1000 * 24,
                             4096 + random() % 1000 * 4096};
             index.insert(run);
             for (std::uint64_t b = 0; b < run.count; ++b) {
                 model.try_emplace({run.volume.value, run.block + b},
-                                  run.zero ? place{true, 0, 0, 0}
-                                           : place{false, run.segment, run.entries + b * 24,
-                                                   run.contents + b * 4096});
+                                  run.zero ? place{true, false, 0, 0, 0}
+                                           : place{false, run.rollback, run.segment,
+                                                   run.entries + b * 24, run.contents + b * 4096});
             }
         }
         for (std::uint16_t v = 0; v < 2; ++v) {
@@ -201,9 +202,10 @@ TEST_CASE("point index: equals a map in which the first insertion of a block sta
                     const bool fresh =
                         found
                             .emplace(run.block + b,
-                                     run.zero ? place{true, 0, 0, 0}
-                                              : place{false, run.segment, run.entries + b * 24,
-                                                      run.contents + b * 4096})
+                                     run.zero
+                                         ? place{true, false, 0, 0, 0}
+                                         : place{false, run.rollback, run.segment,
+                                                 run.entries + b * 24, run.contents + b * 4096})
                             .second;
                     CHECK(fresh);
                 }
@@ -230,10 +232,10 @@ TEST_CASE("point index: equals a map in which the first insertion of a block sta
 TEST_CASE("point index: blocks that follow each other take one run, a zeroed petabyte too") {
     point_index index;
     for (std::uint64_t b = 0; b < 1000; ++b) {
-        index.insert({volume_index{1}, b, 1, false, 2, 500 + b * 24, 9000 + b * 4096});
+        index.insert({volume_index{1}, b, 1, false, false, 2, 500 + b * 24, 9000 + b * 4096});
     }
     CHECK(index.runs() == 1);
-    index.insert({volume_index{0}, 0, 1ULL << 38, true, 0, 0, 0});
+    index.insert({volume_index{0}, 0, 1ULL << 38, true, false, 0, 0, 0});
     CHECK(index.runs() < 100);
     const auto end = index.find(volume_index{0}, (1ULL << 38) - 1, 5);
     REQUIRE(end.size() == 1);
