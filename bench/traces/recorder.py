@@ -20,10 +20,10 @@ from recorded import copy_sparse  # noqa: E402
 
 
 class Recording:
-    """One program's run. `volumes`: name -> bytes. Mounted at once; begin() copies the images and
-    starts the recording, finish() ends it and completes the trace."""
+    """One program's run. `volumes`: name -> bytes. An ext4 is made on each at once (unless `bare`);
+    begin() copies the images and starts the recording, finish() completes the trace."""
 
-    def __init__(self, context, path, volumes):
+    def __init__(self, context, path, volumes, bare=False):
         self.context, self.path, self.sizes = context, path, volumes
         self.outcome = {}
         shutil.rmtree(path, ignore_errors=True)
@@ -37,13 +37,15 @@ class Recording:
         context.on_exit(self._stop)
         self._expect("ready")
         self.mounts = {}
-        for name in volumes:
-            uri = f"nbd+unix:///{name}?socket={context.path('record.sock')}"
-            self.mounts[name] = mounts.Mount(context, name, uri=uri).make()
+        for name in volumes if not bare else ():
+            self.mounts[name] = mounts.Mount(context, name, uri=self.uri(name)).make()
         self.began = None
 
     def live(self, volume):
         return self.context.path(volume + ".img")
+
+    def uri(self, volume):
+        return f"nbd+unix:///{volume}?socket={self.context.path('record.sock')}"
 
     def point(self, volume):
         """Where the volume is mounted."""
