@@ -32,7 +32,8 @@ def sources():
 def proxies():
     """apt's proxy settings, as options for apt in the chroot."""
     dumped = subprocess.run(["apt-config", "dump"], capture_output=True, text=True, check=False).stdout
-    return [line for line in dumped.splitlines() if line.startswith(("Acquire::http::Proxy ", "Acquire::https::Proxy "))]
+    return [line for line in dumped.splitlines()
+            if line.startswith(("Acquire::http::Proxy ", "Acquire::https::Proxy "))]
 
 
 def need():

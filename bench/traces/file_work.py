@@ -5,6 +5,7 @@ import random
 import shutil
 import sqlite3
 import subprocess
+import time
 
 import harness
 import mounts
@@ -206,18 +207,20 @@ class Incompressible:
         os.makedirs(os.path.join(recording.point("data"), "files"))
 
     def work(self, recording):
+        begun = time.monotonic()
         for number in range(max(1, self.options.megabytes * MIB // self.FILE)):
             path = os.path.join(recording.point("data"), "files", f"{number:04}")
             key = f"{self.options.seed:032x}{number:032x}"
             with open(path, "wb") as file:
                 run_to_file(["openssl", "enc", "-aes-256-ctr", "-K", key, "-iv", "0" * 32], file, self.FILE)
             recording.sync()
+            time.sleep(max(0.0, (number + 1) * self.FILE / (self.options.rate * 1e6) - (time.monotonic() - begun)))
 
     def close(self):
         pass
 
     def parameters(self):
-        return {"megabytes": self.options.megabytes, "seed": self.options.seed}
+        return {"megabytes": self.options.megabytes, "rate": self.options.rate, "seed": self.options.seed}
 
     def versions(self):
         return {"openssl": version_of("openssl", "version")}
