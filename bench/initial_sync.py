@@ -36,7 +36,7 @@ import recorded  # noqa: E402
 GIB = 1 << 30
 COMMON = "python3,git,openssh-server,vim-nox,ca-certificates"
 FIRST = "nginx-light,php-cli"
-SECOND = "postgresql-client-15,gcc,redis-server"
+SECOND = "postgresql-client-15,redis-server,cpp,binutils"
 NONZERO_BAR, FRAMES_BAR = 0.12, 0.33
 
 

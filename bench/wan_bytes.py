@@ -101,6 +101,8 @@ def bars(trace, ours, beside, images):
     if name in OLTP and images:
         best = min(images, key=images.get)
         row(f"line to the best image peer ({best})", line / images[best], IMAGE_BAR)
+    rows.append({"what": f"{trace.name}: the order of writes was lost", "value": f"{ours['order_lost']} times",
+                 "bar": "0 times", "ok": ours["order_lost"] == 0})
     for role, bar in CPU_BARS.items():
         row(f"CPU of the {role}", ours["cpu_seconds"][role] / (written / 1e9), bar, " core-s/GB written")
     return rows

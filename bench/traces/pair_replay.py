@@ -12,6 +12,9 @@ import harness
 import recorded
 
 
+LOST = "the order of writes is no longer kept"  # the sender's words in its log
+
+
 class Sampler(threading.Thread):
     """Asks the sender for its status twice a second: lag and states while a replay runs."""
 
@@ -81,7 +84,8 @@ def replay(pair, trace, speed):
     for daemon in daemons.values():
         reset_peak(daemon)
     counters, carried = pair.status()["bytes"], pair.relay.carried if pair.relay else 0
-    cpu = {role: daemon.cpu_seconds() for role, daemon in daemons.items()}
+    cpu = {role: daemon.cpu_user_and_system() for role, daemon in daemons.items()}
+    losses = pair.sender.log_text().count(LOST)
     sampler, began = Sampler(pair), time.monotonic()
     done = subprocess.run(replayer(pair, trace, speed), capture_output=True, text=True, check=False)
     if done.returncode != 0:
@@ -90,13 +94,16 @@ def replay(pair, trace, speed):
     lag = sampler.end()
     pair.wait(timeout=1200)
     ended = pair.status()
+    for role, daemon in daemons.items():
+        cpu[role] = [round(now - then, 2) for now, then in zip(daemon.cpu_user_and_system(), cpu[role])]
     return {"replay": json.loads(done.stdout), "replay_seconds": replayed,
             "seconds_until_wait_returned": time.monotonic() - began,
             "counters": {key: ended["bytes"][key] - counters[key] for key in counters},
             "line_bytes": pair.relay.carried - carried if pair.relay else None,
-            "cpu_seconds": {role: d.cpu_seconds() - cpu[role] for role, d in daemons.items()},
+            "cpu_seconds": {role: round(sum(both), 2) for role, both in cpu.items()},
+            "cpu_user_and_system": cpu,
             "peak_bytes": {role: peak_bytes(daemon) for role, daemon in daemons.items()},
-            "lag_seconds": lag, "states": sampler.states, "state_at_end": ended["state"]}
+            "order_lost": pair.sender.log_text().count(LOST) - losses, "lag_seconds": lag, "states": sampler.states, "state_at_end": ended["state"]}
 
 
 def compare(context, pair, trace):

@@ -122,6 +122,10 @@ class targets {
     }
 
     std::size_t under_way() const { return requests_.size(); }
+    /// Something other than flushes is under way: those have no length.
+    bool changing() const {
+        return std::ranges::any_of(requests_, [](const request &r) { return r.range.length > 0; });
+    }
 
     bool overlaps(std::uint8_t volume, byte_range range) const {
         return std::ranges::any_of(requests_, [&](const request &r) {
@@ -226,8 +230,8 @@ result<> wait_for_turn(targets &all, const event_record &event, steady::time_poi
     for (seconds left = due - steady::now(); left.count() > 0; left = due - steady::now()) {
         FS_CHECK(all.move(left));
     }
-    const bool alone = event.kind == event_kind::flush;
-    while (all.under_way() >= depth || (alone && all.under_way() > 0) ||
+    const bool after_writes = event.kind == event_kind::flush;
+    while (all.under_way() >= depth || (after_writes && all.changing()) ||
            all.overlaps(event.volume, {event.offset, event.length})) {
         FS_CHECK(all.move(patience));
     }
