@@ -16,7 +16,6 @@ bench/results/initial-sync-MODE.json.
 
 import argparse
 import hashlib
-import json
 import mmap
 import os
 import signal
@@ -182,7 +181,6 @@ def main():
     try:
         measure(bench, options)
         good = bench.finish(f"bench/initial_sync.py --mode {options.mode}") and not bench.context.failures
-        print(json.dumps(bench.details))
         return 0 if good else 1
     except harness.Skip as reason:
         print(f"SKIPPED: {reason}")
