@@ -1,6 +1,7 @@
 """Programs that work on files: SQLite and git, copies of files, and data that nothing compresses."""
 
 import os
+import platform
 import random
 import shutil
 import sqlite3
@@ -129,7 +130,7 @@ class FileCopies:
 
     def need(self):
         mounts.need()
-        harness.need("cp", "tar")
+        harness.need("tar")
 
     def volumes(self):
         size = 4 * self.options.megabytes * MIB + GIB // 2
@@ -167,25 +168,49 @@ class FileCopies:
     def work(self, recording):
         first, second = recording.point("first"), recording.point("second")
         trees = [name for name in sorted(os.listdir(first)) if name.startswith("tree")]
-        for name in trees:
-            run(["cp", "-a", os.path.join(first, name), os.path.join(first, "copy-" + name)])
-            recording.sync()
-        for name in trees:
-            run(["cp", "-a", os.path.join(first, name), second])
-            recording.sync()
-        for place in (first, second):
-            run(["cp", os.path.join(first, "large"), os.path.join(place, "large-copy")])
-            recording.sync()
+        pace = Pace(recording, self.options.rate)
+        for target in (os.path.join(first, "copies"), second):
+            for name in trees:
+                shutil.copytree(os.path.join(first, name), os.path.join(target, name), copy_function=pace.copy)
+            pace.copy(os.path.join(first, "large"), os.path.join(target, "large-copy"))
+        recording.sync()
 
     def close(self):
         pass
 
     def parameters(self):
-        return {"source": self.options.source, "megabytes": self.options.megabytes,
+        return {"source": self.options.source, "rate": self.options.rate, "megabytes": self.options.megabytes,
                 "bytes_taken": self.taken, "seed": self.options.seed}
 
     def versions(self):
-        return {"cp": version_of("cp", "--version")}
+        return {"python": platform.python_version()}
+
+
+class Pace:
+    """Holds a program to a rate of written bytes: a sync and a pause after every few megabytes."""
+
+    STEP = 8 * MIB
+
+    def __init__(self, recording, megabytes_per_second):
+        self.recording, self.rate = recording, megabytes_per_second * 1e6
+        self.done = self.synced = 0
+        self.begun = time.monotonic()
+
+    def written(self, count):
+        self.done += count
+        if self.done - self.synced >= self.STEP:
+            self.synced = self.done
+            self.recording.sync()
+            time.sleep(max(0.0, self.done / self.rate - (time.monotonic() - self.begun)))
+
+    def copy(self, source, target):
+        with open(source, "rb") as old, open(target, "wb") as new:
+            while piece := old.read(self.STEP):
+                new.write(piece)
+                new.flush()
+                self.written(len(piece))
+        shutil.copystat(source, target)
+        return target
 
 
 class Incompressible:
@@ -207,14 +232,13 @@ class Incompressible:
         os.makedirs(os.path.join(recording.point("data"), "files"))
 
     def work(self, recording):
-        begun = time.monotonic()
+        pace = Pace(recording, self.options.rate)
         for number in range(max(1, self.options.megabytes * MIB // self.FILE)):
             path = os.path.join(recording.point("data"), "files", f"{number:04}")
             key = f"{self.options.seed:032x}{number:032x}"
+            words = ["openssl", "enc", "-aes-256-ctr", "-K", key, "-iv", "0" * 32]
             with open(path, "wb") as file:
-                run_to_file(["openssl", "enc", "-aes-256-ctr", "-K", key, "-iv", "0" * 32], file, self.FILE)
-            recording.sync()
-            time.sleep(max(0.0, (number + 1) * self.FILE / (self.options.rate * 1e6) - (time.monotonic() - begun)))
+                encrypt(words, file, self.FILE, pace)
 
     def close(self):
         pass
@@ -226,12 +250,15 @@ class Incompressible:
         return {"openssl": version_of("openssl", "version")}
 
 
-def run_to_file(words, file, size):
-    """Runs a filter over `size` zero bytes, its output into `file`."""
-    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=file) as child:
-        zeroes = bytes(MIB)
+def encrypt(words, file, size, pace):
+    """Writes `size` bytes of an endless filter over /dev/zero into `file` at a pace."""
+    with open("/dev/zero", "rb") as zeroes, \
+            subprocess.Popen(words, stdin=zeroes, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as child:
         for _ in range(size // MIB):
-            child.stdin.write(zeroes)
-        child.stdin.close()
-    if child.returncode != 0:
-        raise harness.Failed(f"{words[0]}: exit {child.returncode}")
+            piece = child.stdout.read(MIB)
+            if len(piece) < MIB:
+                raise harness.Failed(f"{words[0]} ended early, exit {child.wait()}: run it by hand to see why")
+            file.write(piece)
+            file.flush()
+            pace.written(MIB)
+        child.kill()

@@ -60,7 +60,7 @@ def arguments():
                        help="trees that file-copies takes its files from, comma-separated")
     group.add_argument("--megabytes", type=int, default=400,
                        help="data of file-copies before it begins; written by incompressible")
-    group.add_argument("--rate", type=float, default=20, help="MB/s of incompressible")
+    group.add_argument("--rate", type=float, default=20, help="MB/s of file-copies and incompressible")
     group.add_argument("--rounds", type=int, default=4, help="rounds of sqlite-git")
     return parser.parse_args()
 
