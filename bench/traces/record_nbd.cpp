@@ -37,6 +37,15 @@ class event_log {
   public:
     std::mutex order;
 
+    event_log() = default;
+    event_log(const event_log &) = delete;
+    event_log &operator=(const event_log &) = delete;
+    ~event_log() {
+        if (file_ != nullptr) {
+            std::fclose(file_);
+        }
+    }
+
     bool open(const std::string &path, std::uint32_t volumes) {
         file_ = std::fopen(path.c_str(), "wb");
         if (file_ == nullptr) {
