@@ -48,7 +48,8 @@ class Postgres:
 
     def work(self, recording):
         words = ["-n", "-c", str(self.options.clients), "-j", "2", "-T", str(self.options.seconds),
-                 f"--random-seed={self.options.seed}", "postgres"]
+                 f"--random-seed={self.options.seed}", *(["-R", str(self.options.tps)] * (self.options.tps > 0)),
+                 "postgres"]
         text = run(self.server.client("pgbench", *(["-N"] * self.simple), *words), cwd="/")
         recording.outcome["transactions"] = _number_after(text, "number of transactions actually processed:")
 
@@ -57,7 +58,7 @@ class Postgres:
 
     def parameters(self):
         o = self.options
-        return {"scale": o.scale, "clients": o.clients, "seconds": o.seconds, "seed": o.seed,
+        return {"scale": o.scale, "clients": o.clients, "tps": o.tps, "seconds": o.seconds, "seed": o.seed,
                 "checkpoint_seconds": o.checkpoint, "two_volumes": o.two_volumes}
 
     def versions(self):
@@ -126,7 +127,7 @@ class MariaDB:
 
     def work(self, recording):
         text = run(self._sysbench(f"--threads={self.options.threads}", f"--time={self.options.seconds}",
-                                  "run"))
+                                  f"--rate={self.options.tps}", "run"))
         recording.outcome["transactions"] = _number_after(text, "transactions:")
 
     def close(self):
@@ -141,7 +142,7 @@ class MariaDB:
 
     def parameters(self):
         o = self.options
-        return {"tables": o.tables, "rows": o.rows, "threads": o.threads, "seconds": o.seconds,
+        return {"tables": o.tables, "rows": o.rows, "threads": o.threads, "tps": o.tps, "seconds": o.seconds,
                 "seed": o.seed, "page_size": o.page_size or "default"}
 
     def versions(self):

@@ -42,6 +42,7 @@ def arguments():
     parser.add_argument("--seconds", type=int, default=90)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--keep", action="store_true", help="leave the working directory behind")
+    parser.add_argument("--tps", type=int, default=0, help="transactions a second of a database, 0: all it can")
     group = parser.add_argument_group("postgres")
     group.add_argument("--scale", type=int, default=50, help="pgbench's scale")
     group.add_argument("--clients", type=int, default=8)
