@@ -83,8 +83,9 @@ class Bench:
         self.context.on_exit(line.close)
         return line
 
-    def finish(self):
-        command = f"bench/figures.py {self.name}"
+    def finish(self, command=None):
+        """Writes the result; true when every row is good. `command`: what repeats it, if another."""
+        command = command or f"bench/figures.py {self.name}"
         command += f" --scale {self.options.scale}" if self.options.scale != 1 else ""
         document = {"name": self.name, "command": command, "seed": self.options.seed,
                     "scale": self.options.scale, "counts": self.options.scale == 1,

@@ -4,6 +4,7 @@
 #
 #   deploy/deps.sh build   to build it and to run `farshore demo`
 #   deploy/deps.sh test    what its tests use besides (NBD clients, PostgreSQL, fio, ...)
+#   deploy/deps.sh bench   what bench/traces and the peers of bench/wan_bytes.py use besides
 set -eu
 
 build="clang-19 lld-19 cmake ninja-build
@@ -12,12 +13,15 @@ build="clang-19 lld-19 cmake ninja-build
     libnbd-dev libnbd-bin e2fsprogs mount util-linux fuse3 procps"
 test="libclang-rt-19-dev doctest-dev librapidcheck-dev libbenchmark-dev
     nbdkit qemu-utils fio postgresql-15 postgresql-client-15 iproute2 python3"
+bench="mariadb-server sysbench debootstrap restic borgbackup casync rsync git zstd sqlite3 openssl
+    libnbd-dev libnbd-bin fuse3 e2fsprogs postgresql-15 postgresql-client-15 python3"
 
 case "${1:-}" in
 build) wanted="$build" ;;
 test) wanted="$test" ;;
+bench) wanted="$bench" ;;
 *)
-    sed -n '2,6s/^# \{0,1\}//p' "$0" >&2
+    sed -n '2,7s/^# \{0,1\}//p' "$0" >&2
     exit 2
     ;;
 esac
@@ -43,11 +47,17 @@ fi
 echo "deps: apt-get installs$missing"
 export DEBIAN_FRONTEND=noninteractive
 $as_root apt-get update -q
-# The tests start their own PostgreSQL; a fresh package shall not start one for the machine.
-if [ "$1" = test ] && [ ! -e /etc/postgresql-common/createcluster.conf ]; then
+# Tests and benches start their own databases; a fresh package shall not start one for the machine.
+if [ "$1" != build ] && [ ! -e /etc/postgresql-common/createcluster.conf ]; then
     $as_root mkdir -p /etc/postgresql-common
     echo "create_main_cluster = false" |
         $as_root tee /etc/postgresql-common/createcluster.conf >/dev/null
+fi
+policy=/usr/sbin/policy-rc.d
+if [ "$1" = bench ] && [ ! -e "$policy" ]; then
+    trap '$as_root rm -f "$policy"' EXIT
+    printf '#!/bin/sh\nexit 101\n' | $as_root tee "$policy" >/dev/null
+    $as_root chmod 755 "$policy"
 fi
 # shellcheck disable=SC2086  # a list of words
 $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends \
