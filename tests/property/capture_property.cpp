@@ -124,6 +124,7 @@ void run_history(std::uint64_t seed) {
     }
     CHECK(rig.durable == rig.live);
     CHECK(rig.dirty_bytes() == 0);
+    CHECK(rig.vouched > 0);
 }
 
 } // namespace

@@ -157,6 +157,49 @@ TEST_CASE("capture: writes in tracking and to pending regions are marked and not
     CHECK(rig.problems.empty());
 }
 
+TEST_CASE("capture: it vouches for what nobody touched since, and for nothing else") {
+    capture_rig rig = synced_rig({1U << 20});
+    start(rig);
+    rig.disk.set_cached_percent(100);
+    buffer page(block_bytes);
+    const auto vouches = [&](std::uint64_t block, stream_position since) {
+        return rig.group->read_unchanged({}, block_index{block}, since, page.span());
+    };
+    rig.note(rig.write(0, 0, rig.content(block_bytes)));
+    rig.close(false);
+    const stream_position first = rig.line.back().closed->position();
+    CHECK(vouches(1, first));
+    CHECK(std::ranges::equal(page.view(), bytes_view(rig.live[0]).subspan(block_bytes, block_bytes)));
+    rig.note(rig.write(0, 2 * block_bytes, rig.content(block_bytes))); // in the open interval
+    CHECK_FALSE(vouches(2, first));
+    rig.close(false);
+    CHECK_FALSE(vouches(2, first)); // closed, and newer all the same
+    CHECK(vouches(0, rig.line.back().closed->position()));
+    CHECK_FALSE(vouches(256, first));                                              // beyond the end
+    CHECK_FALSE(vouches(1, {stream_id{first.stream.value + 1}, first.interval})); // another stream
+    bool during = true;
+    rig.disk.before_call([&](const sim_call &call) {
+        if (call.what == sim_operation::write && call.path == "disks/v0") {
+            during = vouches(9, first);
+        }
+    });
+    rig.note(rig.write(0, 9 * block_bytes, rig.content(block_bytes)));
+    rig.disk.before_call({});
+    CHECK_FALSE(during);
+    rig.disk.set_cached_percent(0);
+    CHECK_FALSE(vouches(1, first)); // not cached
+    rig.disk.set_cached_percent(100);
+    rig.group->begin_tracking();
+    CHECK_FALSE(vouches(1, first));
+    rig.note(rig.write(0, 3 * region_bytes, rig.content(block_bytes)));
+    rig.begin_recording();
+    rig.note(rig.write(0, region_bytes, rig.content(block_bytes)));
+    rig.close(false);
+    const stream_position later = rig.line.back().closed->position();
+    CHECK_FALSE(vouches(3 * 16 + 1, later)); // still to be compared
+    CHECK(vouches(5 * 16, later));
+}
+
 TEST_CASE("capture: a region that is being written stays dirty though its interval is durable") {
     capture_rig rig = synced_rig({1U << 20});
     start(rig);

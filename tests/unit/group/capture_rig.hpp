@@ -7,6 +7,7 @@
 //   - a region where live and durable differ is dirty (check_dirty);
 //   - an interval with a consistent barrier leads to the device's content at its close (deliver);
 //   - a change's old content is what the DR site has there (deliver);
+//   - what read_unchanged vouches for is what the DR site has (deliver);
 //   - a verify entry's digest is of the content at the close (close).
 // Failures are collected as text, so that the rig can be used without doctest and from any thread.
 
@@ -20,6 +21,8 @@
 
 #include <deque>
 #include <random>
+#include <set>
+#include <utility>
 
 namespace farshore::test {
 
@@ -153,6 +156,7 @@ class capture_rig {
             return false;
         }
         sent &s = line.front();
+        check_unchanged(*s.closed);
         const std::string wrong = apply_changes(*s.closed, durable);
         expect(wrong.empty(), wrong);
         if (s.closed->commit().consistent) {
@@ -161,6 +165,32 @@ class capture_rig {
         group->durable(s.closed->position(), digest16{std::byte{7}});
         line.pop_front();
         return true;
+    }
+
+    /// What the group vouches for is what the DR site has at the barrier before the interval.
+    void check_unchanged(const interval &closed) {
+        std::set<std::pair<std::uint16_t, std::uint64_t>> changed;
+        for (const block_change &c : closed.changes()) {
+            for (std::uint64_t b = 0; b < c.count; ++b) {
+                changed.insert({c.volume.value, c.block.value + b});
+            }
+        }
+        buffer page(block_bytes);
+        for (std::uint16_t v = 0; v < durable.size(); ++v) {
+            for (std::uint64_t b = 0; b < block_count(durable[v].size()); ++b) {
+                if (changed.contains({v, b}) ||
+                    !group->read_unchanged(volume_index{v}, block_index{b}, closed.position(),
+                                           page.span())) {
+                    continue;
+                }
+                const auto at = bytes_view(durable[v]).subspan(b * block_bytes);
+                const std::size_t bytes = std::min(at.size(), block_bytes);
+                ++vouched;
+                expect(std::ranges::equal(at.first(bytes), page.view().first(bytes)) &&
+                           is_zero(page.view().subspan(bytes)),
+                       fmt::format("volume {} block {} is not what the DR site has", v, b));
+            }
+        }
     }
 
     /// One piece of the scan; false when nothing is pending.
@@ -306,6 +336,7 @@ class capture_rig {
     std::vector<byte_vector> durable;
     std::deque<sent> line;
     std::vector<std::string> problems;
+    std::size_t vouched = 0; ///< blocks that the group vouched for
     std::mt19937_64 random;
     stream_id stream{100};
     interval_id last_id;
