@@ -227,7 +227,9 @@ task<void> receiver_group::attach(std::unique_ptr<transport::link> link, wire::h
         co_return;
     }
     log::info("group {}: session with the sender at {}", name(), link->peer_address());
-    last_error_.reset();
+    if (!apply_waits_) {
+        last_error_.reset();
+    }
     session_ = std::make_shared<receiver_session>(*this, run_, std::move(link), std::move(hello),
                                                   options_.memory.window_bytes);
     greeting_ = false;
@@ -376,8 +378,11 @@ task<void> receiver_group::apply_loop() {
         if (auto done = co_await apply_once(); !done) {
             storage_failed(done.error());
             if (!failure_) { // space: it may come back; the points that are there stay
+                apply_waits_ = true;
                 co_await work_.wait_until(*run_.time, run_.time->now() + reopen_after);
             }
+        } else if (std::exchange(apply_waits_, false)) {
+            last_error_.reset();
         }
     }
 }

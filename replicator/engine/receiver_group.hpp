@@ -97,7 +97,8 @@ class receiver_group {
     std::uint64_t bytes_applied_ = 0;
     std::uint64_t wire_bytes_before_ = 0;
     bool greeting_ = false; ///< a control link is being taken over
-    std::optional<std::string> last_error_; ///< until a session works again
+    std::optional<std::string> last_error_; ///< until a session works again, or apply does
+    bool apply_waits_ = false;              ///< for space: what is durable is not all applied
     barrier_info durable_barrier_;
     barrier_info applied_barrier_;
     time_point next_commit_{};
