@@ -63,6 +63,7 @@ class Bench:
 
     def __init__(self, name, options):
         self.name, self.options = name, options
+        os.sync()  # what an earlier run wrote must not be written back during this one
         self.context = harness.Context(options)
         self.rows = []
         self.details = {}
