@@ -9,6 +9,8 @@ namespace {
 
 constexpr std::uint64_t piece_bytes_max = 1ULL << 20; ///< coarsest unit of comparison
 constexpr std::size_t pieces_per_request = 16;
+/// At least so often a piece is recorded while memory lasts: 5 MiB a second.
+constexpr duration record_at_least_every = std::chrono::milliseconds(200);
 
 std::uint64_t units_in(const pending_range &r, std::uint64_t unit) { return ceil_div(r.range.length, unit); }
 
@@ -32,9 +34,10 @@ void catch_up_scan::stop() {
 }
 
 task<void> catch_up_scan::wait_for_room() {
-    while (!stopped_ && !may_record_()) {
+    while (!stopped_ && !may_record_(run_.time->now() - recorded_ >= record_at_least_every)) {
         co_await changed_.wait_until(*run_.time, run_.time->now() + std::chrono::milliseconds(20));
     }
+    recorded_ = run_.time->now();
 }
 
 // The next pieces of the walk; false when the walk is at its end.

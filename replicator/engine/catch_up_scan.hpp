@@ -29,7 +29,9 @@ struct scan_options {
 class catch_up_scan {
   public:
     using send_request = std::function<task<result<>>(wire::digest_request)>;
-    using may_record = std::function<bool()>;
+    /// `overdue`: nothing was recorded for a while. Clients that keep the pipeline full all the time must
+    /// not keep the catch-up from ending.
+    using may_record = std::function<bool(bool overdue)>;
 
     catch_up_scan(capture_group &capture, runtime run, scan_options options, send_request send, may_record may);
 
@@ -63,6 +65,7 @@ class catch_up_scan {
     scan_options options_;
     send_request send_;
     may_record may_record_;
+    time_point recorded_{}; ///< when room was found last
     condition changed_;
     bool stopped_ = false;
     result<> failure_{};

@@ -212,7 +212,10 @@ task<void> sender_group::encode_loop() {
     }
 }
 
-bool sender_group::pipeline_has_room() const {
+bool sender_group::pipeline_has_room(bool little) const {
+    if (little && !paused_ && capture_->counts().open_bytes < options_.memory.open_bytes_max / 4) {
+        return true;
+    }
     return !paused_ && closed_bytes() < options_.memory.closed_bytes_max / 4 &&
            capture_->counts().open_bytes < options_.memory.open_bytes_max / 2 &&
            spool_->use().bytes < options_.memory.spool_bytes_max * 3 / 4;

@@ -73,7 +73,8 @@ class sender_group {
     std::optional<cut_outcome> cut(bool even_if_empty, bool requested);
     void lose_order(const std::string &why);
     std::uint64_t closed_bytes() const;
-    bool pipeline_has_room() const;
+    /// `little`: for a piece of the scan that has waited long; then only memory counts.
+    bool pipeline_has_room(bool little) const;
     // session
     task<void> session_loop();
     task<error> run_session();

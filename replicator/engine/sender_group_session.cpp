@@ -225,7 +225,7 @@ task<void> sender_group::run_scan(wire::key32 key) {
         scan_ = std::make_unique<catch_up_scan>(
             *capture_, run_, options,
             [this](wire::digest_request r) { return session_->send_control(std::move(r)); },
-            [this] { return pipeline_has_room(); });
+            [this](bool overdue) { return pipeline_has_room(overdue); });
         const auto done = co_await scan_->run();
         scan_.reset();
         if (!done) {
