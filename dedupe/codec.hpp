@@ -70,6 +70,17 @@ struct encoded_payload {
 /// interval is encoded.
 using source_reader = std::function<bool(volume_index, block_index, bytes_span out)>;
 
+/// A hint for the encoder's index.
+struct known_place {
+    std::uint64_t key = 0;
+    volume_index volume;
+    std::uint64_t address = 0;
+};
+/// Hints for a block (4096 bytes) that the DR site has and that no encoder has seen: few, so that whole
+/// volumes can be gone through. Pure; any thread.
+void note_known(volume_index volume, block_index block, bytes_view content,
+                std::vector<known_place> &out);
+
 class encoder {
   public:
     explicit encoder(encoder_options options);
@@ -81,6 +92,8 @@ class encoder {
     /// content. Without `source`, only blocks of the interval itself are referred to.
     std::vector<encoded_payload> encode(std::span<const block_change> changes,
                                         const source_reader &source = {});
+    /// Takes hints into the index. They need not be true.
+    void learn(std::span<const known_place> places);
     void set_level(int zstd_level);
     const encode_stats &stats() const;
 

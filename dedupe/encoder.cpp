@@ -74,6 +74,36 @@ encoder::encoder(encoder_options options) : impl_(std::make_unique<impl>(std::mo
 encoder::~encoder() = default;
 encoder::encoder(encoder &&) noexcept = default;
 
+// One anchor in 512 is enough to find pages; the block as a whole is found by its digest.
+void note_known(volume_index volume, block_index block, bytes_view content,
+                std::vector<known_place> &out) {
+    constexpr std::uint64_t sparse_mask = 15;
+    if (is_zero(content)) {
+        return;
+    }
+    const std::uint64_t start = block.value * block_bytes;
+    out.push_back({checksum_128(content).high, volume, start});
+    if (looks_random(content)) {
+        return;
+    }
+    std::vector<anchor> anchors;
+    find_anchors(content, 0, anchors);
+    for (const anchor &a : anchors) {
+        if ((a.key & sparse_mask) == 0) {
+            out.push_back({a.key, volume, start + a.at});
+        }
+    }
+}
+
+void encoder::learn(std::span<const known_place> places) {
+    for (const known_place &p : places) {
+        const auto place = impl_->space.linear(p.volume, p.address);
+        if (impl_->index && place) {
+            impl_->index->put(p.key, *place);
+        }
+    }
+}
+
 void encoder::set_level(int zstd_level) { impl_->out.set_level(zstd_level); }
 
 const encode_stats &encoder::stats() const { return impl_->stats; }

@@ -117,7 +117,11 @@ task<result<>> catch_up_scan::work_off(answer a) {
             co_return fail(errc::cancelled, "");
         }
         auto outcome = co_await run_on(run_.disk, [this, piece, unit = a.asked.unit, peer = std::move(peer)] {
-            return capture_.resolve(piece, unit, peer, hasher(options_.key));
+            auto resolved = capture_.resolve(piece, unit, peer, hasher(options_.key));
+            if (resolved && options_.same && resolved->recorded_blocks == 0 && resolved->differing_units.empty()) {
+                options_.same(piece);
+            }
+            return resolved;
         });
         if (!outcome) {
             co_return std::unexpected(outcome.error());

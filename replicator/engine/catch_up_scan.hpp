@@ -23,6 +23,8 @@ namespace farshore::engine {
 struct scan_options {
     bool compare = true; ///< false: ship everything, whatever the DR site has (`resync --full`)
     dedupe::digest_key key{};
+    /// Called on the disk pool with a range that is the same at the DR site; may be empty.
+    std::function<void(const pending_range &)> same;
     std::uint64_t ahead_bytes_max = 64ULL << 20;
 };
 

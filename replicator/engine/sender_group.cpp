@@ -175,6 +175,13 @@ task<void> sender_group::close_loop() {
 
 task<void> sender_group::encode_loop() {
     while (!stopping_) {
+        if (closed_.empty() && encoder_ && known_.many()) {
+            co_await run_on(run_.cpu, [this, encoder = encoder_] {
+                encoder->learn(known_.take());
+                return true;
+            });
+            continue;
+        }
         if (closed_.empty()) {
             co_await work_.wait();
             continue;
@@ -187,6 +194,7 @@ task<void> sender_group::encode_loop() {
         auto encoded = std::make_shared<encoded_interval>(
             co_await run_on(run_.cpu, [this, encoder = encoder_, taken, heals = heals_] {
                 taken->wait_settled();
+                encoder->learn(known_.take());
                 return encode_interval(*encoder, *taken, heals,
                                        [&](volume_index volume, block_index block, bytes_span out) {
                                            return capture_->read_unchanged(volume, block, taken->position(), out);

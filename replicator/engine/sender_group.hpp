@@ -14,6 +14,7 @@
 #include "replicator/engine/catch_up_scan.hpp"
 #include "replicator/engine/config.hpp"
 #include "replicator/engine/group_memory.hpp"
+#include "replicator/engine/known_places.hpp"
 #include "replicator/engine/handshake.hpp"
 #include "replicator/engine/network.hpp"
 #include "replicator/engine/sender.hpp"
@@ -84,6 +85,7 @@ class sender_group {
     sender_facts facts() const;
     wire::hello make_hello() const;
     std::shared_ptr<dedupe::encoder> make_encoder() const;
+    void note_same(const pending_range &piece);
     void on_ack(const wire::ack &a);
     void on_nak(const wire::nak &n);
     void restart_session(const char *why);
@@ -108,6 +110,7 @@ class sender_group {
 
     std::unique_ptr<capture_group> capture_;
     std::unique_ptr<spool> spool_;
+    known_places known_; ///< for the encoder's index
     std::shared_ptr<dedupe::encoder> encoder_; ///< shared with the encoding under way
     std::vector<std::unique_ptr<nbd::server>> servers_;
     task_group tasks_;

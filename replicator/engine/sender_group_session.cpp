@@ -39,6 +39,21 @@ std::shared_ptr<dedupe::encoder> sender_group::make_encoder() const {
     return std::make_shared<dedupe::encoder>(std::move(o));
 }
 
+// What it reads may be newer than what was compared: hints need not be true.
+void sender_group::note_same(const pending_range &piece) {
+    buffer content(ceil_div(piece.range.length, block_bytes) * block_bytes);
+    std::ranges::fill(content.span(), std::byte{0});
+    if (!capture_->device(piece.volume)->read(piece.range.offset, content.span().first(piece.range.length))) {
+        return;
+    }
+    std::vector<dedupe::known_place> places;
+    for (std::uint64_t at = 0; at < content.size(); at += block_bytes) {
+        dedupe::note_known(piece.volume, block_index{(piece.range.offset + at) / block_bytes},
+                           content.view().subspan(at, block_bytes), places);
+    }
+    known_.add(std::move(places));
+}
+
 wire::hello sender_group::make_hello() const {
     wire::hello h;
     h.group = name();
@@ -222,10 +237,16 @@ task<void> sender_group::run_scan(wire::key32 key) {
         scan_options options;
         options.compare = !scan_full_;
         options.key = key;
+        options.same = [this](const pending_range &piece) { note_same(piece); };
         scan_ = std::make_unique<catch_up_scan>(
             *capture_, run_, options,
             [this](wire::digest_request r) { return session_->send_control(std::move(r)); },
-            [this](bool overdue) { return pipeline_has_room(overdue); });
+            [this](bool overdue) {
+                if (known_.many()) {
+                    work_.notify_all();
+                }
+                return pipeline_has_room(overdue);
+            });
         const auto done = co_await scan_->run();
         scan_.reset();
         if (!done) {
