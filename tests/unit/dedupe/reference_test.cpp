@@ -155,6 +155,35 @@ TEST_SUITE("dedupe") {
         CHECK(sites.at(0, 4) == letters(1));
     }
 
+    TEST_CASE("reference: a seeded copy is referred to after the encoder was told of it") {
+        dedupe::encoder encoder(
+            {.index_bytes = limits::MiB, .volume_blocks = wide_volumes(), .verify = true});
+        image site;
+        std::vector<dedupe::known_place> hints;
+        for (std::uint64_t b = 0; b < 8; ++b) {
+            const page p = b % 2 == 0 ? letters(b) : noise(b);
+            site.set(0, b, p);
+            dedupe::note_known({}, block_index{b}, p, hints);
+        }
+        dedupe::note_known({}, block_index{9}, filled(0), hints);
+        CHECK(hints.size() >= 8);
+        CHECK(hints.size() < 8 * 40);
+        encoder.learn(hints);
+        const auto reader = site.reader();
+        change_set copy;
+        for (std::uint64_t b = 0; b < 8; ++b) {
+            copy.data(1, 50 + b, site.at(0, b));
+        }
+        std::size_t bytes = 0;
+        for (const auto &p :
+             encoder.encode(copy.list(), [&](volume_index v, block_index b, bytes_span out) {
+                 return reader(v, b, out).has_value();
+             })) {
+            bytes += p.bytes.size();
+        }
+        CHECK(bytes < 400);
+    }
+
     TEST_CASE("reference: what the source does not vouch for is not used") {
         pair_of_sites sites;
         change_set first;
