@@ -85,12 +85,13 @@ void recent_places::push(const source_place &place, std::uint64_t address) {
 
 void program_writer::copy(const source_place &place, std::uint64_t address, std::size_t length,
                           recent_places &recent) {
-    REPL_ASSERT(length >= copy_bytes_min && place.address <= address_max - length);
+    REPL_ASSERT(length >= copy_bytes_min);
     if (const auto known = recent.find(place, address)) {
         out_.varint(std::uint64_t{length} << 3 | (*known + 1));
         recent.use(*known);
         return;
     }
+    REPL_ASSERT(place.address <= address_max);
     out_.varint(std::uint64_t{length} << 3 | source_new);
     out_.varint(std::uint64_t{place.volume.value} << 1 | (place.now ? 1U : 0U));
     for (std::size_t i = 0; i < address_bytes; ++i) {

@@ -73,7 +73,8 @@ class recent_places {
     std::array<distance, count> recent_{};
 };
 
-/// Writes programs. `address`: where the step's copy goes, as a byte of the block's volume.
+/// Writes programs. A new place is at most address_max (asserted; farther ones can be reached at a recent
+/// distance). `address`: where the step's copy goes, as a byte of the block's volume.
 class program_writer {
   public:
     explicit program_writer(byte_vector &out) : out_(out) {}
