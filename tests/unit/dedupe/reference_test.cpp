@@ -247,6 +247,28 @@ TEST_SUITE("dedupe") {
         CHECK(decoded->changes[0].block == block_index{8});
     }
 
+    TEST_CASE("reference: random intervals of moved, edited and new bytes arrive as they were") {
+        std::mt19937_64 random(11);
+        pair_of_sites sites(64 * limits::KiB); // small: entries are pushed out
+        for (int round = 0; round < 150; ++round) {
+            sites.refuse(round % 7 == 0);
+            change_set changes;
+            std::uint64_t block = 0;
+            while ((block += 1 + random() % 3) < 40) {
+                const page from = sites.at(random() % 2, random() % 40);
+                const page next = sites.at(random() % 2, random() % 40);
+                page content = random() % 3 == 0 ? letters(random()) : cut(from, next, random() % 4096);
+                content[random() % 4096] = std::byte{9};
+                const page old = sites.at(0, block);
+                changes.data(0, block, random() % 8 == 0 ? noise(random()) : content,
+                             random() % 2 == 0 ? std::optional(old) : std::nullopt);
+            }
+            changes.data(1, random() % 40, letters(random()));
+            sites.ship(changes);
+        }
+        CHECK(sites.stats().copied_bytes > limits::MiB);
+    }
+
     TEST_CASE("anchors: the same bytes have the same anchors wherever they stand") {
         byte_vector bytes;
         for (std::uint64_t s = 0; s < 4; ++s) {
