@@ -50,6 +50,7 @@ replica_images::open(file_system &files, std::span<const group_volume> volumes) 
         FS_TRY(disk, files.open(volume.path, open_mode::read_write));
         FS_CHECK(disk->lock());
         FS_CHECK(check_size(*disk, volume));
+        disk->expect_scattered_use();
         all->images_.push_back({std::move(disk), volume.size, false});
         all->blocks_.push_back(block_count(volume.size));
     }

@@ -37,6 +37,7 @@ result<std::unique_ptr<file>> open_locked(file_system &files, const capture_volu
     if (const auto locked = (*opened)->lock(); !locked) {
         return volume_error(config, locked.error());
     }
+    (*opened)->expect_scattered_use();
     return opened;
 }
 
@@ -72,6 +73,10 @@ result<> capture_core::open_volume(file_system &files, const capture_volume &con
     log::info("{}: dirty map: {}, {} of {} regions dirty", volume_text(config),
               v->map->verdict().name, v->map->dirty_regions(), v->regions);
     const map_trust trust = v->map->verdict().trust;
+    if (trust == map_trust::nothing) {
+        // Whoever made the image left it in the cache in large pages.
+        FS_CHECK(v->data->drop_cached());
+    }
     start.fresh = start.fresh || trust == map_trust::nothing;
     start.same_boot_or_clean = start.same_boot_or_clean && trust == map_trust::fine_bits;
     v->device = make_capture_device(*this, *v);

@@ -59,6 +59,11 @@ class file {
     /// Takes an exclusive lock on the file (flock LOCK_EX | LOCK_NB) for this object's life;
     /// errc::busy when another process or object holds it.
     virtual result<> lock() = 0;
+    /// The content is a disk's, used in small pieces anywhere: nothing is read ahead, and the page
+    /// cache keeps small pages (docs/decisions/0006). Call it after lock(). Only advice.
+    virtual void expect_scattered_use() {}
+    /// Syncs, then gives the file's page cache back as far as nobody else uses it.
+    virtual result<> drop_cached() { return sync_data(); }
     /// Maps [0, size); the file must be at least that long and allocated.
     virtual result<std::unique_ptr<shared_map>> map(std::uint64_t size) = 0;
 };

@@ -20,6 +20,9 @@ namespace {
 
 constexpr std::uint64_t offset_max = std::numeric_limits<off_t>::max();
 constexpr std::uint64_t zero_chunk_bytes = limits::MiB;
+/// Of a disk image: the kernel caches a write in pages as large as it, and ext4 walks a page from
+/// its front at every later write into it.
+constexpr std::uint64_t scattered_piece_bytes = 32 * limits::KiB;
 
 bool in_range(std::uint64_t offset, std::uint64_t length) {
     return offset <= offset_max && length <= offset_max - offset;
@@ -172,8 +175,12 @@ result<> posix_file::write_at(std::uint64_t offset, bytes_view data) {
         return fail_errno(EFBIG, "can't write " + path());
     }
     while (!data.empty()) {
-        const ssize_t n =
-            ::pwrite(handle_->fd(), data.data(), data.size(), static_cast<off_t>(offset));
+        std::size_t piece = data.size();
+        if (scattered_.load(std::memory_order_relaxed)) {
+            piece = std::min<std::uint64_t>(piece,
+                                            scattered_piece_bytes - offset % scattered_piece_bytes);
+        }
+        const ssize_t n = ::pwrite(handle_->fd(), data.data(), piece, static_cast<off_t>(offset));
         if (n < 0 && errno == EINTR) {
             continue;
         }
@@ -293,6 +300,17 @@ result<> posix_file::lock_flock() {
         }
         std::this_thread::sleep_for(std::chrono::milliseconds(10));
     }
+    return {};
+}
+
+void posix_file::expect_scattered_use() {
+    ::posix_fadvise(handle_->fd(), 0, 0, POSIX_FADV_RANDOM);
+    scattered_.store(true, std::memory_order_relaxed);
+}
+
+result<> posix_file::drop_cached() {
+    FS_CHECK(sync_data());
+    ::posix_fadvise(handle_->fd(), 0, 0, POSIX_FADV_DONTNEED);
     return {};
 }
 

@@ -62,6 +62,8 @@ class posix_file final : public file {
     /// Also claims a block device exclusively: errc::busy when it is mounted or part of a RAID or
     /// volume group. Call it before the first write. Locking again is no error.
     result<> lock() override;
+    void expect_scattered_use() override;
+    result<> drop_cached() override;
     /// errc::invalid beyond the file's end.
     result<std::unique_ptr<shared_map>> map(std::uint64_t size) override;
 
@@ -75,6 +77,7 @@ class posix_file final : public file {
     std::shared_ptr<posix_handle> handle_;
     bool block_special_;
     bool writable_;
+    std::atomic<bool> scattered_ = false;
     std::atomic<bool> claimed_ = false; ///< the descriptor is a block device's exclusive one
     std::uint64_t sector_bytes_ = 1;    ///< unit of fallocate: a block device's logical block
     std::atomic<bool> cached_reads_supported_ = true;

@@ -83,6 +83,27 @@ TEST_SUITE("storage") {
         }
     }
 
+    TEST_CASE_TEMPLATE("file: a disk image holds what was written, in its cache and without", T,
+                       posix_fixture, sim_fixture) {
+        T t;
+        const auto f = t.fs.open(join_path(t.root(), "f"), open_mode::create);
+        REQUIRE(f);
+        REQUIRE((*f)->truncate(300000));
+        (*f)->expect_scattered_use();
+        byte_vector expected(300000);
+        // Within one piece, across several, unaligned, up to the end.
+        for (const byte_range r :
+             {byte_range{0, 4096}, byte_range{4096, 200000}, byte_range{32767, 2},
+              byte_range{299999, 1}, byte_range{65536, 32768}}) {
+            const byte_vector data = pattern(r.length, 7 + r.offset);
+            REQUIRE((*f)->write_at(r.offset, data));
+            std::ranges::copy(data, expected.begin() + static_cast<std::ptrdiff_t>(r.offset));
+            CHECK(read_all(**f) == expected);
+        }
+        REQUIRE((*f)->drop_cached());
+        CHECK(read_all(**f) == expected);
+    }
+
     TEST_CASE_TEMPLATE("file: bytes cut off do not come back when it grows", T, posix_fixture,
                        sim_fixture) {
         T t;
