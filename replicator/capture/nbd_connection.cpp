@@ -26,13 +26,8 @@ constexpr std::size_t requests_per_send = 8;
 constexpr std::size_t requests_per_turn = 64;
 /// Polls for the rest of a request at most so long; a context switch there and back takes about it.
 constexpr duration rest_spin_time = std::chrono::microseconds(20);
-/// Polls for the next request of the loop's only client: it has to take the reply first.
-constexpr duration next_spin_time = std::chrono::microseconds(40);
 /// Reads of the socket in a row before other clients of the loop get their turn.
 constexpr std::size_t receives_in_a_row = 4;
-
-/// A loop is one thread: connections being served on it.
-thread_local unsigned clients_of_loop = 0;
 
 } // namespace
 
@@ -47,9 +42,7 @@ task<void> connection::run() {
     negotiating_ = false;
     deadline_.cancel();
     if (agreed) {
-        ++clients_of_loop;
         co_await transmit();
-        --clients_of_loop;
     }
     co_await drain();
 }
@@ -232,27 +225,21 @@ bool connection::receive_now() {
 }
 
 /// The rest of a request that has begun is on its way: a local client is copying it right now. To
-/// sleep meanwhile costs two context switches and lets both copies run one after the other. A
-/// client that sends one request at a time, each right after the reply, waits for our waking up
-/// every time: if it is the only one here, its next request is polled for as well. Not while jobs
-/// run: they are the better use of the processor.
+/// sleep meanwhile costs two context switches and lets both copies run one after the other. Not
+/// while jobs run: they are the better use of the processor.
 bool connection::receive_spinning() {
     const bool begun = incoming_ || !stream_.input().empty();
-    if (jobs_ > 0 || (!begun && clients_of_loop > 1)) {
+    if (jobs_ > 0 || !begun || !rest_spin_.worth_it()) {
         return false;
     }
-    spin_judge &judge = begun ? rest_spin_ : next_spin_;
-    if (!judge.worth_it()) {
-        return false;
-    }
-    const time_point until = clock_.now() + (begun ? rest_spin_time : next_spin_time);
+    const time_point until = clock_.now() + rest_spin_time;
     do {
         if (receive_now() || stream_.ended()) {
-            judge.hit();
+            rest_spin_.hit();
             return true;
         }
     } while (clock_.now() < until);
-    judge.miss();
+    rest_spin_.miss();
     return false;
 }
 

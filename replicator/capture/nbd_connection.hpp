@@ -131,7 +131,6 @@ class connection : public std::enable_shared_from_this<connection> {
     std::size_t wanted_ = 0;      ///< bytes of input that the next step needs
     std::size_t room_wanted_ = 0; ///< payload of the request that waits for room
     spin_judge rest_spin_;        ///< for the rest of a request
-    spin_judge next_spin_;        ///< for the next one
     bool crowd_ = false;          ///< several requests came at once
     std::size_t jobs_ = 0;
     std::size_t job_bytes_ = 0;
