@@ -93,26 +93,6 @@ def describe(context, paths):
             "zstd_frames_bytes": frames}
 
 
-def add_group(pair, name, volume, image):
-    """A second group in both configurations; both daemons are restarted."""
-    path = pair.context.path
-    recorded.copy_sparse(image, path("primary", volume + ".img"))
-    with open(pair.sender.config, "a", encoding="utf-8") as file:
-        file.write(f'\n[[group]]\nname = "{name}"\npeer = "{pair.address}"\ninterval = "1s"\nspool = "1GiB"\n'
-                   f'[[group.volume]]\nname = "{volume}"\npath = "{path("primary", volume + ".img")}"\n'
-                   f'nbd = "unix:{pair.nbd_socket(volume)}"\n')
-    with open(pair.receiver.config, "a", encoding="utf-8") as file:
-        file.write(f'\n[[group]]\nname = "{name}"\nreplica = "{path("replica-" + name)}"\njournal = "4GiB"\n'
-                   'retain = ["all 1h"]\n')
-    os.makedirs(path("replica-" + name), exist_ok=True)
-    pair.sender.stop()
-    pair.receiver.stop()
-    pair.receiver.start()
-    pair.sender.start()
-    pair.wait_state("streaming", timeout=60)
-    pair.wait()
-
-
 def sync_as_group(context, paths, settings):
     """Returns (line bytes, counters of the second group, paths of both sides' second image)."""
     os.makedirs(context.path("primary"))
@@ -120,7 +100,10 @@ def sync_as_group(context, paths, settings):
     pair = harness.Pair(context, {"first": os.path.getsize(paths["first"])}, line="relay", **settings).start()
     pair.wait_state("streaming", timeout=1800)
     pair.wait(timeout=600)
-    add_group(pair, "clone", "second", paths["second"])
+    recorded.copy_sparse(paths["second"], pair.primary("second"))
+    pair.add_group("clone", "second")
+    pair.wait_state("streaming", timeout=60)
+    pair.wait()
     carried = pair.relay.carried
     pair.group = "clone"
     pair.join()

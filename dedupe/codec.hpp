@@ -51,6 +51,7 @@ struct encode_stats {
     std::uint64_t same_blocks = 0; ///< dropped: equal to `before`
     std::uint64_t delta_blocks = 0;
     std::uint64_t rebuilt_blocks = 0; ///< with copies of other places
+    std::uint64_t loaned_blocks = 0;  ///< of those: copies of loans
     std::uint64_t full_blocks = 0;
     std::uint64_t random_blocks = 0; ///< of the full ones: not even tried to compress
     std::uint64_t copied_bytes = 0;  ///< by copies of other places
@@ -70,14 +71,22 @@ struct encoded_payload {
 /// interval is encoded.
 using source_reader = std::function<bool(volume_index, block_index, bytes_span out)>;
 
+/// A block of the interval whose content stands in a slot of the receiver's loans (apply/
+/// loan_store.hpp): copied there from another group and compared by a keyed digest.
+struct loan {
+    volume_index volume;
+    block_index block;
+    std::uint64_t slot = 0;
+};
+
 /// A hint for the encoder's index.
 struct known_place {
     std::uint64_t key = 0;
     volume_index volume;
     std::uint64_t address = 0;
 };
-/// Hints for a block (4096 bytes) that the DR site has and that no encoder has seen: few, so that whole
-/// volumes can be gone through. Pure; any thread.
+/// Hints for a block (4096 bytes) that the DR site has and that no encoder has seen: few, so that
+/// whole volumes can be gone through. Pure; any thread.
 void note_known(volume_index volume, block_index block, bytes_view content,
                 std::vector<known_place> &out);
 
@@ -89,9 +98,11 @@ class encoder {
 
     /// Encodes all changes of one interval, in order. Views are not kept. The result may be empty
     /// (all changes were no-ops). Each payload decodes to at most limits::frame_raw_bytes_max of
-    /// content. Without `source`, only blocks of the interval itself are referred to.
+    /// content. Without `source`, only blocks of the interval itself are referred to. `loans`: in
+    /// order of place; referred to as volume `volume_blocks.size()`.
     std::vector<encoded_payload> encode(std::span<const block_change> changes,
-                                        const source_reader &source = {});
+                                        const source_reader &source = {},
+                                        std::span<const loan> loans = {});
     /// Takes hints into the index. They need not be true.
     void learn(std::span<const known_place> places);
     void set_level(int zstd_level);
@@ -127,11 +138,13 @@ class decoder {
 
     /// Decodes one payload. `volume_blocks` gives, per volume, how many blocks it has: positions
     /// beyond fail. `base` reads as of the previous barrier, `now` with the interval's payloads
-    /// before this one. Memory and time are bounded whatever the payload says. Errors:
+    /// before this one. The last `source_only` volumes may be referred to and not changed (loans).
+    /// Memory and time are bounded whatever the payload says. Errors:
     /// errc::corrupt (not a valid payload), errc::unsupported (version or operation), errc::limit,
     /// or what `base` or `now` returned. Blocks whose digest differs are in `bad`.
     result<decoded_payload> decode(bytes_view payload, std::span<const std::uint64_t> volume_blocks,
-                                   const base_reader &base, const base_reader &now);
+                                   const base_reader &base, const base_reader &now,
+                                   std::size_t source_only = 0);
 
   private:
     struct impl;

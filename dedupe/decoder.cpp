@@ -87,7 +87,8 @@ decoder::decoder(decoder &&) noexcept = default;
 
 result<decoded_payload> decoder::decode(bytes_view payload,
                                         std::span<const std::uint64_t> volume_blocks,
-                                        const base_reader &base, const base_reader &now) {
+                                        const base_reader &base, const base_reader &now,
+                                        std::size_t source_only) {
     FS_TRY(view, codec_format::parse_payload(payload));
     buffer space(delta_pages_offset(view.header) + view.header.delta_blocks * block_bytes);
     const bytes_span body = space.span().first(view.header.body_bytes());
@@ -97,7 +98,7 @@ result<decoded_payload> decoder::decode(bytes_view payload,
         view.header.structure) {
         return fail(errc::corrupt, "codec payload: structure checksum");
     }
-    FS_CHECK(parse_commands(commands, view.header, volume_blocks, impl_->commands));
+    FS_CHECK(parse_commands(commands, view.header, volume_blocks, source_only, impl_->commands));
     return impl_->rebuild(view, std::move(space), base, now);
 }
 

@@ -11,6 +11,7 @@
 #include "dedupe/verify.hpp"
 #include "replicator/base/assert.hpp"
 
+#include <algorithm>
 #include <optional>
 
 namespace farshore::dedupe {
@@ -38,6 +39,7 @@ struct encoder::impl {
 
     std::vector<encoded_payload> encode(std::span<const block_change> changes,
                                         const source_reader &source);
+    bool add_loan(const ready_block &block);
     void pass_near(const block_change &change);
     void pass_far(const block_change &change);
     void pass_random(const block_change &change);
@@ -58,6 +60,7 @@ struct encoder::impl {
     std::optional<matcher> match;
     std::uint64_t program_payload = 0; ///< what the matcher's recent places belong to
 
+    std::span<const loan> loans;
     std::vector<const block_change *> far;
     std::vector<const block_change *> random;
 
@@ -109,12 +112,15 @@ void encoder::set_level(int zstd_level) { impl_->out.set_level(zstd_level); }
 const encode_stats &encoder::stats() const { return impl_->stats; }
 
 std::vector<encoded_payload> encoder::encode(std::span<const block_change> changes,
-                                             const source_reader &source) {
+                                             const source_reader &source,
+                                             std::span<const loan> loans) {
     std::vector<encoded_payload> payloads;
+    impl_->loans = loans;
     if (impl_->options.verify) {
         const remembering_source remembering(source);
         payloads = impl_->encode(changes, remembering.reader());
-        verify_payloads(changes, impl_->options.volume_blocks, remembering.answers(), payloads);
+        verify_payloads(changes, impl_->options.volume_blocks, remembering.answers(), loans,
+                        payloads);
     } else {
         payloads = impl_->encode(changes, source);
     }
@@ -194,7 +200,8 @@ void encoder::impl::add_near(const block_change &change) {
 void encoder::impl::pass_far(const block_change &change) {
     const checksum128 content = checksum_128(change.content);
     const ready_block block{change, block_digest(change.volume, change.block, content)};
-    if (!add_whole_copy(block, content.high) && !add_rebuilt(block, {&whole_block, 1})) {
+    if (!add_loan(block) && !add_whole_copy(block, content.high) &&
+        !add_rebuilt(block, {&whole_block, 1})) {
         out.full(block);
         ++stats.full_blocks;
     }
@@ -204,7 +211,7 @@ void encoder::impl::pass_far(const block_change &change) {
 void encoder::impl::pass_random(const block_change &change) {
     const checksum128 content = checksum_128(change.content);
     const ready_block block{change, block_digest(change.volume, change.block, content)};
-    if (!add_whole_copy(block, content.high)) {
+    if (!add_loan(block) && !add_whole_copy(block, content.high)) {
         out.full(block);
         ++stats.full_blocks;
         ++stats.random_blocks;
@@ -234,6 +241,23 @@ bool encoder::impl::add_rebuilt(const ready_block &block,
     ++stats.rebuilt_blocks;
     stats.copied_bytes += match->copied_bytes();
     stats.literal_bytes += match->literals().size();
+    return true;
+}
+
+bool encoder::impl::add_loan(const ready_block &block) {
+    const std::pair at(block.change.volume, block.change.block);
+    const auto found = std::ranges::lower_bound(
+        loans, at, {}, [](const loan &l) { return std::pair(l.volume, l.block); });
+    if (!match || found == loans.end() || std::pair(found->volume, found->block) != at) {
+        return false;
+    }
+    begin_program();
+    const volume_index volume{static_cast<std::uint16_t>(options.volume_blocks.size())};
+    match->build_known(block.change, {volume, false, found->slot * block_bytes});
+    out.rebuilt(block, match->program(), match->literals());
+    ++stats.rebuilt_blocks;
+    ++stats.loaned_blocks;
+    stats.copied_bytes += block_bytes;
     return true;
 }
 

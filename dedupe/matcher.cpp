@@ -89,6 +89,13 @@ bool matcher::build_whole(const block_change &change, std::uint64_t key) {
     return false;
 }
 
+void matcher::build_known(const block_change &change, codec_format::source_place place) {
+    start(change);
+    copy({place, 0, block_bytes});
+    const bool pays = finish();
+    REPL_ASSERT(pays);
+}
+
 void matcher::match_run(std::size_t first, std::size_t end) {
     try_recent(first, end);
     const std::size_t from = std::max(first, done_);

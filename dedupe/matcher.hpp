@@ -30,6 +30,8 @@ class matcher {
     bool build(const block_change &change, std::span<const codec_format::delta_run> runs);
     /// Tries for a copy of the whole block, by the digest of its content.
     bool build_whole(const block_change &change, std::uint64_t key);
+    /// A copy of the whole block from a place that is known to hold it.
+    void build_known(const block_change &change, codec_format::source_place place);
     bytes_view program() const { return program_; }
     bytes_view literals() const { return literals_; }
     std::uint64_t copied_bytes() const { return copied_; }

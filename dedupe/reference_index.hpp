@@ -27,6 +27,7 @@ class reference_index {
     /// Writes the newest places first; returns how many.
     std::size_t find(std::uint64_t key, std::span<std::uint64_t, found_max> places) const;
     void prefetch(std::uint64_t key) const;
+    std::uint64_t entries() const { return (mask_ + 1) * ways; }
 
   private:
     static constexpr std::size_t ways = 8;

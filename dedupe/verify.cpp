@@ -54,6 +54,21 @@ bool read_before(std::span<const block_change> changes, const source_reader &sou
     return source && source(at.first, at.second, out);
 }
 
+/// A loan is a block of the interval itself.
+bool read_loan(std::span<const block_change> changes, std::span<const loan> loans,
+               std::uint64_t slot, bytes_span out) {
+    const auto lent = std::ranges::find(loans, slot, &loan::slot);
+    if (lent == loans.end()) {
+        return false;
+    }
+    const auto found =
+        std::ranges::lower_bound(changes, place(lent->volume, lent->block), {},
+                                 [](const block_change &c) { return place(c.volume, c.block); });
+    REPL_ASSERT(found != changes.end() && found->content.size() == out.size());
+    std::ranges::copy(found->content, out.begin());
+    return true;
+}
+
 } // namespace
 
 remembering_source::remembering_source(const source_reader &source) {
@@ -75,14 +90,22 @@ remembering_source::remembering_source(const source_reader &source) {
 
 void verify_payloads(std::span<const block_change> changes,
                      std::span<const std::uint64_t> volume_blocks, const source_reader &source,
-                     std::span<const encoded_payload> payloads) {
+                     std::span<const loan> loans, std::span<const encoded_payload> payloads) {
     std::vector<std::uint64_t> blocks(volume_blocks.begin(), volume_blocks.end());
     if (!changes.empty() && blocks.size() <= changes.back().volume.value) {
         blocks.resize(changes.back().volume.value + std::size_t{1},
                       codec_format::blocks_per_volume_max);
     }
+    const std::size_t source_only = loans.empty() ? 0 : 1;
+    if (source_only > 0) {
+        blocks.push_back(codec_format::blocks_per_volume_max);
+    }
     decoded_interval decoded;
     const base_reader base = [&](volume_index volume, block_index block, bytes_span out) {
+        if (source_only > 0 && volume.value + std::size_t{1} == blocks.size()) {
+            REPL_ASSERT(read_loan(changes, loans, block.value, out));
+            return result<>{};
+        }
         REPL_ASSERT(read_before(changes, source, {volume, block}, out));
         return result<>{};
     };
@@ -94,7 +117,7 @@ void verify_payloads(std::span<const block_change> changes,
     };
     decoder check;
     for (const encoded_payload &payload : payloads) {
-        auto outcome = check.decode(payload.bytes.view(), blocks, base, now);
+        auto outcome = check.decode(payload.bytes.view(), blocks, base, now, source_only);
         REPL_ASSERT(outcome.has_value() && outcome->bad.empty() && !outcome->changes.empty());
         REPL_ASSERT(outcome->changes.size() == payload.blocks);
         for (const block_change &c : outcome->changes) {

@@ -26,6 +26,6 @@ class remembering_source {
 /// before a wrong byte leaves it.
 void verify_payloads(std::span<const block_change> changes,
                      std::span<const std::uint64_t> volume_blocks, const source_reader &source,
-                     std::span<const encoded_payload> payloads);
+                     std::span<const loan> loans, std::span<const encoded_payload> payloads);
 
 } // namespace farshore::dedupe

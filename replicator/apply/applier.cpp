@@ -24,10 +24,15 @@ bool wants_space(const error &e) { return is(e, errc::full) || is_errno(e, ENOSP
 
 } // namespace
 
-applier::applier(replica_core &core, interval_log &journal, std::uint64_t batch_bytes_max,
-                 applied_state start, interval_id newest_point)
-    : core_(core), journal_(journal), undo_(core, newest_point), batch_bytes_max_(batch_bytes_max),
-      state_(start), data_(core.images().volume_blocks().size()) {}
+applier::applier(replica_core &core, interval_log &journal, loan_store &loans,
+                 std::uint64_t batch_bytes_max, applied_state start, interval_id newest_point)
+    : core_(core), journal_(journal), loans_(loans), undo_(core, newest_point),
+      batch_bytes_max_(batch_bytes_max), state_(start),
+      data_(core.images().volume_blocks().size()) {
+    const auto volumes = core.images().volume_blocks();
+    source_blocks_.assign(volumes.begin(), volumes.end());
+    source_blocks_.push_back(loans.slots());
+}
 
 result<applier::step_outcome> applier::apply(interval_id durable) {
     if (write_pending_) {
@@ -128,13 +133,18 @@ result<bool> applier::take_payload(bytes_view payload, const interval_entry &ent
         }
         return read;
     };
+    const auto is_loan = [this](volume_index volume) {
+        return volume.value + std::size_t{1} == source_blocks_.size();
+    };
     const dedupe::base_reader base = [&](volume_index volume, block_index block, bytes_span out) {
-        return noting(read_base(volume, block.value, out));
+        return noting(is_loan(volume) ? loans_.read(block.value, out)
+                                      : read_base(volume, block.value, out));
     };
     const dedupe::base_reader now = [&](volume_index volume, block_index block, bytes_span out) {
-        return noting(read_over(&current_, volume, block.value, out));
+        return noting(is_loan(volume) ? loans_.read(block.value, out)
+                                      : read_over(&current_, volume, block.value, out));
     };
-    auto decoded = decoder_->decode(payload, core_.images().volume_blocks(), base, now);
+    auto decoded = decoder_->decode(payload, source_blocks_, base, now, 1);
     if (!decoded && disk) {
         return std::unexpected(*disk);
     }

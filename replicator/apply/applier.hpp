@@ -18,6 +18,7 @@
 
 #include "dedupe/codec.hpp"
 #include "dedupe/digest.hpp"
+#include "replicator/apply/loan_store.hpp"
 #include "replicator/apply/overlay.hpp"
 #include "replicator/apply/point_view.hpp"
 #include "replicator/apply/replica_group.hpp"
@@ -56,8 +57,8 @@ struct known_data {
 class applier {
   public:
     /// `newest_point` {0}: none.
-    applier(replica_core &core, interval_log &journal, std::uint64_t batch_bytes_max,
-            applied_state start, interval_id newest_point);
+    applier(replica_core &core, interval_log &journal, loan_store &loans,
+            std::uint64_t batch_bytes_max, applied_state start, interval_id newest_point);
 
     struct step_outcome {
         std::vector<applied_state> finished; ///< intervals that the images show now, in order
@@ -98,6 +99,8 @@ class applier {
 
     replica_core &core_;
     interval_log &journal_;
+    loan_store &loans_;
+    std::vector<std::uint64_t> source_blocks_; ///< of the volumes, then of the loans
     undo_writer undo_;
     std::uint64_t batch_bytes_max_;
     std::optional<dedupe::decoder> decoder_;

@@ -121,6 +121,18 @@ result<> replica_group::sync_journal() {
     return impl_->journal->sync();
 }
 
+result<std::optional<std::uint64_t>> replica_group::keep_loan(interval_id user, bytes_view blocks) {
+    impl &i = *impl_;
+    FS_CHECK(i.check_alive());
+    if (i.used_bytes() + blocks.size() > i.append_limit()) {
+        return std::nullopt;
+    }
+    return i.loans->keep(user, blocks);
+}
+
+std::uint64_t replica_group::loan_slots() const { return impl_->loans->slots(); }
+bool replica_group::loans_crowded() const { return impl_->loans->crowded(); }
+
 result<apply_outcome> replica_group::impl::apply_once() {
     {
         const std::scoped_lock lock(mutex);
@@ -224,6 +236,9 @@ result<> replica_group::impl::commit(bool always) {
     auto dropped = journal->drop_through(safe);
     if (dropped) {
         dropped = reclaim();
+    }
+    if (dropped) {
+        dropped = loans->release(safe);
     }
     if (!dropped) {
         log::warning("{}: {}", options.state_directory, dropped.error().text());

@@ -3,8 +3,9 @@
 // coroutines: the receiver engine calls it on its pools.
 //
 // Files in `state_directory`: group.state (identity, volumes, commit record in two slots),
-// journal/ (interval_log), undo/ (the history behind the points) and rollback/ (undo that only a
-// roll-back to the commit record needs). docs/formats.md.
+// journal/ (interval_log), undo/ (the history behind the points), rollback/ (undo that only a
+// roll-back to the commit record needs) and loans (blocks of other groups that intervals in the
+// journal refer to). docs/formats.md.
 //
 // Crash story. (1) Frames are appended to the journal; (2) sync_journal at a barrier, only then may
 // the engine acknowledge it; (3) apply decodes a batch of intervals against the replica in memory,
@@ -129,7 +130,7 @@ class replica_group {
     const std::vector<replica_volume> &volumes() const;
     std::array<std::byte, 16> identity() const; ///< random, made at create
     replica_position position() const;
-    std::uint64_t used_bytes() const; ///< journal + both undo logs
+    std::uint64_t used_bytes() const; ///< journal, both undo logs, loans
 
     // Journal
     /// errc::full: no room; the next apply() commits what it can to make some.
@@ -160,6 +161,13 @@ class replica_group {
     /// barrier that is replayed after a restart may have been made under another key. Not while
     /// apply runs.
     void set_verify_key(const std::array<std::byte, 32> &key);
+
+    // Loans (loan_store.hpp)
+    /// Keeps blocks of another group for an interval that is not here yet. Nothing: no room now.
+    result<std::optional<std::uint64_t>> keep_loan(interval_id user, bytes_view blocks);
+    std::uint64_t loan_slots() const;
+    /// Few slots are left until the next commit.
+    bool loans_crowded() const;
 
     // Look
     std::vector<replica_point> points() const; ///< oldest first

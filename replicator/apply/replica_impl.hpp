@@ -3,6 +3,7 @@
 // and recovery).
 
 #include "replicator/apply/applier.hpp"
+#include "replicator/apply/loan_store.hpp"
 #include "replicator/apply/point_view.hpp"
 #include "replicator/apply/replica_group.hpp"
 #include "replicator/format/group_state.hpp"
@@ -29,6 +30,7 @@ struct replica_group::impl {
     std::array<std::byte, 16> identity{};
     std::shared_ptr<replica_core> core;
     std::unique_ptr<interval_log> journal;
+    std::unique_ptr<loan_store> loans;
     std::unique_ptr<applier> apply_stage;
 
     // The apply thread's own.
@@ -71,7 +73,8 @@ struct replica_group::impl {
     result<> commit(bool always);
     result<> write_commit(commit_record record);
     std::uint64_t used_bytes() const {
-        return journal->used_bytes() + core->history().used_bytes() + core->rollback().used_bytes();
+        return journal->used_bytes() + core->history().used_bytes() +
+               core->rollback().used_bytes() + (loans ? loans->used_bytes() : 0);
     }
     bool starved() const;
     result<> free_committed();

@@ -3,6 +3,7 @@
 
 #include "replicator/apply/replica_impl.hpp"
 #include "replicator/base/assert.hpp"
+#include "replicator/base/geometry.hpp"
 #include "replicator/base/limits.hpp"
 #include "replicator/base/log.hpp"
 
@@ -111,6 +112,16 @@ result<std::unique_ptr<replica_group>> replica_group::open(file_system &files,
 replica_group::replica_group() = default;
 replica_group::~replica_group() = default;
 
+namespace {
+/// A sixteenth of `journal`.
+std::uint64_t loan_slots_of(std::uint64_t journal_bytes_max) {
+    constexpr std::uint64_t share = 16;
+    return std::max<std::uint64_t>(
+        std::min<std::uint64_t>(journal_bytes_max / share, limits::loan_bytes_max) / block_bytes,
+        1);
+}
+} // namespace
+
 /// The valid slot with the higher sequence; `older`: what the other one is at.
 result<> replica_group::impl::read_commit(file &state, std::optional<commit_record> &newest,
                                           interval_id &older) {
@@ -209,9 +220,13 @@ result<> replica_group::impl::open() {
     FS_TRY(log, interval_log::open(
                     files, {join_path(directory, "journal"), segment_bytes_for(options), 0}));
     journal = std::move(log);
+    FS_TRY(opened, loan_store::open(files, join_path(directory, "loans"),
+                                    loan_slots_of(options.journal_bytes_max), safe));
+    loans = std::move(opened);
     FS_CHECK(recover(decide_recovery(gather(newest))));
-    apply_stage = std::make_unique<applier>(*core, *journal, options.batch_bytes_max, applied,
-                                            points.empty() ? interval_id{} : points.back().id);
+    apply_stage =
+        std::make_unique<applier>(*core, *journal, *loans, options.batch_bytes_max, applied,
+                                  points.empty() ? interval_id{} : points.back().id);
     return {};
 }
 

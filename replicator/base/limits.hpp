@@ -38,6 +38,10 @@ constexpr std::size_t segment_bytes_max = 256 * MiB;       ///< a file of the in
 // Undo
 constexpr std::size_t covered_bytes_max = 64 * MiB;        ///< which blocks the history has, of one group
 
+// Loans between groups
+constexpr std::size_t loan_bytes_max = 1024 * MiB;         ///< of one group at the DR site
+constexpr std::size_t loan_blocks_max = 4096;              ///< in one request
+
 // Transport
 constexpr std::size_t message_bytes_max = 2 * MiB;         ///< one message after authentication
 constexpr std::size_t handshake_bytes_max = 64 * KiB;      ///< of TLS data before authentication

@@ -7,7 +7,7 @@
 namespace farshore::engine {
 
 encoded_interval encode_interval(dedupe::encoder &encoder, const interval &closed, std::uint64_t heals,
-                                 const dedupe::source_reader &source) {
+                                 const dedupe::source_reader &source, std::span<const dedupe::loan> loans) {
     encoded_interval out;
     const stream_position position = closed.position();
     barrier commit = closed.commit();
@@ -22,7 +22,7 @@ encoded_interval encode_interval(dedupe::encoder &encoder, const interval &close
         out.what.bytes += out.frames.back().size();
     };
     const std::vector<block_change> changes = closed.changes();
-    for (const dedupe::encoded_payload &p : encoder.encode(changes, source)) {
+    for (const dedupe::encoded_payload &p : encoder.encode(changes, source, loans)) {
         frame_header header;
         header.type = frame_type::data;
         header.raw_bytes = p.raw_bytes;

@@ -17,8 +17,9 @@ struct encoded_interval {
 
 /// `closed` must be settled. `heals`: damage count that this stream's catch-up repairs. Runs on the CPU
 /// pool; one interval of a stream at a time, in order.
-/// `source`: blocks that the interval does not change, as of the barrier before it.
+/// `source`: blocks that the interval does not change, as of the barrier before it. `loans`: what the
+/// receiver has taken from other groups for it.
 encoded_interval encode_interval(dedupe::encoder &encoder, const interval &closed, std::uint64_t heals,
-                                 const dedupe::source_reader &source);
+                                 const dedupe::source_reader &source, std::span<const dedupe::loan> loans = {});
 
 } // namespace farshore::engine

@@ -31,6 +31,11 @@ constexpr sender_memory sender_memory_of(std::uint64_t memory_bytes_max, std::si
     return m;
 }
 
+/// Of the index that all groups share (pair_index), when there are several: 1/32, for 8 GiB of blocks at the default of 512 MiB.
+constexpr std::uint64_t pair_index_bytes_of(std::uint64_t memory_bytes_max) {
+    return std::min<std::uint64_t>(memory_bytes_max / 32, 64 * limits::MiB);
+}
+
 struct receiver_memory {
     std::uint64_t window_bytes; ///< frames received and not yet journaled
     std::uint64_t batch_bytes;  ///< decoded content of one apply batch (counted about three times over)

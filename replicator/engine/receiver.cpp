@@ -47,6 +47,7 @@ struct receiver::impl {
     std::string trust_path() const { return join_path(config.state, "trust.json"); }
     result<> save_trust() const { return files.replace_file(trust_path(), as_bytes(trust.to_json())); }
     result<> open_state();
+    std::shared_ptr<replica_group> lend(const std::string &lender, const std::string &borrower) const;
     bool trusts(const std::string &fingerprint, const std::string &alpn) const;
     task<void> greet(std::unique_ptr<transport::link> link);
     task<void> close_late(std::shared_ptr<transport::link *> link);
@@ -92,6 +93,16 @@ bool receiver::impl::trusts(const std::string &fingerprint, const std::string &a
     return config.tls.has_value() || trust.knows_fingerprint(fingerprint);
 }
 
+// Only between groups of one sender: a loan tells it that its digest is right.
+std::shared_ptr<replica_group> receiver::impl::lend(const std::string &lender, const std::string &borrower) const {
+    const receiver_group *group = lookup(lender);
+    const pinned_peer *theirs = trust.find(lender);
+    const pinned_peer *ours = trust.find(borrower);
+    const bool same_sender =
+        config.tls.has_value() || (theirs != nullptr && ours != nullptr && theirs->fingerprint == ours->fingerprint);
+    return group != nullptr && lender != borrower && same_sender ? group->copy() : nullptr;
+}
+
 task<result<>> receiver::start() {
     impl &m = *impl_;
     FS_CO_CHECK(m.open_state());
@@ -103,6 +114,7 @@ task<result<>> receiver::start() {
         receiver_group_options o;
         o.config = g;
         o.state_directory = join_path(join_path(m.config.state, "groups"), g.name);
+        o.lender = [&m, borrower = g.name](const std::string &lender) { return m.lend(lender, borrower); };
         o.memory = receiver_memory_of(m.config.memory_bytes_max, m.config.groups.size());
         auto group = std::make_unique<receiver_group>(std::move(o), m.run, m.files, m.nbd_loops);
         auto started = co_await group->start();

@@ -23,6 +23,7 @@
 #include "transport/link.hpp"
 
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -33,6 +34,8 @@ struct receiver_group_options {
     receiver_group_config config;
     std::string state_directory; ///< STATE/groups/NAME
     receiver_memory memory{};
+    /// The copy of another group that is paired with the same sender; null: none.
+    std::function<std::shared_ptr<replica_group>(const std::string &)> lender;
 };
 
 class receiver_session;
@@ -47,6 +50,7 @@ class receiver_group {
     task<void> stop();
 
     const std::string &name() const { return options_.config.name; }
+    std::shared_ptr<replica_group> copy() const { return copy_; }
     receiver_group_status status() const;
     bool connected() const;
     std::string session_address() const;

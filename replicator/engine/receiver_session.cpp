@@ -52,6 +52,7 @@ void receiver_session::close(const char *why) {
     }
     frames_.notify_all();
     digests_wanted_.notify_all();
+    loans_wanted_.notify_all();
     quiet_.notify_all();
     ended_.notify_all();
 }
@@ -74,6 +75,7 @@ task<void> receiver_session::serve(wire::welcome welcome) {
         tasks_.spawn(beat());
         tasks_.spawn(journal_loop());
         tasks_.spawn(digest_loop());
+        tasks_.spawn(loan_loop());
         while (live()) {
             co_await ended_.wait();
         }
@@ -130,6 +132,7 @@ task<void> receiver_session::read_control() {
 
 task<result<>> receiver_session::dispatch(transport::message m) {
     constexpr std::size_t digest_requests_max = 256;
+    constexpr std::size_t loan_requests_max = limits::interval_entries_max / limits::loan_blocks_max + 64;
     const auto type = static_cast<wire::message_type>(m.type);
     if (type == wire::message_type::heartbeat) {
         co_return result<>{};
@@ -145,6 +148,15 @@ task<result<>> receiver_session::dispatch(transport::message m) {
         }
         digests_.push_back(std::move(request));
         digests_wanted_.notify_all();
+        co_return result<>{};
+    }
+    if (type == wire::message_type::loan_request) {
+        FS_CO_TRY(request, wire::parse<wire::loan_request>(m.payload.view()));
+        if (loans_.size() >= loan_requests_max) {
+            co_return fail(errc::limit, "too many loan requests at a time");
+        }
+        loans_.push_back(std::move(request));
+        loans_wanted_.notify_all();
         co_return result<>{};
     }
     co_return fail(errc::corrupt, fmt::format("the sender sent a message of type {} that has no place here", m.type));

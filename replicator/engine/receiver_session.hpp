@@ -48,6 +48,8 @@ class receiver_session {
     task<void> beat();
     task<void> journal_loop();
     task<void> digest_loop();
+    task<void> loan_loop();
+    task<result<wire::loan_reply>> lend(wire::loan_request r);
     task<result<>> dispatch(transport::message m);
     task<result<>> begin_stream(wire::begin_stream m);
     task<result<wire::digest_reply>> digest(wire::digest_request r);
@@ -66,6 +68,8 @@ class receiver_session {
     std::uint64_t heard_bytes_ = 0; ///< on all links; more of them are a sign of life even within a long frame
     std::uint64_t journaled_bytes_ = 0;
     std::deque<wire::digest_request> digests_;
+    std::deque<wire::loan_request> loans_;
+    condition loans_wanted_;
     condition frames_;  ///< frames arrived, or the end
     condition digests_wanted_;
     condition quiet_;   ///< the journal is not being written

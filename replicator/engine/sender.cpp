@@ -1,6 +1,7 @@
 #include "replicator/engine/sender.hpp"
 
 #include "replicator/base/log.hpp"
+#include "replicator/engine/pair_index.hpp"
 #include "replicator/engine/sender_access.hpp"
 #include "replicator/engine/sender_group.hpp"
 #include "replicator/engine/tls_network.hpp"
@@ -33,6 +34,7 @@ struct sender::impl {
     }
     std::string trust_path() const { return join_path(config.state, "trust.json"); }
     result<> save_trust() const { return files.replace_file(trust_path(), as_bytes(trust.to_json())); }
+    task<void> gather_offers(std::string for_group) const;
     result<wire::id16> load_identity();
     result<> open_state();
 };
@@ -102,6 +104,15 @@ result<wire::id16> sender::impl::load_identity() {
     return id;
 }
 
+task<void> sender::impl::gather_offers(std::string for_group) const {
+    const time_point until = run.time->now() + offers_time_max;
+    for (const auto &other : groups) {
+        if (other->name() != for_group) {
+            co_await other->offer_content(until);
+        }
+    }
+}
+
 task<result<>> sender::start() {
     impl &m = *impl_;
     FS_CO_CHECK(m.open_state());
@@ -116,15 +127,24 @@ task<result<>> sender::start() {
     FS_CO_TRY(identity, m.load_identity());
     m.pace = std::make_shared<transport::pacer>(*m.run.time);
     const std::uint64_t instance = random_u64();
+    std::uint64_t memory = m.config.memory_bytes_max;
+    std::shared_ptr<pair_index> shared;
+    if (m.config.groups.size() > 1) {
+        const std::uint64_t bytes = pair_index_bytes_of(memory);
+        shared = std::make_shared<pair_index>(bytes);
+        memory -= bytes;
+    }
     for (const sender_group_config &g : m.config.groups) {
         sender_group_options o;
         o.config = g;
         o.state_directory = join_path(join_path(m.config.state, "groups"), g.name);
-        o.memory = sender_memory_of(m.config.memory_bytes_max, m.config.groups.size(), g.history_bytes);
+        o.memory = sender_memory_of(memory, m.config.groups.size(), g.history_bytes);
         o.links = std::clamp<std::uint32_t>(m.config.links, 1, limits::data_links_max);
         o.sender = identity;
         o.instance = instance;
         o.boot_id = m.boot_id;
+        o.shared = shared;
+        o.gather_offers = [&m, name = g.name] { return m.gather_offers(name); };
         auto group = std::make_unique<sender_group>(std::move(o), m.run, m.files, *m.net, m.pace, m.nbd_loops);
         std::optional<pinned_peer> peer;
         if (const pinned_peer *known = m.trust.find(g.name)) {

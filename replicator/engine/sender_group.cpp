@@ -3,6 +3,7 @@
 
 #include "replicator/engine/sender_group.hpp"
 
+#include "replicator/base/geometry.hpp"
 #include "replicator/base/log.hpp"
 #include "replicator/engine/encode_interval.hpp"
 #include "replicator/engine/sender_verify.hpp"
@@ -44,6 +45,14 @@ task<result<>> sender_group::start(std::optional<pinned_peer> peer) {
     held.disk_bytes_max = options_.config.spool_bytes_max;
     FS_CO_TRY(spool, co_await run_on(run_.disk, [this, held] { return spool::open(files_, held); }));
     spool_ = std::move(spool);
+    if (options_.shared) {
+        std::vector<std::uint64_t> blocks;
+        for (std::size_t i = 0; i < capture_->volume_count(); ++i) {
+            blocks.push_back(block_count(capture_->volume_size(volume_index{static_cast<std::uint16_t>(i)})));
+        }
+        number_ = options_.shared->add_group(name(), blocks);
+        options_.shared->set_peer(number_, peer_);
+    }
     durable_ = capture_->start().acknowledged;
     receiver_ = capture_->start().receiver;
 
@@ -177,7 +186,7 @@ task<void> sender_group::encode_loop() {
     while (!stopping_) {
         if (closed_.empty() && encoder_ && known_.many()) {
             co_await run_on(run_.cpu, [this, encoder = encoder_] {
-                encoder->learn(known_.take());
+                learn(*encoder);
                 return true;
             });
             continue;
@@ -191,14 +200,17 @@ task<void> sender_group::encode_loop() {
         const std::uint64_t epoch = epoch_;
         encoding_bytes_ = taken->memory_bytes();
         encoding_since_ = taken->first_write();
+        const std::vector<dedupe::loan> loans = co_await borrow(taken);
         auto encoded = std::make_shared<encoded_interval>(
-            co_await run_on(run_.cpu, [this, encoder = encoder_, taken, heals = heals_] {
+            co_await run_on(run_.cpu, [this, encoder = encoder_, taken, heals = heals_, &loans] {
                 taken->wait_settled();
-                encoder->learn(known_.take());
-                return encode_interval(*encoder, *taken, heals,
-                                       [&](volume_index volume, block_index block, bytes_span out) {
-                                           return capture_->read_unchanged(volume, block, taken->position(), out);
-                                       });
+                learn(*encoder);
+                return encode_interval(
+                    *encoder, *taken, heals,
+                    [&](volume_index volume, block_index block, bytes_span out) {
+                        return capture_->read_unchanged(volume, block, taken->position(), out);
+                    },
+                    loans);
             }));
         if (epoch == epoch_) {
             folded_bytes_ += encoded->folded_bytes;

@@ -15,6 +15,7 @@
 #include "replicator/engine/config.hpp"
 #include "replicator/engine/group_memory.hpp"
 #include "replicator/engine/known_places.hpp"
+#include "replicator/engine/loans.hpp"
 #include "replicator/engine/handshake.hpp"
 #include "replicator/engine/network.hpp"
 #include "replicator/engine/sender.hpp"
@@ -36,6 +37,9 @@ struct sender_group_options {
     wire::id16 sender{};
     std::uint64_t instance = 0;
     std::string boot_id;
+    std::shared_ptr<pair_index> shared; ///< of all groups; null when this is the only one
+    /// Has the other groups offer their content; called before much is shipped.
+    std::function<task<void>()> gather_offers;
 };
 
 class verify_run;
@@ -54,6 +58,9 @@ class sender_group {
     peer_status peer() const;
     std::shared_ptr<block_device> device(volume_index v) { return capture_->device(v); }
 
+    /// Puts the volumes' blocks into the shared index, once in a life, until the time or as many as it holds.
+    task<void> offer_content(time_point until);
+
     void set_peer(std::optional<pinned_peer> peer); ///< join, unpair: drops the session
     task<result<wait_outcome>> wait(bool durable_only, duration timeout);
     result<> set_paused(bool paused);
@@ -66,6 +73,8 @@ class sender_group {
     // stages
     task<void> close_loop();
     task<void> encode_loop();
+    task<std::vector<dedupe::loan>> borrow(std::shared_ptr<interval> taken);
+    task<std::vector<dedupe::loan>> ask_for_loans(std::vector<loan_candidate> candidates, interval_id interval);
     task<void> upkeep_loop();
     struct cut_outcome {
         barrier_info barrier;
@@ -86,6 +95,8 @@ class sender_group {
     wire::hello make_hello() const;
     std::shared_ptr<dedupe::encoder> make_encoder() const;
     void note_same(const pending_range &piece);
+    void learn(dedupe::encoder &encoder);
+    std::uint64_t offer_piece(volume_index v, byte_range piece);
     void on_ack(const wire::ack &a);
     void on_nak(const wire::nak &n);
     void restart_session(const char *why);
@@ -112,6 +123,13 @@ class sender_group {
     std::unique_ptr<spool> spool_;
     known_places known_; ///< for the encoder's index
     std::shared_ptr<dedupe::encoder> encoder_; ///< shared with the encoding under way
+    std::size_t number_ = 0;        ///< in the shared index
+    std::optional<loan_round> loans_; ///< while replies are awaited
+    loan_patience loan_patience_;
+    bool offered_ = false;
+    bool loan_sending_ = false; ///< the session must stay
+    std::uint64_t next_loan_id_ = 1;
+    condition loans_answered_;
     std::vector<std::unique_ptr<nbd::server>> servers_;
     task_group tasks_;
     bool stopping_ = false;

@@ -101,6 +101,9 @@ peer_status sender_group::peer() const {
 
 void sender_group::set_peer(std::optional<pinned_peer> peer) {
     peer_ = std::move(peer);
+    if (options_.shared) {
+        options_.shared->set_peer(number_, peer_);
+    }
     error_.reset();
     restart_session("the pairing changed");
 }

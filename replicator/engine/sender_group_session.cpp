@@ -122,6 +122,11 @@ task<error> sender_group::run_session() {
     sender_session::callbacks calls;
     calls.on_ack = [this](const wire::ack &a) { on_ack(a); };
     calls.on_nak = [this](const wire::nak &n) { on_nak(n); };
+    calls.on_loans = [this](const wire::loan_reply &r) {
+        const result<> fits = loans_ ? loans_->take(r) : result<>();
+        loans_answered_.notify_all();
+        return fits;
+    };
     calls.on_digests = [this](wire::digest_reply r) {
         if (scan_) {
             scan_->on_reply(std::move(r));
@@ -158,6 +163,10 @@ task<error> sender_group::run_session() {
                                                                            reason.text())});
     }
     progress_.notify_all();
+    loans_answered_.notify_all();
+    while (loan_sending_) {
+        co_await loans_answered_.wait();
+    }
     co_await scanning.join();
     co_await session_->join();
     wire_bytes_before_ += session_->wire_bytes();
@@ -233,6 +242,9 @@ task<result<>> sender_group::begin_new_stream(const sender_plan &plan, const wir
 }
 
 task<void> sender_group::run_scan(wire::key32 key) {
+    if (options_.gather_offers && capture_->pending_bytes() >= offers_bytes_min) {
+        co_await options_.gather_offers();
+    }
     if (capture_->pending_bytes() > 0) {
         scan_options options;
         options.compare = !scan_full_;

@@ -222,6 +222,10 @@ result<> sender_session::dispatch(const transport::message &m) {
         calls_.on_digests(std::move(reply));
         return {};
     }
+    case wire::message_type::loan_reply: {
+        FS_TRY(reply, wire::parse<wire::loan_reply>(body));
+        return calls_.on_loans(reply);
+    }
     case wire::message_type::nak: {
         FS_TRY(nak, wire::parse<wire::nak>(body));
         calls_.on_nak(nak);
@@ -248,6 +252,7 @@ result<> sender_session::dispatch(const transport::message &m) {
     case wire::message_type::frame:
     case wire::message_type::begin_stream:
     case wire::message_type::digest_request:
+    case wire::message_type::loan_request:
     case wire::message_type::join_request:
     case wire::message_type::join_reply:
         break;

@@ -141,8 +141,12 @@ namespace {
 class command_parser {
   public:
     command_parser(bytes_view commands, const payload_header &header,
-                   std::span<const std::uint64_t> volume_blocks, command_list &out)
-        : reader_(commands), header_(header), volume_blocks_(volume_blocks), out_(out) {}
+                   std::span<const std::uint64_t> volume_blocks, std::size_t source_only,
+                   command_list &out)
+        : reader_(commands), header_(header), volume_blocks_(volume_blocks),
+          volumes_written_(volume_blocks.size() - source_only), out_(out) {
+        REPL_ASSERT(source_only <= volume_blocks.size());
+    }
 
     result<> parse() {
         out_.operations.clear();
@@ -178,7 +182,7 @@ class command_parser {
                 return damaged("commands cut short");
             }
         }
-        if (volume_ >= volume_blocks_.size()) {
+        if (volume_ >= volumes_written_) {
             return damaged("no such volume");
         }
         // Compared without sums: none of these can overflow.
@@ -277,6 +281,7 @@ class command_parser {
     byte_reader reader_;
     const payload_header &header_;
     std::span<const std::uint64_t> volume_blocks_;
+    std::size_t volumes_written_;
     command_list &out_;
     recent_places recent_;
     std::uint64_t volume_ = 0;
@@ -289,8 +294,9 @@ class command_parser {
 } // namespace
 
 result<> parse_commands(bytes_view commands, const payload_header &header,
-                        std::span<const std::uint64_t> volume_blocks, command_list &out) {
-    return command_parser(commands, header, volume_blocks, out).parse();
+                        std::span<const std::uint64_t> volume_blocks, std::size_t source_only,
+                        command_list &out) {
+    return command_parser(commands, header, volume_blocks, source_only, out).parse();
 }
 
 /// Switches the volume where needed; the position is then behind the operation.

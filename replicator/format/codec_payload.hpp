@@ -152,11 +152,13 @@ struct command_list {
 };
 
 /// Reads the commands into `out` (its memory is reused). `volume_blocks`: how many blocks each
-/// volume has. On success the operations are in strictly growing order inside the volumes, runs are
+/// volume has; the last `source_only` of them may be referred to and not changed. On success the
+/// operations are in strictly growing order inside the volumes, runs are
 /// inside their block, and all counts are those of the header. Errors: errc::corrupt,
 /// errc::unsupported.
 result<> parse_commands(bytes_view commands, const payload_header &header,
-                        std::span<const std::uint64_t> volume_blocks, command_list &out);
+                        std::span<const std::uint64_t> volume_blocks, std::size_t source_only,
+                        command_list &out);
 
 /// Writes commands; positions must grow (asserted).
 class command_writer {

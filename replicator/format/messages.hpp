@@ -11,6 +11,8 @@
 //   frame ... (data links) ---------->
 //   digest_request ------------------>
 //                   <------------------ digest_reply
+//   loan_request -------------------->
+//                   <------------------ loan_reply
 //                   <------------------ ack, nak, verify_result, notice
 //   heartbeat <-----------------------> heartbeat
 //
@@ -64,6 +66,8 @@ enum class message_type : std::uint16_t {
     notice = 13,
     join_request = 14,
     join_reply = 15,
+    loan_request = 16,
+    loan_reply = 17,
 };
 
 struct volume_entry {
@@ -181,6 +185,39 @@ struct digest_reply {
     template <class V> void visit(V &v) {
         v(id); v(zero_bits, limits::digests_per_message_max / 8 + 1);
         v(digests, limits::digests_per_message_max * 16);
+    }
+};
+
+/// Neighbouring blocks of another group of the pair.
+struct loan_run {
+    std::uint32_t volume = 0;
+    std::uint64_t block = 0; ///< the first
+    byte_vector digests;     ///< 16 bytes a block: keyed with the session's digest key
+    template <class V> void visit(V &v) {
+        v(volume); v(block); v(digests, limits::loan_blocks_max * 16);
+    }
+};
+/// Asks the receiver to copy blocks of another group's replica for an interval to come, where they
+/// have these digests. What is copied is a source of the interval's payloads: "Loans" in
+/// docs/protocol.md.
+struct loan_request {
+    static constexpr auto type = message_type::loan_request;
+    std::uint64_t id = 0;
+    std::uint64_t interval = 0; ///< the only one that may refer to them
+    std::string lender;         ///< the other group
+    std::vector<loan_run> runs; ///< together at most limits::loan_blocks_max blocks
+    template <class V> void visit(V &v) {
+        v(id); v(interval); v(lender, limits::name_bytes_max); v(runs, limits::loan_blocks_max);
+    }
+};
+struct loan_reply {
+    static constexpr auto type = message_type::loan_reply;
+    std::uint64_t id = 0;
+    byte_vector granted;      ///< one bit a block, lowest first
+    std::uint64_t first = 0;  ///< slot of the first granted block; the others follow
+    std::uint64_t slots = 0;  ///< after the last slot comes slot 0
+    template <class V> void visit(V &v) {
+        v(id); v(granted, limits::loan_blocks_max / 8 + 1); v(first); v(slots);
     }
 };
 

@@ -348,6 +348,25 @@ class Pair:
         token = self.receiver.cli("invite", self.group, "--address", self.address)["token"]
         self.sender.cli("join", token)
 
+    def add_group(self, name, volume):
+        """A second group of one volume, whose image is there, in both configurations; both daemons are
+        restarted. It is not joined: set `group` to it and call join()."""
+        path = self.context.path
+        with open(self.sender.config, "a", encoding="utf-8") as file:
+            file.write(f'\n[[group]]\nname = "{name}"\npeer = "{self.address}"\n'
+                       f'interval = "{self.settings["interval"]}"\nspool = "{self.settings["spool"]}"\n'
+                       f'verify_encoding = {str(self.settings["verify_encoding"]).lower()}\n'
+                       f'[[group.volume]]\nname = "{volume}"\npath = "{self.primary(volume)}"\n'
+                       f'nbd = "unix:{self.nbd_socket(volume)}"\n')
+        with open(self.receiver.config, "a", encoding="utf-8") as file:
+            file.write(f'\n[[group]]\nname = "{name}"\nreplica = "{path("replica-" + name)}"\n'
+                       f'journal = "{self.settings["journal"]}"\nretain = ["all 1h"]\n')
+        os.makedirs(path("replica-" + name), exist_ok=True)
+        self.sender.stop()
+        self.receiver.stop()
+        self.receiver.start()
+        self.sender.start()
+
     def status(self, daemon=None):
         """The group's entry of `status --json` (the sender's unless told)."""
         document = (daemon or self.sender).cli("status", self.group, timeout=15)
@@ -452,6 +471,11 @@ class Load:
 def write_text(path, text):
     with open(path, "w", encoding="utf-8") as file:
         file.write(text)
+
+
+def write_bytes(path, content):
+    with open(path, "wb") as file:
+        file.write(content)
 
 
 def free_port():

@@ -323,10 +323,10 @@ TEST_SUITE("dedupe") {
         change_set shorter;
         shorter.data(0, 1, noise(1));
         const auto payloads = encode(right);
-        CHECK_FALSE(aborts([&] { dedupe::verify_payloads(right.list(), {}, {}, payloads); }));
-        CHECK(aborts([&] { dedupe::verify_payloads(other_content.list(), {}, {}, payloads); }));
-        CHECK(aborts([&] { dedupe::verify_payloads(longer.list(), {}, {}, payloads); }));
-        CHECK(aborts([&] { dedupe::verify_payloads(shorter.list(), {}, {}, payloads); }));
+        CHECK_FALSE(aborts([&] { dedupe::verify_payloads(right.list(), {}, {}, {}, payloads); }));
+        CHECK(aborts([&] { dedupe::verify_payloads(other_content.list(), {}, {}, {}, payloads); }));
+        CHECK(aborts([&] { dedupe::verify_payloads(longer.list(), {}, {}, {}, payloads); }));
+        CHECK(aborts([&] { dedupe::verify_payloads(shorter.list(), {}, {}, {}, payloads); }));
     }
 
     TEST_CASE("codec: changes out of order are a bug of the caller") {

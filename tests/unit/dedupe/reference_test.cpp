@@ -257,7 +257,8 @@ TEST_SUITE("dedupe") {
             while ((block += 1 + random() % 3) < 40) {
                 const page from = sites.at(random() % 2, random() % 40);
                 const page next = sites.at(random() % 2, random() % 40);
-                page content = random() % 3 == 0 ? letters(random()) : cut(from, next, random() % 4096);
+                page content =
+                    random() % 3 == 0 ? letters(random()) : cut(from, next, random() % 4096);
                 content[random() % 4096] = std::byte{9};
                 const page old = sites.at(0, block);
                 changes.data(0, block, random() % 8 == 0 ? noise(random()) : content,
@@ -310,5 +311,56 @@ TEST_SUITE("dedupe") {
         CHECK(places[0] == 17);
         CHECK(places[1] == 19);
         CHECK(index.find(8ULL << 48, places) == 0);
+    }
+
+    TEST_CASE("reference: a loan is a source of the payload and never its target") {
+        const std::vector<std::uint64_t> volumes = wide_volumes();
+        std::vector<std::uint64_t> with_loans = volumes;
+        with_loans.push_back(16);
+        dedupe::encoder encoder(
+            {.index_bytes = limits::MiB, .volume_blocks = volumes, .verify = true});
+        const page text = letters(1);
+        const page random = noise(2);
+        change_set changes;
+        changes.data(0, 5, text);
+        changes.data(1, 6, random);
+        changes.data(1, 9, letters(3));
+        const std::vector<dedupe::loan> loans = {{volume_index{0}, block_index{5}, 15},
+                                                 {volume_index{1}, block_index{6}, 2}};
+        const auto payloads = encoder.encode(changes.list(), {}, loans);
+        CHECK(encoder.stats().loaned_blocks == 2);
+        CHECK(encoder.stats().full_blocks == 1);
+        bool honest = true;
+        const dedupe::base_reader base = [&](volume_index v, block_index b, bytes_span out) {
+            CHECK(v.value == volumes.size());
+            std::ranges::copy(honest ? b.value == 15 ? text : random : letters(9), out.begin());
+            return result<>{};
+        };
+        dedupe::decoder decoder;
+        for (const bool yes : {true, false}) {
+            honest = yes;
+            std::size_t bad = 0;
+            for (const auto &p : payloads) {
+                const auto decoded = decoder.decode(p.bytes.view(), with_loans, base, base, 1);
+                REQUIRE(decoded);
+                bad += decoded->bad.size();
+                CHECK_FALSE(decoder.decode(p.bytes.view(), volumes, base, base));
+            }
+            CHECK(bad == (honest ? 0 : 2));
+        }
+    }
+
+    TEST_CASE("reference: the volumes that may only be referred to are not written") {
+        dedupe::encoder encoder({.volume_blocks = wide_volumes()});
+        change_set changes;
+        changes.data(static_cast<int>(wide_volumes().size()) - 1, 5, letters(1));
+        const auto payloads = encoder.encode(changes.list());
+        REQUIRE(payloads.size() == 1);
+        dedupe::decoder decoder;
+        const dedupe::base_reader none = [](volume_index, block_index, bytes_span) {
+            return result<>{};
+        };
+        CHECK(decoder.decode(payloads[0].bytes.view(), wide_volumes(), none, none, 0));
+        CHECK_FALSE(decoder.decode(payloads[0].bytes.view(), wide_volumes(), none, none, 1));
     }
 }
