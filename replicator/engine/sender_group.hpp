@@ -15,6 +15,7 @@
 #include "replicator/engine/config.hpp"
 #include "replicator/engine/group_memory.hpp"
 #include "replicator/engine/known_places.hpp"
+#include "replicator/engine/level_policy.hpp"
 #include "replicator/engine/loans.hpp"
 #include "replicator/engine/handshake.hpp"
 #include "replicator/engine/network.hpp"
@@ -123,6 +124,9 @@ class sender_group {
     std::unique_ptr<spool> spool_;
     known_places known_; ///< for the encoder's index
     std::shared_ptr<dedupe::encoder> encoder_; ///< shared with the encoding under way
+    level_policy level_;
+    time_point encoding_begun_{}; ///< of the last interval
+    duration encoding_took_{};
     std::size_t number_ = 0;        ///< in the shared index
     std::optional<loan_round> loans_; ///< while replies are awaited
     loan_patience loan_patience_;
