@@ -34,7 +34,7 @@ bool owned(const dedupe::decoded_payload &decoded, bytes_view content) {
     });
 }
 
-void check_decoded(const dedupe::decoded_payload &decoded) {
+void check_decoded(const dedupe::decoded_payload &decoded, std::size_t volumes_written) {
     std::size_t memory = 0;
     for (const buffer &b : decoded.content) {
         memory += b.size();
@@ -43,7 +43,7 @@ void check_decoded(const dedupe::decoded_payload &decoded) {
     REPL_ASSERT(decoded.changes.size() + decoded.bad.size() <= codec_format::operations_max);
     const block_change *last = nullptr;
     for (const block_change &c : decoded.changes) {
-        REPL_ASSERT(c.volume.value < volume_blocks.size() && c.count > 0);
+        REPL_ASSERT(c.volume.value < volumes_written && c.count > 0);
         REPL_ASSERT(c.block.value < volume_blocks[c.volume.value] &&
                     c.count <= volume_blocks[c.volume.value] - c.block.value);
         REPL_ASSERT(last == nullptr || last->volume < c.volume ||
@@ -57,8 +57,12 @@ void check_decoded(const dedupe::decoded_payload &decoded) {
 
 void decode(bytes_view payload) {
     static dedupe::decoder decoder;
-    if (const auto decoded = decoder.decode(payload, volume_blocks, read_base, read_base)) {
-        check_decoded(*decoded);
+    for (const std::size_t source_only : {0U, 1U}) {
+        const auto decoded =
+            decoder.decode(payload, volume_blocks, read_base, read_base, source_only);
+        if (decoded) {
+            check_decoded(*decoded, volume_blocks.size() - source_only);
+        }
     }
 }
 

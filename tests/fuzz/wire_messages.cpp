@@ -1,0 +1,60 @@
+// Fuzz target: the messages of a session. The first byte chooses one, the rest is its payload.
+// Checks: what parses encodes to the same bytes. Beside it the header of the file of loans.
+
+#include "replicator/base/assert.hpp"
+#include "replicator/format/loan_header.hpp"
+#include "replicator/format/messages.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+using namespace farshore;
+
+namespace {
+
+template <class Message>
+void check(bytes_view payload) {
+    const auto parsed = wire::parse<Message>(payload);
+    if (parsed) {
+        REPL_ASSERT(std::ranges::equal(wire::encode(*parsed).view(), payload));
+    }
+}
+
+constexpr std::array checks = {
+    check<wire::hello>,
+    check<wire::welcome>,
+    check<wire::refusal>,
+    check<wire::ack>,
+    check<wire::begin_stream>,
+    check<wire::stream_ready>,
+    check<wire::digest_request>,
+    check<wire::digest_reply>,
+    check<wire::loan_request>,
+    check<wire::loan_reply>,
+    check<wire::nak>,
+    check<wire::heartbeat>,
+    check<wire::verify_result>,
+    check<wire::notice>,
+    check<wire::join_request>,
+    check<wire::join_reply>,
+};
+
+} // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t *data, std::size_t size) {
+    if (size == 0) {
+        return 0;
+    }
+    byte_vector bytes(size - 1);
+    if (!bytes.empty()) {
+        std::memcpy(bytes.data(), data + 1, bytes.size());
+    }
+    checks[data[0] % checks.size()](bytes);
+    if (const auto header = parse_loan_header(bytes)) {
+        constexpr std::size_t used = 24;
+        REPL_ASSERT(std::ranges::equal(bytes_view(encode_loan_header(*header)).first(used),
+                                       bytes_view(bytes).first(used)));
+    }
+    return 0;
+}
