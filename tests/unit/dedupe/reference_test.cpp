@@ -257,7 +257,8 @@ TEST_SUITE("dedupe") {
             while ((block += 1 + random() % 3) < 40) {
                 const page from = sites.at(random() % 2, random() % 40);
                 const page next = sites.at(random() % 2, random() % 40);
-                page content = random() % 3 == 0 ? letters(random()) : cut(from, next, random() % 4096);
+                page content =
+                    random() % 3 == 0 ? letters(random()) : cut(from, next, random() % 4096);
                 content[random() % 4096] = std::byte{9};
                 const page old = sites.at(0, block);
                 changes.data(0, block, random() % 8 == 0 ? noise(random()) : content,
@@ -310,5 +311,24 @@ TEST_SUITE("dedupe") {
         CHECK(places[0] == 17);
         CHECK(places[1] == 19);
         CHECK(index.find(8ULL << 48, places) == 0);
+    }
+
+    TEST_CASE("index: a whole block outlives anchors, but not many whole blocks") {
+        dedupe::reference_index index(64);
+        const auto known = [&index](std::uint64_t key) {
+            std::array<std::uint64_t, dedupe::reference_index::found_max> places{};
+            return index.find(key << 48, places) > 0;
+        };
+        index.put(1ULL << 48, 5 * block_bytes);
+        for (std::uint64_t i = 0; i < 100; ++i) {
+            index.put((100 + i) << 48, 7 * block_bytes + 1 + i);
+            CHECK(known(100 + i));
+        }
+        CHECK(known(1));
+        for (std::uint64_t i = 0; i < 8; ++i) {
+            index.put((10 + i) << 48, (20 + i) * block_bytes);
+            CHECK(known(10 + i));
+        }
+        CHECK_FALSE(known(1));
     }
 }
