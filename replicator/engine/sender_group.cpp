@@ -11,6 +11,14 @@
 #include <nlohmann/json.hpp>
 
 namespace farshore::engine {
+namespace {
+
+// In a catch-up, for blocks of a volume that a new one resembles and that are not in the page cache: a read
+// that takes as long as the line does for the block is worth it. Beyond this, full blocks are sent: an
+// interval has at most 16 MiB.
+constexpr duration cold_reads_each_interval = std::chrono::seconds(1);
+
+} // namespace
 
 sender_group::sender_group(sender_group_options options, runtime run, file_system &files, network &net,
                            std::shared_ptr<transport::pacer> daemon_pace, std::vector<executor> nbd_loops)
@@ -192,13 +200,19 @@ task<void> sender_group::encode_loop() {
         encoding_bytes_ = taken->memory_bytes();
         encoding_since_ = taken->first_write();
         auto encoded = std::make_shared<encoded_interval>(
-            co_await run_on(run_.cpu, [this, encoder = encoder_, taken, heals = heals_] {
+            co_await run_on(run_.cpu, [this, encoder = encoder_, taken, heals = heals_, patient = !consistent()] {
                 taken->wait_settled();
                 encoder->learn(known_.take());
-                return encode_interval(*encoder, *taken, heals,
-                                       [&](volume_index volume, block_index block, bytes_span out) {
-                                           return capture_->read_unchanged(volume, block, taken->position(), out);
-                                       });
+                duration left = patient ? cold_reads_each_interval : duration{};
+                return encode_interval(
+                    *encoder, *taken, heals, [&](volume_index volume, block_index block, bytes_span out) {
+                        const time_point began = run_.time->now();
+                        const bool found = capture_->read_unchanged(
+                            volume, block, taken->position(), out,
+                            left > duration{} ? cold_reads::wait : cold_reads::refuse);
+                        left -= run_.time->now() - began;
+                        return found;
+                    });
             }));
         if (epoch == epoch_) {
             folded_bytes_ += encoded->folded_bytes;
