@@ -30,7 +30,8 @@
 namespace farshore::dedupe {
 
 struct encoder_options {
-    int zstd_level = 3; ///< 1..12; callers choose by bottleneck
+    static constexpr int stored = 0; ///< a level: no entropy coding, for measuring the rest
+    int zstd_level = 3;              ///< 1..12, or stored; callers choose by bottleneck
     /// A payload is closed when its blocks, commands and literals before entropy coding have passed
     /// so much. Less: a payload takes less time on a slow line; more: it compresses a little
     /// better.

@@ -15,7 +15,9 @@ payload_builder::payload_builder(int zstd_level, std::size_t body_bytes)
     : body_bytes_max_(
           std::clamp<std::size_t>(body_bytes, block_bytes, codec_format::body_bytes_max)),
       zstd_(zstd_level), body_(codec_format::body_bytes_max),
-      packed_(codec_format::body_bytes_max) {}
+      packed_(codec_format::body_bytes_max) {
+    set_level(zstd_level);
+}
 
 void payload_builder::zero(volume_index volume, block_index block, std::uint64_t count) {
     if (header_.operations == codec_format::operations_max) {
@@ -86,7 +88,7 @@ void payload_builder::close() {
     }
     const std::size_t raw = assemble_body();
     const std::size_t shrunk =
-        store_only_ ? 0 : zstd_.compress(body_.view().first(raw), packed_.span());
+        store_only_ || stored_ ? 0 : zstd_.compress(body_.view().first(raw), packed_.span());
     header_.compressed = shrunk != 0;
     header_.content = checksum_128(std::as_bytes(std::span(full_digests_)));
     const bytes_view stored =

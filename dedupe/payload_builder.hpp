@@ -25,7 +25,10 @@ struct ready_block {
 class payload_builder {
   public:
     payload_builder(int zstd_level, std::size_t body_bytes);
-    void set_level(int zstd_level) { zstd_.set_level(zstd_level); }
+    void set_level(int zstd_level) {
+        stored_ = zstd_level == encoder_options::stored;
+        zstd_.set_level(zstd_level);
+    }
 
     /// Positions grow within a payload. Each may close the payload before it.
     void zero(volume_index volume, block_index block, std::uint64_t count);
@@ -50,7 +53,8 @@ class payload_builder {
 
     const std::size_t body_bytes_max_;
     compressor zstd_;
-    bool store_only_ = false;
+    bool store_only_ = false; ///< the next payload
+    bool stored_ = false;     ///< every payload
     std::uint64_t number_ = 1;
 
     buffer body_;   ///< full blocks at its front while collecting, then the whole raw body

@@ -1,6 +1,7 @@
 #pragma once
 // From sampled content to places where it was seen: a hint. A lossy hash table of fixed size; new
-// entries push out the oldest of their bucket. What it says must be compared byte by byte.
+// entries push out old ones of their bucket, anchors before whole blocks. What it says must be
+// compared byte by byte.
 //
 // Layout: buckets of eight 8-byte entries (a cache line): 16 bits of the key, 48 bits of the place,
 // a byte address in the group's volumes laid end to end; 0 = free. Beyond 256 TiB nothing is

@@ -2,13 +2,14 @@
 //
 //   stages FOLDED [INDEX_MIB]
 //
-// FOLDED: made by bench/traces/fold.py. Stages: no-op (blocks written with the content that they had), delta
-// (to the block's own old content), references (copies of other places, whole blocks and parts; INDEX_MIB of
-// index, 64 unless told) and entropy coding (zstd-3). Fold itself is the difference between the bytes written and those
-// of FOLDED. A stage is left out by keeping from the encoder what it lives on: old content, index, level. Output:
-// a Markdown table; MB of payloads.
+// FOLDED: made by bench/traces/fold.py. Stages: no-op (blocks written with the content that they
+// had), delta (to the block's own old content), references (copies of other places, whole blocks
+// and parts; INDEX_MIB of index, 64 unless told) and entropy coding (zstd-3). Fold itself is the
+// difference between the bytes written and those of FOLDED. A stage is left out by keeping from the
+// encoder what it lives on: old content, index, level. Output: a Markdown table; MB of payloads.
 
 #include "dedupe/codec.hpp"
+#include "replicator/base/geometry.hpp"
 
 #include <algorithm>
 #include <array>
@@ -41,8 +42,8 @@ class folded_file {
             std::exit(1);
         }
         const auto size = static_cast<std::size_t>(st.st_size);
-        data_ = static_cast<const std::byte *>(
-            ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, fd, 0));
+        data_ =
+            static_cast<const std::byte *>(::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, fd, 0));
         ::close(fd);
         end_ = data_ + size;
         std::uint32_t volumes = 0;
@@ -56,7 +57,8 @@ class folded_file {
     }
 
     /// Calls with the changes of each interval, `before` included.
-    template <class F> void each_interval(F call) const {
+    template <class F>
+    void each_interval(F call) const {
         std::vector<block_change> changes;
         for (const std::byte *at = first_; at < end_;) {
             std::uint32_t count = 0;

@@ -1,5 +1,7 @@
 #include "replicator/engine/pair_index.hpp"
 
+#include "replicator/base/geometry.hpp"
+
 #include <algorithm>
 #include <array>
 #include <span>
@@ -38,8 +40,8 @@ void pair_index::note(std::size_t group, volume_index volume, block_index block,
     const auto at = std::ranges::find_if(
         extents_, [&](const extent &e) { return e.group == group && e.volume == volume; });
     if (at != extents_.end() && block.value < at->count &&
-        at->first + block.value <= dedupe::reference_index::place_max) {
-        index_.put(key, at->first + block.value);
+        (at->first + block.value) * block_bytes <= dedupe::reference_index::place_max) {
+        index_.put(key, (at->first + block.value) * block_bytes);
     }
 }
 
@@ -47,7 +49,8 @@ std::optional<pair_index::place> pair_index::find_elsewhere(std::size_t group, s
     const std::lock_guard lock(mutex_);
     std::array<std::uint64_t, dedupe::reference_index::found_max> found{};
     const std::size_t count = index_.find(key, found);
-    for (const std::uint64_t block : std::span(found).first(count)) {
+    for (const std::uint64_t address : std::span(found).first(count)) {
+        const std::uint64_t block = address / block_bytes;
         const auto after = std::ranges::upper_bound(extents_, block, {}, &extent::first);
         if (after == extents_.begin()) {
             continue;

@@ -12,6 +12,14 @@
 #include <nlohmann/json.hpp>
 
 namespace farshore::engine {
+namespace {
+
+// In a catch-up, for blocks of a volume that a new one resembles and that are not in the page cache: a read
+// that takes as long as the line does for the block is worth it. Beyond this, full blocks are sent: an
+// interval has at most 16 MiB.
+constexpr duration cold_reads_each_interval = std::chrono::seconds(1);
+
+} // namespace
 
 sender_group::sender_group(sender_group_options options, runtime run, file_system &files, network &net,
                            std::shared_ptr<transport::pacer> daemon_pace, std::vector<executor> nbd_loops)
@@ -207,15 +215,19 @@ task<void> sender_group::encode_loop() {
             level_.next({encoding_took_, begun - encoding_begun_, closed_.size(), held.intervals, held.bytes}));
         encoding_begun_ = begun;
         auto encoded = std::make_shared<encoded_interval>(
-            co_await run_on(run_.cpu, [this, encoder = encoder_, taken, heals = heals_, &loans] {
+            co_await run_on(run_.cpu, [this, encoder = encoder_, taken, heals = heals_, patient = !consistent(), &loans] {
                 taken->wait_settled();
                 learn(*encoder);
-                return encode_interval(
-                    *encoder, *taken, heals,
-                    [&](volume_index volume, block_index block, bytes_span out) {
-                        return capture_->read_unchanged(volume, block, taken->position(), out);
-                    },
-                    loans);
+                duration left = patient ? cold_reads_each_interval : duration{};
+                const auto source = [&](volume_index volume, block_index block, bytes_span out) {
+                    const time_point began = run_.time->now();
+                    const bool found =
+                        capture_->read_unchanged(volume, block, taken->position(), out,
+                                                 left > duration{} ? cold_reads::wait : cold_reads::refuse);
+                    left -= run_.time->now() - began;
+                    return found;
+                };
+                return encode_interval(*encoder, *taken, heals, source, loans);
             }));
         encoding_took_ = run_.time->now() - begun;
         if (epoch == epoch_) {

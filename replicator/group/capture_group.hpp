@@ -99,6 +99,9 @@ struct capture_counts {
     std::optional<time_point> open_since; ///< first write of the open interval, if any
 };
 
+/// What to do with blocks that are not in the page cache.
+enum class cold_reads : bool { refuse, wait };
+
 class capture_group {
   public:
     /// Opens and locks the volumes and maps. Errors name the volume: missing, busy (another daemon
@@ -167,9 +170,10 @@ class capture_group {
     result<> close_clean();
     /// The block's content as the DR site has it at the barrier before `since`, zero-padded behind the
     /// volume's end. For blocks that interval `since` does not change. False, `out` then unspecified:
-    /// it was changed later, is being written, is not yet compared, or is not in the page cache.
+    /// it was changed later, is being written, is not yet compared, or is not in the page cache
+    /// and `cold` says not to wait for the disk.
     bool read_unchanged(volume_index volume, block_index block, stream_position since,
-                        bytes_span out) const;
+                        bytes_span out, cold_reads cold = cold_reads::refuse) const;
     /// Periodic upkeep off the write path (call every few seconds on the disk pool): lets idle
     /// extents leave the activity log.
     result<> maintain();

@@ -21,7 +21,7 @@ bool capture_core::unchanged_locked(const captured_volume &v, std::uint64_t bloc
 // Looked at before and after the read: a write that begins in between has left its stamp, or still
 // holds its range, by then.
 bool capture_group::read_unchanged(volume_index volume, block_index block, stream_position since,
-                                   bytes_span out) const {
+                                   bytes_span out, cold_reads cold) const {
     REPL_ASSERT(out.size() == block_bytes);
     const impl &core = *impl_;
     const captured_volume &v = *core.volumes.at(volume.value);
@@ -37,7 +37,11 @@ bool capture_group::read_unchanged(volume_index volume, block_index block, strea
     }
     const byte_range at = v.bytes_of({block.value, block.value + 1});
     const auto cached = v.data->read_at_cached(at.offset, out.first(at.length));
-    if (!cached || !*cached) {
+    if (!cached) {
+        return false;
+    }
+    if (!*cached &&
+        (cold == cold_reads::refuse || !v.data->read_at(at.offset, out.first(at.length)))) {
         return false;
     }
     std::ranges::fill(out.subspan(at.length), std::byte{0});

@@ -363,4 +363,23 @@ TEST_SUITE("dedupe") {
         CHECK(decoder.decode(payloads[0].bytes.view(), wide_volumes(), none, none, 0));
         CHECK_FALSE(decoder.decode(payloads[0].bytes.view(), wide_volumes(), none, none, 1));
     }
+
+    TEST_CASE("index: a whole block outlives anchors, but not many whole blocks") {
+        dedupe::reference_index index(64);
+        const auto known = [&index](std::uint64_t key) {
+            std::array<std::uint64_t, dedupe::reference_index::found_max> places{};
+            return index.find(key << 48, places) > 0;
+        };
+        index.put(1ULL << 48, 5 * block_bytes);
+        for (std::uint64_t i = 0; i < 100; ++i) {
+            index.put((100 + i) << 48, 7 * block_bytes + 1 + i);
+            CHECK(known(100 + i));
+        }
+        CHECK(known(1));
+        for (std::uint64_t i = 0; i < 8; ++i) {
+            index.put((10 + i) << 48, (20 + i) * block_bytes);
+            CHECK(known(10 + i));
+        }
+        CHECK_FALSE(known(1));
+    }
 }

@@ -188,6 +188,9 @@ TEST_CASE("capture: it vouches for what nobody touched since, and for nothing el
     CHECK_FALSE(during);
     rig.disk.set_cached_percent(0);
     CHECK_FALSE(vouches(1, first)); // not cached
+    CHECK(rig.group->read_unchanged({}, block_index{1}, first, page.span(), cold_reads::wait));
+    CHECK(std::ranges::equal(page.view(), bytes_view(rig.live[0]).subspan(block_bytes, block_bytes)));
+    CHECK_FALSE(rig.group->read_unchanged({}, block_index{2}, first, page.span(), cold_reads::wait));
     rig.disk.set_cached_percent(100);
     rig.group->begin_tracking();
     CHECK_FALSE(vouches(1, first));
