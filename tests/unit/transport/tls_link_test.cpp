@@ -296,25 +296,33 @@ TEST_SUITE("tls_link") {
     }
 
     TEST_CASE("tls_link: a length beyond the limit closes the link before anything is allocated") {
-        for (const bool too_long : {true, false}) {
+        struct hostile {
+            const char *application;
+            std::string_view head;
+            errc wanted;
+        };
+        using namespace std::string_view_literals;
+        for (const auto &[application, head, wanted] :
+             {hostile{alpn_session, "\x01\x00\x20\x00\x01\x00\x00\x00"sv, errc::limit}, // 2 MiB + 1
+              hostile{alpn_session, "\x01\x00\x00\x00\x01\x00\x01\x00"sv, errc::corrupt}, // reserved
+              hostile{alpn_join, "\x01\x40\x00\x00\x01\x00\x00\x00"sv, errc::limit}}) { // 16 KiB + 1
+            CAPTURE(application);
             tls_rig rig;
             rig.start();
             const auto context = make_tls_context(rig.a, tls_role::connecting);
             REQUIRE(context);
-            tls_session session({context->get(), tls_role::connecting, alpn_session, rig.a.trust,
+            tls_session session({context->get(), tls_role::connecting, application, rig.a.trust,
                                  false, "B", 1 << 30});
             raw_client client(rig);
             running<bool> shaking(rig.io, shake_hands(client.socket, session));
             REQUIRE(rig.run_until([&] { return shaking.done(); }));
             REQUIRE(rig.run_until([&] { return rig.accepted.size() == 1; }));
-            const char *head = too_long ? "\x01\x00\x20\x00\x01\x00\x00\x00"  // 2 MiB + 1
-                                        : "\x01\x00\x00\x00\x01\x00\x01\x00"; // reserved bits set
-            REQUIRE(session.write(as_bytes(std::string_view(head, 8))));
+            REQUIRE(session.write(as_bytes(head)));
             const auto out = session.take_output({});
             CHECK_FALSE(run(rig, write_bytes(client.socket, out.view())));
             const auto got = run(rig, rig.accepted.front()->receive());
             REQUIRE_FALSE(got);
-            CHECK(is(got.error(), too_long ? errc::limit : errc::corrupt));
+            CHECK(is(got.error(), wanted));
             const auto again = run(rig, rig.accepted.front()->receive());
             CHECK_FALSE(again);
         }
