@@ -57,6 +57,8 @@ struct receiver::impl {
     bool trusts(const std::string &fingerprint, const std::string &alpn) const;
     task<void> greet(std::unique_ptr<transport::link> link);
     task<void> greet_stranger(std::unique_ptr<transport::link> link);
+    result<> settle_owner(const receiver_group &group, const wire::hello &hello, const transport::link &link);
+    task<void> refuse(std::unique_ptr<transport::link> link, wire::refusal_code code, std::string text);
     task<void> close_late(std::shared_ptr<transport::link *> link);
     task<void> take_join(std::unique_ptr<transport::link> link, bytes_view payload);
 };
@@ -204,20 +206,54 @@ task<void> receiver::impl::greet(std::unique_ptr<transport::link> link) {
         co_return;
     }
     receiver_group *group = lookup(hello->group);
-    const pinned_peer *peer = trust.find(hello->group);
-    const bool pinned = config.tls.has_value() || (peer != nullptr && peer->fingerprint == link->peer_fingerprint());
     if (group == nullptr) {
-        wire::refusal r;
-        r.code = static_cast<std::uint8_t>(wire::refusal_code::not_paired);
-        r.text = judge_hello({}, *hello).text;
-        transport::message m;
-        m.type = static_cast<std::uint16_t>(wire::message_type::refusal);
-        m.payload = wire::encode(r);
-        co_await link->send(std::move(m));
-        link->close();
+        co_await refuse(std::move(link), wire::refusal_code::not_paired, judge_hello({}, *hello).text);
         co_return;
     }
+    const pinned_peer *peer = trust.find(hello->group);
+    const bool pinned = config.tls || (peer != nullptr && peer->fingerprint == link->peer_fingerprint());
+    if (config.tls && hello->link == 0) { // data links are known by their session
+        if (auto owned = settle_owner(*group, *hello, *link); !owned) {
+            log::warning("group {}: refused the sender at {} (fingerprint {}): {}", group->name(), link->peer_address(),
+                         link->peer_fingerprint(), owned.error().text());
+            const bool other = is(owned.error(), errc::refused);
+            co_await refuse(std::move(link), other ? wire::refusal_code::busy : wire::refusal_code::failed,
+                            other ? owned.error().context : owned.error().text());
+            co_return;
+        }
+    }
     co_await group->attach(std::move(link), std::move(*hello), pinned);
+}
+
+// Any certificate of the site's CA passes the handshake, so the sender's identity tells whose the group is: that of the
+// first one that was accepted. Two that took turns would each overwrite what the other sent.
+result<> receiver::impl::settle_owner(const receiver_group &group, const wire::hello &hello, const transport::link &link) {
+    const pinned_peer *known = trust.find(group.name());
+    const std::string id = to_hex(hello.sender);
+    if (known != nullptr && !known->sender.empty()) {
+        return known->sender == id ? result<>{}
+                                   : fail(errc::refused,
+                                          fmt::format("group \"{}\" is another sender's; if that one is gone for good, run "
+                                                      "`farshore unpair {}` at the receiver",
+                                                      group.name(), group.name()));
+    }
+    if (!group.judge(hello, true).accept) {
+        return {}; // attach() says why
+    }
+    trust_store changed = trust;
+    changed.pin(group.name(), {link.peer_fingerprint(), link.peer_address(), id});
+    return change_trust(std::move(changed));
+}
+
+task<void> receiver::impl::refuse(std::unique_ptr<transport::link> link, wire::refusal_code code, std::string text) {
+    wire::refusal r;
+    r.code = static_cast<std::uint8_t>(code);
+    r.text = std::move(text);
+    transport::message m;
+    m.type = static_cast<std::uint16_t>(wire::message_type::refusal);
+    m.payload = wire::encode(r);
+    co_await link->send(std::move(m));
+    link->close();
 }
 
 task<void> receiver::impl::take_join(std::unique_ptr<transport::link> link, bytes_view payload) {

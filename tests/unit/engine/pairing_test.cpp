@@ -50,8 +50,11 @@ struct world {
     }
 };
 
+/// How the sites trust each other.
+enum class trusting : std::uint8_t { tokens, site_ca };
+
 struct receiver_host {
-    receiver_host(world &w) : world_(w), disk(1) {
+    receiver_host(world &w, trusting how = trusting::tokens) : world_(w), disk(1) {
         REQUIRE(disk.make_directories(state));
         receiver_config config;
         config.state = state;
@@ -61,6 +64,9 @@ struct receiver_host {
         group.replica = "/srv";
         group.journal_bytes_max = 16 * limits::MiB;
         config.groups.push_back(group);
+        if (how == trusting::site_ca) {
+            config.tls.emplace();
+        }
         engine.emplace(config, w.run(), disk, std::vector<executor>{w.io.get_executor()});
         receiver_access::set_network(*engine, std::make_unique<sim::sim_network>(w.line, receiver_fingerprint, ""));
         REQUIRE(w.await(engine->start()));
@@ -76,15 +82,21 @@ struct receiver_host {
 };
 
 struct sender_host {
-    sender_host(world &w, char letter) : world_(w), disk(2) {
+    sender_host(world &w, char letter, trusting how = trusting::tokens) : world_(w), disk(2), how_(how) {
         REQUIRE(disk.make_directories("/srv"));
         auto image = disk.open("/srv/data", open_mode::create_new);
         REQUIRE(image);
         REQUIRE((*image)->truncate(limits::MiB));
         start(letter);
     }
+    /// A host with a disk that was another one's.
+    sender_host(world &w, char letter, trusting how, const sim_file_system &from) : world_(w), disk(from), how_(how) {
+        start(letter);
+    }
     /// Another host with the same disks.
-    sender_host(const sender_host &origin, char letter) : world_(origin.world_), disk(origin.disk) { start(letter); }
+    sender_host(const sender_host &origin, char letter) : world_(origin.world_), disk(origin.disk), how_(origin.how_) {
+        start(letter);
+    }
     ~sender_host() { world_.await(engine->stop(duration{})); }
 
     result<peer_status> join(const std::string &token) { return world_.await(engine->join(token)); }
@@ -98,17 +110,24 @@ struct sender_host {
     std::optional<sender> engine;
 
   private:
+    const trusting how_;
+
     void start(char letter) {
         sender_config config;
         config.state = state;
         sender_group_config group;
         group.name = "shop";
+        if (how_ == trusting::site_ca) {
+            config.tls.emplace();
+            group.peer = address;
+        }
         group.volumes.push_back({"data", "/srv/data", ""});
         config.groups.push_back(group);
         engine.emplace(config, world_.run(), disk, std::vector<executor>{world_.io.get_executor()});
         sender_access::set_network(*engine,
-                                   std::make_unique<sim::sim_network>(world_.line, std::string(64, letter),
-                                                                      receiver_fingerprint),
+                                   std::make_unique<sim::sim_network>(
+                                       world_.line, std::string(64, letter),
+                                       how_ == trusting::site_ca ? "" : receiver_fingerprint),
                                    "boot");
         REQUIRE(world_.await(engine->start()));
     }
@@ -229,6 +248,31 @@ TEST_CASE("pairing: of two senders with one identity, as a host and its clone, t
     CHECK_FALSE(clone.status().connected);
     CHECK(first.status().connected);
     CHECK(first.status().state == sender_state::streaming);
+}
+
+TEST_CASE("pairing: under a site's CA a group is its first sender's until it is unpaired") {
+    world w;
+    receiver_host site(w, trusting::site_ca);
+    std::optional<sender_host> first(std::in_place, w, 'a', trusting::site_ca);
+    REQUIRE(first->streams());
+    CHECK(site.engine->peers().size() == 1);
+    w.await(first->engine->stop(duration{}));
+    const sim_file_system disk_of_first(first->disk);
+    first.reset();
+
+    sender_host second(w, 'c', trusting::site_ca);
+    CHECK(w.until([&] { return says(second.status().error, "farshore unpair shop"); }));
+    CHECK_FALSE(second.status().connected);
+    CHECK(second.status().state != sender_state::streaming);
+
+    SUBCASE("the first one may have a new certificate") {
+        first.emplace(w, 'd', trusting::site_ca, disk_of_first);
+        CHECK(first->streams());
+    }
+    SUBCASE("unpaired, the next one takes it") {
+        REQUIRE(site.engine->unpair("shop"));
+        CHECK(second.streams());
+    }
 }
 
 TEST_CASE("pairing: a full disk at the receiver changes nothing and uses no token up") {
