@@ -273,7 +273,8 @@ TEST_SUITE("tls_link") {
         CHECK(connect(rig).a);
     }
 
-    TEST_CASE("tls_link: idle connections don't shut out an honest peer") {
+    TEST_CASE("tls_link: idle connections are bounded and don't shut out an honest peer") {
+        warnings seen;
         tls_rig rig;
         rig.b.handshake_timeout = 500ms; // a place may be taken away after a fifth of it
         rig.start();
@@ -282,6 +283,9 @@ TEST_SUITE("tls_link") {
             idle.push_back(std::make_unique<raw_client>(rig));
         }
         CHECK(connect(rig).a);
+        CHECK(std::ranges::any_of(seen.lines, [](const std::string &l) {
+            return l.find("too many connections at once") != l.npos;
+        }));
     }
 
     TEST_CASE("tls_link: closing the listener ends handshakes in progress at once") {
