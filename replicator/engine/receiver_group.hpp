@@ -80,7 +80,8 @@ class receiver_group {
 
     task<void> apply_loop();
     task<result<>> apply_once();
-    void storage_failed(const error &e);
+    /// Ends the session with the error as words for the sender's operator.
+    task<void> storage_failed(error e);
     task<void> send_ack();
     std::uint64_t newest_point() const;
 
