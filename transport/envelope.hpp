@@ -2,7 +2,8 @@
 // The envelope around every message of a link.
 //
 //   offset  size  name      meaning
-//   0       4     length    le32, payload bytes that follow; at most limits::message_bytes_max
+//   0       4     length    le32, payload bytes that follow; at most limits::message_bytes_max,
+//                           limits::join_bytes_max where a token is redeemed
 //   4       2     type      le16, 1..0xfffe: format/messages.hpp; 0xffff: transport_ready
 //   6       2     reserved  zero, refused otherwise
 //
@@ -16,6 +17,7 @@
 #include "transport/link.hpp"
 
 #include <cstddef>
+#include <string_view>
 
 namespace farshore::transport {
 
@@ -32,11 +34,18 @@ static_assert(std::is_trivially_copyable_v<envelope>);
 constexpr std::size_t envelope_bytes = sizeof(envelope);
 constexpr std::uint16_t transport_ready = 0xffff;
 
-/// The first 8 bytes of `bytes`. errc::limit: the length is beyond the bound; errc::corrupt:
+/// Of one message of a link that agreed on `application`: while tokens are redeemed the peer is not
+/// authenticated yet.
+constexpr std::size_t payload_bytes_max(std::string_view application) {
+    return application == alpn_join ? limits::join_bytes_max : limits::message_bytes_max;
+}
+
+/// The first 8 bytes of `bytes`. errc::limit: the length is beyond `payload_max`; errc::corrupt:
 /// reserved bits are set or the type is 0. The type transport_ready is for the caller to refuse.
-inline result<envelope> parse_envelope(bytes_view bytes) {
+inline result<envelope> parse_envelope(bytes_view bytes,
+                                       std::size_t payload_max = limits::message_bytes_max) {
     FS_TRY(e, read_struct<envelope>(bytes));
-    if (e.length > limits::message_bytes_max) {
+    if (e.length > payload_max) {
         return fail(errc::limit, "a message of " + std::to_string(e.length.get()) + " bytes");
     }
     if (e.reserved != 0 || e.type == 0) {

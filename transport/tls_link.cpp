@@ -112,7 +112,7 @@ result<std::optional<message>> tls_connection::assemble() {
         if (!complete) {
             return std::nullopt;
         }
-        FS_TRY(head, parse_envelope(head_));
+        FS_TRY(head, parse_envelope(head_, payload_bytes_max(application_)));
         if (head.type == transport_ready) {
             return fail(errc::corrupt, "the type of a message from " + address_);
         }

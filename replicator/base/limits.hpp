@@ -46,6 +46,7 @@ constexpr std::size_t loan_blocks_max = 4096;              ///< in one request
 constexpr std::size_t message_bytes_max = 2 * MiB;         ///< one message after authentication
 constexpr std::size_t handshake_bytes_max = 64 * KiB;      ///< of TLS data before authentication
 constexpr std::size_t hello_bytes_max = 128 * KiB;         ///< first message
+constexpr std::size_t join_bytes_max = 16 * KiB;           ///< one message of somebody who has but a token
 constexpr std::size_t data_links_max = 16;
 constexpr std::size_t sessions_unauthenticated_max = 64;   ///< of one listener at a time
 constexpr std::size_t window_bytes_max = 64 * MiB;         ///< sent and not acknowledged, of one group

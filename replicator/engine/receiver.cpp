@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <fmt/format.h>
+#include <list>
 
 namespace farshore::engine {
 namespace {
@@ -27,6 +28,7 @@ struct receiver::impl {
     trust_store trust;
     std::vector<std::unique_ptr<receiver_group>> groups;
     task_group tasks; ///< one a link being greeted or served
+    std::list<transport::link *> strangers; ///< with a token, or so they say; oldest first
     condition late_; ///< a link greeted, or stop
     bool stopping = false;
 
@@ -45,11 +47,19 @@ struct receiver::impl {
         return fail(errc::not_found, fmt::format("there is no group \"{}\" at this receiver", name));
     }
     std::string trust_path() const { return join_path(config.state, "trust.json"); }
-    result<> save_trust() const { return files.replace_file(trust_path(), as_bytes(trust.to_json())); }
+    /// Takes hold only when it is on the disk, so that a failure leaves what was.
+    result<> change_trust(trust_store changed) {
+        FS_CHECK(files.replace_file(trust_path(), as_bytes(changed.to_json())));
+        trust = std::move(changed);
+        return {};
+    }
     result<> open_state();
     std::shared_ptr<replica_group> lend(const std::string &lender, const std::string &borrower) const;
     bool trusts(const std::string &fingerprint, const std::string &alpn) const;
     task<void> greet(std::unique_ptr<transport::link> link);
+    task<void> greet_stranger(std::unique_ptr<transport::link> link);
+    result<> settle_owner(const receiver_group &group, const wire::hello &hello, const transport::link &link);
+    task<void> refuse(std::unique_ptr<transport::link> link, wire::refusal_code code, std::string text);
     task<void> close_late(std::shared_ptr<transport::link *> link);
     task<void> take_join(std::unique_ptr<transport::link> link, bytes_view payload);
 };
@@ -129,7 +139,10 @@ task<result<>> receiver::start() {
         [&m](const std::string &fingerprint, const std::string &alpn, const std::string &) {
             return m.trusts(fingerprint, alpn);
         },
-        [&m](std::unique_ptr<transport::link> link) { m.tasks.spawn(m.greet(std::move(link))); });
+        [&m](std::unique_ptr<transport::link> link) {
+            const bool stranger = link->application() == transport::alpn_join;
+            m.tasks.spawn(stranger ? m.greet_stranger(std::move(link)) : m.greet(std::move(link)));
+        });
     if (!listening) {
         co_await stop(duration{});
         co_return listening;
@@ -163,6 +176,19 @@ task<void> receiver::impl::close_late(std::shared_ptr<transport::link *> link) {
     }
 }
 
+// While an invitation is open anybody may connect to join: so many at a time, as before the handshake's end. The
+// oldest gives way, so that who holds them all open can't shut out the one that was invited.
+task<void> receiver::impl::greet_stranger(std::unique_ptr<transport::link> link) {
+    if (strangers.size() >= limits::sessions_unauthenticated_max) {
+        strangers.front()->close();
+        strangers.pop_front();
+    }
+    transport::link *const self = link.get();
+    strangers.push_back(self);
+    co_await greet(std::move(link));
+    std::erase(strangers, self);
+}
+
 task<void> receiver::impl::greet(std::unique_ptr<transport::link> link) {
     const auto late = std::make_shared<transport::link *>(link.get());
     tasks.spawn(close_late(late));
@@ -192,20 +218,54 @@ task<void> receiver::impl::greet(std::unique_ptr<transport::link> link) {
         co_return;
     }
     receiver_group *group = lookup(hello->group);
-    const pinned_peer *peer = trust.find(hello->group);
-    const bool pinned = config.tls.has_value() || (peer != nullptr && peer->fingerprint == link->peer_fingerprint());
     if (group == nullptr) {
-        wire::refusal r;
-        r.code = static_cast<std::uint8_t>(wire::refusal_code::not_paired);
-        r.text = judge_hello({}, *hello).text;
-        transport::message m;
-        m.type = static_cast<std::uint16_t>(wire::message_type::refusal);
-        m.payload = wire::encode(r);
-        co_await link->send(std::move(m));
-        link->close();
+        co_await refuse(std::move(link), wire::refusal_code::not_paired, judge_hello({}, *hello).text);
         co_return;
     }
+    const pinned_peer *peer = trust.find(hello->group);
+    const bool pinned = config.tls || (peer != nullptr && peer->fingerprint == link->peer_fingerprint());
+    if (config.tls && hello->link == 0) { // data links are known by their session
+        if (auto owned = settle_owner(*group, *hello, *link); !owned) {
+            log::warning("group {}: refused the sender at {} (fingerprint {}): {}", group->name(), link->peer_address(),
+                         link->peer_fingerprint(), owned.error().text());
+            const bool other = is(owned.error(), errc::refused);
+            co_await refuse(std::move(link), other ? wire::refusal_code::busy : wire::refusal_code::failed,
+                            other ? owned.error().context : owned.error().text());
+            co_return;
+        }
+    }
     co_await group->attach(std::move(link), std::move(*hello), pinned);
+}
+
+// Any certificate of the site's CA passes the handshake, so the sender's identity tells whose the group is: that of the
+// first one that was accepted. Two that took turns would each overwrite what the other sent.
+result<> receiver::impl::settle_owner(const receiver_group &group, const wire::hello &hello, const transport::link &link) {
+    const pinned_peer *known = trust.find(group.name());
+    const std::string id = to_hex(hello.sender);
+    if (known != nullptr && !known->sender.empty()) {
+        return known->sender == id ? result<>{}
+                                   : fail(errc::refused,
+                                          fmt::format("group \"{}\" is another sender's; if that one is gone for good, run "
+                                                      "`farshore unpair {}` at the receiver",
+                                                      group.name(), group.name()));
+    }
+    if (!group.judge(hello, true).accept) {
+        return {}; // attach() says why
+    }
+    trust_store changed = trust;
+    changed.pin(group.name(), {link.peer_fingerprint(), link.peer_address(), id});
+    return change_trust(std::move(changed));
+}
+
+task<void> receiver::impl::refuse(std::unique_ptr<transport::link> link, wire::refusal_code code, std::string text) {
+    wire::refusal r;
+    r.code = static_cast<std::uint8_t>(code);
+    r.text = std::move(text);
+    transport::message m;
+    m.type = static_cast<std::uint16_t>(wire::message_type::refusal);
+    m.payload = wire::encode(r);
+    co_await link->send(std::move(m));
+    link->close();
 }
 
 task<void> receiver::impl::take_join(std::unique_ptr<transport::link> link, bytes_view payload) {
@@ -214,14 +274,18 @@ task<void> receiver::impl::take_join(std::unique_ptr<transport::link> link, byte
         const pinned_peer *present = trust.find(request->group);
         const bool taken = present != nullptr && present->fingerprint != link->peer_fingerprint();
         // Two senders of one group would take turns in overwriting the copy: the operator has to say which goes.
+        trust_store changed = trust;
         result<> redeemed = taken ? result<>(fail(errc::refused,
                                      fmt::format("group \"{}\" is paired with another sender; if that one is gone for good, "
                                                  "run `farshore unpair {}` at the receiver first",
                                                  request->group, request->group)))
-                              : trust.redeem(request->group, request->secret, run.time->wall());
+                              : changed.redeem(request->group, request->secret, run.time->wall());
         if (redeemed) {
-            trust.pin(request->group, {link->peer_fingerprint(), link->peer_address()});
-            redeemed = save_trust();
+            changed.pin(request->group, {link->peer_fingerprint(), link->peer_address()});
+            if (auto stored = change_trust(std::move(changed)); !stored) {
+                redeemed = fail(stored.error().code, fmt::format("the receiver can't store it, the token stays good: {}",
+                                                                 stored.error().text()));
+            }
         }
         reply.ok = redeemed.has_value();
         if (redeemed) {
@@ -291,8 +355,9 @@ result<invitation> receiver::invite(const std::string &group, const std::string 
     FS_CHECK(transport::parse_address(address));
     const std::string secret = random_secret();
     const wall_time expires = impl_->run.time->wall() + invitation_lifetime;
-    impl_->trust.add_invitation(group, secret, expires);
-    FS_CHECK(impl_->save_trust());
+    trust_store changed = impl_->trust;
+    changed.add_invitation(group, secret, expires);
+    FS_CHECK(impl_->change_trust(std::move(changed)));
     return invitation{encode_token({group, address, impl_->net->fingerprint(), secret}), expires};
 }
 
@@ -308,10 +373,11 @@ std::vector<peer_status> receiver::peers() const {
 
 result<> receiver::unpair(const std::string &group) {
     FS_TRY(g, impl_->find(group));
-    if (!impl_->trust.unpin(group)) {
+    trust_store changed = impl_->trust;
+    if (!changed.unpin(group)) {
         return fail(errc::not_found, fmt::format("group \"{}\" is not paired", group));
     }
-    FS_CHECK(impl_->save_trust());
+    FS_CHECK(impl_->change_trust(std::move(changed)));
     g->drop_session("the pairing was removed");
     return {};
 }

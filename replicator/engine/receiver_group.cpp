@@ -219,7 +219,7 @@ task<void> receiver_group::attach(std::unique_ptr<transport::link> link, wire::h
         if (synced) {
             synced = std::unexpected(failure_.value_or(error{make_error_code(errc::closed), "the receiver stops"}));
         } else if (copy && !failure_) {
-            storage_failed(synced.error());
+            co_await storage_failed(synced.error());
         }
         work_.notify_all();
         co_await link->send(refusal_of(wire::refusal_code::failed, synced.error().text()));
@@ -277,7 +277,7 @@ task<void> receiver_group::send_ack() {
 
 // ---- apply -----------------------------------------------------------------------------------------
 
-void receiver_group::storage_failed(const error &e) {
+task<void> receiver_group::storage_failed(error e) {
     last_error_ = e.text();
     log::error("group {}: {}", name(), e.text());
     const bool space = is(e, errc::full) || is_errno(e, ENOSPC);
@@ -285,8 +285,10 @@ void receiver_group::storage_failed(const error &e) {
         failure_ = e;
         reopen_at_ = run_.time->now() + reopen_after;
     }
-    drop_session("the storage of the copy failed");
     work_.notify_all();
+    if (const auto session = session_) {
+        co_await session->refuse(space ? wire::refusal_code::full : wire::refusal_code::failed, e.text());
+    }
 }
 
 task<result<>> receiver_group::apply_once() {
@@ -376,7 +378,7 @@ task<void> receiver_group::apply_loop() {
             continue;
         }
         if (auto done = co_await apply_once(); !done) {
-            storage_failed(done.error());
+            co_await storage_failed(done.error());
             if (!failure_) { // space: it may come back; the points that are there stay
                 apply_waits_ = true;
                 co_await work_.wait_until(*run_.time, run_.time->now() + reopen_after);

@@ -55,6 +55,8 @@ class receiver_group {
     bool connected() const;
     std::string session_address() const;
 
+    /// What attach() would say to it now.
+    hello_verdict judge(const wire::hello &hello, bool pinned) const { return judge_hello(facts(pinned), hello); }
     /// A link whose hello names this group, control or data; takes over. `pinned`: its fingerprint is the group's.
     task<void> attach(std::unique_ptr<transport::link> link, wire::hello hello, bool pinned);
     void drop_session(const char *why);
@@ -82,7 +84,8 @@ class receiver_group {
 
     task<void> apply_loop();
     task<result<>> apply_once();
-    void storage_failed(const error &e);
+    /// Ends the session with the error as words for the sender's operator.
+    task<void> storage_failed(error e);
     task<void> send_ack();
     std::uint64_t newest_point() const;
 

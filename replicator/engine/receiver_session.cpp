@@ -250,9 +250,7 @@ task<void> receiver_session::journal_loop() {
     while (live()) {
         const std::uint64_t before = journaled_bytes_;
         if (auto done = co_await journal_ready(); !done) {
-            const bool full = is(done.error(), errc::full) || is_errno(done.error(), ENOSPC);
-            group_.storage_failed(done.error());
-            co_await refuse(full ? wire::refusal_code::full : wire::refusal_code::failed, done.error().text());
+            co_await group_.storage_failed(done.error());
             break;
         }
         if (journaled_bytes_ == before && live()) {

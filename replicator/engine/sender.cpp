@@ -33,7 +33,12 @@ struct sender::impl {
         return fail(errc::not_found, fmt::format("there is no group \"{}\" at this sender", name));
     }
     std::string trust_path() const { return join_path(config.state, "trust.json"); }
-    result<> save_trust() const { return files.replace_file(trust_path(), as_bytes(trust.to_json())); }
+    /// Takes hold only when it is on the disk, so that a failure leaves what was.
+    result<> change_trust(trust_store changed) {
+        FS_CHECK(files.replace_file(trust_path(), as_bytes(changed.to_json())));
+        trust = std::move(changed);
+        return {};
+    }
     task<void> gather_offers(std::string for_group) const;
     result<wire::id16> load_identity();
     result<> open_state();
@@ -253,8 +258,9 @@ task<result<peer_status>> sender::join(std::string token) {
         co_return fail(errc::not_trusted, answer.text);
     }
     const pinned_peer peer{t.fingerprint, address};
-    impl_->trust.pin(t.group, peer);
-    FS_CO_CHECK(impl_->save_trust());
+    trust_store changed = impl_->trust;
+    changed.pin(t.group, peer);
+    FS_CO_CHECK(impl_->change_trust(std::move(changed)));
     group->set_peer(peer);
     log::info("group {}: paired with the receiver at {} (fingerprint {})", t.group, address, t.fingerprint);
     co_return group->peer();
@@ -273,10 +279,11 @@ std::vector<peer_status> sender::peers() const {
 
 result<> sender::unpair(const std::string &group) {
     FS_TRY(g, impl_->find(group));
-    if (!impl_->trust.unpin(group)) {
+    trust_store changed = impl_->trust;
+    if (!changed.unpin(group)) {
         return fail(errc::not_found, fmt::format("group \"{}\" is not paired", group));
     }
-    FS_CHECK(impl_->save_trust());
+    FS_CHECK(impl_->change_trust(std::move(changed)));
     g->set_peer(std::nullopt);
     return {};
 }

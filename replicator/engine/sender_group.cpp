@@ -281,7 +281,7 @@ void sender_group::lose_order(const std::string &why) {
         log::warning("group {}: the order of writes is no longer kept: {}. A catch-up follows when the DR site "
                      "can be reached; its newest point stays good until then",
                      name(), why);
-        error_ = why;
+        order_lost_ = why;
     }
     restart_session("a catch-up has to begin");
     progress_.notify_all();

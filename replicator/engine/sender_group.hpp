@@ -195,6 +195,7 @@ class sender_group {
     std::uint64_t wire_bytes_before_ = 0; ///< of ended sessions
     std::optional<std::string> error_;    ///< last error, until things work again
     std::optional<std::string> notice_;   ///< the DR site's words
+    std::optional<std::string> order_lost_; ///< why, until it is kept again
 };
 
 } // namespace farshore::engine

@@ -91,6 +91,9 @@ sender_group_status sender_group::status() const {
         s.volumes.push_back({options_.config.volumes[i].name, capture_->volume_size(v), capture_->dirty_bytes(v)});
     }
     s.error = notice_ ? notice_ : error_;
+    if (order_lost_) { // what to do about it is still there when the line is down as well
+        s.error = s.error ? *order_lost_ + "; " + *s.error : *order_lost_;
+    }
     return s;
 }
 

@@ -233,6 +233,7 @@ task<result<>> sender_group::begin_new_stream(const sender_plan &plan, const wir
         encoder_ = make_encoder();
     }
     recording_ = true;
+    order_lost_.reset();
     sync_total_ = capture_->pending_bytes();
     sync_began_ = run_.time->now();
     last_barrier_ = {interval_id{plan.first.value - 1}, last_barrier_.time};

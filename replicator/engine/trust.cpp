@@ -110,7 +110,8 @@ result<trust_store> trust_store::parse(const std::string &json_text) {
     }
     try {
         for (const auto &[group, peer] : j.at("peers").items()) {
-            store.peers_[group] = {peer.at("fingerprint").get<std::string>(), peer.at("address").get<std::string>()};
+            store.peers_[group] = {peer.at("fingerprint").get<std::string>(), peer.at("address").get<std::string>(),
+                                   peer.value("sender", "")};
         }
         for (const auto &[hash, inv] : j.at("invitations").items()) {
             store.invitations_[hash] = {inv.at("group").get<std::string>(), inv.at("expires_ms").get<std::int64_t>(),
@@ -126,6 +127,9 @@ std::string trust_store::to_json() const {
     json j = {{"peers", json::object()}, {"invitations", json::object()}};
     for (const auto &[group, peer] : peers_) {
         j["peers"][group] = {{"fingerprint", peer.fingerprint}, {"address", peer.address}};
+        if (!peer.sender.empty()) {
+            j["peers"][group]["sender"] = peer.sender;
+        }
     }
     for (const auto &[hash, inv] : invitations_) {
         j["invitations"][hash] = {{"group", inv.group}, {"expires_ms", inv.expires_ms}, {"used", inv.used}};

@@ -32,6 +32,8 @@ std::uint64_t random_u64();
 struct pinned_peer {
     std::string fingerprint;
     std::string address; ///< sender: where the receiver is; receiver: where the sender last came from
+    /// Receiver under a site's CA, where any certificate of the site passes: the identity of the group's sender, hex.
+    std::string sender = {};
 };
 
 /// Everything a daemon knows of trust.

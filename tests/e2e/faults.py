@@ -318,7 +318,7 @@ def disk_full(context, victim):
     child = child_of(context)
     state = small_disk(child, child.path(victim + "-state"), 640)
     pair = harness.Pair(child, {"data": "32MiB", "wal": "16MiB"}, line="relay", spool="128MiB",
-                        journal="512MiB")
+                        journal="512MiB", memory="160MiB")  # so that the spool needs its disk soon, on slow machines too
     load = harness.Load(pair, seed=9)
     load.fill()
     pair.start()

@@ -187,6 +187,49 @@ TEST_SUITE("config_file") {
               "6:11: links is 1 to 16");
     }
 
+    TEST_CASE("history is a size of at least 1 MiB, and part of the group's memory unless it is set") {
+        const auto with = [](const std::string &value) {
+            return replaced(sender_text, "rate     = \"40Mbit/s\"", "history  = " + value);
+        };
+        const auto absent = parse_sender_config(sender_text);
+        REQUIRE(absent);
+        CHECK(!absent->groups[0].history_bytes);
+        const auto set = parse_sender_config(with("\"64MiB\""));
+        REQUIRE(set);
+        CHECK(set->groups[0].history_bytes == 64 * limits::MiB);
+        const auto least = parse_sender_config(with("\"1024KiB\""));
+        REQUIRE(least);
+        CHECK(least->groups[0].history_bytes == limits::MiB);
+        CHECK(problem_of(with("\"1023KiB\"")) == "13:12: history is at least 1.0 MiB");
+        CHECK(problem_of(with("\"64\"")).starts_with("13:12: history: \"64\""));
+        CHECK(problem_of(with("\"-1MiB\"")).starts_with("13:12: history: \"-1MiB\""));
+        CHECK(problem_of(with("\"\"")) == "13:12: history is empty");
+        CHECK(problem_of(with("64")) ==
+              "13:12: history is text in quotes, not a number (quantities are text with a unit)");
+        CHECK(problem_of(replaced(receiver_text, "journal =", "history = \"64MiB\"\njournal ="))
+                  .starts_with("10:1: unknown key \"history\" in [[group]]"));
+    }
+
+    TEST_CASE("verify_encoding is true or false, and off unless it is set") {
+        const auto with = [](const std::string &value) {
+            return replaced(sender_text, "rate     =", "verify_encoding = " + value + "\nrate     =");
+        };
+        const auto absent = parse_sender_config(sender_text);
+        REQUIRE(absent);
+        CHECK(!absent->groups[0].verify_encoding);
+        const auto on = parse_sender_config(with("true"));
+        REQUIRE(on);
+        CHECK(on->groups[0].verify_encoding);
+        const auto off = parse_sender_config(with("false"));
+        REQUIRE(off);
+        CHECK(!off->groups[0].verify_encoding);
+        CHECK(problem_of(with("\"true\"")) == "13:19: verify_encoding is true or false, not text");
+        CHECK(problem_of(with("1")) == "13:19: verify_encoding is true or false, not a number");
+        CHECK(problem_of(with("yes")).starts_with("13:"));
+        CHECK(problem_of(replaced(sender_text, "rate     =", "verify_encodin = true\nrate     =")) ==
+              "13:1: unknown key \"verify_encodin\" in [[group]]; did you mean \"verify_encoding\"?");
+    }
+
     TEST_CASE("a missing key is named at its table") {
         CHECK(problem_of(replaced(sender_text, "state   = \"/var/lib/farshore\"\n", "")) ==
               "1:1: [sender] needs \"state\"");

@@ -6,8 +6,10 @@
 #include "replicator/capture/nbd_negotiation.hpp"
 #include "tests/unit/capture/nbd_client.hpp"
 
+#include <algorithm>
 #include <fcntl.h>
 #include <latch>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 using namespace farshore;
@@ -329,6 +331,37 @@ TEST_SUITE("nbd hostile") {
         still_serves(server);
         server.close(std::chrono::seconds(60));
         CHECK(server.get().connections() == 0);
+    }
+
+    TEST_CASE("nbd hostile: clients beyond the bound are turned away, and let in when there is room") {
+        rlimit files{};
+        REQUIRE(::getrlimit(RLIMIT_NOFILE, &files) == 0);
+        const rlim_t needed = 2 * limits::nbd_connections_max + 100;
+        if (files.rlim_cur < needed) {
+            files.rlim_cur = std::min(needed, files.rlim_max);
+            REQUIRE(::setrlimit(RLIMIT_NOFILE, &files) == 0);
+        }
+        REQUIRE(files.rlim_cur >= needed);
+        test_server server;
+        const auto greeted = [&](unique_fd &fd) {
+            fd = unique_fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+            sockaddr_un where{};
+            where.sun_family = AF_UNIX;
+            std::memcpy(where.sun_path, server.path.c_str(), server.path.size() + 1);
+            REQUIRE(::connect(fd.get(), reinterpret_cast<const sockaddr *>(&where), sizeof where) == 0);
+            std::array<std::byte, sizeof(greeting)> got{};
+            return ::recv(fd.get(), got.data(), got.size(), MSG_WAITALL) == sizeof(greeting);
+        };
+        std::vector<unique_fd> clients(limits::nbd_connections_max);
+        CHECK(std::ranges::all_of(clients, greeted));
+        unique_fd one_more;
+        CHECK_FALSE(greeted(one_more));
+        clients.pop_back();
+        bool let_in = false; // once the server has noticed
+        for (int i = 0; i < 10'000 && !let_in; ++i) {
+            let_in = greeted(one_more);
+        }
+        CHECK(let_in);
     }
 
     TEST_CASE("nbd hostile: a client that says nothing is dropped in negotiation, not later") {

@@ -1,4 +1,5 @@
 #include "replicator/engine/frame_assembly.hpp"
+#include "replicator/engine/group_memory.hpp"
 #include "replicator/engine/point_name.hpp"
 #include "replicator/engine/sender_state.hpp"
 #include "replicator/engine/sender_verify.hpp"
@@ -73,6 +74,19 @@ TEST_CASE("point name: ids, times with zones, ages, latest; all else is refused"
     for (const char *bad : {"-5", "-m", "yesterday", "2026-13-01T00:00:00Z", "2026-01-01T00:00:00", "99999999999999999999999", "4711x"}) {
         CAPTURE(bad);
         CHECK_FALSE(parse_point_name(bad, now));
+    }
+}
+
+TEST_CASE("group memory: the index has an eighth of a share or what is set, at most half; the parts stay within it") {
+    using limits::MiB;
+    CHECK(sender_memory_of(512 * MiB, 1).index_bytes == 64 * MiB);
+    CHECK(sender_memory_of(512 * MiB, 2).index_bytes == 32 * MiB);
+    CHECK(sender_memory_of(512 * MiB, 1, 100 * MiB).index_bytes == 100 * MiB);
+    CHECK(sender_memory_of(512 * MiB, 1, 400 * MiB).index_bytes == 256 * MiB);
+    for (const std::uint64_t history : {MiB, 64 * MiB, 1024 * MiB}) {
+        const sender_memory m = sender_memory_of(512 * MiB, 2, history);
+        CHECK(m.index_bytes + m.open_bytes_max + m.closed_bytes_max + m.spool_bytes_max <= 256 * MiB);
+        CHECK(m.open_bytes_max >= m.interval_bytes);
     }
 }
 

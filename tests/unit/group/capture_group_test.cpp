@@ -430,6 +430,12 @@ TEST_CASE("capture: the errors of a start name the volume") {
         CHECK(is(refused.error(), errc::busy));
         CHECK(refused.error().context.find("v0") != std::string::npos);
     }
+    SUBCASE("read-only") {
+        rig.disk.inject({sim_scope::every, "disks/v0", 1, true, EROFS});
+        CHECK(rig.open().error().context.find("v0 (disks/v0): can't be opened for writing") !=
+              std::string::npos);
+        rig.disk.clear_faults();
+    }
     SUBCASE("empty") {
         auto other = rig.disk.open("disks/v0", open_mode::read_write);
         REQUIRE((*other)->truncate(0));

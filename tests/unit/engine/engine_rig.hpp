@@ -1,0 +1,144 @@
+#pragma once
+// Both daemons' engines over a line in memory, with simulated disks and time, for tests of one thread.
+
+#include "replicator/base/limits.hpp"
+#include "replicator/engine/receiver.hpp"
+#include "replicator/engine/sender.hpp"
+#include "replicator/engine/sender_access.hpp"
+#include "tests/sim/sim_network.hpp"
+#include "tests/support/sim_clock.hpp"
+#include "tests/support/sim_file_system.hpp"
+
+#include <doctest/doctest.h>
+
+namespace farshore::engine {
+
+constexpr const char *address = "site:7420";
+constexpr const char *state = "/state";
+inline const std::string receiver_fingerprint(64, 'b');
+
+template <class T>
+task<void> store_result(task<T> t, std::optional<T> &out) { out.emplace(co_await std::move(t)); }
+inline task<void> mark_done(task<void> t, bool &done) {
+    co_await std::move(t);
+    done = true;
+}
+
+/// What the hosts share.
+struct world {
+    test::sim_clock clock;
+    asio::io_context io;
+    transport::memory_network line{io.get_executor(), clock, {}};
+
+    runtime run() {
+        const executor ex = io.get_executor();
+        return {ex, ex, ex, &clock};
+    }
+    template <class T> T await(task<T> t) {
+        std::optional<T> out;
+        asio::co_spawn(io, store_result(std::move(t), out), asio::detached);
+        REQUIRE(test::run_until(io, clock, [&] { return out.has_value(); }, std::chrono::minutes(5)));
+        return std::move(*out);
+    }
+    void await(task<void> t) {
+        bool done = false;
+        asio::co_spawn(io, mark_done(std::move(t), done), asio::detached);
+        REQUIRE(test::run_until(io, clock, [&] { return done; }, std::chrono::minutes(5)));
+    }
+    bool until(const std::function<bool()> &condition) {
+        return test::run_until(io, clock, condition, std::chrono::seconds(20));
+    }
+};
+
+/// How the sites trust each other.
+enum class trusting : std::uint8_t { tokens, site_ca };
+
+struct receiver_host {
+    receiver_host(world &w, trusting how = trusting::tokens) : world_(w), disk(1) {
+        REQUIRE(disk.make_directories(state));
+        receiver_config config;
+        config.state = state;
+        config.listen = address;
+        receiver_group_config group;
+        group.name = "shop";
+        group.replica = "/srv";
+        group.journal_bytes_max = 16 * limits::MiB;
+        config.groups.push_back(group);
+        group.name = "mail";
+        group.replica = "/srv/mail";
+        config.groups.push_back(group);
+        if (how == trusting::site_ca) {
+            config.tls.emplace();
+        }
+        engine.emplace(config, w.run(), disk, std::vector<executor>{w.io.get_executor()});
+        receiver_access::set_network(*engine, std::make_unique<sim::sim_network>(w.line, receiver_fingerprint, ""));
+        REQUIRE(w.await(engine->start()));
+    }
+    ~receiver_host() { world_.await(engine->stop(duration{})); }
+    std::string token(const std::string &group = "shop") { return engine->invite(group, address).value().token; }
+    void fill() { disk.set_capacity(disk.used_bytes()); }
+    void give_space() { disk.set_capacity(1ULL << 40); }
+
+    world &world_;
+    sim_file_system disk;
+    std::optional<receiver> engine;
+};
+
+struct sender_host {
+    sender_host(world &w, char letter, trusting how = trusting::tokens) : world_(w), disk(2), how_(how) {
+        REQUIRE(disk.make_directories("/srv"));
+        auto image = disk.open("/srv/data", open_mode::create_new);
+        REQUIRE(image);
+        REQUIRE((*image)->truncate(limits::MiB));
+        start(letter);
+    }
+    /// A host with a disk that was another one's.
+    sender_host(world &w, char letter, trusting how, const sim_file_system &from) : world_(w), disk(from), how_(how) {
+        start(letter);
+    }
+    /// Another host with the same disks.
+    sender_host(const sender_host &origin, char letter) : world_(origin.world_), disk(origin.disk), how_(origin.how_) {
+        start(letter);
+    }
+    ~sender_host() { world_.await(engine->stop(duration{})); }
+
+    result<peer_status> join(const std::string &token) { return world_.await(engine->join(token)); }
+    sender_group_status status() const { return engine->status().front(); }
+    bool streams() {
+        return world_.until([&] { return status().state == sender_state::streaming; });
+    }
+
+    world &world_;
+    sim_file_system disk;
+    std::optional<sender> engine;
+
+  private:
+    const trusting how_;
+
+    void start(char letter) {
+        sender_config config;
+        config.state = state;
+        config.memory_bytes_max = 24 * limits::MiB;
+        sender_group_config group;
+        group.name = "shop";
+        if (how_ == trusting::site_ca) {
+            config.tls.emplace();
+            group.peer = address;
+        }
+        group.volumes.push_back({"data", "/srv/data", ""});
+        config.groups.push_back(group);
+        engine.emplace(config, world_.run(), disk, std::vector<executor>{world_.io.get_executor()});
+        sender_access::set_network(*engine,
+                                   std::make_unique<sim::sim_network>(
+                                       world_.line, std::string(64, letter),
+                                       how_ == trusting::site_ca ? "" : receiver_fingerprint),
+                                   "boot");
+        REQUIRE(world_.await(engine->start()));
+    }
+};
+
+inline bool says(const std::optional<std::string> &text, const char *word) {
+    return text && text->find(word) != std::string::npos;
+}
+
+} // namespace farshore::engine
