@@ -18,33 +18,34 @@ constexpr level_policy::load both_late{milliseconds(900), milliseconds(1000), 4,
 } // namespace
 
 TEST_SUITE("engine") {
-TEST_CASE("level: level 3 as long as neither line nor processor is short") {
+TEST_CASE("level: the usual one as long as neither line nor processor is short") {
     level_policy p;
     for (int i = 0; i < 5; ++i) {
-        CHECK(p.next(calm) == 3);
-        CHECK(p.next(small_writes) == 3);
+        CHECK(p.next(calm) == 6);
+        CHECK(p.next(small_writes) == 6);
     }
 }
 
-TEST_CASE("level: a backlog on the line raises it step by step while the processor has time, and no further") {
+TEST_CASE("level: a backlog on the line raises it while the processor has time, and no further") {
     level_policy p;
-    CHECK(p.next(line_bound) == 7);
-    CHECK(p.next(half_busy) == 7);
+    CHECK(p.next(half_busy) == 6);
     CHECK(p.next(line_bound) == 12);
     CHECK(p.next(line_bound) == 12);
-    CHECK(p.next(calm) == 7);
-    CHECK(p.next(calm) == 3);
-    CHECK(p.next(calm) == 3);
+    CHECK(p.next(half_busy) == 12);
+    CHECK(p.next(calm) == 6);
+    CHECK(p.next(calm) == 6);
 }
 
 TEST_CASE("level: an encoder that is late lowers it, below the usual one only if the line keeps up") {
     level_policy p;
-    CHECK(p.next(line_bound) == 7);
-    CHECK(p.next(both_late) == 3);
-    CHECK(p.next(both_late) == 3);
+    CHECK(p.next(line_bound) == 12);
+    CHECK(p.next(both_late) == 6);
+    CHECK(p.next(both_late) == 6);
+    CHECK(p.next(late) == 3);
     CHECK(p.next(late) == 1);
     CHECK(p.next(late) == 1);
     CHECK(p.next(calm) == 3);
+    CHECK(p.next(calm) == 6);
 }
 }
 
