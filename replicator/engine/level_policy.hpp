@@ -34,11 +34,14 @@ class level_policy {
     int next(const load &l) {
         const bool line_late = l.held_intervals >= backlog_intervals && l.held_bytes > backlog_bytes;
         const bool encoder_late = l.waiting >= late_intervals;
-        const bool idle_half = l.encoding * 2 < l.since_last;
-        if (encoder_late && (!line_late || step_ > usual)) {
+        const bool busy = l.encoding * 4 > l.since_last * 3;
+        const bool idle = l.encoding * 6 < l.since_last; // a step takes up to four times as long
+        if ((busy || encoder_late) && step_ > usual) {
+            --step_;
+        } else if (encoder_late && !line_late) {
             step_ -= step_ > 0 ? 1 : 0;
         } else if (line_late) {
-            step_ += idle_half && step_ + 1 < levels.size() ? 1 : 0;
+            step_ += idle && step_ + 1 < levels.size() ? 1 : 0;
         } else if (step_ != usual) {
             step_ += step_ < usual ? 1 : -1;
         }

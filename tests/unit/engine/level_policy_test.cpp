@@ -12,6 +12,7 @@ constexpr level_policy::load calm{milliseconds(50), milliseconds(1000), 3, 2, mu
 constexpr level_policy::load line_bound{milliseconds(50), milliseconds(1000), 0, 3, much};
 constexpr level_policy::load small_writes{milliseconds(50), milliseconds(1000), 0, 9, 4096};
 constexpr level_policy::load half_busy{milliseconds(600), milliseconds(1000), 0, 3, much};
+constexpr level_policy::load too_busy{milliseconds(800), milliseconds(1000), 0, 3, much};
 constexpr level_policy::load late{milliseconds(900), milliseconds(1000), 4, 0, 0};
 constexpr level_policy::load both_late{milliseconds(900), milliseconds(1000), 4, 3, much};
 
@@ -32,6 +33,8 @@ TEST_CASE("level: a backlog on the line raises it while the processor has time, 
     CHECK(p.next(line_bound) == 12);
     CHECK(p.next(line_bound) == 12);
     CHECK(p.next(half_busy) == 12);
+    CHECK(p.next(too_busy) == 6);
+    CHECK(p.next(line_bound) == 12);
     CHECK(p.next(calm) == 6);
     CHECK(p.next(calm) == 6);
 }
