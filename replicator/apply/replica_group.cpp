@@ -299,6 +299,12 @@ bool replica_group::impl::drop_oldest_point() {
     return true;
 }
 
+namespace {
+/// Retention keeps one to two parts in so many free for append: removing segments waits for the disk, and
+/// append is what acknowledgements wait for.
+constexpr std::uint64_t room_share = 32;
+} // namespace
+
 result<> replica_group::impl::make_room(std::uint64_t bytes, std::uint64_t limit) {
     while (used_bytes() + bytes > limit) {
         if (!drop_oldest_point()) {
@@ -337,11 +343,16 @@ result<> replica_group::retain(wall_time now) {
         i.points = std::move(kept);
     }
     FS_CHECK(i.reclaim());
-    const std::uint64_t limit = i.options.journal_bytes_max / 10 * 9;
+    const std::uint64_t limit = i.append_limit() - 2 * i.options.journal_bytes_max / room_share;
     while (i.used_bytes() > limit && i.drop_oldest_point()) {
         FS_CHECK(i.reclaim());
     }
     return {};
+}
+
+bool replica_group::crowded() const {
+    const impl &i = *impl_;
+    return i.used_bytes() > i.append_limit() - i.options.journal_bytes_max / room_share;
 }
 
 void replica_group::report_damage() {

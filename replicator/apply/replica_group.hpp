@@ -153,6 +153,8 @@ class replica_group {
     result<> commit();
     /// Applies the retention rules and drops what is not needed. Call now and then.
     result<> retain(wall_time now);
+    /// Little room is left: retain() is due at once, else append has to make some itself.
+    bool crowded() const;
     /// Counts damage that somebody else found (a verify answer that was not equal, once the engine
     /// is sure that the key was right): from the next interval on no barrier is a point until it is
     /// healed. Any thread; durable with the next commit.

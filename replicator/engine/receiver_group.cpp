@@ -300,7 +300,7 @@ task<result<>> receiver_group::apply_once() {
             next_commit_ = run_.time->now() + commit_every;
             FS_CO_CHECK(co_await run_on(run_.disk, [copy] { return copy->commit(); }));
         }
-        if (run_.time->now() >= next_retain_) {
+        if (run_.time->now() >= next_retain_ || copy->crowded()) {
             next_retain_ = run_.time->now() + retain_every;
             FS_CO_CHECK(co_await run_on(run_.disk, [copy, now = run_.time->wall()] { return copy->retain(now); }));
         }
@@ -342,7 +342,7 @@ task<result<>> receiver_group::apply_once() {
         next_commit_ = run_.time->now() + commit_every;
         FS_CO_CHECK(co_await run_on(run_.disk, [copy] { return copy->commit(); }));
     }
-    if (run_.time->now() >= next_retain_) {
+    if (run_.time->now() >= next_retain_ || copy->crowded()) {
         next_retain_ = run_.time->now() + retain_every;
         FS_CO_CHECK(co_await run_on(run_.disk, [copy, now = run_.time->wall()] { return copy->retain(now); }));
     }

@@ -47,6 +47,30 @@ TEST_CASE("replica: a full journal refuses with the next step, and goes on after
     }
 }
 
+TEST_CASE("replica: retention makes room before append has to") {
+    rig r;
+    r.options.journal_bytes_max = 1'600'000;
+    r.options.segment_bytes = 16 * 1024;
+    r.open();
+    for (int i = 0; i < 400 && !r.group->crowded(); ++i) {
+        r.write(10);
+        REQUIRE(r.group->commit().has_value());
+    }
+    REQUIRE(r.group->crowded());
+    const std::size_t before = r.group->points().size();
+    REQUIRE(r.group->retain(wall_time{}).has_value());
+    CHECK_FALSE(r.group->crowded());
+    const auto kept = r.group->points();
+    CHECK(kept.size() < before);
+    CHECK(kept.size() > before / 2);
+    // A 32nd of `journal` fits now, and no point goes for it.
+    const std::uint64_t used = r.group->used_bytes();
+    while (r.group->used_bytes() < used + 1'600'000 / 40) {
+        REQUIRE(test::append_all(*r.group, r.model.interval(1, primary_model::plain())).has_value());
+    }
+    CHECK(r.group->points().front().id == kept.front().id);
+}
+
 TEST_CASE("replica: an open point is never dropped, space or not, and reads right to the end") {
     rig r;
     r.options.journal_bytes_max = 400'000;
