@@ -209,11 +209,7 @@ task<void> sender_group::encode_loop() {
         encoding_bytes_ = taken->memory_bytes();
         encoding_since_ = taken->first_write();
         const std::vector<dedupe::loan> loans = co_await borrow(taken);
-        const time_point begun = run_.time->now();
-        const spool_use held = spool_->use();
-        encoder_->set_level(
-            level_.next({encoding_took_, begun - encoding_begun_, closed_.size(), held.intervals, held.bytes}));
-        encoding_begun_ = begun;
+        encoder_->set_level(level_.next(closed_.size()));
         auto encoded = std::make_shared<encoded_interval>(
             co_await run_on(run_.cpu, [this, encoder = encoder_, taken, heals = heals_, patient = !consistent(), &loans] {
                 taken->wait_settled();
@@ -229,7 +225,6 @@ task<void> sender_group::encode_loop() {
                 };
                 return encode_interval(*encoder, *taken, heals, source, loans);
             }));
-        encoding_took_ = run_.time->now() - begun;
         if (epoch == epoch_) {
             folded_bytes_ += encoded->folded_bytes;
             encoded_bytes_ += encoded->what.bytes;

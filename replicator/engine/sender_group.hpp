@@ -125,8 +125,6 @@ class sender_group {
     known_places known_; ///< for the encoder's index
     std::shared_ptr<dedupe::encoder> encoder_; ///< shared with the encoding under way
     level_policy level_;
-    time_point encoding_begun_{}; ///< of the last interval
-    duration encoding_took_{};
     std::size_t number_ = 0;        ///< in the shared index
     std::optional<loan_round> loans_; ///< while replies are awaited
     loan_patience loan_patience_;
