@@ -9,9 +9,8 @@ namespace farshore::engine {
 
 class level_policy {
   public:
-    /// zstd levels worth having: each costs about twice the time of the one before and saves 2 to 5 %. 12
-    /// would save another 1 % for four times the time (docs/decisions/0005).
-    static constexpr std::array<int, 3> levels = {1, 3, 6};
+    /// zstd levels worth having: 6 saves 2 to 3 % for five times the time of 3 (docs/decisions/0005).
+    static constexpr std::array<int, 2> levels = {1, 3};
     /// Closed intervals that wait: a scan alone keeps fewer.
     static constexpr std::size_t late_intervals = 4;
 
