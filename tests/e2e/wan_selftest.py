@@ -8,7 +8,6 @@ farshore-wan, measured from inside its two namespaces with UDP and TCP.
 import os
 import select
 import socket
-import statistics
 import struct
 import sys
 import threading
@@ -145,10 +144,16 @@ def delay_and_loss():
 def measure_delay_and_faults(wan):
     def ping(count, **options):
         return wide.run_in(wan.a, lambda: pings(wan.address_b, count, **options))
-    answers = ping(60)
-    middle = statistics.median(rtt for _, rtt, _ in answers) * 1e3
-    check(len(answers) == 60, f"no loss configured: 60 of {len(answers)} came back")
-    check(80 <= middle <= 84, f"40 ms each way: round trip of {middle:.1f} ms")
+    # A busy machine adds to a round trip and never takes off: the least is held to the millisecond in
+    # every try, the middle one in at least one of them.
+    for _ in range(5):
+        answers = ping(60)
+        rtts = sorted(rtt * 1e3 for _, rtt, _ in answers)
+        if len(rtts) != 60 or rtts[0] < 80 or rtts[30] <= 84:
+            break
+    check(len(rtts) == 60, f"no loss configured: {len(rtts)} of 60 came back")
+    check(80 <= rtts[0] <= 81.5 and rtts[30] <= 84,
+          f"40 ms each way: round trips of {rtts[0]:.1f} ms at least, {rtts[30]:.1f} in the middle")
 
     wan.command("set jitter 10")
     answers = ping(100, spacing=0.005)
