@@ -2,6 +2,7 @@
 
 #include <array>
 #include <bit>
+#include <cstring>
 
 namespace farshore::dedupe {
 
@@ -31,6 +32,11 @@ std::uint64_t mixed(std::uint64_t hash) {
     return hash ^ (hash >> 29);
 }
 
+/// A run of one value would be an anchor at each of its bytes or at none.
+bool one_value(const unsigned char *window) {
+    return std::memcmp(window, window + 1, anchor_window - 1) == 0;
+}
+
 } // namespace
 
 void find_anchors(bytes_view bytes, std::uint32_t offset, std::vector<anchor> &out) {
@@ -44,7 +50,7 @@ void find_anchors(bytes_view bytes, std::uint32_t offset, std::vector<anchor> &o
     }
     for (std::size_t i = anchor_window - 1; i < bytes.size(); ++i) {
         hash = (hash << shift) + gear[data[i]];
-        if (hash >> (hash_bits - anchor_bits) == 0) {
+        if (hash >> (hash_bits - anchor_bits) == 0 && !one_value(data + i + 1 - anchor_window)) {
             out.push_back(
                 {offset + static_cast<std::uint32_t>(i + 1 - anchor_window), mixed(hash)});
         }

@@ -3,7 +3,7 @@
 // that the same content is sampled at the same places wherever it stands, aligned or not.
 //
 // A rolling hash of anchor_window bytes (gear: shift and add a random number a byte; here the shift
-// is four bits, so a byte leaves after 16); a place is an anchor when the top bits of the hash are
+// is eight bits, so a byte leaves after 8); a place is an anchor when the top bits of the hash are
 // zero. Gear: Xia et al., "Ddelta" (2014) and FastCDC (2016); sampling by content: Manber (1994).
 
 #include "replicator/base/bytes.hpp"
@@ -13,7 +13,7 @@
 
 namespace farshore::dedupe {
 
-constexpr std::size_t anchor_window = 16;
+constexpr std::size_t anchor_window = 8;
 /// One place in 32: a match of 120 bytes is found 19 times in 20. Twice as dense saved 1 % of the
 /// bytes of an OLTP trace for twice the time (docs/decisions/0005).
 constexpr unsigned anchor_bits = 5;

@@ -68,13 +68,21 @@ result<> run_program(std::span<const program_step> steps, const operation &op, p
     }
     std::size_t at = 0;
     for (const program_step &step : steps) {
-        std::memcpy(page.data() + at, literals.data(), step.literals);
+        const bytes_view given = literals.first(step.literals);
         literals = literals.subspan(step.literals);
-        at += step.literals;
-        if (!step.own && step.length > 0) {
-            FS_CHECK(places.read(step.source, page.subspan(at, step.length)));
+        if (step.differs) {
+            codec_format::source_place from = step.source;
+            from.address -= step.literals;
+            FS_CHECK(places.read(from, page.subspan(at, std::size_t{step.literals} + step.length)));
+            add_differences(page.subspan(at, step.literals), given);
+        } else {
+            std::ranges::copy(given, page.begin() + static_cast<std::ptrdiff_t>(at));
+            if (!step.own && step.length > 0) {
+                FS_CHECK(places.read(step.source,
+                                     page.subspan(at + step.literals, step.length)));
+            }
         }
-        at += step.length;
+        at += std::size_t{step.literals} + step.length;
     }
     return {};
 }

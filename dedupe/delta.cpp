@@ -113,4 +113,20 @@ std::size_t apply_runs(std::span<const codec_format::delta_run> runs, bytes_view
     return taken;
 }
 
+void append_differences(bytes_view before, bytes_view after, byte_vector &literals) {
+    REPL_ASSERT(before.size() == after.size());
+    for (std::size_t i = 0; i < after.size(); ++i) {
+        literals.push_back(static_cast<std::byte>(std::to_integer<unsigned>(after[i]) -
+                                                  std::to_integer<unsigned>(before[i])));
+    }
+}
+
+void add_differences(bytes_span bytes, bytes_view differences) {
+    REPL_ASSERT(bytes.size() == differences.size());
+    for (std::size_t i = 0; i < bytes.size(); ++i) {
+        bytes[i] = static_cast<std::byte>(std::to_integer<unsigned>(bytes[i]) +
+                                          std::to_integer<unsigned>(differences[i]));
+    }
+}
+
 } // namespace farshore::dedupe

@@ -27,4 +27,9 @@ void append_literals(bytes_view after, std::span<const codec_format::delta_run> 
 std::size_t apply_runs(std::span<const codec_format::delta_run> runs, bytes_view literals,
                        bytes_span block);
 
+/// Appends `after` minus `before`, byte by byte modulo 256; both of one length.
+void append_differences(bytes_view before, bytes_view after, byte_vector &literals);
+/// Adds such differences to the bytes that they were taken from.
+void add_differences(bytes_span bytes, bytes_view differences);
+
 } // namespace farshore::dedupe

@@ -1,5 +1,6 @@
 #include "dedupe/matcher.hpp"
 
+#include "dedupe/delta.hpp"
 #include "replicator/base/assert.hpp"
 
 #include <algorithm>
@@ -16,9 +17,18 @@ namespace {
 constexpr std::size_t match_min = 32;
 /// At a recent distance a copy costs two or three.
 constexpr std::size_t recent_min = 12;
-constexpr std::size_t follow_min = 16;
+constexpr std::size_t follow_min = copy_bytes_min;
 /// How far behind a match its distance is tried again.
 constexpr std::size_t follow_bytes = 64;
+/// A shorter match is taken when so much of the next bytes is equal at its distance (in stretches of
+/// copy_bytes_min). Less: it disturbs what zstd would find (docs/decisions/0008).
+constexpr std::size_t reach_bytes = 96;
+constexpr std::size_t reach_bytes_min = 40;
+constexpr std::size_t reach_equal_percent = 60;
+/// No other place is looked at once a match is so long.
+constexpr std::size_t sure_bytes = 64;
+/// Longer gaps hold another content, whose differences would be noise.
+constexpr std::size_t differences_max = 32;
 /// Runs shorter than this are not searched.
 constexpr std::size_t run_min = 24;
 /// What a program must save against the block as it is.
@@ -110,7 +120,7 @@ void matcher::match_run(std::size_t first, std::size_t end) {
             continue;
         }
         const found_match match = best_match(a, end);
-        if (match.length < match_min) {
+        if (match.length < match_min && !goes_on(match, end)) {
             fresh_.push_back(a);
             continue;
         }
@@ -152,17 +162,39 @@ void matcher::follow(std::size_t end) {
         if (near < follow_min && (near < copy_bytes_min || at + near < end)) {
             continue;
         }
-        copy({*place, at, space_.match_forward(*place, rest)});
+        const found_match match{*place, at, space_.match_forward(*place, rest)};
+        if (!copy_behind_differences(match)) {
+            copy(match);
+        }
         limit = std::min(end, done_ + follow_bytes);
         at = done_;
     }
+}
+
+bool matcher::goes_on(const found_match &match, std::size_t end) {
+    const std::size_t stop = std::min(end, match.at + reach_bytes);
+    if (match.length < copy_bytes_min || stop - match.at < reach_bytes_min) {
+        return false;
+    }
+    std::size_t equal = match.length;
+    for (std::size_t at = match.at + match.length + 1; at < stop; ++at) {
+        source_place place = match.place;
+        place.address += at - match.at;
+        const std::size_t length =
+            space_.match_forward(place, change_->content.subspan(at, stop - at));
+        if (length >= copy_bytes_min) {
+            equal += length;
+            at += length;
+        }
+    }
+    return equal * 100 >= (stop - match.at) * reach_equal_percent;
 }
 
 matcher::found_match matcher::best_match(const anchor &a, std::size_t end) {
     found_match best;
     std::array<std::uint64_t, reference_index::found_max> places{};
     const std::size_t count = index_.find(a.key, places);
-    for (std::size_t i = 0; i < count; ++i) {
+    for (std::size_t i = 0; i < count && best.length < sure_bytes; ++i) {
         auto place = space_.place_of(places[i]);
         if (!place) {
             continue;
@@ -202,6 +234,29 @@ void matcher::copy(const found_match &match) {
     program_writer(program_).copy(match.place, start_ + match.at, match.length, recent_);
     done_ = match.at + match.length;
     copied_ += match.length;
+}
+
+/// False, and nothing written, when the gap is too long or what it would be taken from is not to be
+/// had.
+bool matcher::copy_behind_differences(const found_match &match) {
+    const std::size_t gap = match.at - done_;
+    std::array<std::byte, differences_max> before{};
+    source_place place = match.place;
+    if (gap == 0 || gap > before.size() || place.address < gap) {
+        return false;
+    }
+    place.address -= gap;
+    const bytes_span old = std::span(before).first(gap);
+    if (!space_.read(place, old)) {
+        return false;
+    }
+    program_writer writer(program_);
+    writer.literals(gap);
+    append_differences(old, change_->content.subspan(done_, gap), literals_);
+    writer.copy_behind_differences(match.length);
+    done_ = match.at + match.length;
+    copied_ += match.length;
+    return true;
 }
 
 void matcher::write_literals(std::size_t end) {

@@ -2,10 +2,13 @@
 // Finds what of a block stands elsewhere in the group, and writes the block's program.
 //
 // Greedy: at each anchor of the new bytes the index proposes places; the longest match, grown both
-// ways, is taken if it is long enough. Behind a match the same distance is tried again within some
-// bytes: that is how pages that moved (into logs, double-write areas, other files) and differ in a
-// few fields are followed at the cost of a byte or two a field. Anchors that matched nothing are
-// new to the group and go into the index, those of copies are there already.
+// ways, is taken if it is long enough, or if most of what follows is equal at the same distance too
+// (records of a table whose page numbers, counters or links were renumbered). Behind a match the
+// same distance is tried again within some bytes: that is how pages that moved (into logs,
+// double-write areas, other files) and differ in a few fields are followed at the cost of a byte or
+// two a field. The bytes of short gaps are written as differences to those at that distance.
+// Anchors that matched nothing are new to the group and go into the index, those of copies are
+// there already.
 
 #include "dedupe/anchors.hpp"
 #include "dedupe/reference_index.hpp"
@@ -51,11 +54,13 @@ class matcher {
     void match_run(std::size_t first, std::size_t end);
     void try_recent(std::size_t at, std::size_t end);
     void follow(std::size_t end);
+    bool goes_on(const found_match &match, std::size_t end);
     found_match best_match(const anchor &a, std::size_t end);
     void consider(codec_format::source_place place, const anchor &a, std::size_t end,
                   found_match &best);
     void copy_own(std::size_t at, std::size_t length);
     void copy(const found_match &match);
+    bool copy_behind_differences(const found_match &match);
     void write_literals(std::size_t end);
 
     source_space &space_;

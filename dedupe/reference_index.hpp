@@ -22,7 +22,7 @@ class reference_index {
     explicit reference_index(std::size_t bytes);
 
     static constexpr std::uint64_t place_max = (1ULL << 48) - 2;
-    static constexpr std::size_t found_max = 4;
+    static constexpr std::size_t found_max = 2;
 
     void put(std::uint64_t key, std::uint64_t place);
     /// Writes the newest places first; returns how many.

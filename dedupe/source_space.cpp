@@ -111,7 +111,7 @@ bytes_view source_space::content(volume_index volume, std::uint64_t block, bool 
         const block_change &change = changes_[s->change];
         found = !now ? change.before : s->emitted ? change.content : bytes_view{};
     } else if (!now && !zeroed(key)) {
-        found = read(volume, block, key);
+        found = read_block(volume, block, key);
     }
     last_key_ = key;
     last_now_ = now;
@@ -119,7 +119,8 @@ bytes_view source_space::content(volume_index volume, std::uint64_t block, bool 
     return found;
 }
 
-bytes_view source_space::read(volume_index volume, std::uint64_t block, std::uint64_t key) {
+bytes_view source_space::read_block(volume_index volume, std::uint64_t block,
+                                    std::uint64_t key) {
     if (!*source_ || volume.value >= volume_blocks_.size() ||
         block >= volume_blocks_[volume.value]) {
         return {};
@@ -153,6 +154,21 @@ std::size_t source_space::match_forward(codec_format::source_place place, bytes_
         }
     }
     return matched;
+}
+
+bool source_space::read(codec_format::source_place place, bytes_span out) {
+    while (!out.empty()) {
+        const bytes_view source = content(place.volume, place.address / block_bytes, place.now);
+        if (source.empty()) {
+            return false;
+        }
+        const bytes_view rest = source.subspan(place.address % block_bytes);
+        const std::size_t part = std::min(out.size(), rest.size());
+        std::memcpy(out.data(), rest.data(), part);
+        out = out.subspan(part);
+        place.address += part;
+    }
+    return true;
 }
 
 std::size_t source_space::match_backward(codec_format::source_place place, bytes_view bytes) {

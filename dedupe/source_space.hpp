@@ -33,6 +33,8 @@ class source_space {
 
     /// How many bytes from `place` on equal those of `bytes`, at most all.
     std::size_t match_forward(codec_format::source_place place, bytes_view bytes);
+    /// Reads at most a block's length of bytes; false when not all of them can be referred to.
+    bool read(codec_format::source_place place, bytes_span out);
     /// How many bytes before `place` equal the last ones of `bytes`.
     std::size_t match_backward(codec_format::source_place place, bytes_view bytes);
 
@@ -62,7 +64,7 @@ class source_space {
     slot &slot_of(std::uint64_t key);
     const slot *find(std::uint64_t key) const;
     bool zeroed(std::uint64_t key) const;
-    bytes_view read(volume_index volume, std::uint64_t block, std::uint64_t key);
+    bytes_view read_block(volume_index volume, std::uint64_t block, std::uint64_t key);
 
     std::vector<std::uint64_t> volume_blocks_;
     std::vector<std::uint64_t> first_; ///< bytes before each volume; one more at the end

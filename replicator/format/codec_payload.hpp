@@ -4,13 +4,13 @@
 //
 //   offset  size  name           meaning, valid range
 //   0       1     magic          0xFC
-//   1       1     version        2; other: errc::unsupported
+//   1       1     version        3; other: errc::unsupported
 //   2       2     flags (le)     bit 0: the body is one zstd frame; other bits are required
 //                                features that this version does not know: errc::unsupported
 //   4       4     structure (le) checksum of everything that says where bytes go, see below
 //   8       16    content (le)   XXH3-128 over the 16-byte digests of all data blocks, in order
 //   24      1-10  history        varint: state of earlier payloads that this one depends on; 0 =
-//                                none, the only value of version 2 (other: errc::unsupported)
+//                                none, the only value of version 3 (other: errc::unsupported)
 //           1-10  operations     varint: 1..operations_max, volume switches not counted
 //           1-10  full_blocks    varint, with the next at most limits::frame_blocks_max
 //           1-10  delta_blocks   varint: blocks made of others' bytes, kinds delta and rebuilt
@@ -40,8 +40,8 @@
 // cover the rebuilt blocks mixed with their positions, so a wrong base, damaged content and a
 // misplaced block are all found, block by block.
 //
-// History: version 1, first. Version 2 adds kind rebuilt; version 1 was never released and is
-// refused.
+// History: version 1, first. Version 2 adds kind rebuilt, version 3 differences in its programs;
+// 1 and 2 were never released and are refused.
 
 #include "replicator/base/geometry.hpp"
 #include "replicator/base/hash.hpp"
@@ -55,7 +55,7 @@
 namespace farshore::codec_format {
 
 constexpr std::uint8_t payload_magic = 0xFC;
-constexpr std::uint8_t payload_version = 2;
+constexpr std::uint8_t payload_version = 3;
 constexpr std::uint16_t flag_compressed = 1;
 constexpr std::uint16_t flags_known = flag_compressed;
 

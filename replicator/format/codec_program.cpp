@@ -11,6 +11,7 @@ namespace {
 constexpr std::uint64_t source_mask = 7;
 constexpr std::uint64_t source_own = 0;
 constexpr std::uint64_t source_new = recent_places::count + 1;
+constexpr std::uint64_t source_behind_differences = source_new + 1;
 
 std::unexpected<error> damaged(const char *what) {
     return fail(errc::corrupt, std::string("codec payload: ") + what);
@@ -100,6 +101,42 @@ void program_writer::copy(const source_place &place, std::uint64_t address, std:
     recent.push(place, address);
 }
 
+void program_writer::copy_behind_differences(std::size_t length) {
+    REPL_ASSERT(length >= copy_bytes_min);
+    out_.varint(std::uint64_t{length} << 3 | source_behind_differences);
+}
+
+namespace {
+
+/// `step.literals` and `step.length` are known; `address`: where the copy goes.
+result<> read_copy(byte_reader &reader, std::uint64_t source, std::uint64_t address,
+                   std::span<const std::uint64_t> volume_blocks, recent_places &recent,
+                   program_step &step) {
+    if (source > source_behind_differences) {
+        return fail(errc::unsupported, "codec payload: source " + std::to_string(source));
+    }
+    step.own = source == source_own;
+    if (step.own) {
+        return {};
+    }
+    if (step.length < copy_bytes_min) {
+        return damaged("copy too short");
+    }
+    step.differs = source == source_behind_differences;
+    FS_TRY(place, read_source(reader, step.differs ? 1 : source, address, recent));
+    step.source = place;
+    if (place.volume.value >= volume_blocks.size() ||
+        place.address + step.length > volume_blocks[place.volume.value] * block_bytes) {
+        return damaged("place outside its volume");
+    }
+    if (step.differs && (step.literals == 0 || place.address < step.literals)) {
+        return damaged("differences to nothing");
+    }
+    return {};
+}
+
+} // namespace
+
 result<> read_program(byte_reader &reader, block_index block,
                       std::span<const std::uint64_t> volume_blocks, recent_places &recent,
                       std::vector<program_step> &steps) {
@@ -123,23 +160,9 @@ result<> read_program(byte_reader &reader, block_index block,
         if (!reader.try_varint(head) || head >> 3 == 0 || head >> 3 > block_bytes - at) {
             return damaged("copy outside its block");
         }
-        const std::uint64_t source = head & source_mask;
         step.length = static_cast<std::uint16_t>(head >> 3);
-        step.own = source == source_own;
-        if (source > source_new) {
-            return fail(errc::unsupported, "codec payload: source " + std::to_string(source));
-        }
-        if (!step.own) {
-            if (step.length < copy_bytes_min) {
-                return damaged("copy too short");
-            }
-            FS_TRY(place, read_source(reader, source, block.value * block_bytes + at, recent));
-            step.source = place;
-            if (place.volume.value >= volume_blocks.size() ||
-                place.address + step.length > volume_blocks[place.volume.value] * block_bytes) {
-                return damaged("place outside its volume");
-            }
-        }
+        FS_CHECK(read_copy(reader, head & source_mask, block.value * block_bytes + at,
+                           volume_blocks, recent, step));
         at += step.length;
         steps.push_back(step);
     }

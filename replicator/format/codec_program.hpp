@@ -1,5 +1,5 @@
 #pragma once
-// The program of a rebuilt block (codec payload, version 2): literal bytes and copies in turn,
+// The program of a rebuilt block (codec payload, version 3): literal bytes and copies in turn,
 // until 4096 bytes are there. One grammar, written and read only here.
 //
 //   program := { literals copy }        ends as soon as the block is full
@@ -10,10 +10,14 @@
 //            recent; it becomes the most recent. length >= copy_bytes_min
 //     5      a new place: varint (volume << 1 | now), then its byte address as 6 bytes, little-
 //            endian. length >= copy_bytes_min. It becomes the most recent
-//     other  errc::unsupported
+//     6      as 1, and the literals before it (at least one) are differences: to each the byte at
+//            the same distance is added, modulo 256. Records that were renumbered differ by the
+//            same few values again and again (Percival, "Naive differences of executable code",
+//            2003)
+//     7      errc::unsupported
 //
-// A place is a byte address of a volume, inside it from first to last byte, read as of the previous
-// barrier (now = 0) or with what this interval has changed so far, in the order of payloads and
+// A place is a byte address of a volume, inside it from first to last byte (with source 6 from the
+// first difference on), read as of the previous barrier (now = 0) or with what this interval has changed so far, in the order of payloads and
 // operations (now = 1). Distance: volume, `now`, and address minus the address being written. The
 // recent ones are forgotten at the begin of each payload.
 
@@ -46,8 +50,9 @@ struct source_place {
 struct program_step {
     std::uint16_t literals = 0;
     std::uint16_t length = 0;
-    bool own = false;    ///< of the block itself at the previous barrier
-    source_place source; ///< unless own
+    bool own = false;     ///< of the block itself at the previous barrier
+    bool differs = false; ///< the literals are differences to the bytes before `source`
+    source_place source;  ///< unless own
 };
 
 /// The four most recent distances.
@@ -82,6 +87,8 @@ class program_writer {
     void copy_own(std::size_t length) { out_.varint(length << 3); }
     void copy(const source_place &place, std::uint64_t address, std::size_t length,
               recent_places &recent);
+    /// A copy at the most recent distance whose literals were written as differences.
+    void copy_behind_differences(std::size_t length);
 
   private:
     byte_writer out_;

@@ -129,7 +129,7 @@ inline const std::vector<std::uint64_t> &wide_volumes() {
 /// A payload put together byte by byte, apart from the product's writer, so that it can be wrong.
 struct raw_payload {
     std::uint8_t magic = 0xFC;
-    std::uint8_t version = 2;
+    std::uint8_t version = codec_format::payload_version;
     std::uint16_t flags = 0;
     std::optional<std::uint32_t> structure; ///< default: computed
     checksum128 content;

@@ -97,8 +97,8 @@ TEST_SUITE("dedupe") {
         changes.zero(1, 16, 8);
         const auto payloads = encode(changes);
         REQUIRE(payloads.size() == 1);
-        CHECK(to_hex(payloads[0].bytes.view()) == "fc020000"                         // prefix
-                                                  "a2bae2ba"                         // structure
+        CHECK(to_hex(payloads[0].bytes.view()) == "fc030000"                         // prefix
+                                                  "bfae1e96"                         // structure
                                                   "2a76b49a7fe4147c93abaad1e28fdf04" // content
                                                   "000200010804"                     // counts
                                                   "b17700b0"                         // digest

@@ -1,7 +1,7 @@
 // Payloads written by released versions must decode for ever, or be refused with the errc that
 // their name says. Each is a pair in tests/golden/codec: NAME.payload, and NAME.expected with a
 // line for each change: "zero VOLUME BLOCK COUNT" or "data VOLUME BLOCK XXH3-128 of the content".
-// The base is base_page(volume, block). Files of version 1 were written by the case "golden: write"
+// The base is base_page(volume, block). The files were written by the case "golden: write"
 // below (FARSHORE_WRITE_GOLDEN=1, only files that are missing); never overwrite them.
 
 #include "dedupe/codec.hpp"
@@ -105,6 +105,21 @@ change_set copied_changes() {
     return c;
 }
 
+/// Volume 0's old blocks with every sixteenth byte increased.
+change_set renumbered_changes() {
+    change_set c;
+    for (std::uint64_t b = 0; b < 4; ++b) {
+        page p = base_page(0, b);
+        for (std::size_t i = 9; i < block_bytes; i += 16) {
+            p[i] = static_cast<std::byte>(std::to_integer<unsigned>(p[i]) + 8);
+        }
+        // Half of it of one value, or the block would look random.
+        std::fill_n(p.begin() + block_bytes / 2, block_bytes / 2, std::byte{9});
+        c.data(1, 20 + b, p);
+    }
+    return c;
+}
+
 void write_golden(const std::string &name, const change_set &changes, int level,
                   std::span<const dedupe::known_place> known = {}) {
     const auto path = golden_folder() / name;
@@ -135,14 +150,15 @@ void write_golden(const std::string &name, const change_set &changes, int level,
 
 TEST_SUITE("dedupe") {
     TEST_CASE("golden: write" * doctest::skip(std::getenv("FARSHORE_WRITE_GOLDEN") == nullptr)) {
-        write_golden("v2-mixed.payload", mixed_changes(), 1);
-        write_golden("v2-raw.payload", raw_changes(), 1);
-        write_golden("v2-deltas.payload", delta_changes(), 7);
+        write_golden("v3-mixed.payload", mixed_changes(), 1);
+        write_golden("v3-raw.payload", raw_changes(), 1);
+        write_golden("v3-deltas.payload", delta_changes(), 7);
         std::vector<dedupe::known_place> known;
         for (std::uint64_t b = 0; b < 4; ++b) {
             dedupe::note_known({}, block_index{b}, base_page(0, b), known);
         }
-        write_golden("v2-copies.payload", copied_changes(), 1, known);
+        write_golden("v3-copies.payload", copied_changes(), 1, known);
+        write_golden("v3-differences.payload", renumbered_changes(), 1, known);
     }
 
     TEST_CASE("golden: every payload of a released version decodes to what it stood for") {
@@ -153,6 +169,6 @@ TEST_SUITE("dedupe") {
                 ++seen;
             }
         }
-        CHECK(seen >= 4);
+        CHECK(seen >= 5);
     }
 }
