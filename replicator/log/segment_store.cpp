@@ -102,12 +102,12 @@ std::vector<segment_info> segment_store::segments() const {
 
 std::uint64_t segment_store::used_bytes() const {
     const std::scoped_lock lock(mutex_);
-    std::uint64_t sum = 0;
+    std::uint64_t sum = refused_bytes_;
     for (const segment_info &s : segments_) {
         sum += s.bytes;
     }
     return segments_.empty()
-               ? 0
+               ? sum
                : sum - segments_.back().bytes + std::max(tail_, segments_.back().bytes);
 }
 
@@ -250,6 +250,7 @@ result<> segment_store::remove_durably(std::uint64_t number) {
 }
 
 result<> segment_store::cut_after(segment_place place) {
+    const std::scoped_lock removing(removal_);
     const std::scoped_lock lock(mutex_);
     const auto kept = std::ranges::find(segments_, place.segment, &segment_info::number);
     if (kept != segments_.end() && place.offset > kept->bytes) {
@@ -257,6 +258,10 @@ result<> segment_store::cut_after(segment_place place) {
     }
     handles_.clear();
     const bool removed = stray_ || (!segments_.empty() && segments_.back().number > place.segment);
+    if (removed && !front_durable_) {
+        FS_CHECK(files_.sync_directory(options_.directory));
+        front_durable_ = true;
+    }
     if (stray_) {
         FS_CHECK(remove_durably(segments_.empty() ? 1 : segments_.back().number + 1));
         stray_ = false;
@@ -266,6 +271,11 @@ result<> segment_store::cut_after(segment_place place) {
         writable_ = false;
         FS_CHECK(remove_durably(segments_.back().number));
         segments_.pop_back();
+    }
+    while (segments_.empty() && !doomed_.empty()) {
+        FS_CHECK(remove_durably(doomed_.back().number));
+        doomed_.pop_back();
+        refused_bytes_ = 0;
     }
     if (removed) {
         FS_CHECK(open_last_for_writing());
@@ -285,24 +295,41 @@ result<> segment_store::cut_after(segment_place place) {
     return {};
 }
 
-result<> segment_store::remove_before(std::uint64_t number) {
+/// Out of the log at once; from the disk they go later, without the lock.
+void segment_store::take_front(std::uint64_t number) {
     const std::scoped_lock lock(mutex_);
-    std::size_t gone = 0;
+    if (segments_.empty()) {
+        return;
+    }
+    auto end = segments_.begin();
+    while (segments_.end() - end > 1 && end->number < number) {
+        ++end;
+    }
+    std::erase_if(handles_, [&](const auto &h) { return h.first < end->number; });
+    doomed_.insert(doomed_.end(), segments_.begin(), end);
+    segments_.erase(segments_.begin(), end);
+}
+
+// A sync of the directory would be a commit of the file system's journal, for nothing: see (3).
+result<> segment_store::remove_before(std::uint64_t number) {
+    const std::scoped_lock removing(removal_);
+    take_front(number);
     result<> outcome;
-    while (gone + 1 < segments_.size() && segments_[gone].number < number) {
-        outcome = remove_file(segments_[gone].number);
+    while (!doomed_.empty()) {
+        outcome = remove_file(doomed_.front().number);
         if (!outcome) {
             break;
         }
-        std::erase_if(handles_, [&](const auto &h) { return h.first == segments_[gone].number; });
-        ++gone;
+        front_durable_ = false;
+        const std::scoped_lock lock(mutex_);
+        doomed_.erase(doomed_.begin());
     }
-    if (gone == 0) {
-        return outcome;
+    const std::scoped_lock lock(mutex_);
+    refused_bytes_ = 0;
+    for (const segment_info &s : doomed_) {
+        refused_bytes_ += s.bytes;
     }
-    segments_.erase(segments_.begin(), segments_.begin() + static_cast<std::ptrdiff_t>(gone));
-    FS_CHECK(outcome);
-    return files_.sync_directory(options_.directory);
+    return outcome;
 }
 
 } // namespace farshore

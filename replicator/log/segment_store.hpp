@@ -9,12 +9,17 @@
 //
 // Crash order: (1) a segment is synced before the next one is made, so only the last one can be
 // torn; (2) a new segment's header is synced, and then its directory entry, before anything in it
-// counts as synced; (3) segments are removed oldest first, so after a crash what is left before a
-// gap in the numbers is a leftover of a removal, and open() removes it; (4) from the end they are
-// removed newest first, each one durably before the next, so that no gap comes up there.
+// counts as synced; (3) segments are removed from the front without a sync, and after a crash any
+// of them may be there again, whole, since a closed segment is not written any more: what is left
+// before a gap in the numbers is a leftover, and open() removes it; what joins on to the rest is a
+// part of the log again, older than anything its user still needs, and is dropped again; (4) from
+// the end they are removed newest first, each one durably before the next, so that no gap comes up
+// there, and only after the removals of (3) are durable, for a segment that came back must not be
+// the last one. A new segment's sync of the directory makes them durable in any case.
 //
 // Threads: one writer at a time (begin, write, keep, drop, sync); reads and removal of old segments
-// from any thread beside it.
+// from any thread beside it. Nobody waits for a removal but another one: it may take a disk's time,
+// and the writer is what acknowledgements wait for.
 
 #include "replicator/base/error.hpp"
 #include "replicator/format/segment_header.hpp"
@@ -84,7 +89,8 @@ class segment_store {
     /// newest first, and the rest of this one is cut off. {0, 0} removes all. Durable on return.
     /// errc::dead when a failed sync took the place away.
     result<> cut_after(segment_place place);
-    /// Removes the segments before `number`, oldest first; never the last one.
+    /// Removes the segments before `number`, oldest first; never the last one. They may come back
+    /// by a power cut. Those that the disk refuses to remove are tried again by the next call.
     result<> remove_before(std::uint64_t number);
 
   private:
@@ -99,14 +105,19 @@ class segment_store {
     result<> add_segment(end_of_log before);
     result<> remove_file(std::uint64_t number);
     result<> remove_durably(std::uint64_t number);
+    void take_front(std::uint64_t number);
     std::string path_of(std::uint64_t number) const;
     result<std::shared_ptr<file>> handle(std::uint64_t number) const;
     result<> open_last_for_writing();
 
     file_system &files_;
     options options_;
-    mutable std::mutex mutex_; ///< guards all below; not held over disk work of the writer
+    std::mutex removal_;        ///< taken before mutex_; held over the disk work of a removal
+    bool front_durable_ = true; ///< under removal_: no removal from the front can be taken back
+    std::vector<segment_info> doomed_; ///< out of segments_, still files, oldest first; under both
+    mutable std::mutex mutex_; ///< guards all below; not held over disk work beside the writer
     std::vector<segment_info> segments_;
+    std::uint64_t refused_bytes_ = 0; ///< in doomed_, because the disk refused to remove them
     std::shared_ptr<file> last_; ///< the last segment; null: there is none
     bool writable_ = false;      ///< false: begin() makes a new segment
     bool lost_ = false;

@@ -3,6 +3,7 @@
 
 #include "replicator/base/geometry.hpp"
 #include "replicator/log/interval_log.hpp"
+#include "replicator/log/segment_store.hpp"
 #include "replicator/log/undo_log.hpp"
 #include "tests/support/intervals.hpp"
 #include "tests/support/sim_file_system.hpp"
@@ -172,6 +173,61 @@ TEST_CASE(
             CHECK((!whole || (*again)->records_after(kept).empty()));
         }
     }
+}
+
+// Removals from the front are not synced: what comes back joins on to the rest, whole, or is removed
+// by open(); and it never becomes the end of the log.
+TEST_CASE("segment store: segments that come back after a removal from the front do no harm") {
+    constexpr std::uint64_t made = 8;
+    std::uint64_t kept = 0;
+    SUBCASE("several stay") { kept = 6; }
+    SUBCASE("one stays") { kept = made; }
+    const segment_store::options small{"/log", segment_kind::undo, 512};
+    const auto mark = [](std::uint64_t number) { return byte_vector(1024, std::byte(number)); };
+    sim_file_system before(3);
+    {
+        const auto store = std::move(*segment_store::open(before, small));
+        for (std::uint64_t number = 1; number <= made; ++number) {
+            const auto place = store->begin();
+            REQUIRE((place && place->segment == number));
+            REQUIRE(store->write(place->offset, mark(number)).has_value());
+            store->keep(place->offset + 1024);
+            REQUIRE(store->sync().has_value());
+        }
+    }
+    bool whole = false;
+    std::size_t came_back = 0;
+    for (std::uint64_t stop = 0; !whole; ++stop) {
+        sim_file_system files(before);
+        files.stop_after(stop);
+        const auto process = files.process();
+        const auto store = segment_store::open(*process, small);
+        whole = store && (*store)->remove_before(3) && (*store)->remove_before(kept) &&
+                (*store)->cut_after({});
+        sim_file_system killed(files);
+        killed.kill();
+        const bool removed = !*killed.exists("/log/" + segment_name(1));
+        const bool all_removed = !*killed.exists("/log/" + segment_name(kept));
+        for (std::uint64_t seed = 0; seed < 60; ++seed) {
+            CAPTURE(stop);
+            CAPTURE(seed);
+            sim_file_system copy(files);
+            copy.power_cut(seed);
+            const auto again = segment_store::open(copy, small);
+            REQUIRE(again.has_value());
+            CHECK_FALSE((*again)->lost_segments());
+            const auto segments = (*again)->segments();
+            CHECK((segments.empty() ? all_removed : segments.back().number >= kept));
+            for (const segment_info &s : segments) {
+                byte_vector content(1024);
+                REQUIRE((*again)->read({s.number, segment_header_bytes}, content).has_value());
+                CHECK(content == mark(s.number));
+                CHECK(s.bytes == segment_header_bytes + 1024);
+            }
+            came_back += removed && !segments.empty() && segments.front().number < kept ? 1 : 0;
+        }
+    }
+    CHECK(came_back > 0);
 }
 
 TEST_SUITE_END();
