@@ -43,6 +43,9 @@ struct encoder_options {
     std::vector<std::uint64_t> volume_blocks = {};
     bool verify =
         false; ///< decode and compare every payload before it is returned; a difference aborts
+    // Off only to measure what they give (bench/micro/stages).
+    bool cheap_first = true;  ///< deltas before what may refer to them; else in order of place
+    bool whole_blocks = true; ///< blocks are found by a digest of all their content too
 };
 
 /// What went in and out, for `status` and benches.

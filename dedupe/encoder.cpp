@@ -42,6 +42,7 @@ struct encoder::impl {
     bool add_loan(const ready_block &block);
     void pass_near(const block_change &change);
     void pass_far(const block_change &change);
+    void pass_at_once();
     void pass_random(const block_change &change);
     void add_near(const block_change &change);
     bool add_rebuilt(const ready_block &block, std::span<const codec_format::delta_run> near);
@@ -138,6 +139,9 @@ std::vector<encoded_payload> encoder::impl::encode(std::span<const block_change>
     for (std::size_t n = 0; n < changes.size(); ++n) {
         REPL_ASSERT(n == 0 || in_order(changes[n - 1], changes[n]));
         pass_near(changes[n]);
+        if (!options.cheap_first) {
+            pass_at_once();
+        }
     }
     write_zero_run();
     out.close();
@@ -195,6 +199,20 @@ void encoder::impl::add_near(const block_change &change) {
         stats.literal_bytes += literals.size();
     }
     note(block, content.high);
+}
+
+/// The block that pass_near put off, in its place.
+void encoder::impl::pass_at_once() {
+    if (!far.empty()) {
+        write_zero_run();
+        pass_far(*far.back());
+        far.clear();
+    }
+    if (!random.empty()) {
+        write_zero_run();
+        pass_random(*random.back());
+        random.clear();
+    }
 }
 
 void encoder::impl::pass_far(const block_change &change) {
@@ -262,7 +280,7 @@ bool encoder::impl::add_loan(const ready_block &block) {
 }
 
 bool encoder::impl::add_whole_copy(const ready_block &block, std::uint64_t key) {
-    if (!match) {
+    if (!match || !options.whole_blocks) {
         return false;
     }
     begin_program();

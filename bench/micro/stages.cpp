@@ -3,10 +3,12 @@
 //   stages FOLDED [INDEX_MIB]
 //
 // FOLDED: made by bench/traces/fold.py. Stages: no-op (blocks written with the content that they
-// had), delta (to the block's own old content), references (copies of other places, whole blocks
-// and parts; INDEX_MIB of index, 64 unless told) and entropy coding (zstd-3). Fold itself is the
-// difference between the bytes written and those of FOLDED. A stage is left out by keeping from the
-// encoder what it lives on: old content, index, level. Output: a Markdown table; MB of payloads.
+// had), delta (to the block's own old content), references (copies of other places; INDEX_MIB of
+// index, 64 unless told) and entropy coding (zstd-3). Of references: order (cheap deltas first),
+// exact dedupe (blocks found as a whole) and history (places that the interval does not change, and
+// what was seen in earlier intervals); these do nothing alone. Fold itself is the difference between
+// the bytes written and those of FOLDED. A stage is left out by keeping from the encoder what it
+// lives on: old content, index, source, level. Output: a Markdown table; MB of payloads.
 
 #include "dedupe/codec.hpp"
 #include "replicator/base/geometry.hpp"
@@ -17,6 +19,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <fcntl.h>
+#include <memory>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -30,6 +33,9 @@ struct stage_set {
     bool delta = false;
     bool references = false;
     bool entropy = false;
+    bool order = true;
+    bool exact = true;
+    bool history = true;
 };
 
 class folded_file {
@@ -133,8 +139,11 @@ double run(const folded_file &file, stage_set stages, std::size_t index_bytes) {
     o.volume_blocks = file.volume_blocks;
     o.index_bytes = stages.references ? index_bytes : 0;
     o.zstd_level = stages.entropy ? 3 : dedupe::encoder_options::stored;
-    dedupe::encoder encoder(std::move(o));
+    o.cheap_first = stages.order;
+    o.whole_blocks = stages.exact;
+    auto encoder = std::make_unique<dedupe::encoder>(o);
     images site(file.volume_blocks);
+    const dedupe::source_reader source = stages.history ? site.reader() : dedupe::source_reader{};
     std::uint64_t bytes = 0;
     std::vector<block_change> given;
     file.each_interval([&](const std::vector<block_change> &changes) {
@@ -149,7 +158,10 @@ double run(const folded_file &file, stage_set stages, std::size_t index_bytes) {
                 given.back().before = {};
             }
         }
-        for (const auto &p : encoder.encode(given, site.reader())) {
+        if (!stages.history) {
+            encoder = std::make_unique<dedupe::encoder>(o); // an index that knows nothing
+        }
+        for (const auto &p : encoder->encode(given, source)) {
             bytes += p.bytes.size();
         }
         for (const block_change &c : changes) {
@@ -168,11 +180,14 @@ int main(int argc, char **argv) {
     }
     const folded_file file(argv[1]);
     const std::size_t index_bytes = (argc > 2 ? std::strtoul(argv[2], nullptr, 10) : 64) << 20;
-    const std::array<std::pair<const char *, bool stage_set::*>, 4> stages = {{
+    const std::array<std::pair<const char *, bool stage_set::*>, 7> stages = {{
         {"no-op", &stage_set::no_op},
         {"delta", &stage_set::delta},
         {"references", &stage_set::references},
         {"entropy", &stage_set::entropy},
+        {"order", &stage_set::order},
+        {"exact dedupe", &stage_set::exact},
+        {"history", &stage_set::history},
     }};
     const double none = run(file, {}, index_bytes);
     const double all = run(file, {true, true, true, true}, index_bytes);
@@ -180,14 +195,21 @@ int main(int argc, char **argv) {
                 "| --- | --- | --- | --- | --- |\n| none / all | %.1f | | %.1f | |\n",
                 none, all);
     for (const auto &[name, member] : stages) {
-        stage_set only;
-        only.*member = true;
+        const bool of_references = stage_set{}.*member;
         stage_set without{true, true, true, true};
         without.*member = false;
-        const double alone = run(file, only, index_bytes);
         const double others = run(file, without, index_bytes);
-        std::printf("| %s | %.1f | %.1f %% | %.1f | %.1f %% |\n", name, alone,
-                    (none - alone) / none * 100, others, (others - all) / others * 100);
+        std::printf("| %s | ", name);
+        if (of_references) {
+            std::printf("| | ");
+        } else {
+            stage_set only;
+            only.*member = true;
+            const double alone = run(file, only, index_bytes);
+            std::printf("%.1f | %.1f %% | ", alone, (none - alone) / none * 100);
+        }
+        std::printf("%.1f | %.1f %% |\n", others, (others - all) / others * 100);
+        std::fflush(stdout);
     }
     return 0;
 }
