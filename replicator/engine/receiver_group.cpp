@@ -219,7 +219,7 @@ task<void> receiver_group::attach(std::unique_ptr<transport::link> link, wire::h
         if (synced) {
             synced = std::unexpected(failure_.value_or(error{make_error_code(errc::closed), "the receiver stops"}));
         } else if (copy && !failure_) {
-            co_await storage_failed(synced.error());
+            storage_failed(synced.error());
         }
         work_.notify_all();
         co_await link->send(refusal_of(wire::refusal_code::failed, synced.error().text()));
@@ -254,14 +254,19 @@ std::uint64_t receiver_group::newest_point() const {
     return at.newest_point ? at.newest_point->id.value : 0;
 }
 
-task<void> receiver_group::send_ack() {
-    if (!copy_) {
-        co_return;
-    }
+void receiver_group::note_durable() {
     const replica_position at = copy_->position();
     if (at.durable.interval > durable_barrier_.id) {
         durable_barrier_ = {at.durable.interval, run_.time->wall()};
     }
+}
+
+task<void> receiver_group::send_ack() {
+    if (!copy_) {
+        co_return;
+    }
+    note_durable();
+    const replica_position at = copy_->position();
     const auto session = session_;
     if (!session || !session->live()) {
         co_return;
@@ -277,7 +282,7 @@ task<void> receiver_group::send_ack() {
 
 // ---- apply -----------------------------------------------------------------------------------------
 
-task<void> receiver_group::storage_failed(error e) {
+void receiver_group::storage_failed(error e) {
     last_error_ = e.text();
     log::error("group {}: {}", name(), e.text());
     const bool space = is(e, errc::full) || is_errno(e, ENOSPC);
@@ -287,7 +292,7 @@ task<void> receiver_group::storage_failed(error e) {
     }
     work_.notify_all();
     if (const auto session = session_) {
-        co_await session->refuse(space ? wire::refusal_code::full : wire::refusal_code::failed, e.text());
+        session->refuse_soon(space ? wire::refusal_code::full : wire::refusal_code::failed, e.text());
     }
 }
 
@@ -337,7 +342,10 @@ task<result<>> receiver_group::apply_once() {
         co_await session->send(std::move(v));
     }
     applied_.notify_all();
-    co_await send_ack();
+    note_durable();
+    if (session_) {
+        session_->ack_soon();
+    }
     if (run_.time->now() >= next_commit_) {
         next_commit_ = run_.time->now() + commit_every;
         FS_CO_CHECK(co_await run_on(run_.disk, [copy] { return copy->commit(); }));
@@ -378,7 +386,7 @@ task<void> receiver_group::apply_loop() {
             continue;
         }
         if (auto done = co_await apply_once(); !done) {
-            co_await storage_failed(done.error());
+            storage_failed(done.error());
             if (!failure_) { // space: it may come back; the points that are there stay
                 apply_waits_ = true;
                 co_await work_.wait_until(*run_.time, run_.time->now() + reopen_after);
