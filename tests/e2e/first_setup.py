@@ -63,6 +63,7 @@ class Host:
 
     def __init__(self, context, name, netns, installed, peer_address):
         self.context, self.name, self.netns, self.installed = context, name, netns, installed
+        self.remarks = ""
         for place in self.PLACES:
             os.makedirs(self.path(place))
         harness.write_text(self.path("etc/hosts"), f"127.0.0.1 localhost\n{peer_address} {DR_NAME}\n")
@@ -78,6 +79,7 @@ class Host:
 
     def run(self, *words, code=0):
         done = subprocess.run(self.words(words), capture_output=True, text=True, timeout=60, check=False)
+        self.remarks = done.stderr
         shown = " ".join(words)
         print(f"[{self.name}]# {shown if len(shown) < 110 else shown[:107] + '...'}", flush=True)
         for line in (done.stderr + done.stdout).splitlines():
@@ -173,6 +175,8 @@ def pair(context, commands, primary, dr):
     join = next(c for c in commands if "join" in c)
     told = primary.run("farshore", "status")
     context.check("unpaired" in told, "before join the sender is unpaired")
+    dr.run("farshore", "points", "shop")
+    context.check("no recovery point yet" in dr.remarks, "no points is said, not shown as nothing")
     token = dr.run(*invite)
     context.check(len(token.split()) == 1, "invite prints one line, the token")
     primary.run(*[token.strip() if word == "TOKEN" else word for word in join])
