@@ -35,7 +35,7 @@ void set_congestion(tcp_socket &socket) {
     if (!said.exchange(true)) {
         log::warning("TCP congestion control '{}' is not available here ({}): a lossy line will be "
                      "used badly; next step: modprobe tcp_bbr",
-                     congestion, cause == ENOENT ? "not in the kernel" : std::strerror(cause));
+                     congestion, cause == ENOENT ? "not loaded" : std::strerror(cause));
     }
 }
 

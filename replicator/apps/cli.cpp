@@ -112,10 +112,16 @@ void print_text(const invocation &inv, const json &d, const terminal &term) {
         term.out(render_status(d, nullptr, 0));
     } else if (c == "points") {
         term.out(render_points(d));
+        if (list_field(d, "/points").empty()) {
+            term.err(inv.group + ": no recovery point yet\n");
+        }
     } else if (c == "peers") {
         term.out(render_peers(d));
     } else if (c == "opened") {
         term.out(render_opened(d));
+        if (list_field(d, "/opened").empty()) {
+            term.err("no point is open\n");
+        }
     } else if (c == "open") {
         term.out(render_open(d));
         term.err("close it with: farshore close " + text_field(d, "/id") + "\n");

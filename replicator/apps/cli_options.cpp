@@ -151,7 +151,7 @@ std::string unknown_command_text(const CLI::App &app, const std::string &word) {
     }
     const std::string near = nearest(word, names);
     return "unknown command \"" + word + "\"" +
-           (near.empty() ? "" : "; did you mean \"" + near + "\"?") + " See --help.";
+           (near.empty() ? "." : "; did you mean \"" + near + "\"?") + " See --help.";
 }
 
 } // namespace

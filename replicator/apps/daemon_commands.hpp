@@ -10,6 +10,7 @@
 #include "replicator/engine/config.hpp"
 
 #include <algorithm>
+#include <array>
 #include <string>
 #include <vector>
 
@@ -22,9 +23,18 @@ inline control::outcome no_such_group(const std::string &name) {
     return std::unexpected(control::failure{"not_found", "there is no group \"" + name + "\"",
                                             value_of(exit_code::not_found)});
 }
-inline control::outcome unknown_command(const std::string &command, const char *role) {
-    return std::unexpected(
-        usage_failure("the " + std::string(role) + " has no command \"" + command + "\""));
+/// Most often the command is meant for the other daemon.
+inline control::outcome unknown_command(const std::string &command, const std::string &role) {
+    constexpr std::array at_sender{"wait",   "verify",       "join",           "pause",        "resume",
+                                   "resync", "throttle_set", "throttle_clear", "throttle_show"};
+    constexpr std::array at_receiver{"points", "open", "opened", "close", "invite"};
+    std::string text = "the " + role + " has no command \"" + command + "\"";
+    if (role == "receiver" && std::ranges::find(at_sender, command) != at_sender.end()) {
+        text += "; the sender has: run it at the primary site, or name its socket with --socket";
+    } else if (role == "sender" && std::ranges::find(at_receiver, command) != at_receiver.end()) {
+        text += "; the receiver has: run it at the DR site, or name its socket with --socket";
+    }
+    return std::unexpected(usage_failure(std::move(text)));
 }
 inline control::outcome done(const std::string &group, const char *what) {
     return control::json{{"group", group}, {"done", what}};

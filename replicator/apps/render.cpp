@@ -64,6 +64,14 @@ std::string sync_text(const json &group) {
 
 std::string link_text(const json &group) { return flag_field(group, "/connected") ? "up" : "down"; }
 
+/// While something written has yet to be sent, what was sent says nothing about it.
+std::string saved_text(const json &group) {
+    if (text_field(group, "/state") != "streaming") {
+        return "-";
+    }
+    return render_saved(count_field(group, "/bytes/written"), count_field(group, "/bytes/wire"));
+}
+
 std::string render_sender(const json &status, const json &before, double seconds) {
     std::vector<row> rows;
     for (const json &g : list_field(status, "/groups")) {
@@ -73,7 +81,7 @@ std::string render_sender(const json &status, const json &before, double seconds
              format_bytes(count_field(g, "/lag/bytes")),
              std::to_string(count_field(g, "/lag/intervals")), sync_text(g),
              barrier_text(g, "/durable_barrier"), throughput(g, before, seconds),
-             render_saved(count_field(g, "/bytes/written"), count_field(g, "/bytes/wire")),
+             saved_text(g),
              or_dash(text_field(g, "/error"))});
     }
     return format_table({{"GROUP"},

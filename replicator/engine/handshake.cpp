@@ -46,7 +46,9 @@ sender_plan plan_session(const sender_facts &mine, const wire::welcome &theirs) 
         return decide(sender_decision::catch_up, "blocks damaged at the DR site are repaired");
     }
     if (!mine.recording) {
-        return decide(sender_decision::catch_up, "the order of writes was not kept");
+        return decide(sender_decision::catch_up,
+                      something_acknowledged ? "only which regions changed is known; they are compared"
+                                             : "the first copy is made");
     }
     const interval_id after_theirs = next(theirs.durable.interval);
     if (theirs.durable.stream == mine.stream) {

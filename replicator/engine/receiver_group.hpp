@@ -84,9 +84,10 @@ class receiver_group {
 
     task<void> apply_loop();
     task<result<>> apply_once();
-    /// Ends the session with the error as words for the sender's operator.
-    task<void> storage_failed(error e);
+    /// Ends the session with the error as words for the sender's operator; doesn't wait for the line to take them.
+    void storage_failed(error e);
     task<void> send_ack();
+    void note_durable();
     std::uint64_t newest_point() const;
 
     receiver_group_options options_;

@@ -7,8 +7,14 @@
 
 #include <algorithm>
 #include <fmt/format.h>
+#include <utility>
 
 namespace farshore::engine {
+namespace {
+
+constexpr duration refusal_patience = std::chrono::seconds(1);
+
+} // namespace
 
 receiver_session::receiver_session(receiver_group &group, runtime run, std::unique_ptr<transport::link> control,
                                    wire::hello hello, std::uint64_t window_bytes)
@@ -58,11 +64,42 @@ void receiver_session::close(const char *why) {
 }
 
 task<void> receiver_session::refuse(wire::refusal_code code, std::string text) {
+    if (!live()) {
+        co_return;
+    }
+    if (!std::exchange(refusing_, true)) {
+        tasks_.spawn(end_unheard());
+    }
     wire::refusal r;
     r.code = static_cast<std::uint8_t>(code);
     r.text = std::move(text);
     co_await send(std::move(r));
     close("refused");
+}
+
+task<void> receiver_session::end_unheard() {
+    co_await ended_.wait_until(*run_.time, run_.time->now() + refusal_patience);
+    close("it was refused, and the line did not take the words");
+}
+
+void receiver_session::refuse_soon(wire::refusal_code code, std::string text) {
+    if (live() && !refusing_) {
+        tasks_.spawn(refuse(code, std::move(text)));
+    }
+}
+
+void receiver_session::ack_soon() {
+    ack_wanted_ = true;
+    if (live() && !std::exchange(acking_, true)) {
+        tasks_.spawn(ack_while_wanted());
+    }
+}
+
+task<void> receiver_session::ack_while_wanted() {
+    while (live() && std::exchange(ack_wanted_, false)) {
+        co_await group_.send_ack();
+    }
+    acking_ = false;
 }
 
 task<void> receiver_session::serve(wire::welcome welcome) {
@@ -250,7 +287,7 @@ task<void> receiver_session::journal_loop() {
     while (live()) {
         const std::uint64_t before = journaled_bytes_;
         if (auto done = co_await journal_ready(); !done) {
-            co_await group_.storage_failed(done.error());
+            group_.storage_failed(done.error());
             break;
         }
         if (journaled_bytes_ == before && live()) {

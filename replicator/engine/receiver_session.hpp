@@ -30,8 +30,12 @@ class receiver_session {
         return send_message(std::move(out));
     }
     void close(const char *why);
-    /// Ends the session after telling the sender why.
+    /// Ends the session after telling the sender why; after `refusal_patience` also if that can't be told.
     task<void> refuse(wire::refusal_code code, std::string text);
+    /// The same, for callers that have other things to do than to wait for a line.
+    void refuse_soon(wire::refusal_code code, std::string text);
+    /// An acknowledgement of the newest position; the caller doesn't wait until the line takes it.
+    void ack_soon();
 
     bool live() const { return !closed_; }
     /// Heard within the timeout.
@@ -46,6 +50,8 @@ class receiver_session {
     task<void> read_control();
     task<void> read_data(std::size_t index);
     task<void> beat();
+    task<void> end_unheard();
+    task<void> ack_while_wanted();
     task<void> journal_loop();
     task<void> digest_loop();
     task<void> loan_loop();
@@ -63,6 +69,9 @@ class receiver_session {
     frame_assembly assembly_;
     task_group tasks_;
     bool closed_ = false;
+    bool refusing_ = false;
+    bool ack_wanted_ = false;
+    bool acking_ = false;     ///< ack_while_wanted() runs
     bool journaling_ = false; ///< an append or sync is under way
     time_point heard_{};
     std::uint64_t heard_bytes_ = 0; ///< on all links; more of them are a sign of life even within a long frame

@@ -7,6 +7,7 @@
 #include "replicator/engine/tls_network.hpp"
 
 #include <algorithm>
+#include <cerrno>
 #include <fmt/format.h>
 #include <openssl/rand.h>
 
@@ -232,6 +233,25 @@ result<> sender::throttle_clear(const std::string &group) {
     return {};
 }
 
+namespace {
+/// What to do about it depends on whether the receiver was reached: it ends the handshake of a token that is spent.
+std::unexpected<error> no_link_to_join(const error &e, const std::string &group) {
+    if (is(e, errc::not_found)) {
+        return fail(errc::closed, e.context); // a host; not_found is for groups, volumes and points
+    }
+    if (is(e, errc::timeout) || is_errno(e, ETIMEDOUT) || is_errno(e, ECONNREFUSED) || is_errno(e, EHOSTUNREACH) ||
+        is_errno(e, ENETUNREACH)) {
+        return std::unexpected(e);
+    }
+    const bool errno_code = e.code.category() != make_error_code(errc::closed).category();
+    return std::unexpected(
+        error{errno_code ? make_error_code(errc::closed) : e.code,
+              fmt::format("{}. If the receiver refused: a token is good once and for one hour; make a new one there "
+                          "with `farshore invite {}`",
+                          errno_code ? e.text() : e.context, group)});
+}
+} // namespace
+
 task<result<peer_status>> sender::join(std::string token) {
     FS_CO_TRY(t, parse_token(token));
     FS_CO_TRY(group, impl_->find(t.group));
@@ -239,10 +259,7 @@ task<result<peer_status>> sender::join(std::string token) {
     FS_CO_TRY(connector, impl_->net->make_connector(address, transport::alpn_join, t.fingerprint, {}, true));
     auto link = co_await connector->connect(connect_timeout);
     if (!link) {
-        co_return fail(link.error().code,
-                       fmt::format("{}. If the receiver refused: a token is good once and for one hour; make a new one "
-                                   "there with `farshore invite {}`",
-                                   link.error().context, t.group));
+        co_return no_link_to_join(link.error(), t.group);
     }
     wire::join_request request;
     request.group = t.group;

@@ -173,10 +173,11 @@ class Daemon:
         context.logs.append(self.log)
         context.on_exit(self.kill)
 
-    def start(self, wait_ready=True, timeout=30):
+    def words(self):
         words = [find("farshore-" + self.role), "--config", self.config]
-        if self.netns:
-            words = ["ip", "netns", "exec", self.netns] + words
+        return ["ip", "netns", "exec", self.netns] + words if self.netns else words
+
+    def start(self, wait_ready=True, timeout=30):
         notify_path = self.context.path(self.name + ".notify")
         if os.path.exists(notify_path):
             os.unlink(notify_path)
@@ -185,7 +186,7 @@ class Daemon:
             notify.settimeout(0.1)
             environment = dict(os.environ, NOTIFY_SOCKET=notify_path)
             with open(self.log, "ab") as log:
-                self.process = popen(words, stdout=log, stderr=log, env=environment)
+                self.process = popen(self.words(), stdout=log, stderr=log, env=environment)
             if wait_ready:
                 self._wait_ready(notify, timeout)
         return self

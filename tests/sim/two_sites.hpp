@@ -1,5 +1,7 @@
 #pragma once
-// Two sites in one thread: disks, a line, a clock, both daemons, a writer and the judge; all drawn from a seed.
+// Two sites in one thread: disks, a line, a clock, both daemons, a writer and the judge; all drawn from a seed. A third of
+// the seeds have two groups, whose volumes share content, so that loans happen between them; each group is judged
+// by its own order of writes.
 
 #include "replicator/engine/receiver.hpp"
 #include "replicator/engine/sender.hpp"
@@ -21,6 +23,23 @@ struct broken_promise {
     std::string what;
 };
 
+constexpr const char *volume_names[] = {"data", "wal", "tmp"};
+
+/// One group, and what is known of it.
+struct replicated_group {
+    replicated_group(std::size_t n, std::string called, std::vector<std::uint64_t> volume_sizes)
+        : number(n), name(std::move(called)), sizes(std::move(volume_sizes)), truth(sizes) {}
+    std::string primary_path(std::size_t v) const { return "/srv/" + name + "-" + volume_names[v] + ".img"; }
+    std::string replica_path(std::size_t v) const { return "/srv/replica-" + name + "/" + volume_names[v] + ".img"; }
+
+    std::size_t number; ///< its place in both configurations
+    std::string name;
+    std::vector<std::uint64_t> sizes; ///< of its volumes
+    oracle truth;
+    std::uint64_t durable_sequence = 0; ///< of the newest barrier that a wait was told to be durable
+    std::uint64_t safe_sequence = 0;    ///< of the newest that a wait was told to be shown
+};
+
 struct two_sites_options {
     std::uint64_t seed = 1;
     bool verbose = false;
@@ -35,6 +54,8 @@ class two_sites {
     void run();
     /// Folds everything observable of the run into one number: equal seeds must give equal traces.
     std::uint64_t trace() const { return trace_; }
+    /// Content of one group was copied for the other at the DR site.
+    bool lent();
 
   private:
     // hosts
@@ -47,26 +68,31 @@ class two_sites {
     void step();
     void some_writes();
     void one_write();
+    void copy_over(replicated_group &g, std::size_t v, block_device &device);
+    void write_failed(replicated_group &g, const error &why);
     void crash_sender();
     void crash_receiver();
     void disturb_line();
     void calm_line();
     void disturb_disk();
     void command();
-    void look_at_newest_point();
-    void wait_for_barrier(duration patience, bool must);
+    // the judge
+    void look_at_newest_point(const replicated_group &g);
+    void wait_for_barrier(replicated_group &g, duration patience, bool must);
     void finish();
+    void compare(replicated_group &g);
     void lose_primary();
     // small things
     void say(const std::string &text);
     void note(std::uint64_t value);
     std::uint64_t roll(std::uint64_t n); ///< 0..n-1
     bool one_in(std::uint64_t n) { return roll(n) == 0; }
+    replicated_group &any_group() { return groups_.size() == 1 ? groups_.front() : groups_[roll(groups_.size())]; }
     void pass_time(duration d);
     template <class T> T await(task<T> t, duration patience);
-    std::vector<byte_vector> read_primary();
-    void resync_oracle();
-    std::vector<byte_vector> read_replica();
+    std::vector<byte_vector> read_primary(const replicated_group &g);
+    void resync_oracle(replicated_group &g);
+    std::vector<byte_vector> read_replica(const replicated_group &g);
 
     two_sites_options options_;
     std::mt19937_64 dice_;
@@ -75,19 +101,40 @@ class two_sites {
     sim_file_system primary_;
     sim_file_system site_;
     std::unique_ptr<transport::memory_network> line_;
-    std::vector<std::uint64_t> sizes_;
-    oracle oracle_;
+    std::vector<replicated_group> groups_;
     std::unique_ptr<file_system> sender_files_;
     std::unique_ptr<file_system> receiver_files_;
     std::unique_ptr<engine::sender> sender_;
     std::unique_ptr<engine::receiver> receiver_;
     std::uint64_t boots_ = 1;
-    std::uint64_t durable_sequence_ = 0; ///< of the newest barrier that a wait was told to be durable
-    std::uint64_t safe_sequence_ = 0;    ///< of the newest that a wait was told to be shown
     bool line_disturbed_ = false;
     bool disk_disturbed_ = false;
-    bool replica_touched_ = false; ///< somebody wrote to the copy: points can't be judged until it is repaired
     std::uint64_t trace_ = 0;
 };
+
+// ---- how a coroutine is run to its end in simulated time ----
+
+template <class T> task<void> store_result(task<T> t, std::optional<T> &out) { out.emplace(co_await std::move(t)); }
+inline task<void> mark_done(task<void> t, bool &done) {
+    co_await std::move(t);
+    done = true;
+}
+
+template <class T> T two_sites::await(task<T> t, duration patience) {
+    if constexpr (std::is_void_v<T>) {
+        auto done = std::make_shared<bool>(false);
+        asio::co_spawn(io_, mark_done(std::move(t), *done), asio::detached);
+        if (!test::run_until(io_, clock_, [&] { return *done; }, patience)) {
+            throw broken_promise{"a call did not return"};
+        }
+    } else {
+        auto out = std::make_shared<std::optional<T>>();
+        asio::co_spawn(io_, store_result(std::move(t), *out), asio::detached);
+        if (!test::run_until(io_, clock_, [&] { return out->has_value(); }, patience)) {
+            throw broken_promise{"a call did not return"};
+        }
+        return std::move(**out);
+    }
+}
 
 } // namespace farshore::sim

@@ -123,6 +123,7 @@ TEST_SUITE("cli_options") {
     TEST_CASE("a mistyped command is met with a proposal") {
         CHECK(refused("statsu").text ==
               "unknown command \"statsu\"; did you mean \"status\"? See --help.");
+        CHECK(refused("xylophone").text == "unknown command \"xylophone\". See --help.");
         CHECK(refused("--socket /s pionts shop").text.find("\"points\"") != std::string::npos);
     }
 

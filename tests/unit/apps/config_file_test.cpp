@@ -102,6 +102,34 @@ TEST_SUITE("config_file") {
         CHECK(g.volumes[1].nbd == "tcp:127.0.0.1:10809");
     }
 
+    TEST_CASE("the encoder's memory and self-check are read, and are off when left out") {
+        const auto plain = parse_sender_config(sender_text);
+        REQUIRE(plain);
+        CHECK(!plain->groups[0].history_bytes);
+        CHECK(!plain->groups[0].verify_encoding);
+        const auto with = [](const std::string &lines) {
+            return replaced(sender_text, "[[group.volume]]", lines + "\n[[group.volume]]");
+        };
+        const auto config = parse_sender_config(with("history = \"96MiB\"\nverify_encoding = true"));
+        REQUIRE(config);
+        CHECK(config->groups[0].history_bytes == 96 * limits::MiB);
+        CHECK(config->groups[0].verify_encoding);
+        const auto off = parse_sender_config(with("history = \"1MiB\"\nverify_encoding = false"));
+        REQUIRE(off);
+        CHECK(off->groups[0].history_bytes == limits::MiB);
+        CHECK(!off->groups[0].verify_encoding);
+        for (const char *wrong : {"history = \"1023KiB\"", "history = \"0MiB\"", "history = 96",
+                                  "history = \"lots\"", "verify_encoding = \"true\"",
+                                  "verify_encoding = 1"}) {
+            CAPTURE(wrong);
+            const std::string problem = problem_of(with(wrong));
+            CHECK(problem.starts_with("15:"));
+            CHECK(problem.find(std::string(wrong).substr(0, 7)) != std::string::npos);
+        }
+        CHECK(problem_of(replaced(receiver_text, "retain ", "history = \"2MiB\"\nretain ")).find("history") !=
+              std::string::npos);
+    }
+
     TEST_CASE("every key of a receiver's file is read") {
         const auto config = parse_receiver_config(receiver_text);
         REQUIRE(config);

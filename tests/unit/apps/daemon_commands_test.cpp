@@ -217,6 +217,11 @@ TEST_SUITE("daemon_commands") {
         r.refuses("pause", {{"group", "shop"}, {"extra", 1}}, "usage", 2);
         r.refuses("pause", {{"group", ""}}, "usage", 2);
         r.refuses("points", shop, "usage", 2);
+        CHECK(r.run("points", shop).error().message ==
+              "the sender has no command \"points\"; the receiver has: run it at the DR site, or "
+              "name its socket with --socket");
+        CHECK(r.run("nonsense", shop).error().message ==
+              "the sender has no command \"nonsense\"");
         r.refuses("", json::object(), "usage", 2);
         CHECK(r.engine.calls.empty());
     }

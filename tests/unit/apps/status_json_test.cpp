@@ -160,6 +160,16 @@ TEST_SUITE("render") {
         CHECK(render_saved(1000, 70) == "93 %");
     }
 
+    TEST_CASE("saved is not said while something written has yet to be sent") {
+        auto g = shop();
+        for (const auto state : {engine::sender_state::unpaired, engine::sender_state::initial_sync,
+                                 engine::sender_state::tracking, engine::sender_state::spooling}) {
+            g.state = state;
+            CHECK(render_status(sender_status_document({g}), nullptr, 0).find('%') ==
+                  std::string::npos);
+        }
+    }
+
     TEST_CASE("open prints the id first, then the URIs") {
         const json d{{"id", 3}, {"uris", {{"data", "nbd+unix:///data?socket=x"}}}};
         CHECK(render_open(d) == "3\ndata nbd+unix:///data?socket=x\n");

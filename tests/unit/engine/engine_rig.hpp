@@ -28,25 +28,50 @@ inline task<void> mark_done(task<void> t, bool &done) {
 struct world {
     test::sim_clock clock;
     asio::io_context io;
+    asio::io_context encoder;   ///< the senders' CPU pool, with encoder_apart
+    bool encoder_apart = false; ///< before a sender starts
+    bool encoder_held = false;  ///< only the test itself runs it
     transport::memory_network line{io.get_executor(), clock, {}};
 
     runtime run() {
         const executor ex = io.get_executor();
         return {ex, ex, ex, &clock};
     }
+    runtime sender_run() {
+        runtime r = run();
+        if (encoder_apart) {
+            r.cpu = encoder.get_executor();
+        }
+        return r;
+    }
+    void run_encoder() {
+        encoder.restart();
+        if (encoder.poll() > 0) {
+            test::run_ready(io);
+        }
+    }
+    bool run_until(const std::function<bool()> &condition, duration patience) {
+        const auto done = [&] {
+            if (!encoder_held) {
+                run_encoder();
+            }
+            return condition();
+        };
+        return test::run_until(io, clock, done, patience);
+    }
     template <class T> T await(task<T> t) {
         std::optional<T> out;
         asio::co_spawn(io, store_result(std::move(t), out), asio::detached);
-        REQUIRE(test::run_until(io, clock, [&] { return out.has_value(); }, std::chrono::minutes(5)));
+        REQUIRE(run_until([&] { return out.has_value(); }, std::chrono::minutes(5)));
         return std::move(*out);
     }
     void await(task<void> t) {
         bool done = false;
         asio::co_spawn(io, mark_done(std::move(t), done), asio::detached);
-        REQUIRE(test::run_until(io, clock, [&] { return done; }, std::chrono::minutes(5)));
+        REQUIRE(run_until([&] { return done; }, std::chrono::minutes(5)));
     }
     bool until(const std::function<bool()> &condition) {
-        return test::run_until(io, clock, condition, std::chrono::seconds(20));
+        return run_until(condition, std::chrono::seconds(20));
     }
 };
 
@@ -54,7 +79,9 @@ struct world {
 enum class trusting : std::uint8_t { tokens, site_ca };
 
 struct receiver_host {
-    receiver_host(world &w, trusting how = trusting::tokens) : world_(w), disk(1) {
+    using make_network = std::function<std::unique_ptr<network>(transport::memory_network &)>;
+    receiver_host(world &w, trusting how = trusting::tokens, const make_network &network_of = plain_network)
+        : world_(w), disk(1) {
         REQUIRE(disk.make_directories(state));
         receiver_config config;
         config.state = state;
@@ -71,7 +98,7 @@ struct receiver_host {
             config.tls.emplace();
         }
         engine.emplace(config, w.run(), disk, std::vector<executor>{w.io.get_executor()});
-        receiver_access::set_network(*engine, std::make_unique<sim::sim_network>(w.line, receiver_fingerprint, ""));
+        receiver_access::set_network(*engine, network_of(w.line));
         REQUIRE(w.await(engine->start()));
     }
     ~receiver_host() { world_.await(engine->stop(duration{})); }
@@ -79,17 +106,22 @@ struct receiver_host {
     void fill() { disk.set_capacity(disk.used_bytes()); }
     void give_space() { disk.set_capacity(1ULL << 40); }
 
+    static std::unique_ptr<network> plain_network(transport::memory_network &line) {
+        return std::make_unique<sim::sim_network>(line, receiver_fingerprint, "");
+    }
+
     world &world_;
     sim_file_system disk;
     std::optional<receiver> engine;
 };
 
 struct sender_host {
-    sender_host(world &w, char letter, trusting how = trusting::tokens) : world_(w), disk(2), how_(how) {
+    sender_host(world &w, char letter, trusting how = trusting::tokens, std::uint64_t volume_bytes = limits::MiB)
+        : world_(w), disk(2), how_(how) {
         REQUIRE(disk.make_directories("/srv"));
         auto image = disk.open("/srv/data", open_mode::create_new);
         REQUIRE(image);
-        REQUIRE((*image)->truncate(limits::MiB));
+        REQUIRE((*image)->truncate(volume_bytes));
         start(letter);
     }
     /// A host with a disk that was another one's.
@@ -127,7 +159,7 @@ struct sender_host {
         }
         group.volumes.push_back({"data", "/srv/data", ""});
         config.groups.push_back(group);
-        engine.emplace(config, world_.run(), disk, std::vector<executor>{world_.io.get_executor()});
+        engine.emplace(config, world_.sender_run(), disk, std::vector<executor>{world_.io.get_executor()});
         sender_access::set_network(*engine,
                                    std::make_unique<sim::sim_network>(
                                        world_.line, std::string(64, letter),

@@ -83,6 +83,14 @@ TEST_CASE("handshake: a stream of which nothing arrived begins again, else a cat
     CHECK(plan_session(mine, at(7, 12)).decision == sender_decision::catch_up);
 }
 
+TEST_CASE("handshake: a first copy and a restart are not told as if order had been lost") {
+    sender_facts mine;
+    CHECK(std::string(plan_session(mine, at(0, 0)).reason) == "the first copy is made");
+    mine.receiver = copy_a;
+    mine.acknowledged = {stream_id{7}, interval_id{12}};
+    CHECK(std::string(plan_session(mine, at(7, 12)).reason) == "only which regions changed is known; they are compared");
+}
+
 TEST_CASE("handshake: a new stream's ids lie above everything either side ever used") {
     auto mine = streaming_facts();
     mine.recording = false;

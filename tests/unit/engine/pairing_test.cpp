@@ -39,6 +39,20 @@ TEST_CASE("pairing: a token that has expired or was used pairs nobody") {
     CHECK(primary.streams());
 }
 
+TEST_CASE("pairing: a receiver that can't be reached is no reason to make a new token") {
+    world w;
+    receiver_host site(w);
+    sender_host primary(w, 'a');
+    const auto nobody = primary.join(site.engine->invite("shop", "elsewhere:1").value().token);
+    REQUIRE(!nobody);
+    CHECK(nobody.error().text().find("one hour") == std::string::npos);
+    CHECK(!is(nobody.error(), errc::not_found));
+    w.line.cut(duration{});
+    const auto cut = primary.join(site.token());
+    REQUIRE(!cut);
+    CHECK(cut.error().text().find("one hour") == std::string::npos);
+}
+
 TEST_CASE("pairing: strangers are so many at a time while an invitation is open, and shut nobody out") {
     world w;
     receiver_host site(w);

@@ -1,5 +1,4 @@
-#include "replicator/format/dirty_map_file.hpp"
-#include "tests/unit/group/capture_rig.hpp"
+#include "tests/unit/group/synced_rig.hpp"
 
 #include <doctest/doctest.h>
 
@@ -9,19 +8,6 @@ using namespace farshore::test;
 namespace {
 
 constexpr std::uint64_t odd_size = 5 * region_bytes + 3 * block_bytes + 512;
-
-capture_rig synced_rig(std::vector<std::uint64_t> sizes, std::uint64_t seed = 1) {
-    capture_rig rig(seed, std::move(sizes));
-    rig.disk.set_cached_percent(100);
-    return rig;
-}
-
-void start(capture_rig &rig) {
-    rig.note(rig.open());
-    rig.catch_up();
-    REQUIRE(rig.problems.empty());
-    REQUIRE(rig.dirty_bytes() == 0);
-}
 
 std::vector<block_change> changes_of(capture_rig &rig) {
     REQUIRE(rig.close(false));
@@ -314,22 +300,6 @@ TEST_CASE(
     CHECK(rig.problems.empty());
 }
 
-TEST_CASE("capture: the acknowledged position and the ids survive a restart") {
-    capture_rig rig = synced_rig({1U << 20});
-    start(rig);
-    const interval_id used = rig.last_id;
-    for (const int how : {1, 0}) {
-        rig.restart(how, 0);
-        CHECK(rig.group->start().last_interval == used); // exact: same boot
-        CHECK(rig.group->start().acknowledged == stream_position{rig.stream, used});
-        CHECK(rig.group->start().receiver == digest16{std::byte{7}});
-        CHECK(rig.group->start().same_boot_or_clean);
-    }
-    rig.restart(2, 0);
-    CHECK(rig.group->start().last_interval >= used);
-    CHECK(rig.problems.empty());
-}
-
 TEST_CASE("capture: verify entries are of the barrier's content, and dropped when it changes") {
     capture_rig rig = synced_rig({1U << 20});
     start(rig);
@@ -413,86 +383,6 @@ TEST_CASE("capture: writers that are dropped with their interval do not hurt") {
     CHECK(rig.dirty_bytes() == region_bytes);
     rig.catch_up();
     CHECK(rig.durable == rig.live);
-    CHECK(rig.problems.empty());
-}
-
-TEST_CASE("capture: the errors of a start name the volume") {
-    capture_rig rig = synced_rig({1U << 20});
-    SUBCASE("missing") {
-        rig.options.volumes[0].path = "disks/nothing";
-        CHECK(rig.open().error().context.find("v0 (disks/nothing): is missing") !=
-              std::string::npos);
-    }
-    SUBCASE("in use") {
-        auto other = rig.disk.open("disks/v0", open_mode::read_write);
-        REQUIRE((*other)->lock());
-        const auto refused = rig.open();
-        CHECK(is(refused.error(), errc::busy));
-        CHECK(refused.error().context.find("v0") != std::string::npos);
-    }
-    SUBCASE("read-only") {
-        rig.disk.inject({sim_scope::every, "disks/v0", 1, true, EROFS});
-        CHECK(rig.open().error().context.find("v0 (disks/v0): can't be opened for writing") !=
-              std::string::npos);
-        rig.disk.clear_faults();
-    }
-    SUBCASE("empty") {
-        auto other = rig.disk.open("disks/v0", open_mode::read_write);
-        REQUIRE((*other)->truncate(0));
-        CHECK(rig.open().error().context.find("is empty") != std::string::npos);
-    }
-    SUBCASE("state directory in use") {
-        rig.note(rig.open());
-        auto other = synced_rig({1U << 20});
-        const auto refused = capture_group::open(*rig.process, rig.options);
-        CHECK(is(refused.error(), errc::busy));
-    }
-    CHECK(rig.problems.empty());
-}
-
-TEST_CASE("capture: a volume of another size than before is refused, and taken again with the old one") {
-    capture_rig rig = synced_rig({1U << 20});
-    start(rig);
-    rig.note(rig.group->close_clean());
-    rig.group.reset();
-    auto f = rig.disk.open("disks/v0", open_mode::read_write);
-    rig.note((*f)->truncate(2U << 20));
-    {
-        const auto refused = capture_group::open(*rig.process, rig.options);
-        REQUIRE(!refused);
-        CHECK(is(refused.error(), errc::mismatch));
-    }
-    rig.note((*f)->truncate(1U << 20));
-    rig.note(rig.open());
-    CHECK_FALSE(rig.group->start().fresh);
-}
-
-TEST_CASE(
-    "capture: a map that rotted makes what it covered dirty, one of a newer version is refused") {
-    capture_rig rig = synced_rig({9U << 20});
-    start(rig);
-    rig.note(rig.group->close_clean());
-    rig.group.reset();
-    const map_layout layout = map_layout::of(9U << 20);
-    SUBCASE("header") {
-        rig.disk.corrupt("state/v0.map", 10);
-        rig.note(rig.open());
-        CHECK(rig.dirty_bytes() == 9U << 20);
-    }
-    SUBCASE("activity, and a power cut") {
-        rig.options.boot_id = "another";
-        rig.disk.corrupt("state/v0.map", layout.activity_offset + 20);
-        rig.note(rig.open());
-        CHECK(rig.dirty_bytes() == 0); // a clean stop needs no activity
-        rig.restart(2, 0);
-        CHECK(rig.dirty_bytes() == 9U << 20);
-    }
-    SUBCASE("capture state") {
-        rig.disk.corrupt("state/capture.state", 20);
-        rig.disk.corrupt("state/capture.state", 532);
-        rig.note(rig.open());
-        CHECK(rig.group->start().last_interval == interval_id{});
-    }
     CHECK(rig.problems.empty());
 }
 

@@ -1,0 +1,156 @@
+// A group at the DR site: its recovery points, those that are open, and its status.
+
+#include "replicator/engine/point_name.hpp"
+#include "replicator/engine/receiver_group.hpp"
+#include "replicator/engine/receiver_session.hpp"
+
+#include <algorithm>
+#include <fmt/format.h>
+
+namespace farshore::engine {
+namespace {
+
+point_info info_of(const replica_point &p) {
+    point_info i;
+    i.id = std::to_string(p.id.value);
+    i.time = p.time;
+    i.size_bytes = p.undo_bytes;
+    i.pinned = p.pinned;
+    return i;
+}
+
+} // namespace
+
+result<std::vector<point_info>> receiver_group::points() const {
+    std::vector<point_info> out;
+    if (copy_) {
+        for (const replica_point &p : copy_->points()) {
+            out.push_back(info_of(p));
+        }
+    }
+    return out;
+}
+
+result<replica_point> receiver_group::resolve_point(const std::string &text) const {
+    FS_TRY(wanted, parse_point_name(text, run_.time->wall()));
+    const std::vector<replica_point> all = copy_ ? copy_->points() : std::vector<replica_point>{};
+    if (all.empty()) {
+        return fail(errc::not_found, fmt::format("group \"{}\" has no complete point yet", name()));
+    }
+    if (std::holds_alternative<point_latest>(wanted)) {
+        return all.back();
+    }
+    if (const auto *id = std::get_if<point_by_id>(&wanted)) {
+        const auto at = std::ranges::find(all, interval_id{id->id}, &replica_point::id);
+        if (at == all.end()) {
+            return fail(errc::not_found, fmt::format("group \"{}\" keeps no point {}; `farshore points {}` lists them",
+                                                     name(), id->id, name()));
+        }
+        return *at;
+    }
+    const wall_time limit = std::get<point_by_time>(wanted).time;
+    const auto after = std::ranges::find_if(all, [&](const replica_point &p) { return p.time > limit; });
+    if (after == all.begin()) {
+        return fail(errc::not_found, fmt::format("group \"{}\" keeps no point that old; the oldest is {} of {}", name(),
+                                                 all.front().id.value, to_rfc3339(all.front().time)));
+    }
+    return *(after - 1);
+}
+
+result<open_replica_point> receiver_group::open_devices(const std::string &point) {
+    FS_TRY(p, resolve_point(point));
+    return copy_->open_point(p.id);
+}
+
+task<result<opened_point>> receiver_group::open_point(std::string point, std::string nbd) {
+    FS_CO_TRY(where, nbd::parse_endpoint(nbd));
+    FS_CO_TRY(p, resolve_point(point));
+    auto devices = co_await run_on(run_.disk, [copy = copy_, id = p.id] { return copy->open_point(id); });
+    if (!devices) {
+        co_return std::unexpected(devices.error());
+    }
+    std::vector<nbd::export_entry> exports;
+    opened_entry entry;
+    entry.view.id = fmt::format("{}-{}", name(), next_open_id_++);
+    entry.view.group = name();
+    entry.view.point = std::to_string(p.id.value);
+    for (std::size_t i = 0; i < devices->devices.size(); ++i) {
+        const std::string &volume = copy_->volumes()[i].name;
+        exports.push_back({volume, fmt::format("{}/{} at point {}", name(), volume, p.id.value), devices->devices[i]});
+    }
+    entry.server = std::make_unique<nbd::server>(std::move(exports), nbd_loops_, run_.disk);
+    if (auto listening = entry.server->listen(where); !listening) {
+        co_await entry.server->close(duration{});
+        co_return std::unexpected(listening.error());
+    }
+    if (where.unix_path.empty()) {
+        where.port = entry.server->port();
+    }
+    for (const replica_volume &v : copy_->volumes()) {
+        entry.view.exports.push_back({v.name, nbd::export_uri(where, v.name)});
+    }
+    opened_point view = entry.view;
+    opened_.emplace(view.id, std::move(entry));
+    co_return view;
+}
+
+std::vector<opened_point> receiver_group::opened() const {
+    std::vector<opened_point> out;
+    for (const auto &[id, entry] : opened_) {
+        out.push_back(entry.view);
+    }
+    return out;
+}
+
+task<bool> receiver_group::close_point(std::string id) {
+    auto node = opened_.extract(id);
+    if (node.empty()) {
+        co_return false;
+    }
+    co_await node.mapped().server->close(std::chrono::seconds(1));
+    co_return true;
+}
+
+// ---- status ----------------------------------------------------------------------------------------
+
+receiver_group_status receiver_group::status() const {
+    receiver_group_status s;
+    s.name = name();
+    s.connected = connected();
+    s.bytes_wire = wire_bytes_before_ + (session_ ? session_->wire_bytes() : 0);
+    s.bytes_applied = bytes_applied_;
+    s.journal_limit_bytes = options_.config.journal_bytes_max;
+    s.error = last_error_;
+    if (!copy_) {
+        s.state = failure_ ? receiver_state::failed : receiver_state::empty;
+        return s;
+    }
+    const replica_position at = copy_->position();
+    s.journal_used_bytes = copy_->used_bytes();
+    if (failure_) {
+        s.state = receiver_state::failed;
+        s.error = failure_->text();
+    } else if (at.applied.interval.value == 0) {
+        s.state = receiver_state::empty;
+    } else {
+        s.state = at.in_catch_up ? receiver_state::receiving_sync : receiver_state::following;
+    }
+    if (at.durable.interval.value != 0) {
+        s.durable_barrier = barrier_info{at.durable.interval, durable_barrier_.time};
+    }
+    if (at.applied.interval.value != 0) {
+        s.applied_barrier = barrier_info{at.applied.interval, applied_barrier_.time};
+    }
+    const std::vector<replica_point> all = copy_->points();
+    s.points = all.size();
+    if (!all.empty()) {
+        s.oldest_point = info_of(all.front());
+        s.newest_point = info_of(all.back());
+    }
+    for (const replica_volume &v : copy_->volumes()) {
+        s.volumes.push_back({v.name, v.size, 0});
+    }
+    return s;
+}
+
+} // namespace farshore::engine

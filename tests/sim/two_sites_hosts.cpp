@@ -1,0 +1,200 @@
+// The hosts of a simulated life: how they start, crash and stop, and what happens to the line and to the DR site's disk.
+
+#include "replicator/base/limits.hpp"
+#include "tests/sim/two_sites.hpp"
+
+#include <fmt/format.h>
+
+namespace farshore::sim {
+namespace {
+
+constexpr const char *address = "site:7420";
+const std::string sender_fingerprint(64, 'a');
+const std::string receiver_fingerprint(64, 'b');
+
+} // namespace
+
+void two_sites::start_sender() {
+    for (int attempt = 0;; ++attempt) {
+        sender_files_ = primary_.process();
+        engine::sender_config config;
+        config.state = "/state/sender";
+        config.memory_bytes_max = 24 * limits::MiB;
+        config.links = 1 + static_cast<std::uint32_t>(options_.seed % 3);
+        for (const replicated_group &g : groups_) {
+            engine::sender_group_config group;
+            group.name = g.name;
+            group.interval = std::chrono::milliseconds(200 + (options_.seed + g.number) % 5 * 200);
+            group.verify_encoding = true;
+            group.spool_bytes_max = options_.seed % 4 == 0 ? 2 * limits::MiB : 64 * limits::MiB;
+            for (std::size_t v = 0; v < g.sizes.size(); ++v) {
+                group.volumes.push_back({volume_names[v], g.primary_path(v), ""});
+            }
+            config.groups.push_back(group);
+        }
+        const executor ex = io_.get_executor();
+        sender_ = std::make_unique<engine::sender>(config, runtime{ex, ex, ex, &clock_}, *sender_files_,
+                                                   std::vector<executor>{ex});
+        engine::sender_access::set_network(
+            *sender_, std::make_unique<sim_network>(*line_, sender_fingerprint, receiver_fingerprint),
+            fmt::format("boot-{}", boots_));
+        auto started = await(sender_->start(), std::chrono::minutes(1));
+        if (started) {
+            break;
+        }
+        say("sender does not start: " + started.error().text());
+        end_sender();
+        if (attempt > 3) {
+            throw broken_promise{"the sender does not start: " + started.error().text()};
+        }
+        calm_line();
+        primary_.clear_faults();
+    }
+    for (replicated_group &g : groups_) {
+        resync_oracle(g);
+    }
+}
+
+void two_sites::start_receiver() {
+    for (int attempt = 0;; ++attempt) {
+        receiver_files_ = site_.process();
+        engine::receiver_config config;
+        config.state = "/state/receiver";
+        config.listen = address;
+        config.memory_bytes_max = 24 * limits::MiB;
+        for (const replicated_group &g : groups_) {
+            engine::receiver_group_config group;
+            group.name = g.name;
+            group.replica = "/srv/replica-" + g.name;
+            group.journal_bytes_max = 64 * limits::MiB;
+            config.groups.push_back(group);
+        }
+        const executor ex = io_.get_executor();
+        receiver_ = std::make_unique<engine::receiver>(config, runtime{ex, ex, ex, &clock_}, *receiver_files_,
+                                                       std::vector<executor>{ex});
+        engine::receiver_access::set_network(
+            *receiver_, std::make_unique<sim_network>(*line_, receiver_fingerprint, sender_fingerprint));
+        auto started = await(receiver_->start(), std::chrono::minutes(1));
+        if (started) {
+            return;
+        }
+        say("receiver does not start: " + started.error().text());
+        end_receiver();
+        if (attempt > 3) {
+            throw broken_promise{"the receiver does not start: " + started.error().text()};
+        }
+        site_.clear_faults();
+        site_.set_capacity(1ULL << 40);
+    }
+}
+
+void two_sites::end_sender() {
+    await(sender_->stop(duration{}), std::chrono::minutes(2));
+    sender_.reset();
+}
+void two_sites::end_receiver() {
+    await(receiver_->stop(duration{}), std::chrono::minutes(2));
+    receiver_.reset();
+}
+
+void two_sites::pair() {
+    for (const replicated_group &g : groups_) {
+        auto invitation = receiver_->invite(g.name, address);
+        if (!invitation) {
+            throw broken_promise{"no invitation: " + invitation.error().text()};
+        }
+        auto joined = await(sender_->join(invitation->token), std::chrono::seconds(30));
+        if (!joined) {
+            throw broken_promise{"can't join: " + joined.error().text()};
+        }
+    }
+}
+
+void two_sites::crash_sender() {
+    const bool clean = one_in(4);
+    say(clean ? "sender stops" : "sender crashes");
+    if (clean) {
+        await(sender_->stop(std::chrono::seconds(10)), std::chrono::minutes(2));
+        sender_.reset();
+    } else {
+        if (one_in(2)) { // in the middle of whatever it writes next
+            primary_.stop_after(roll(30));
+            some_writes();
+        }
+        const bool power = one_in(2);
+        if (power) {
+            primary_.power_cut(dice_());
+            ++boots_;
+        } else {
+            primary_.kill();
+        }
+        line_->reset_all();
+        end_sender();
+    }
+    pass_time(std::chrono::milliseconds(roll(3000)));
+    start_sender();
+}
+
+void two_sites::crash_receiver() {
+    const bool clean = one_in(4);
+    say(clean ? "receiver stops" : "receiver crashes");
+    if (clean) {
+        await(receiver_->stop(std::chrono::seconds(10)), std::chrono::minutes(2));
+        receiver_.reset();
+    } else {
+        if (one_in(2)) {
+            site_.stop_after(roll(60));
+            some_writes();
+            pass_time(std::chrono::milliseconds(roll(1000)));
+        }
+        if (one_in(2)) {
+            site_.power_cut(dice_());
+        } else {
+            site_.kill();
+        }
+        line_->reset_all();
+        end_receiver();
+    }
+    pass_time(std::chrono::milliseconds(roll(3000)));
+    start_receiver();
+}
+
+void two_sites::disturb_line() {
+    line_disturbed_ = true;
+    switch (roll(3)) {
+    case 0:
+        say("line cut");
+        line_->cut(std::chrono::milliseconds(roll(500)));
+        break;
+    case 1:
+        say("line half-open");
+        line_->half_open();
+        break;
+    default:
+        say("connections reset");
+        line_->reset_all();
+        break;
+    }
+}
+
+void two_sites::calm_line() {
+    if (line_disturbed_) {
+        say("line heals");
+        line_->heal();
+        line_disturbed_ = false;
+    }
+}
+
+void two_sites::disturb_disk() {
+    if (disk_disturbed_) {
+        say("space is back at the DR site");
+        site_.set_capacity(1ULL << 40);
+        disk_disturbed_ = false;
+    } else if (one_in(2)) {
+        say("the DR site runs out of space");
+        site_.set_capacity(site_.used_bytes() + roll(400'000));
+        disk_disturbed_ = true;
+    }
+}
+
+} // namespace farshore::sim
