@@ -39,6 +39,9 @@ struct encoder_options {
     /// Memory of the index of places. 0: none, and only deltas to a block's own old content are
     /// made.
     std::size_t index_bytes = 0;
+    /// Memory for contents of blocks that places are compared with, so that the source is asked
+    /// less. 0: none.
+    std::size_t content_bytes = 0;
     /// How many blocks each volume of the group has. Places in volumes beyond the list aren't used.
     std::vector<std::uint64_t> volume_blocks = {};
     bool verify =
@@ -71,8 +74,8 @@ struct encoded_payload {
 
 /// Reads the 4096-byte content that a block has at the receiver at the previous barrier
 /// (zero-padded past the volume's end), cheaply. False: not known or not cheap; then it is not
-/// referred to. Asked only for blocks that the interval does not change; the answer holds while the
-/// interval is encoded.
+/// referred to. Asked only for blocks that the interval does not change; the answer holds until the
+/// block changes in an interval that is encoded.
 using source_reader = std::function<bool(volume_index, block_index, bytes_span out)>;
 
 /// A block of the interval whose content stands in a slot of the receiver's loans (apply/
@@ -102,13 +105,17 @@ class encoder {
 
     /// Encodes all changes of one interval, in order. Views are not kept. The result may be empty
     /// (all changes were no-ops). Each payload decodes to at most limits::frame_raw_bytes_max of
-    /// content. Without `source`, only blocks of the interval itself are referred to. `loans`: in
+    /// content. Without `source`, only blocks of the interval itself are referred to. With
+    /// `content_bytes` every interval of the stream has to be encoded, in order; what the encoder
+    /// has seen of a block it does not ask `source` for. `loans`: in
     /// order of place; referred to as volume `volume_blocks.size()`.
     std::vector<encoded_payload> encode(std::span<const block_change> changes,
                                         const source_reader &source = {},
                                         std::span<const loan> loans = {});
     /// Takes hints into the index. They need not be true.
     void learn(std::span<const known_place> places);
+    /// The next interval is another stream's, or some were left out.
+    void forget_contents();
     void set_level(int zstd_level);
     const encode_stats &stats() const;
 

@@ -5,6 +5,7 @@
 
 #include "dedupe/block_digest.hpp"
 #include "dedupe/codec.hpp"
+#include "dedupe/content_cache.hpp"
 #include "dedupe/delta.hpp"
 #include "dedupe/matcher.hpp"
 #include "dedupe/payload_builder.hpp"
@@ -30,7 +31,8 @@ constexpr codec_format::delta_run whole_block{0, block_bytes};
 struct encoder::impl {
     explicit impl(encoder_options o)
         : options(std::move(o)), out(options.zstd_level, options.payload_body_bytes),
-          space(options.volume_blocks) {
+          space(options.volume_blocks),
+          contents(options.index_bytes > 0 ? options.content_bytes : 0) {
         if (options.index_bytes > 0) {
             index.emplace(options.index_bytes);
             match.emplace(space, *index);
@@ -39,6 +41,9 @@ struct encoder::impl {
 
     std::vector<encoded_payload> encode(std::span<const block_change> changes,
                                         const source_reader &source);
+    bool read_known(const source_reader &ask, volume_index volume, block_index block,
+                    bytes_span page);
+    void keep_contents(std::span<const block_change> changes);
     bool add_loan(const ready_block &block);
     void pass_near(const block_change &change);
     void pass_far(const block_change &change);
@@ -57,6 +62,7 @@ struct encoder::impl {
     encode_stats stats;
     payload_builder out;
     source_space space;
+    content_cache contents;
     std::optional<reference_index> index;
     std::optional<matcher> match;
     std::uint64_t program_payload = 0; ///< what the matcher's recent places belong to
@@ -108,6 +114,8 @@ void encoder::learn(std::span<const known_place> places) {
     }
 }
 
+void encoder::forget_contents() { impl_->contents.clear(); }
+
 void encoder::set_level(int zstd_level) { impl_->out.set_level(zstd_level); }
 
 const encode_stats &encoder::stats() const { return impl_->stats; }
@@ -117,18 +125,52 @@ std::vector<encoded_payload> encoder::encode(std::span<const block_change> chang
                                              std::span<const loan> loans) {
     std::vector<encoded_payload> payloads;
     impl_->loans = loans;
+    source_reader known;
+    if (source) {
+        known = [&](volume_index v, block_index b, bytes_span out) {
+            return impl_->read_known(source, v, b, out);
+        };
+    }
     if (impl_->options.verify) {
-        const remembering_source remembering(source);
+        const remembering_source remembering(known);
         payloads = impl_->encode(changes, remembering.reader());
         verify_payloads(changes, impl_->options.volume_blocks, remembering.answers(), loans,
                         payloads);
     } else {
-        payloads = impl_->encode(changes, source);
+        payloads = impl_->encode(changes, known);
     }
+    impl_->keep_contents(changes);
     for (const encoded_payload &p : payloads) {
         impl_->stats.payload_bytes += p.bytes.size();
     }
     return payloads;
+}
+
+bool encoder::impl::read_known(const source_reader &ask, volume_index volume, block_index block,
+                               bytes_span page) {
+    if (!contents.find(volume, block, page)) {
+        if (!ask(volume, block, page)) {
+            return false;
+        }
+        contents.put(volume, block, page);
+        return true;
+    }
+    if (options.verify) {
+        buffer asked(block_bytes);
+        REPL_ASSERT(!ask(volume, block, asked.span()) ||
+                    std::ranges::equal(asked.view(), bytes_view(page)));
+    }
+    return true;
+}
+
+void encoder::impl::keep_contents(std::span<const block_change> changes) {
+    for (const block_change &change : changes) {
+        if (change.kind == change_kind::data) {
+            contents.put(change.volume, change.block, change.content);
+        } else {
+            contents.drop(change.volume, change.block, change.count);
+        }
+    }
 }
 
 std::vector<encoded_payload> encoder::impl::encode(std::span<const block_change> changes,

@@ -25,8 +25,10 @@ constexpr std::size_t follow_bytes = 64;
 constexpr std::size_t reach_bytes = 96;
 constexpr std::size_t reach_bytes_min = 40;
 constexpr std::size_t reach_equal_percent = 60;
-/// No other place is looked at once a match is so long.
-constexpr std::size_t sure_bytes = 64;
+/// Places of one content that are looked at. Each may cost a read; a second one for every anchor
+/// saved 1 % of the bytes of an OLTP trace for 40 % more reads.
+constexpr std::size_t anchor_places = 1;
+constexpr std::size_t whole_places = 2;
 /// Longer gaps hold another content, whose differences would be noise.
 constexpr std::size_t differences_max = 32;
 /// Runs shorter than this are not searched.
@@ -81,7 +83,7 @@ bool matcher::build(const block_change &change, std::span<const codec_format::de
 
 bool matcher::build_whole(const block_change &change, std::uint64_t key) {
     start(change);
-    std::array<std::uint64_t, reference_index::found_max> places{};
+    std::array<std::uint64_t, whole_places> places{};
     const std::size_t count = index_.find(key, places);
     for (std::size_t i = 0; i < count; ++i) {
         auto place = space_.place_of(places[i]);
@@ -192,9 +194,9 @@ bool matcher::goes_on(const found_match &match, std::size_t end) {
 
 matcher::found_match matcher::best_match(const anchor &a, std::size_t end) {
     found_match best;
-    std::array<std::uint64_t, reference_index::found_max> places{};
+    std::array<std::uint64_t, anchor_places> places{};
     const std::size_t count = index_.find(a.key, places);
-    for (std::size_t i = 0; i < count && best.length < sure_bytes; ++i) {
+    for (std::size_t i = 0; i < count; ++i) {
         auto place = space_.place_of(places[i]);
         if (!place) {
             continue;

@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <bit>
-#include <sys/mman.h>
 
 namespace farshore::dedupe {
 
@@ -20,17 +19,12 @@ constexpr bool is_whole_block(std::uint64_t entry) {
 }
 } // namespace
 
-void reference_index::unmap::operator()(bucket *b) const { ::munmap(b, bytes); }
-
-reference_index::reference_index(std::size_t bytes) : buckets_(nullptr, unmap{0}) {
-    const std::size_t count = std::bit_floor(std::max<std::size_t>(bytes / sizeof(bucket), 1));
-    const std::size_t length = count * sizeof(bucket);
-    void *memory = ::mmap(nullptr, length, PROT_READ | PROT_WRITE,
-                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    REPL_ASSERT(memory != MAP_FAILED);
-    buckets_ = std::unique_ptr<bucket, unmap>(static_cast<bucket *>(memory), unmap{length});
-    mask_ = count - 1;
+std::size_t reference_index::buckets_in(std::size_t bytes) {
+    return std::bit_floor(std::max<std::size_t>(bytes / sizeof(bucket), 1));
 }
+
+reference_index::reference_index(std::size_t bytes)
+    : mask_(buckets_in(bytes) - 1), buckets_(mask_ + 1) {}
 
 // A place that is known moves to the front. Else the oldest goes that is not a whole block, but
 // none of the newest: a whole block stands for 4096 bytes, and nothing else finds one that looks
@@ -52,11 +46,10 @@ void reference_index::put(std::uint64_t key, std::uint64_t place) {
     entries.front() = entry;
 }
 
-std::size_t reference_index::find(std::uint64_t key,
-                                  std::span<std::uint64_t, found_max> places) const {
+std::size_t reference_index::find(std::uint64_t key, std::span<std::uint64_t> places) const {
     std::size_t count = 0;
     for (const std::uint64_t entry : of(key).entries) {
-        if (entry != 0 && tag_of(entry) == tag_of(key) && count < found_max) {
+        if (entry != 0 && tag_of(entry) == tag_of(key) && count < places.size()) {
             places[count++] = (entry & place_mask) - 1;
         }
     }

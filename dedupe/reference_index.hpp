@@ -7,10 +7,11 @@
 // a byte address in the group's volumes laid end to end; 0 = free. Beyond 256 TiB nothing is
 // indexed. The newest entry of a bucket stands first.
 
+#include "dedupe/lazy_memory.hpp"
+
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <span>
 
 namespace farshore::dedupe {
@@ -22,11 +23,10 @@ class reference_index {
     explicit reference_index(std::size_t bytes);
 
     static constexpr std::uint64_t place_max = (1ULL << 48) - 2;
-    static constexpr std::size_t found_max = 2;
 
     void put(std::uint64_t key, std::uint64_t place);
-    /// Writes the newest places first; returns how many.
-    std::size_t find(std::uint64_t key, std::span<std::uint64_t, found_max> places) const;
+    /// Writes as many as there is room for, the newest places first; returns how many.
+    std::size_t find(std::uint64_t key, std::span<std::uint64_t> places) const;
     void prefetch(std::uint64_t key) const;
     std::uint64_t entries() const { return (mask_ + 1) * ways; }
 
@@ -35,14 +35,11 @@ class reference_index {
     struct alignas(64) bucket {
         std::array<std::uint64_t, ways> entries;
     };
-    struct unmap {
-        std::size_t bytes;
-        void operator()(bucket *b) const;
-    };
-    bucket &of(std::uint64_t key) const { return buckets_.get()[key & mask_]; }
+    static std::size_t buckets_in(std::size_t bytes);
+    bucket &of(std::uint64_t key) const { return buckets_.data()[key & mask_]; }
 
-    std::unique_ptr<bucket, unmap> buckets_;
-    std::uint64_t mask_ = 0;
+    std::uint64_t mask_;
+    lazy_memory<bucket> buckets_;
 };
 
 } // namespace farshore::dedupe

@@ -17,13 +17,16 @@ struct sender_memory {
     std::uint64_t closed_bytes_max;   ///< closed and being encoded, with the encoder's output
     std::uint64_t spool_bytes_max;    ///< encoded, in memory
     std::uint64_t index_bytes;        ///< the encoder's index of places to refer to
+    std::uint64_t content_bytes;      ///< contents of such places
 };
 constexpr sender_memory sender_memory_of(std::uint64_t memory_bytes_max, std::size_t groups,
                                          std::optional<std::uint64_t> history_bytes = {}) {
     const std::uint64_t share = memory_bytes_max / std::max<std::size_t>(groups, 1);
     sender_memory m{};
-    m.index_bytes = std::min(history_bytes.value_or(share / 8), share / 2);
-    const std::uint64_t rest = share - m.index_bytes;
+    const std::uint64_t history = std::min(history_bytes.value_or(share / 16 * 3), share / 2);
+    m.index_bytes = history / 3 * 2;
+    m.content_bytes = history / 3;
+    const std::uint64_t rest = share - history;
     m.open_bytes_max = rest / 7 * 2;
     m.interval_bytes = std::clamp<std::uint64_t>(rest / 21, limits::MiB, 16 * limits::MiB);
     m.closed_bytes_max = rest / 7 * 2;

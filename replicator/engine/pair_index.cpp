@@ -7,6 +7,9 @@
 #include <span>
 
 namespace farshore::engine {
+namespace {
+constexpr std::size_t places_max = 4; ///< of one content that are looked at
+} // namespace
 
 std::size_t pair_index::add_group(std::string name, const std::vector<std::uint64_t> &volume_blocks) {
     const std::lock_guard lock(mutex_);
@@ -47,7 +50,7 @@ void pair_index::note(std::size_t group, volume_index volume, block_index block,
 
 std::optional<pair_index::place> pair_index::find_elsewhere(std::size_t group, std::uint64_t key) const {
     const std::lock_guard lock(mutex_);
-    std::array<std::uint64_t, dedupe::reference_index::found_max> found{};
+    std::array<std::uint64_t, places_max> found{};
     const std::size_t count = index_.find(key, found);
     for (const std::uint64_t address : std::span(found).first(count)) {
         const std::uint64_t block = address / block_bytes;

@@ -210,6 +210,9 @@ task<void> sender_group::encode_loop() {
         encoding_since_ = taken->first_write();
         const std::vector<dedupe::loan> loans = co_await borrow(taken);
         encoder_->set_level(level_.next(closed_.size()));
+        if (std::exchange(encoded_stream_, taken->position().stream) != taken->position().stream) {
+            encoder_->forget_contents();
+        }
         auto encoded = std::make_shared<encoded_interval>(
             co_await run_on(run_.cpu, [this, encoder = encoder_, taken, heals = heals_, patient = !consistent(), &loans] {
                 taken->wait_settled();

@@ -31,6 +31,7 @@ std::shared_ptr<dedupe::encoder> sender_group::make_encoder() const {
     dedupe::encoder_options o;
     o.payload_body_bytes = payload_body_bytes;
     o.index_bytes = options_.memory.index_bytes;
+    o.content_bytes = options_.memory.content_bytes;
     o.verify = options_.config.verify_encoding;
     for (std::size_t i = 0; i < capture_->volume_count(); ++i) {
         const std::uint64_t size = capture_->volume_size(volume_index{static_cast<std::uint16_t>(i)});
