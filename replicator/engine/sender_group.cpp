@@ -169,6 +169,7 @@ std::uint64_t sender_group::closed_bytes() const {
 task<void> sender_group::close_loop() {
     while (!stopping_) {
         if (recording_ && capture_->mode() == capture_mode::tracking) {
+            hold_.begin(run_.time->now(), capture_->counts().written_bytes);
             lose_order(capture_->fallback_reason());
         }
         const time_point now = run_.time->now();

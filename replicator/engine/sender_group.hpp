@@ -11,6 +11,7 @@
 #include "dedupe/codec.hpp"
 #include "replicator/base/async.hpp"
 #include "replicator/capture/nbd_server.hpp"
+#include "replicator/engine/catch_up_hold.hpp"
 #include "replicator/engine/catch_up_scan.hpp"
 #include "replicator/engine/config.hpp"
 #include "replicator/engine/group_memory.hpp"
@@ -90,6 +91,7 @@ class sender_group {
     task<void> session_loop();
     task<error> run_session();
     task<result<wire::key32>> begin_shipping(sender_session::make_connector connect);
+    task<void> hold_catch_up();
     task<result<>> begin_new_stream(const sender_plan &plan, const wire::welcome &theirs);
     task<void> run_scan(wire::key32 key);
     sender_facts facts() const;
@@ -150,6 +152,8 @@ class sender_group {
     std::uint64_t heals_ = 0;
     wire::key32 digest_key_{}; ///< of the session; secret to the pair
     bool scan_full_ = false; ///< the next scan ships everything
+    catch_up_hold hold_;     ///< since writers outran memory
+    std::size_t waits_ = 0;  ///< `wait` commands under way
 
     // Positions told by the receiver, over all streams.
     stream_position durable_;

@@ -91,6 +91,11 @@ sender_group_status sender_group::status() const {
         s.volumes.push_back({options_.config.volumes[i].name, capture_->volume_size(v), capture_->dirty_bytes(v)});
     }
     s.error = notice_ ? notice_ : error_;
+    if (session_up_ && hold_.active()) {
+        s.error = fmt::format("the catch-up begins when clients slow down (they write {:.0f} MB/s), {:.0f} s after that at the "
+                              "latest",
+                              hold_.rate() / 1e6, seconds_of(catch_up_hold::hold_max));
+    }
     if (order_lost_) { // what to do about it is still there when the line is down as well
         s.error = s.error ? *order_lost_ + "; " + *s.error : *order_lost_;
     }
@@ -111,6 +116,22 @@ void sender_group::set_peer(std::optional<pinned_peer> peer) {
     restart_session("the pairing changed");
 }
 
+namespace {
+
+/// One more for as long as it lives.
+class counted {
+  public:
+    explicit counted(std::size_t &count) : count_(count) { ++count_; }
+    ~counted() { --count_; }
+    counted(const counted &) = delete;
+    counted &operator=(const counted &) = delete;
+
+  private:
+    std::size_t &count_;
+};
+
+} // namespace
+
 // ---- wait ------------------------------------------------------------------------------------------
 
 task<result<wait_outcome>> sender_group::wait(bool durable_only, duration timeout) {
@@ -120,6 +141,9 @@ task<result<wait_outcome>> sender_group::wait(bool durable_only, duration timeou
                                                       "there and `farshore join TOKEN` here",
                                                       name(), name()));
     }
+    // Whoever waits wants the barrier now, however fast clients write.
+    const counted waits(waits_);
+    progress_.notify_all();
     std::optional<barrier_info> mine;
     while (!mine && !stopping_) {
         if (recording_ && capture_->pending_bytes() == 0 && closed_.size() < limits::interval_queue_max) {

@@ -194,6 +194,7 @@ task<result<wire::key32>> sender_group::begin_shipping(sender_session::make_conn
     }
     case sender_decision::catch_up:
     case sender_decision::compare_all:
+        co_await hold_catch_up();
         FS_CO_CHECK(co_await begin_new_stream(plan, theirs));
         session_->start_sending(plan.first, 0);
         break;
@@ -208,6 +209,23 @@ task<result<wire::key32>> sender_group::begin_shipping(sender_session::make_conn
     on_ack(first);
     digest_key_ = theirs.digest_key;
     co_return digest_key_;
+}
+
+// Connected all the while, so that nobody takes it for trouble with the line.
+task<void> sender_group::hold_catch_up() {
+    const auto goes_on = [this] {
+        return !stopping_ && session_->live() && waits_ == 0 && hold_.holds(run_.time->now(), capture_->counts().written_bytes);
+    };
+    bool told = false;
+    while (goes_on()) {
+        session_up_ = true;
+        if (hold_.rate() > 0 && !std::exchange(told, true)) {
+            log::info("group {}: clients write {:.0f} MB/s, more than can be caught up with beside them; the catch-up begins when "
+                      "they slow down, in {:.0f} s at the latest",
+                      name(), hold_.rate() / 1e6, seconds_of(catch_up_hold::hold_max));
+        }
+        co_await progress_.wait_until(*run_.time, run_.time->now() + catch_up_hold::sample_time);
+    }
 }
 
 task<result<>> sender_group::begin_new_stream(const sender_plan &plan, const wire::welcome &theirs) {
