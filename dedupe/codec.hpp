@@ -31,7 +31,8 @@ namespace farshore::dedupe {
 
 struct encoder_options {
     static constexpr int stored = 0; ///< a level: no entropy coding, for measuring the rest
-    int zstd_level = 3;              ///< 1..12, or stored; callers choose by bottleneck
+    static constexpr int dense = 13; ///< a level: brotli; much slower than zstd
+    int level = 3;                   ///< 1..12 of zstd, stored or dense; callers choose by bottleneck
     /// A payload is closed when its blocks, commands and literals before entropy coding have passed
     /// so much. Less: a payload takes less time on a slow line; more: it compresses a little
     /// better.
@@ -116,7 +117,7 @@ class encoder {
     void learn(std::span<const known_place> places);
     /// The next interval is another stream's, or some were left out.
     void forget_contents();
-    void set_level(int zstd_level);
+    void set_level(int level);
     const encode_stats &stats() const;
 
   private:

@@ -1,5 +1,6 @@
 #include "dedupe/compress.hpp"
 
+#include "dedupe/brotli_body.hpp"
 #include "replicator/base/assert.hpp"
 
 #include <zstd.h>
@@ -27,20 +28,26 @@ compressor::compressor(int level) : context_(ZSTD_createCCtx()), level_(0) {
     set_level(level);
 }
 
-void compressor::set_level(int level) {
-    level_ = std::clamp(level, zstd_level_min, zstd_level_max);
-}
+void compressor::set_level(int level) { level_ = std::clamp(level, zstd_level_min, level_dense); }
 
-std::size_t compressor::compress(bytes_view input, bytes_span out) {
+packed_body compressor::compress(bytes_view input, bytes_span out) {
     REPL_ASSERT(out.size() >= input.size());
     if (level_ > cheap_level_max) {
         // The whole input and not a sample: a sample would miss what repeats across blocks.
         const std::size_t probe = compress_at(zstd_level_min, input, out);
-        if (probe == 0 || input.size() - probe < input.size() / worthwhile_part) {
-            return probe;
+        if (probe == 0) {
+            return {};
+        }
+        if (input.size() - probe < input.size() / worthwhile_part) {
+            return {body_packing::zstd, probe};
         }
     }
-    return compress_at(level_, input, out);
+    if (level_ == level_dense) {
+        const std::size_t dense = brotli_compress(input, out);
+        return dense == 0 ? packed_body{} : packed_body{body_packing::brotli, dense};
+    }
+    const std::size_t frame = compress_at(level_, input, out);
+    return frame == 0 ? packed_body{} : packed_body{body_packing::zstd, frame};
 }
 
 std::size_t compressor::compress_at(int level, bytes_view input, bytes_span out) {
@@ -61,7 +68,19 @@ std::size_t compressor::compress_at(int level, bytes_view input, bytes_span out)
 
 decompressor::decompressor() : context_(ZSTD_createDCtx()) { REPL_ASSERT(context_ != nullptr); }
 
-result<> decompressor::decompress(bytes_view input, bytes_span out) {
+result<> decompressor::decompress(body_packing packing, bytes_view input, bytes_span out) {
+    switch (packing) {
+    case body_packing::zstd:
+        return decompress_zstd(input, out);
+    case body_packing::brotli:
+        return brotli_decompress(input, out);
+    case body_packing::none:
+        break;
+    }
+    return fail(errc::corrupt, "codec payload: the body is not packed");
+}
+
+result<> decompressor::decompress_zstd(bytes_view input, bytes_span out) {
     // Decoding in one call uses `out` as its window, so a frame's window size costs no memory. The
     // length is asked for first because the call would also take several frames in a row.
     const std::size_t length = ZSTD_findFrameCompressedSize(input.data(), input.size());

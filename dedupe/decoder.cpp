@@ -27,7 +27,7 @@ struct decoder::impl {
     result<decoded_payload> rebuild(const payload_view &view, buffer space, const base_reader &base,
                                     const base_reader &now);
 
-    decompressor zstd;
+    decompressor unpacker;
     codec_format::command_list commands;
     std::vector<wire_digest> full_digests;
     place_reader places;
@@ -111,8 +111,8 @@ result<decoded_payload> decoder::decode(bytes_view payload,
 }
 
 result<> decoder::impl::unpack_body(const payload_view &view, bytes_span body) {
-    if (view.header.compressed) {
-        return zstd.decompress(view.body, body);
+    if (view.header.packing != body_packing::none) {
+        return unpacker.decompress(view.header.packing, view.body, body);
     }
     std::memcpy(body.data(), view.body.data(), body.size());
     return {};

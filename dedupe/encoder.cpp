@@ -30,7 +30,7 @@ constexpr codec_format::delta_run whole_block{0, block_bytes};
 
 struct encoder::impl {
     explicit impl(encoder_options o)
-        : options(std::move(o)), out(options.zstd_level, options.payload_body_bytes),
+        : options(std::move(o)), out(options.level, options.payload_body_bytes),
           space(options.volume_blocks),
           contents(options.index_bytes > 0 ? options.content_bytes : 0) {
         if (options.index_bytes > 0) {
@@ -116,7 +116,7 @@ void encoder::learn(std::span<const known_place> places) {
 
 void encoder::forget_contents() { impl_->contents.clear(); }
 
-void encoder::set_level(int zstd_level) { impl_->out.set_level(zstd_level); }
+void encoder::set_level(int level) { impl_->out.set_level(level); }
 
 const encode_stats &encoder::stats() const { return impl_->stats; }
 

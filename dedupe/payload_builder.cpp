@@ -11,12 +11,12 @@ namespace {
 constexpr std::size_t operation_bytes_max = 32; ///< what an operation takes beside its block
 } // namespace
 
-payload_builder::payload_builder(int zstd_level, std::size_t body_bytes)
+payload_builder::payload_builder(int level, std::size_t body_bytes)
     : body_bytes_max_(
           std::clamp<std::size_t>(body_bytes, block_bytes, codec_format::body_bytes_max)),
-      zstd_(zstd_level), body_(codec_format::body_bytes_max),
+      packer_(level), body_(codec_format::body_bytes_max),
       packed_(codec_format::body_bytes_max) {
-    set_level(zstd_level);
+    set_level(level);
 }
 
 void payload_builder::zero(volume_index volume, block_index block, std::uint64_t count) {
@@ -87,12 +87,13 @@ void payload_builder::close() {
         return;
     }
     const std::size_t raw = assemble_body();
-    const std::size_t shrunk =
-        store_only_ || stored_ ? 0 : zstd_.compress(body_.view().first(raw), packed_.span());
-    header_.compressed = shrunk != 0;
+    const packed_body shrunk = store_only_ || stored_
+                                   ? packed_body{}
+                                   : packer_.compress(body_.view().first(raw), packed_.span());
+    header_.packing = shrunk.packing;
     header_.content = checksum_128(std::as_bytes(std::span(full_digests_)));
     const bytes_view stored =
-        header_.compressed ? packed_.view().first(shrunk) : body_.view().first(raw);
+        shrunk.bytes > 0 ? packed_.view().first(shrunk.bytes) : body_.view().first(raw);
 
     head_.clear();
     append_header(head_, header_, short_digests_, commands_);

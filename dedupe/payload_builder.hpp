@@ -24,10 +24,10 @@ struct ready_block {
 
 class payload_builder {
   public:
-    payload_builder(int zstd_level, std::size_t body_bytes);
-    void set_level(int zstd_level) {
-        stored_ = zstd_level == encoder_options::stored;
-        zstd_.set_level(zstd_level);
+    payload_builder(int level, std::size_t body_bytes);
+    void set_level(int level) {
+        stored_ = level == encoder_options::stored;
+        packer_.set_level(level);
     }
 
     /// Positions grow within a payload. Each may close the payload before it.
@@ -52,7 +52,7 @@ class payload_builder {
     std::size_t assemble_body();
 
     const std::size_t body_bytes_max_;
-    compressor zstd_;
+    compressor packer_;
     bool store_only_ = false; ///< the next payload
     bool stored_ = false;     ///< every payload
     std::uint64_t number_ = 1;

@@ -8,7 +8,7 @@
 set -eu
 
 build="clang-19 lld-19 cmake ninja-build
-    libasio-dev libspdlog-dev libfmt-dev libxxhash-dev libzstd-dev libssl-dev libsqlite3-dev
+    libasio-dev libspdlog-dev libfmt-dev libxxhash-dev libzstd-dev libbrotli-dev libssl-dev libsqlite3-dev
     libcli11-dev libtomlplusplus-dev nlohmann-json3-dev libsmartcols-dev
     libnbd-dev libnbd-bin e2fsprogs mount util-linux fuse3 procps"
 test="libclang-rt-19-dev doctest-dev librapidcheck-dev libbenchmark-dev

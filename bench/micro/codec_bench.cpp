@@ -165,7 +165,7 @@ void run_round(const data_set &d, dedupe::encoder &encoder, dedupe::decoder &dec
 }
 
 bool report(const data_set &d, int level, double seconds) {
-    dedupe::encoder encoder({.zstd_level = level});
+    dedupe::encoder encoder({.level = level});
     dedupe::decoder decoder;
     outcome warm;
     run_round(d, encoder, decoder, warm);

@@ -138,7 +138,7 @@ double run(const folded_file &file, stage_set stages, std::size_t index_bytes) {
     o.payload_body_bytes = 512 << 10;
     o.volume_blocks = file.volume_blocks;
     o.index_bytes = stages.references ? index_bytes : 0;
-    o.zstd_level = stages.entropy ? 3 : dedupe::encoder_options::stored;
+    o.level = stages.entropy ? 3 : dedupe::encoder_options::stored;
     o.cheap_first = stages.order;
     o.whole_blocks = stages.exact;
     auto encoder = std::make_unique<dedupe::encoder>(o);

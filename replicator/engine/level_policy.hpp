@@ -1,31 +1,92 @@
 #pragma once
-// How hard to compress: as hard as is worth it, less while intervals wait for the encoder. What waits
-// for the line waits in the spool, behind the encoder, and does not count. One step an interval. Pure.
+// How hard to compress: as hard as there is time for. Less while intervals wait for the encoder, most
+// while it idles. What waits for the line waits in the spool, behind the encoder, and does not count.
+// One step an interval. Pure.
 
+#include "dedupe/codec.hpp"
+#include "replicator/base/clock.hpp"
+
+#include <algorithm>
 #include <array>
 #include <cstddef>
+#include <optional>
 
 namespace farshore::engine {
 
+/// The share of time that goes into encoding, over the last seconds.
+class busy_share {
+  public:
+    /// An interval was encoded from `began` to `ended`; in order of time.
+    void add(time_point began, time_point ended) {
+        const double all = seconds_of(ended - last_.value_or(began));
+        if (all > 0) {
+            const double share = std::min(1.0, seconds_of(ended - began) / all);
+            share_ += (share - share_) * std::min(1.0, all / seconds_of(memory));
+        }
+        last_ = ended;
+    }
+    double value() const { return share_; }
+
+  private:
+    static constexpr duration memory = std::chrono::seconds(4);
+    double share_ = 1; ///< until more is known: what begins with a first copy stays quick
+    std::optional<time_point> last_;
+};
+
 class level_policy {
   public:
-    /// zstd levels worth having: 6 saves 2 to 3 % for five times the time of 3 (docs/decisions/0005).
-    static constexpr std::array<int, 2> levels = {1, 3};
+    /// Levels worth having: zstd's between are less than 4 % smaller (docs/decisions/0005); dense saves
+    /// 12 to 18 % on databases for five times the time (docs/decisions/0010).
+    static constexpr std::array<int, 3> levels = {1, 3, dedupe::encoder_options::dense};
     /// Closed intervals that wait: a scan alone keeps fewer.
     static constexpr std::size_t late_intervals = 4;
+    /// Shares of time: below the one there is time to try dense, above the other dense takes too long.
+    static constexpr double idle_share = 0.4;
+    static constexpr double busy_share_max = 0.75;
+    /// Intervals without dense after it took too long; twice as many each time, up to the last.
+    static constexpr std::size_t rest_min = 60;
+    static constexpr std::size_t rest_max = 960;
+    /// So many intervals at dense, and the next rest is the shortest again.
+    static constexpr std::size_t steady = 120;
 
-    /// For the next interval; `waiting`: closed ones behind it.
-    int next(std::size_t waiting) {
-        if (waiting >= late_intervals) {
-            step_ -= step_ > 0 ? 1 : 0;
-        } else if (waiting == 0 && step_ + 1 < levels.size()) {
-            ++step_;
+    /// For the next interval; `waiting`: closed ones behind it; `busy`: busy_share.
+    int next(std::size_t waiting, double busy) {
+        const bool late = waiting >= late_intervals;
+        if (step_ == dense_step) {
+            if (late || busy > busy_share_max) {
+                leave_dense(late);
+            } else if (++at_dense_ == steady) {
+                rest_ = rest_min;
+            }
+            return levels[step_];
+        }
+        resting_ -= std::min<std::size_t>(resting_, 1);
+        if (late) {
+            step_ -= std::min<std::size_t>(step_, 1);
+        } else if (waiting == 0) {
+            if (step_ + 1 < dense_step) {
+                ++step_;
+            } else if (resting_ == 0 && busy < idle_share) {
+                step_ = dense_step;
+                at_dense_ = 0;
+            }
         }
         return levels[step_];
     }
 
   private:
-    std::size_t step_ = levels.size() - 1;
+    static constexpr std::size_t dense_step = levels.size() - 1;
+
+    void leave_dense(bool late) {
+        step_ = late ? 0 : dense_step - 1;
+        resting_ = rest_;
+        rest_ = std::min(2 * rest_, rest_max);
+    }
+
+    std::size_t step_ = dense_step - 1;
+    std::size_t at_dense_ = 0;
+    std::size_t rest_ = rest_min; ///< the next
+    std::size_t resting_ = 0;     ///< intervals left of the present one
 };
 
 } // namespace farshore::engine

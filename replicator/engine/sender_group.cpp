@@ -210,10 +210,11 @@ task<void> sender_group::encode_loop() {
         encoding_bytes_ = taken->memory_bytes();
         encoding_since_ = taken->first_write();
         const std::vector<dedupe::loan> loans = co_await borrow(taken);
-        encoder_->set_level(level_.next(closed_.size()));
+        encoder_->set_level(level_.next(closed_.size(), encoder_busy_.value()));
         if (std::exchange(encoded_stream_, taken->position().stream) != taken->position().stream) {
             encoder_->forget_contents();
         }
+        const time_point began = run_.time->now();
         auto encoded = std::make_shared<encoded_interval>(
             co_await run_on(run_.cpu, [this, encoder = encoder_, taken, heals = heals_, patient = !consistent(), &loans] {
                 taken->wait_settled();
@@ -229,6 +230,7 @@ task<void> sender_group::encode_loop() {
                 };
                 return encode_interval(*encoder, *taken, heals, source, loans);
             }));
+        encoder_busy_.add(began, run_.time->now());
         if (epoch == epoch_) {
             folded_bytes_ += encoded->folded_bytes;
             encoded_bytes_ += encoded->what.bytes;

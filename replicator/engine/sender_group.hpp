@@ -127,6 +127,7 @@ class sender_group {
     known_places known_; ///< for the encoder's index
     std::shared_ptr<dedupe::encoder> encoder_; ///< shared with the encoding under way
     level_policy level_;
+    busy_share encoder_busy_;
     stream_id encoded_stream_; ///< of the interval encoded last
     std::size_t number_ = 0;        ///< in the shared index
     std::optional<loan_round> loans_; ///< while replies are awaited

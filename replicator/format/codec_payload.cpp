@@ -26,6 +26,9 @@ result<> check_prefix(const payload_prefix &prefix) {
         return fail(errc::unsupported, "codec payload: required features, flags " +
                                            std::to_string(prefix.flags.get()));
     }
+    if (prefix.flags == flags_known) {
+        return damaged("packed in two ways");
+    }
     return {};
 }
 
@@ -51,7 +54,7 @@ result<std::uint32_t> read_count(byte_reader &reader) {
 
 result<payload_header> read_header(const payload_prefix &prefix, byte_reader &reader) {
     payload_header header;
-    header.compressed = (prefix.flags & flag_compressed) != 0;
+    header.packing = static_cast<body_packing>(prefix.flags.get());
     header.structure = prefix.structure;
     header.content = {prefix.content_low, prefix.content_high};
     FS_TRY(history, reader.varint());
@@ -98,8 +101,8 @@ result<payload_view> parse_payload(bytes_view payload) {
     view.seed = seed_of(payload);
     view.body = reader.rest();
     view.sealed = sealed.first(sealed.size() - view.body.size());
-    if (header.compressed ? view.body.size() >= header.body_bytes()
-                          : view.body.size() != header.body_bytes()) {
+    if (header.packing == body_packing::none ? view.body.size() != header.body_bytes()
+                                             : view.body.size() >= header.body_bytes()) {
         return damaged("length of the body");
     }
     return view;
@@ -116,7 +119,7 @@ void append_header(byte_vector &out, const payload_header &header,
     REPL_ASSERT(check_counts(header).has_value());
     const std::size_t start = out.size();
     payload_prefix prefix{
-        payload_magic,      payload_version,    header.compressed ? flag_compressed : 0U, 0,
+        payload_magic,      payload_version,    static_cast<std::uint16_t>(header.packing), 0,
         header.content.low, header.content.high};
     append_struct(out, prefix);
     byte_writer writer(out);

@@ -5,8 +5,10 @@
 //   offset  size  name           meaning, valid range
 //   0       1     magic          0xFC
 //   1       1     version        3; other: errc::unsupported
-//   2       2     flags (le)     bit 0: the body is one zstd frame; other bits are required
-//                                features that this version does not know: errc::unsupported
+//   2       2     flags (le)     how the body is packed, a body_packing: bit 0, one zstd frame;
+//                                bit 1, one brotli stream; both: errc::corrupt. Other bits are
+//                                required features that this version does not know:
+//                                errc::unsupported
 //   4       4     structure (le) checksum of everything that says where bytes go, see below
 //   8       16    content (le)   XXH3-128 over the 16-byte digests of all data blocks, in order
 //   24      1-10  history        varint: state of earlier payloads that this one depends on; 0 =
@@ -17,7 +19,7 @@
 //           1-10  command_bytes  varint
 //           1-10  literal_bytes  varint, at most delta_blocks * 4096
 //           4*n   digests (le)   low 32 bits of each data block's digest, in order (n blocks)
-//           rest  body           as it is, or one zstd frame that decodes to exactly its size
+//           rest  body           as it is, or packed: it decodes to exactly its size
 //
 // Body, decoded: full blocks (4096 bytes each), commands, literal bytes of deltas; each in the
 // order of operations. Full blocks come first so that a decoder that hands out whole pages gets
@@ -56,8 +58,10 @@ namespace farshore::codec_format {
 
 constexpr std::uint8_t payload_magic = 0xFC;
 constexpr std::uint8_t payload_version = 3;
-constexpr std::uint16_t flag_compressed = 1;
-constexpr std::uint16_t flags_known = flag_compressed;
+
+/// How a body is stored; the values are those of the flags.
+enum class body_packing : std::uint16_t { none = 0, zstd = 1, brotli = 2 };
+constexpr std::uint16_t flags_known = 1 | 2;
 
 /// First bytes of a payload, at fixed places.
 struct payload_prefix {
@@ -90,7 +94,7 @@ static_assert(header_bytes_max + limits::frame_blocks_max * digest_bytes + body_
               limits::frame_payload_bytes_max);
 
 struct payload_header {
-    bool compressed = false;
+    body_packing packing = body_packing::none;
     std::uint32_t operations = 0;
     std::uint32_t full_blocks = 0;
     std::uint32_t delta_blocks = 0;

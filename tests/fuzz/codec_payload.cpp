@@ -67,15 +67,15 @@ void decode(bytes_view payload) {
 }
 
 void decode_resealed(bytes_view payload) {
-    static dedupe::decompressor zstd;
+    static dedupe::decompressor unpacker;
     const auto view = codec_format::parse_payload(payload);
     if (!view) {
         return;
     }
     byte_vector body(view->body.begin(), view->body.end());
-    if (view->header.compressed) {
+    if (view->header.packing != codec_format::body_packing::none) {
         body.resize(view->header.body_bytes());
-        if (!zstd.decompress(view->body, body)) {
+        if (!unpacker.decompress(view->header.packing, view->body, body)) {
             return;
         }
     }
@@ -117,7 +117,7 @@ void round_trip(bytes_view script) {
         block += c.count;
         changes.push_back(c);
     }
-    static dedupe::encoder encoder({.zstd_level = 1, .verify = true});
+    static dedupe::encoder encoder({.level = 1, .verify = true});
     for (const auto &payload : encoder.encode(changes)) {
         decode(payload.bytes.view());
     }

@@ -114,7 +114,7 @@ scenario random_scenario(std::uint64_t seed) {
 }
 
 dedupe::encoder encoder_for(std::uint64_t seed) {
-    return dedupe::encoder({.zstd_level = static_cast<int>(1 + seed % 5), .verify = true});
+    return dedupe::encoder({.level = seed % 6 == 5 ? dedupe::encoder_options::dense : static_cast<int>(1 + seed % 6), .verify = true});
 }
 
 } // namespace

@@ -16,7 +16,7 @@ using dedupe::encoded_payload;
 namespace {
 
 std::vector<encoded_payload> encode(const change_set &changes, int level = 1) {
-    dedupe::encoder encoder({.zstd_level = level, .verify = true});
+    dedupe::encoder encoder({.level = level, .verify = true});
     return encoder.encode(changes.list());
 }
 
@@ -69,7 +69,7 @@ TEST_SUITE("dedupe") {
         REQUIRE(payloads.size() == 1);
         CHECK(payloads[0].blocks == 1);
         CHECK(payloads[0].raw_bytes == 4096);
-        CHECK_FALSE(header_of(payloads[0]).compressed);
+        CHECK(header_of(payloads[0]).packing == codec_format::body_packing::none);
         CHECK(payloads[0].bytes.size() <= 4096 + 50);
         const auto decoded = decode(payloads[0], no_base());
         REQUIRE(decoded.changes.size() == 1);
@@ -251,12 +251,14 @@ TEST_SUITE("dedupe") {
         for (std::uint64_t b = 0; b < 64; ++b) {
             changes.data(0, b, with(filled(1 + static_cast<int>(b)), 5, {7, 8, 9}));
         }
-        dedupe::encoder encoder({.zstd_level = 1, .verify = true});
-        for (int level = 1; level <= 12; ++level) {
+        dedupe::encoder encoder({.level = 1, .verify = true});
+        for (int level = 1; level <= dedupe::encoder_options::dense; ++level) {
             encoder.set_level(level);
             const auto payloads = encoder.encode(changes.list());
             REQUIRE(payloads.size() == 1);
-            CHECK(header_of(payloads[0]).compressed);
+            CHECK(header_of(payloads[0]).packing == (level == dedupe::encoder_options::dense
+                                                         ? codec_format::body_packing::brotli
+                                                         : codec_format::body_packing::zstd));
             CHECK(payloads[0].bytes.size() < 4096);
             CHECK(decode(payloads[0], no_base()).changes.size() == 64);
         }

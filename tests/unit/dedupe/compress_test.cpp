@@ -1,6 +1,7 @@
 #include "dedupe/compress.hpp"
 #include "tests/unit/dedupe/codec_support.hpp"
 
+#include <brotli/encode.h>
 #include <doctest/doctest.h>
 #include <zstd.h>
 
@@ -9,11 +10,17 @@ using namespace farshore::codec_test;
 
 namespace {
 
-byte_vector compressed(bytes_view input, int level) {
-    dedupe::compressor zstd(level);
+struct packed {
+    dedupe::body_packing how = dedupe::body_packing::none;
+    byte_vector bytes;
+};
+
+packed compressed(bytes_view input, int level) {
+    dedupe::compressor packer(level);
     byte_vector out(input.size());
-    out.resize(zstd.compress(input, out));
-    return out;
+    const dedupe::packed_body made = packer.compress(input, out);
+    out.resize(made.bytes);
+    return {made.packing, std::move(out)};
 }
 
 byte_vector repeated(const page &p, std::size_t times) {
@@ -31,48 +38,56 @@ TEST_SUITE("dedupe") {
         const byte_vector input = repeated(noise(3), 5);
         dedupe::decompressor decompressor;
         for (int level = -3; level <= 30; ++level) {
-            const byte_vector packed = compressed(input, level);
-            REQUIRE(!packed.empty());
-            CHECK(packed.size() < input.size() / 4);
+            const packed made = compressed(input, level);
+            CHECK(made.how == (level > dedupe::zstd_level_max ? dedupe::body_packing::brotli
+                                                              : dedupe::body_packing::zstd));
+            CHECK(made.bytes.size() < input.size() / 4);
             byte_vector back(input.size());
-            CHECK(decompressor.decompress(packed, back));
+            CHECK(decompressor.decompress(made.how, made.bytes, back));
             CHECK(back == input);
         }
     }
 
     TEST_CASE("compress: what does not shrink is left alone") {
-        for (const int level : {1, 3, 4, 12}) {
-            CHECK(compressed(noise(4), level).empty());
-            CHECK(compressed({}, level).empty());
-            CHECK(compressed(as_bytes("a"), level).empty());
+        const page random = noise(4);
+        for (const int level : {1, 3, 4, 12, dedupe::level_dense}) {
+            for (const bytes_view input : {bytes_view(random), bytes_view(), as_bytes("a")}) {
+                CHECK(compressed(input, level).how == dedupe::body_packing::none);
+                CHECK(compressed(input, level).bytes.empty());
+            }
         }
     }
 
     TEST_CASE("compress: repeats across blocks are found in data that looks random up close") {
-        CHECK(!compressed(repeated(noise(5), 2), 12).empty());
+        CHECK(!compressed(repeated(noise(5), 2), 12).bytes.empty());
+        CHECK(!compressed(repeated(noise(5), 2), dedupe::level_dense).bytes.empty());
     }
 
     TEST_CASE("decompress: one frame, all of the input, exactly the length that was promised") {
         const byte_vector input = repeated(filled(7), 2);
-        const byte_vector packed = compressed(input, 1);
-        dedupe::decompressor decompressor;
-        byte_vector out(input.size());
-        byte_vector shorter(input.size() - 1);
-        byte_vector longer(input.size() + 1);
-        CHECK(decompressor.decompress(packed, out));
-        CHECK_FALSE(decompressor.decompress(packed, shorter));
-        CHECK_FALSE(decompressor.decompress(packed, longer));
-        CHECK_FALSE(decompressor.decompress({}, out));
-        for (std::size_t n = 0; n < packed.size(); ++n) {
-            CHECK_FALSE(decompressor.decompress(bytes_view(packed).first(n), out));
+        for (const int level : {1, dedupe::level_dense}) {
+            const auto [how, bytes] = compressed(input, level);
+            dedupe::decompressor decompressor;
+            byte_vector out(input.size());
+            byte_vector shorter(input.size() - 1);
+            byte_vector longer(input.size() + 1);
+            CHECK(decompressor.decompress(how, bytes, out));
+            CHECK(out == input);
+            CHECK_FALSE(decompressor.decompress(how, bytes, shorter));
+            CHECK_FALSE(decompressor.decompress(how, bytes, longer));
+            CHECK_FALSE(decompressor.decompress(how, {}, out));
+            CHECK_FALSE(decompressor.decompress(dedupe::body_packing::none, bytes, out));
+            for (std::size_t n = 0; n < bytes.size(); ++n) {
+                CHECK_FALSE(decompressor.decompress(how, bytes_view(bytes).first(n), out));
+            }
+            byte_vector trailing = bytes;
+            trailing.push_back(std::byte{0});
+            CHECK_FALSE(decompressor.decompress(how, trailing, out));
+            byte_vector twice = bytes;
+            append_bytes(twice, bytes);
+            byte_vector both(2 * input.size());
+            CHECK_FALSE(decompressor.decompress(how, twice, both));
         }
-        byte_vector trailing = packed;
-        trailing.push_back(std::byte{0});
-        CHECK_FALSE(decompressor.decompress(trailing, out));
-        byte_vector twice = packed;
-        append_bytes(twice, packed);
-        byte_vector both(2 * input.size());
-        CHECK_FALSE(decompressor.decompress(twice, both));
     }
 
     TEST_CASE("decompress: a frame that unfolds to far more than promised is refused") {
@@ -80,8 +95,24 @@ TEST_SUITE("dedupe") {
         byte_vector bomb(ZSTD_compressBound(huge.size()));
         bomb.resize(ZSTD_compress(bomb.data(), bomb.size(), huge.data(), huge.size(), 1));
         byte_vector out(4096);
-        const auto outcome = dedupe::decompressor().decompress(bomb, out);
+        const auto outcome = dedupe::decompressor().decompress(dedupe::body_packing::zstd, bomb, out);
         REQUIRE_FALSE(outcome);
         CHECK(is(outcome.error(), errc::corrupt));
+    }
+
+    TEST_CASE("decompress: a brotli stream that unfolds to more, or claims memory for it, is refused") {
+        const byte_vector huge(64 * limits::MiB);
+        for (const int window_bits : {20, BROTLI_MAX_WINDOW_BITS}) {
+            byte_vector bomb(BrotliEncoderMaxCompressedSize(huge.size()));
+            std::size_t length = bomb.size();
+            REQUIRE(BrotliEncoderCompress(5, window_bits, BROTLI_MODE_GENERIC, huge.size(),
+                                          reinterpret_cast<const std::uint8_t *>(huge.data()), &length,
+                                          reinterpret_cast<std::uint8_t *>(bomb.data())) == BROTLI_TRUE);
+            byte_vector out(4096);
+            const auto outcome = dedupe::decompressor().decompress(
+                dedupe::body_packing::brotli, bytes_view(bomb).first(length), out);
+            REQUIRE_FALSE(outcome);
+            CHECK(is(outcome.error(), errc::corrupt));
+        }
     }
 }

@@ -3,22 +3,88 @@
 #include <doctest/doctest.h>
 
 namespace farshore::engine {
+namespace {
+
+constexpr int dense = dedupe::encoder_options::dense;
+constexpr double idle = level_policy::idle_share - 0.01;
+constexpr double middling = level_policy::idle_share + 0.01;
+
+} // namespace
 
 TEST_SUITE("engine") {
-TEST_CASE("level: the highest as long as no more intervals wait than a scan keeps") {
+TEST_CASE("level: zstd-3 as long as no more intervals wait than a scan keeps and time is short") {
     level_policy p;
     for (const std::size_t waiting : {0U, 1U, 2U, 3U, 0U}) {
-        CHECK(p.next(waiting) == 3);
+        CHECK(p.next(waiting, middling) == 3);
     }
 }
 
 TEST_CASE("level: an encoder that is late lowers it; it rises when nothing waits") {
     level_policy p;
-    CHECK(p.next(4) == 1);
-    CHECK(p.next(9) == 1);
-    CHECK(p.next(2) == 1); // still catching up
-    CHECK(p.next(0) == 3);
-    CHECK(p.next(0) == 3);
+    CHECK(p.next(4, 1) == 1);
+    CHECK(p.next(9, 1) == 1);
+    CHECK(p.next(2, 1) == 1); // still catching up
+    CHECK(p.next(0, 1) == 3);
+    CHECK(p.next(0, 1) == 3);
+}
+
+TEST_CASE("level: dense while the encoder idles, as long as there is time for it") {
+    level_policy p;
+    CHECK(p.next(1, idle) == 3); // something waits
+    CHECK(p.next(0, idle) == dense);
+    CHECK(p.next(3, level_policy::busy_share_max) == dense); // it is slower, that's known
+    CHECK(p.next(0, level_policy::busy_share_max + 0.01) == 3);
+}
+
+TEST_CASE("level: from dense an encoder that is late goes to the quickest at once") {
+    level_policy p;
+    REQUIRE(p.next(0, idle) == dense);
+    CHECK(p.next(4, idle) == 1);
+    CHECK(p.next(0, idle) == 3);
+}
+
+/// Idle intervals until dense is used again.
+std::size_t rest_after_falling(level_policy &p) {
+    REQUIRE(p.next(0, level_policy::busy_share_max + 0.01) == 3);
+    std::size_t rest = 1;
+    while (p.next(0, idle) != dense) {
+        REQUIRE(++rest <= level_policy::rest_max);
+    }
+    return rest;
+}
+
+TEST_CASE("level: dense that took too long is not tried again for long, and longer each time") {
+    level_policy p;
+    REQUIRE(p.next(0, idle) == dense);
+    for (std::size_t rest = level_policy::rest_min; rest <= level_policy::rest_max; rest *= 2) {
+        CHECK(rest_after_falling(p) == rest);
+    }
+    CHECK(rest_after_falling(p) == level_policy::rest_max);
+    for (std::size_t i = 0; i < level_policy::steady; ++i) {
+        REQUIRE(p.next(0, idle) == dense);
+    }
+    CHECK(rest_after_falling(p) == level_policy::rest_min);
+}
+
+TEST_CASE("level: the busy share begins as busy and forgets in seconds") {
+    busy_share busy;
+    CHECK(busy.value() == 1);
+    time_point now{std::chrono::hours(1)};
+    const auto encode = [&](duration takes, duration every) {
+        busy.add(now + every - takes, now + every);
+        now += every;
+        return busy.value();
+    };
+    for (int i = 0; i < 100; ++i) { // back to back, as in a first copy
+        CHECK(encode(std::chrono::milliseconds(50), std::chrono::milliseconds(50)) == 1);
+    }
+    for (int i = 0; i < 10; ++i) {
+        encode(std::chrono::milliseconds(100), std::chrono::seconds(1));
+    }
+    CHECK(busy.value() < 0.2);
+    CHECK(busy.value() > 0.1);
+    encode(std::chrono::milliseconds(50), std::chrono::minutes(1)); // clients paused
+    CHECK(busy.value() < 0.01);
 }
 }
 
