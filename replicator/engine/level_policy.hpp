@@ -42,12 +42,12 @@ class level_policy {
     static constexpr std::size_t late_intervals = 4;
     /// Shares of time: below the one there is time to try dense, above the other dense takes too long.
     static constexpr double idle_share = 0.4;
-    static constexpr double busy_share_max = 0.75;
+    static constexpr double busy_share_max = 0.9;
     /// Intervals without dense after it took too long; twice as many each time, up to the last.
-    static constexpr std::size_t rest_min = 60;
+    static constexpr std::size_t rest_min = 15;
     static constexpr std::size_t rest_max = 960;
     /// So many intervals at dense, and the next rest is the shortest again.
-    static constexpr std::size_t steady = 120;
+    static constexpr std::size_t steady = 30;
 
     /// For the next interval; `waiting`: closed ones behind it; `busy`: busy_share.
     int next(std::size_t waiting, double busy) {
