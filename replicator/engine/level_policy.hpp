@@ -5,10 +5,12 @@
 
 #include "dedupe/codec.hpp"
 #include "replicator/base/clock.hpp"
+#include "replicator/base/limits.hpp"
 
 #include <algorithm>
 #include <array>
 #include <cstddef>
+#include <cstdint>
 #include <optional>
 
 namespace farshore::engine {
@@ -33,6 +35,15 @@ class busy_share {
     std::optional<time_point> last_;
 };
 
+/// What is known when an interval's turn comes.
+struct encoder_load {
+    std::size_t waiting = 0; ///< closed intervals behind it
+    duration late_by{};      ///< its first write is so much older than the group's `interval`
+    double busy = 1;         ///< busy_share
+    bool in_sync = true;     ///< no catch-up: those are in a hurry
+    std::uint64_t bytes = 0; ///< memory of the interval
+};
+
 class level_policy {
   public:
     /// Levels worth having: zstd's between are less than 4 % smaller (docs/decisions/0005); dense saves
@@ -40,6 +51,11 @@ class level_policy {
     static constexpr std::array<int, 3> levels = {1, 3, dedupe::encoder_options::dense};
     /// Closed intervals that wait: a scan alone keeps fewer.
     static constexpr std::size_t late_intervals = 4;
+    /// Writes that wait so much longer than `interval`. Intervals grow while the encoder is slow, so that
+    /// few of them wait.
+    static constexpr duration late_time = std::chrono::seconds(1);
+    /// Larger intervals would take seconds at dense, minutes when others want the processor.
+    static constexpr std::uint64_t dense_bytes_max = 64 * limits::MiB;
     /// Shares of time: below the one there is time to try dense, above the other dense takes too long.
     static constexpr double idle_share = 0.4;
     static constexpr double busy_share_max = 0.9;
@@ -49,34 +65,40 @@ class level_policy {
     /// So many intervals at dense, and the next rest is the shortest again.
     static constexpr std::size_t steady = 30;
 
-    /// For the next interval; `waiting`: closed ones behind it; `busy`: busy_share.
-    int next(std::size_t waiting, double busy) {
-        const bool late = waiting >= late_intervals;
+    /// For the next interval.
+    int next(const encoder_load &load) {
+        const bool late = load.waiting >= late_intervals || (load.in_sync && load.late_by > late_time);
         if (step_ == dense_step) {
-            if (late || busy > busy_share_max) {
+            if (late || load.busy > busy_share_max) {
                 leave_dense(late);
             } else if (++at_dense_ == steady) {
                 rest_ = rest_min;
             }
-            return levels[step_];
-        }
-        resting_ -= std::min<std::size_t>(resting_, 1);
-        if (late) {
-            step_ -= std::min<std::size_t>(step_, 1);
-        } else if (waiting == 0) {
-            if (step_ + 1 < dense_step) {
-                ++step_;
-            } else if (resting_ == 0 && busy < idle_share) {
-                step_ = dense_step;
-                at_dense_ = 0;
+        } else {
+            resting_ -= std::min<std::size_t>(resting_, 1);
+            if (late) {
+                step_ -= std::min<std::size_t>(step_, 1);
+            } else if (load.waiting == 0) {
+                rise(load);
             }
         }
-        return levels[step_];
+        return levels[may_be_dense(load) ? step_ : std::min(step_, dense_step - 1)];
     }
 
   private:
     static constexpr std::size_t dense_step = levels.size() - 1;
 
+    static bool may_be_dense(const encoder_load &load) {
+        return load.in_sync && load.bytes <= dense_bytes_max;
+    }
+    void rise(const encoder_load &load) {
+        if (step_ + 1 < dense_step) {
+            ++step_;
+        } else if (resting_ == 0 && load.busy < idle_share && may_be_dense(load)) {
+            step_ = dense_step;
+            at_dense_ = 0;
+        }
+    }
     void leave_dense(bool late) {
         step_ = late ? 0 : dense_step - 1;
         resting_ = rest_;

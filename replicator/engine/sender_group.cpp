@@ -191,6 +191,16 @@ task<void> sender_group::close_loop() {
 
 // ---- encode and spool ------------------------------------------------------------------------------
 
+encoder_load sender_group::load_of(const interval &taken) const {
+    encoder_load load;
+    load.waiting = closed_.size();
+    load.late_by = run_.time->now() - taken.first_write().value_or(run_.time->now()) - options_.config.interval;
+    load.busy = encoder_busy_.value();
+    load.in_sync = consistent();
+    load.bytes = taken.memory_bytes();
+    return load;
+}
+
 task<void> sender_group::encode_loop() {
     while (!stopping_) {
         if (closed_.empty() && encoder_ && known_.many()) {
@@ -210,7 +220,7 @@ task<void> sender_group::encode_loop() {
         encoding_bytes_ = taken->memory_bytes();
         encoding_since_ = taken->first_write();
         const std::vector<dedupe::loan> loans = co_await borrow(taken);
-        encoder_->set_level(level_.next(closed_.size(), encoder_busy_.value()));
+        encoder_->set_level(level_.next(load_of(*taken)));
         if (std::exchange(encoded_stream_, taken->position().stream) != taken->position().stream) {
             encoder_->forget_contents();
         }

@@ -75,6 +75,7 @@ class sender_group {
     // stages
     task<void> close_loop();
     task<void> encode_loop();
+    encoder_load load_of(const interval &taken) const;
     task<std::vector<dedupe::loan>> borrow(std::shared_ptr<interval> taken);
     task<std::vector<dedupe::loan>> ask_for_loans(std::vector<loan_candidate> candidates, interval_id interval);
     task<void> upkeep_loop();

@@ -9,45 +9,49 @@ constexpr int dense = dedupe::encoder_options::dense;
 constexpr double idle = level_policy::idle_share - 0.01;
 constexpr double middling = level_policy::idle_share + 0.01;
 
+int at(level_policy &p, std::size_t waiting, double busy) {
+    return p.next({.waiting = waiting, .busy = busy});
+}
+
 } // namespace
 
 TEST_SUITE("engine") {
 TEST_CASE("level: zstd-3 as long as no more intervals wait than a scan keeps and time is short") {
     level_policy p;
     for (const std::size_t waiting : {0U, 1U, 2U, 3U, 0U}) {
-        CHECK(p.next(waiting, middling) == 3);
+        CHECK(at(p, waiting, middling) == 3);
     }
 }
 
 TEST_CASE("level: an encoder that is late lowers it; it rises when nothing waits") {
     level_policy p;
-    CHECK(p.next(4, 1) == 1);
-    CHECK(p.next(9, 1) == 1);
-    CHECK(p.next(2, 1) == 1); // still catching up
-    CHECK(p.next(0, 1) == 3);
-    CHECK(p.next(0, 1) == 3);
+    CHECK(at(p, 4, 1) == 1);
+    CHECK(at(p, 9, 1) == 1);
+    CHECK(at(p, 2, 1) == 1); // still catching up
+    CHECK(at(p, 0, 1) == 3);
+    CHECK(at(p, 0, 1) == 3);
 }
 
 TEST_CASE("level: dense while the encoder idles, as long as there is time for it") {
     level_policy p;
-    CHECK(p.next(1, idle) == 3); // something waits
-    CHECK(p.next(0, idle) == dense);
-    CHECK(p.next(3, level_policy::busy_share_max) == dense); // it is slower, that's known
-    CHECK(p.next(0, level_policy::busy_share_max + 0.01) == 3);
+    CHECK(at(p, 1, idle) == 3); // something waits
+    CHECK(at(p, 0, idle) == dense);
+    CHECK(at(p, 3, level_policy::busy_share_max) == dense); // it is slower, that's known
+    CHECK(at(p, 0, level_policy::busy_share_max + 0.01) == 3);
 }
 
 TEST_CASE("level: from dense an encoder that is late goes to the quickest at once") {
     level_policy p;
-    REQUIRE(p.next(0, idle) == dense);
-    CHECK(p.next(4, idle) == 1);
-    CHECK(p.next(0, idle) == 3);
+    REQUIRE(at(p, 0, idle) == dense);
+    CHECK(at(p, 4, idle) == 1);
+    CHECK(at(p, 0, idle) == 3);
 }
 
 /// Idle intervals until dense is used again.
 std::size_t rest_after_falling(level_policy &p) {
-    REQUIRE(p.next(0, level_policy::busy_share_max + 0.01) == 3);
+    REQUIRE(at(p, 0, level_policy::busy_share_max + 0.01) == 3);
     std::size_t rest = 1;
-    while (p.next(0, idle) != dense) {
+    while (at(p, 0, idle) != dense) {
         REQUIRE(++rest <= level_policy::rest_max);
     }
     return rest;
@@ -55,15 +59,38 @@ std::size_t rest_after_falling(level_policy &p) {
 
 TEST_CASE("level: dense that took too long is not tried again for long, and longer each time") {
     level_policy p;
-    REQUIRE(p.next(0, idle) == dense);
+    REQUIRE(at(p, 0, idle) == dense);
     for (std::size_t rest = level_policy::rest_min; rest <= level_policy::rest_max; rest *= 2) {
         CHECK(rest_after_falling(p) == rest);
     }
     CHECK(rest_after_falling(p) == level_policy::rest_max);
     for (std::size_t i = 0; i < level_policy::steady; ++i) {
-        REQUIRE(p.next(0, idle) == dense);
+        REQUIRE(at(p, 0, idle) == dense);
     }
     CHECK(rest_after_falling(p) == level_policy::rest_min);
+}
+
+TEST_CASE("level: writes that wait too long count as late, however few intervals they are in") {
+    level_policy p;
+    REQUIRE(at(p, 0, idle) == dense);
+    CHECK(p.next({.late_by = level_policy::late_time, .busy = idle}) == dense);
+    CHECK(p.next({.late_by = level_policy::late_time + std::chrono::milliseconds(1), .busy = idle}) == 1);
+}
+
+TEST_CASE("level: a catch-up and large intervals are never dense") {
+    level_policy p;
+    const encoder_load catching_up{.busy = idle, .in_sync = false};
+    const encoder_load large{.busy = idle, .bytes = level_policy::dense_bytes_max + 1};
+    for (const encoder_load &load : {catching_up, large}) {
+        CHECK(p.next(load) == 3);
+    }
+    REQUIRE(at(p, 0, idle) == dense);
+    for (const encoder_load &load : {catching_up, large}) {
+        CHECK(p.next(load) == 3);
+    }
+    CHECK(at(p, 0, idle) == dense); // no rest for that
+    // A catch-up's intervals may be old: its writers do not wait for it.
+    CHECK(p.next({.late_by = std::chrono::minutes(1), .busy = idle, .in_sync = false}) == 3);
 }
 
 TEST_CASE("level: the busy share begins as busy and forgets in seconds") {
