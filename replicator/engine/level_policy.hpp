@@ -42,6 +42,7 @@ struct encoder_load {
     double busy = 1;         ///< busy_share
     bool in_sync = true;     ///< no catch-up: those are in a hurry
     std::uint64_t bytes = 0; ///< memory of the interval
+    duration age = std::chrono::seconds(1); ///< of its first write
 };
 
 class level_policy {
@@ -56,6 +57,8 @@ class level_policy {
     static constexpr duration late_time = std::chrono::seconds(1);
     /// Larger intervals would take seconds at dense, minutes when others want the processor.
     static constexpr std::uint64_t dense_bytes_max = 64 * limits::MiB;
+    /// Memory a second of an interval's life: a burst after a pause must not meet an encoder at dense.
+    static constexpr double dense_rate_max = 64.0 * limits::MiB;
     /// Shares of time: below the one there is time to try dense, above the other dense takes too long.
     static constexpr double idle_share = 0.4;
     static constexpr double busy_share_max = 0.9;
@@ -89,7 +92,8 @@ class level_policy {
     static constexpr std::size_t dense_step = levels.size() - 1;
 
     static bool may_be_dense(const encoder_load &load) {
-        return load.in_sync && load.bytes <= dense_bytes_max;
+        return load.in_sync && load.bytes <= dense_bytes_max &&
+               static_cast<double>(load.bytes) <= dense_rate_max * seconds_of(load.age);
     }
     void rise(const encoder_load &load) {
         if (step_ + 1 < dense_step) {

@@ -194,7 +194,8 @@ task<void> sender_group::close_loop() {
 encoder_load sender_group::load_of(const interval &taken) const {
     encoder_load load;
     load.waiting = closed_.size();
-    load.late_by = run_.time->now() - taken.first_write().value_or(run_.time->now()) - options_.config.interval;
+    load.age = taken.first_write() ? run_.time->now() - *taken.first_write() : options_.config.interval;
+    load.late_by = load.age - options_.config.interval;
     load.busy = encoder_busy_.value();
     load.in_sync = consistent();
     load.bytes = taken.memory_bytes();

@@ -77,15 +77,16 @@ TEST_CASE("level: writes that wait too long count as late, however few intervals
     CHECK(p.next({.late_by = level_policy::late_time + std::chrono::milliseconds(1), .busy = idle}) == 1);
 }
 
-TEST_CASE("level: a catch-up and large intervals are never dense") {
+TEST_CASE("level: a catch-up, large intervals and bursts are never dense") {
     level_policy p;
     const encoder_load catching_up{.busy = idle, .in_sync = false};
     const encoder_load large{.busy = idle, .bytes = level_policy::dense_bytes_max + 1};
-    for (const encoder_load &load : {catching_up, large}) {
+    const encoder_load burst{.busy = idle, .bytes = 16 * limits::MiB, .age = std::chrono::milliseconds(200)};
+    for (const encoder_load &load : {catching_up, large, burst}) {
         CHECK(p.next(load) == 3);
     }
     REQUIRE(at(p, 0, idle) == dense);
-    for (const encoder_load &load : {catching_up, large}) {
+    for (const encoder_load &load : {catching_up, large, burst}) {
         CHECK(p.next(load) == 3);
     }
     CHECK(at(p, 0, idle) == dense); // no rest for that
