@@ -205,6 +205,7 @@ result<> sender_group::resync(bool full) {
         return fail(errc::not_in_sync, fmt::format("group \"{}\" is not paired with a DR site", name()));
     }
     capture_->mark_all_dirty();
+    hold_.end(); // asked for now
     scan_full_ = full;
     log::info("group {}: resync asked for: {}", name(),
               full ? "everything is shipped" : "everything is compared by digests, what differs is shipped");

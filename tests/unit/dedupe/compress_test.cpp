@@ -115,4 +115,19 @@ TEST_SUITE("dedupe") {
             CHECK(is(outcome.error(), errc::corrupt));
         }
     }
+
+    TEST_CASE("decompress: a window larger than any body gets no memory, even when all would fit") {
+        const byte_vector huge(20 * limits::MiB);
+        for (const int window_bits : {20, BROTLI_MAX_WINDOW_BITS}) {
+            byte_vector stream(BrotliEncoderMaxCompressedSize(huge.size()));
+            std::size_t length = stream.size();
+            REQUIRE(BrotliEncoderCompress(5, window_bits, BROTLI_MODE_GENERIC, huge.size(),
+                                          reinterpret_cast<const std::uint8_t *>(huge.data()), &length,
+                                          reinterpret_cast<std::uint8_t *>(stream.data())) == BROTLI_TRUE);
+            byte_vector out(huge.size());
+            const auto outcome = dedupe::decompressor().decompress(
+                dedupe::body_packing::brotli, bytes_view(stream).first(length), out);
+            CHECK(outcome.has_value() == (window_bits == 20));
+        }
+    }
 }

@@ -136,6 +136,16 @@ TEST_CASE("hold: clients that never slow down are caught up with all the same") 
     CHECK(std::ranges::find(seen, sender_state::catching_up) != seen.end());
 }
 
+TEST_CASE("hold: `resync` does not wait for clients") {
+    outrun_pair p;
+    p.outrun();
+    p.write_on(std::chrono::seconds(1));
+    REQUIRE(p.status().state == sender_state::tracking);
+    REQUIRE(p.primary.engine->resync("shop", false));
+    const auto seen = p.write_on(sample * 2);
+    CHECK(std::ranges::find(seen, sender_state::catching_up) != seen.end());
+}
+
 TEST_CASE("hold: `wait` wants the barrier now") {
     outrun_pair p;
     p.outrun();
