@@ -23,6 +23,7 @@ import json
 import os
 import platform
 import random
+import signal
 import statistics
 import subprocess
 import sys
@@ -369,6 +370,7 @@ def main():
     parser.add_argument("--keep", action="store_true")
     options = parser.parse_args()
     options.long = True
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     if options.what == "table":
         table()
         return 0

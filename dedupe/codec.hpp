@@ -32,7 +32,9 @@ namespace farshore::dedupe {
 struct encoder_options {
     static constexpr int stored = 0; ///< a level: no entropy coding, for measuring the rest
     static constexpr int dense = 13; ///< a level: brotli; much slower than zstd
-    int level = 3;                   ///< 1..12 of zstd, stored or dense; callers choose by bottleneck
+    /// A level: zstd-1 of what differs from a block's own old content; other places are not searched.
+    static constexpr int quick = -1;
+    int level = 3; ///< 1..12 of zstd, or one of those above; callers choose by bottleneck
     /// A payload is closed when its blocks, commands and literals before entropy coding have passed
     /// so much. Less: a payload takes less time on a slow line; more: it compresses a little
     /// better.

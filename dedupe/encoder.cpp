@@ -37,7 +37,14 @@ struct encoder::impl {
             index.emplace(options.index_bytes);
             match.emplace(space, *index);
         }
+        set_level(options.level);
     }
+
+    void set_level(int level) {
+        quick = level == encoder_options::quick; // to the packer zstd's lowest
+        out.set_level(level);
+    }
+    bool searches() const { return match && !quick; }
 
     std::vector<encoded_payload> encode(std::span<const block_change> changes,
                                         const source_reader &source);
@@ -49,6 +56,7 @@ struct encoder::impl {
     void pass_far(const block_change &change);
     void pass_at_once();
     void pass_random(const block_change &change);
+    void add_full(const block_change &change);
     void add_near(const block_change &change);
     bool add_rebuilt(const ready_block &block, std::span<const codec_format::delta_run> near);
     bool add_whole_copy(const ready_block &block, std::uint64_t key);
@@ -59,6 +67,7 @@ struct encoder::impl {
     void write_zero_run();
 
     encoder_options options;
+    bool quick = false; ///< the level
     encode_stats stats;
     payload_builder out;
     source_space space;
@@ -116,7 +125,7 @@ void encoder::learn(std::span<const known_place> places) {
 
 void encoder::forget_contents() { impl_->contents.clear(); }
 
-void encoder::set_level(int level) { impl_->out.set_level(level); }
+void encoder::set_level(int level) { impl_->set_level(level); }
 
 const encode_stats &encoder::stats() const { return impl_->stats; }
 
@@ -213,16 +222,22 @@ void encoder::impl::pass_near(const block_change &change) {
         add_zero_block(change);
     } else if (!change.before.empty() && find_runs(change.before, change.content, runs)) {
         add_near(change);
-    } else if (!match) {
-        write_zero_run();
-        const ready_block block{change, block_digest(change.volume, change.block, change.content)};
-        out.full(block);
-        ++stats.full_blocks;
+    } else if (!searches()) {
+        add_full(change);
     } else if (looks_random(change.content)) {
         random.push_back(&change);
     } else {
         far.push_back(&change);
     }
+}
+
+void encoder::impl::add_full(const block_change &change) {
+    write_zero_run();
+    const checksum128 content = checksum_128(change.content);
+    const ready_block block{change, block_digest(change.volume, change.block, content)};
+    out.full(block);
+    ++stats.full_blocks;
+    note(block, content.high);
 }
 
 void encoder::impl::add_near(const block_change &change) {
@@ -290,7 +305,7 @@ void encoder::impl::begin_program() {
 
 bool encoder::impl::add_rebuilt(const ready_block &block,
                                 std::span<const codec_format::delta_run> near) {
-    if (!match) {
+    if (!searches()) {
         return false;
     }
     begin_program();

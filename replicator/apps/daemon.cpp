@@ -63,7 +63,8 @@ class loop_threads {
 };
 
 /// Clients' requests come first: the pool's threads give way to the NBD loops and to other programs
-/// of the host when cores are short. Encoding and applying then fall behind, which is bounded.
+/// of the host when cores are short. Encoding and applying then fall behind; what must not falls
+/// to the urgent pool (engine/level_policy.hpp).
 void lower_priority(asio::thread_pool &pool, std::size_t threads) {
     constexpr int niceness = 10;
     const auto all_there = std::make_shared<std::latch>(static_cast<std::ptrdiff_t>(threads));
@@ -228,10 +229,12 @@ int run_daemon(const std::string &control_path, const service_factory &make) {
     asio::thread_pool disk(disk_threads);
     asio::thread_pool cpu(cores);
     lower_priority(cpu, cores);
+    asio::thread_pool urgent(cores);
     int exit = 0;
     {
         const loop_threads loops(cores);
-        const runtime run{home.get_executor(), disk.get_executor(), cpu.get_executor(), &time};
+        const runtime run{home.get_executor(), disk.get_executor(), cpu.get_executor(),
+                          urgent.get_executor(), &time};
         const auto engine = make(run, loops.executors());
         life daemon(home, *engine, control_path);
         asio::co_spawn(home, daemon.run(), [&](std::exception_ptr thrown) {
@@ -245,6 +248,7 @@ int run_daemon(const std::string &control_path, const service_factory &make) {
     }
     disk.join();
     cpu.join();
+    urgent.join();
     return exit;
 }
 

@@ -2,7 +2,8 @@
 // What both daemons are around their engine: threads, signals, control socket, service manager.
 //
 // Threads: `home` is the calling thread; one io_context with one thread a core for NBD connections;
-// a disk pool for what blocks; a cpu pool, one thread a core, for the codec.
+// a disk pool for what blocks; a cpu pool, one thread a core, for the codec, below the priority of the
+// others; an urgent pool, as many threads at theirs, for what clients must not outrun.
 //
 // Stopping: the first SIGTERM or SIGINT stops in order within stop_within (drain to a durable point
 // included), the second one ends the process at once.

@@ -65,11 +65,13 @@ class system_clock final : public time_source {
 };
 
 /// What coroutines of the engine run on. `home` owns all engine state; `disk` runs what may block,
-/// `cpu` what computes for long. In a simulation all three are one executor.
+/// `cpu` what computes for long and gives way to clients' requests, `cpu_urgent` what they must not
+/// outrun. In a simulation all are one executor.
 struct runtime {
     executor home;
     executor disk;
     executor cpu;
+    executor cpu_urgent;
     time_source *time = nullptr;
 };
 

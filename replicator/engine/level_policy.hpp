@@ -1,7 +1,8 @@
 #pragma once
 // How hard to compress: as hard as there is time for. Less while intervals wait for the encoder, most
 // while it idles. What waits for the line waits in the spool, behind the encoder, and does not count.
-// One step an interval. Pure.
+// One step an interval. And for whom the processor is when it doesn't suffice: clients come first
+// until the order of writes is at risk. Pure.
 
 #include "dedupe/codec.hpp"
 #include "replicator/base/clock.hpp"
@@ -43,6 +44,7 @@ struct encoder_load {
     bool in_sync = true;     ///< no catch-up: those are in a hurry
     std::uint64_t bytes = 0; ///< memory of the interval
     duration age = std::chrono::seconds(1); ///< of its first write
+    double crowded = 0; ///< share in use of the memory for intervals; at 1 the order is lost
 };
 
 class level_policy {
@@ -67,10 +69,29 @@ class level_policy {
     static constexpr std::size_t rest_max = 960;
     /// So many intervals at dense, and the next rest is the shortest again.
     static constexpr std::size_t steady = 30;
+    /// Shares of memory in use from which the encoder works at the priority of clients' requests,
+    /// and from which it doesn't search. A catch-up's scan alone uses up to 0.62.
+    static constexpr double urgent_crowd = 0.2;
+    static constexpr double quick_crowd = 0.4;
+    static constexpr double scan_crowd = 0.7;
 
     /// For the next interval.
     int next(const encoder_load &load) {
-        const bool late = load.waiting >= late_intervals || (load.in_sync && load.late_by > late_time);
+        const int level = unhurried(load);
+        return load.crowded > (load.in_sync ? quick_crowd : scan_crowd) ? dedupe::encoder_options::quick : level;
+    }
+    /// At the priority of clients' requests, not below it. Who writes in a catch-up doesn't wait for
+    /// it, so there only memory counts.
+    static bool urgent(const encoder_load &load) {
+        return load.in_sync ? is_late(load) || load.crowded > urgent_crowd : load.crowded > scan_crowd;
+    }
+
+  private:
+    static bool is_late(const encoder_load &load) {
+        return load.waiting >= late_intervals || (load.in_sync && load.late_by > late_time);
+    }
+    int unhurried(const encoder_load &load) {
+        const bool late = is_late(load);
         if (step_ == dense_step) {
             if (late || load.busy > busy_share_max) {
                 leave_dense(late);
@@ -88,7 +109,6 @@ class level_policy {
         return levels[may_be_dense(load) ? step_ : std::min(step_, dense_step - 1)];
     }
 
-  private:
     static constexpr std::size_t dense_step = levels.size() - 1;
 
     static bool may_be_dense(const encoder_load &load) {

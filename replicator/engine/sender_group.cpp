@@ -174,8 +174,7 @@ task<void> sender_group::close_loop() {
         }
         const time_point now = run_.time->now();
         const bool due = close_early_ || now >= next_close_;
-        const bool room = closed_bytes() < options_.memory.closed_bytes_max / 2 &&
-                          closed_.size() < limits::interval_queue_max;
+        const bool room = closed_bytes() < closed_room() && closed_.size() < limits::interval_queue_max;
         if (due && room) {
             if (recording_) {
                 // The end of a catch-up is a barrier even when nothing was written: it makes the point.
@@ -199,6 +198,8 @@ encoder_load sender_group::load_of(const interval &taken) const {
     load.busy = encoder_busy_.value();
     load.in_sync = consistent();
     load.bytes = taken.memory_bytes();
+    load.crowded = static_cast<double>(capture_->counts().open_bytes + closed_bytes()) /
+                   static_cast<double>(options_.memory.open_bytes_max + closed_room());
     return load;
 }
 
@@ -220,14 +221,16 @@ task<void> sender_group::encode_loop() {
         const std::uint64_t epoch = epoch_;
         encoding_bytes_ = taken->memory_bytes();
         encoding_since_ = taken->first_write();
+        const encoder_load load = load_of(*taken);
         const std::vector<dedupe::loan> loans = co_await borrow(taken);
-        encoder_->set_level(level_.next(load_of(*taken)));
+        encoder_->set_level(level_.next(load));
+        const executor &pool = level_policy::urgent(load) ? run_.cpu_urgent : run_.cpu;
         if (std::exchange(encoded_stream_, taken->position().stream) != taken->position().stream) {
             encoder_->forget_contents();
         }
         const time_point began = run_.time->now();
         auto encoded = std::make_shared<encoded_interval>(
-            co_await run_on(run_.cpu, [this, encoder = encoder_, taken, heals = heals_, patient = !consistent(), &loans] {
+            co_await run_on(pool, [this, encoder = encoder_, taken, heals = heals_, patient = !consistent(), &loans] {
                 taken->wait_settled();
                 learn(*encoder);
                 duration left = patient ? cold_reads_each_interval : duration{};

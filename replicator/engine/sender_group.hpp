@@ -86,6 +86,8 @@ class sender_group {
     std::optional<cut_outcome> cut(bool even_if_empty, bool requested);
     void lose_order(const std::string &why);
     std::uint64_t closed_bytes() const;
+    /// What of closed_bytes_max may wait when another interval closes; the rest is for the encoder's output.
+    std::uint64_t closed_room() const { return options_.memory.closed_bytes_max / 2; }
     /// `little`: for a piece of the scan that has waited long; then only memory counts.
     bool pipeline_has_room(bool little) const;
     // session

@@ -7,6 +7,7 @@
 
 #include <doctest/doctest.h>
 
+#include <array>
 #include <cstdlib>
 #include <set>
 
@@ -114,7 +115,8 @@ scenario random_scenario(std::uint64_t seed) {
 }
 
 dedupe::encoder encoder_for(std::uint64_t seed) {
-    return dedupe::encoder({.level = seed % 6 == 5 ? dedupe::encoder_options::dense : static_cast<int>(1 + seed % 6), .verify = true});
+    constexpr std::array levels = {1, 2, 3, 4, 5, dedupe::encoder_options::dense, dedupe::encoder_options::quick};
+    return dedupe::encoder({.level = levels[seed % levels.size()], .verify = true});
 }
 
 } // namespace

@@ -33,7 +33,7 @@ void two_sites::start_sender() {
             config.groups.push_back(group);
         }
         const executor ex = io_.get_executor();
-        sender_ = std::make_unique<engine::sender>(config, runtime{ex, ex, ex, &clock_}, *sender_files_,
+        sender_ = std::make_unique<engine::sender>(config, runtime{ex, ex, ex, ex, &clock_}, *sender_files_,
                                                    std::vector<executor>{ex});
         engine::sender_access::set_network(
             *sender_, std::make_unique<sim_network>(*line_, sender_fingerprint, receiver_fingerprint),
@@ -70,7 +70,7 @@ void two_sites::start_receiver() {
             config.groups.push_back(group);
         }
         const executor ex = io_.get_executor();
-        receiver_ = std::make_unique<engine::receiver>(config, runtime{ex, ex, ex, &clock_}, *receiver_files_,
+        receiver_ = std::make_unique<engine::receiver>(config, runtime{ex, ex, ex, ex, &clock_}, *receiver_files_,
                                                        std::vector<executor>{ex});
         engine::receiver_access::set_network(
             *receiver_, std::make_unique<sim_network>(*line_, receiver_fingerprint, sender_fingerprint));

@@ -42,6 +42,7 @@ class pair_of_sites {
     }
     page at(std::uint16_t volume, std::uint64_t block) const { return site_.at(volume, block); }
     void refuse(bool yes) { refuse_ = yes; }
+    void set_level(int level) { encoder_.set_level(level); }
     void forget_contents() { encoder_.forget_contents(); }
     std::size_t asked() const { return asked_; }
     const dedupe::encode_stats &stats() const { return encoder_.stats(); }
@@ -178,6 +179,25 @@ TEST_SUITE("dedupe") {
         mixed.data(1, 3, other);
         sites.ship(mixed);
         CHECK(sites.stats().rebuilt_blocks == rebuilt);
+    }
+
+    TEST_CASE("reference: a quick interval searches nothing, keeps the delta and is found as a whole later") {
+        pair_of_sites sites;
+        change_set first;
+        first.data(0, 10, letters(1));
+        sites.ship(first);
+        sites.set_level(dedupe::encoder_options::quick);
+        change_set quick;
+        quick.data(0, 10, with(letters(1), 100, {1, 2, 3}), letters(1));
+        quick.data(1, 77, letters(1));
+        quick.data(1, 78, letters(2));
+        sites.ship(quick);
+        CHECK(sites.stats().rebuilt_blocks == 0);
+        CHECK(sites.stats().delta_blocks == 1);
+        sites.set_level(3);
+        change_set again;
+        again.data(2, 5, letters(2));
+        CHECK(sites.ship(again) < 80);
     }
 
     TEST_CASE("reference: a full copy refers to the cheap delta of the same interval") {
@@ -325,6 +345,7 @@ TEST_SUITE("dedupe") {
         pair_of_sites sites(64 * limits::KiB, 24 * block_bytes);
         for (int round = 0; round < 150; ++round) {
             sites.refuse(round % 7 == 0);
+            sites.set_level(round % 6 == 5 ? dedupe::encoder_options::quick : 3);
             change_set changes;
             if (round % 5 == 0) {
                 changes.zero(0, 0, 1 + random() % 3);

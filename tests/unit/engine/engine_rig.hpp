@@ -35,12 +35,12 @@ struct world {
 
     runtime run() {
         const executor ex = io.get_executor();
-        return {ex, ex, ex, &clock};
+        return {ex, ex, ex, ex, &clock};
     }
     runtime sender_run() {
         runtime r = run();
         if (encoder_apart) {
-            r.cpu = encoder.get_executor();
+            r.cpu = r.cpu_urgent = encoder.get_executor();
         }
         return r;
     }

@@ -94,6 +94,31 @@ TEST_CASE("level: a catch-up, large intervals and bursts are never dense") {
     CHECK(p.next({.late_by = std::chrono::minutes(1), .busy = idle, .in_sync = false}) == 3);
 }
 
+TEST_CASE("level: when memory fills, nothing is searched, whatever the load was so far") {
+    level_policy p;
+    const encoder_load filling{.busy = idle, .crowded = level_policy::quick_crowd};
+    const encoder_load full{.busy = idle, .crowded = level_policy::quick_crowd + 0.01};
+    CHECK(p.next(filling) == dense);
+    CHECK(p.next(full) == dedupe::encoder_options::quick);
+    // A scan fills memory itself, as far as it may.
+    CHECK(p.next({.in_sync = false, .crowded = level_policy::scan_crowd}) == 3);
+    CHECK(p.next({.in_sync = false, .crowded = level_policy::scan_crowd + 0.01}) == dedupe::encoder_options::quick);
+}
+
+TEST_CASE("priority: clients come first until writes wait too long or memory fills") {
+    CHECK_FALSE(level_policy::urgent({.waiting = level_policy::late_intervals - 1,
+                                      .late_by = level_policy::late_time,
+                                      .crowded = level_policy::urgent_crowd}));
+    CHECK(level_policy::urgent({.waiting = level_policy::late_intervals}));
+    CHECK(level_policy::urgent({.late_by = level_policy::late_time + std::chrono::milliseconds(1)}));
+    CHECK(level_policy::urgent({.crowded = level_policy::urgent_crowd + 0.01}));
+    CHECK_FALSE(level_policy::urgent({.waiting = level_policy::late_intervals,
+                                      .late_by = std::chrono::minutes(1),
+                                      .in_sync = false,
+                                      .crowded = level_policy::scan_crowd}));
+    CHECK(level_policy::urgent({.in_sync = false, .crowded = level_policy::scan_crowd + 0.01}));
+}
+
 TEST_CASE("level: the busy share begins as busy and forgets in seconds") {
     busy_share busy;
     CHECK(busy.value() == 1);
