@@ -59,7 +59,8 @@ class level_policy {
     static constexpr duration late_time = std::chrono::seconds(1);
     /// Larger intervals would take seconds at dense, minutes when others want the processor.
     static constexpr std::uint64_t dense_bytes_max = 64 * limits::MiB;
-    /// Memory a second of an interval's life: a burst after a pause must not meet an encoder at dense.
+    /// Memory a second of an interval's life; above, it is a burst, which must not meet an encoder at
+    /// dense nor one that clients keep from the processor.
     static constexpr double dense_rate_max = 64.0 * limits::MiB;
     /// Shares of time: below the one there is time to try dense, above the other dense takes too long.
     static constexpr double idle_share = 0.4;
@@ -83,10 +84,13 @@ class level_policy {
     /// At the priority of clients' requests, not below it. Who writes in a catch-up doesn't wait for
     /// it, so there only memory counts.
     static bool urgent(const encoder_load &load) {
-        return load.in_sync ? is_late(load) || load.crowded > urgent_crowd : load.crowded > scan_crowd;
+        return load.in_sync ? is_late(load) || is_burst(load) || load.crowded > urgent_crowd : load.crowded > scan_crowd;
     }
 
   private:
+    static bool is_burst(const encoder_load &load) {
+        return static_cast<double>(load.bytes) > dense_rate_max * seconds_of(load.age);
+    }
     static bool is_late(const encoder_load &load) {
         return load.waiting >= late_intervals || (load.in_sync && load.late_by > late_time);
     }
@@ -112,8 +116,7 @@ class level_policy {
     static constexpr std::size_t dense_step = levels.size() - 1;
 
     static bool may_be_dense(const encoder_load &load) {
-        return load.in_sync && load.bytes <= dense_bytes_max &&
-               static_cast<double>(load.bytes) <= dense_rate_max * seconds_of(load.age);
+        return load.in_sync && load.bytes <= dense_bytes_max && !is_burst(load);
     }
     void rise(const encoder_load &load) {
         if (step_ + 1 < dense_step) {

@@ -69,7 +69,14 @@ class range_scan {
   private:
     result<> read_content() {
         std::fill(content_.data() + range_.length, content_.data() + content_.size(), std::byte{0});
-        return v_.data->read_at(range_.offset, content_.span().first(range_.length));
+        const bytes_span content = content_.span().first(range_.length);
+        // Else the kernel makes and zeroes pages for nothing, and keeps them.
+        FS_TRY(hole, v_.data->is_hole(range_));
+        if (hole) {
+            std::ranges::fill(content, std::byte{0});
+            return {};
+        }
+        return v_.data->read_at(range_.offset, content);
     }
     const std::byte *block_at(std::uint64_t block) const {
         return content_.data() + (block - blocks_.first) * block_bytes;

@@ -56,6 +56,9 @@ class file {
     /// Next data at or after `offset` (SEEK_DATA) and the hole after it: {data start, data end};
     /// length 0 at the file's end when there is none. A file that can't tell is all data.
     virtual result<byte_range> next_data(std::uint64_t offset) = 0;
+    /// True: all of the range, which is not empty, is a hole inside the file and reads as zero. False: there is data,
+    /// the file can't tell, or it would take long to find out.
+    virtual result<bool> is_hole(byte_range range) = 0;
     /// Takes an exclusive lock on the file (flock LOCK_EX | LOCK_NB) for this object's life;
     /// errc::busy when another process or object holds it.
     virtual result<> lock() = 0;

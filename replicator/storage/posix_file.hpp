@@ -59,6 +59,7 @@ class posix_file final : public file {
     /// The part of the range beyond the file's end is ignored.
     result<> zero(byte_range range, bool keep_allocated, bool only_if_fast) override;
     result<byte_range> next_data(std::uint64_t offset) override;
+    result<bool> is_hole(byte_range range) override;
     /// Also claims a block device exclusively: errc::busy when it is mounted or part of a RAID or
     /// volume group. Call it before the first write. Locking again is no error.
     result<> lock() override;
@@ -81,6 +82,11 @@ class posix_file final : public file {
     std::atomic<bool> claimed_ = false; ///< the descriptor is a block device's exclusive one
     std::uint64_t sector_bytes_ = 1;    ///< unit of fallocate: a block device's logical block
     std::atomic<bool> cached_reads_supported_ = true;
+    bool holes_told_ = true;                 ///< holes_are_told() of the file system
+    std::atomic<unsigned> hole_rests_ = 0; ///< is_hole() need not ask so often
 };
+
+/// Whether what a file system of this magic number (statfs f_type) says of holes may be believed.
+bool holes_are_told(std::uint64_t file_system_magic);
 
 } // namespace farshore

@@ -185,6 +185,13 @@ class file final : public farshore::file {
         return self().cached.next_data(offset);
     }
 
+    result<bool> is_hole(byte_range range) override {
+        FS_TRY(call, begin(sim_operation::next_data, "can't look for data in "));
+        const content &now = self().cached;
+        const byte_range data = now.next_data(range.offset);
+        return range.end() <= now.size && (data.length == 0 || data.offset >= range.end());
+    }
+
     result<> lock() override {
         FS_TRY(call, begin(sim_operation::lock, "can't lock "));
         const auto [at, free] = world_->locks.emplace(number_, this);

@@ -112,6 +112,7 @@ TEST_CASE("priority: clients come first until writes wait too long or memory fil
     CHECK(level_policy::urgent({.waiting = level_policy::late_intervals}));
     CHECK(level_policy::urgent({.late_by = level_policy::late_time + std::chrono::milliseconds(1)}));
     CHECK(level_policy::urgent({.crowded = level_policy::urgent_crowd + 0.01}));
+    CHECK(level_policy::urgent({.bytes = 16 * limits::MiB, .age = std::chrono::milliseconds(200)}));
     CHECK_FALSE(level_policy::urgent({.waiting = level_policy::late_intervals,
                                       .late_by = std::chrono::minutes(1),
                                       .in_sync = false,

@@ -34,6 +34,27 @@ TEST_CASE("capture: a fresh volume is all dirty and clean after one catch-up") {
     CHECK(rig.problems.empty());
 }
 
+TEST_CASE("capture: a catch-up does not read holes") {
+    capture_rig rig = synced_rig({8U << 20});
+    {
+        auto files = rig.disk.process();
+        auto volume = files->open(rig.options.volumes[0].path, open_mode::read_write);
+        REQUIRE(volume);
+        REQUIRE((*volume)->zero({0, 8U << 20}, false, false));
+        REQUIRE((*volume)->write_at(3U << 20, rig.content(block_bytes)));
+    }
+    std::uint64_t reads = 0;
+    rig.note(rig.open());
+    rig.disk.before_call([&](const sim_call &call) {
+        reads += call.what == sim_operation::read && call.path == rig.options.volumes[0].path ? 1 : 0;
+    });
+    rig.begin_recording();
+    rig.catch_up();
+    rig.disk.before_call({});
+    CHECK(reads > 0);
+    CHECK(reads <= 8); // of the one piece with data, on the way down to its block
+}
+
 TEST_CASE("capture: writes to one block fold to the last, with the content before the first") {
     capture_rig rig = synced_rig({1U << 20});
     start(rig);

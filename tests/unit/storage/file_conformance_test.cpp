@@ -172,6 +172,28 @@ TEST_SUITE("storage") {
         CHECK((*f)->next_data(size * 2).value() == byte_range{size - 5, 0});
     }
 
+    TEST_CASE_TEMPLATE("file: is_hole never takes data for a hole, also beyond the end", T, posix_fixture,
+                       sim_fixture) {
+        T t;
+        const auto f = t.fs.open(join_path(t.root(), "f"), open_mode::create);
+        REQUIRE(f);
+        constexpr std::uint64_t size = 1 << 20;
+        constexpr std::uint64_t piece = 65536;
+        REQUIRE((*f)->truncate(size));
+        CHECK((*f)->is_hole({0, size}).value());
+        REQUIRE((*f)->write_at(3 * piece + 5, as_bytes("x")));
+        REQUIRE((*f)->write_at(size - 1, as_bytes("x")));
+        for (std::uint64_t at = 0; at < size; at += piece) {
+            const bool data = at == 3 * piece || at == size - piece;
+            CHECK((*f)->is_hole({at, piece}).value() == !data);
+        }
+        CHECK_FALSE((*f)->is_hole({2 * piece, 2 * piece}).value());
+        REQUIRE((*f)->truncate(8 * piece));
+        CHECK((*f)->is_hole({4 * piece, 4 * piece}).value());
+        CHECK_FALSE((*f)->is_hole({7 * piece, 2 * piece}).value());
+        CHECK_FALSE((*f)->is_hole({9 * piece, piece}).value());
+    }
+
     TEST_CASE_TEMPLATE("file: allocate makes it long enough, keeps its bytes and never shortens it",
                        T, posix_fixture, sim_fixture) {
         T t;
