@@ -38,6 +38,8 @@ def attempt(context, options, trace, speed):
     kept = f"order lost {outcome['order_lost']} times" if outcome["order_lost"] else "order kept"
     print(f"   clients {into:.0f} MB/s, until the DR site shows it {outcome['rate']:.0f} MB/s, {kept}; states "
           f"{outcome['states']}; CPU s {outcome['cpu_seconds']}", flush=True)
+    for line in outcome["why_lost"]:
+        print("   " + line)
     return outcome
 
 

@@ -15,6 +15,11 @@ import recorded
 LOST = "the order of writes is no longer kept"  # the sender's words in its log
 
 
+def words_of(log):
+    """Of each loss of order: what the sender said."""
+    return [line for line in log.splitlines() if LOST in line]
+
+
 class Sampler(threading.Thread):
     """Asks the sender for its status twice a second: lag and states while a replay runs."""
 
@@ -103,7 +108,7 @@ def replay(pair, trace, speed):
             "cpu_seconds": {role: round(sum(both), 2) for role, both in cpu.items()},
             "cpu_user_and_system": cpu,
             "peak_bytes": {role: peak_bytes(daemon) for role, daemon in daemons.items()},
-            "order_lost": pair.sender.log_text().count(LOST) - losses,
+            "order_lost": pair.sender.log_text().count(LOST) - losses, "why_lost": words_of(pair.sender.log_text())[losses:],
             "lag_seconds": lag, "states": sampler.states, "state_at_end": ended["state"]}
 
 

@@ -44,7 +44,35 @@ struct encoder_load {
     bool in_sync = true;     ///< no catch-up: those are in a hurry
     std::uint64_t bytes = 0; ///< memory of the interval
     duration age = std::chrono::seconds(1); ///< of its first write
-    double crowded = 0; ///< share in use of the memory for intervals; at 1 the order is lost
+    std::uint64_t memory_used = 0;           ///< by intervals, open and closed
+    std::uint64_t memory_max = limits::GiB;  ///< beyond, the order is lost
+
+    double crowded() const { return static_cast<double>(memory_used) / static_cast<double>(memory_max); }
+    double bytes_per_second() const { return static_cast<double>(bytes) / std::max(seconds_of(age), 1e-3); }
+};
+
+/// How long encoding takes, whatever keeps it from the processor.
+class encode_pace {
+  public:
+    /// What is believed until more is known.
+    explicit constexpr encode_pace(double bytes_per_second)
+        : usual_(1 / bytes_per_second), seconds_a_byte_(usual_) {}
+
+    void took(std::uint64_t bytes, duration time) {
+        if (bytes >= bytes_min) {
+            seconds_a_byte_ += (seconds_of(time) / static_cast<double>(bytes) - seconds_a_byte_) * newest_share;
+        }
+    }
+    /// An interval was encoded in another way: what was seen last may be over.
+    void passed_over() { seconds_a_byte_ += (usual_ - seconds_a_byte_) * forgotten_share; }
+    double seconds(std::uint64_t bytes) const { return static_cast<double>(bytes) * seconds_a_byte_; }
+
+  private:
+    static constexpr std::uint64_t bytes_min = limits::MiB; ///< less says nothing
+    static constexpr double newest_share = 0.3;
+    static constexpr double forgotten_share = 0.05;
+    double usual_;
+    double seconds_a_byte_;
 };
 
 class level_policy {
@@ -70,26 +98,52 @@ class level_policy {
     static constexpr std::size_t rest_max = 960;
     /// So many intervals at dense, and the next rest is the shortest again.
     static constexpr std::size_t steady = 30;
-    /// Shares of memory in use from which the encoder works at the priority of clients' requests,
-    /// and from which it doesn't search. A catch-up's scan alone uses up to 0.62.
+    /// Share of memory in use from which the encoder works at the priority of clients' requests.
     static constexpr double urgent_crowd = 0.2;
-    static constexpr double quick_crowd = 0.4;
+    /// And what it may come to while an interval is encoded; if searching takes too long for that, it
+    /// isn't searched.
+    static constexpr double quick_crowd = 0.5;
+    /// Both, in a catch-up: its scan alone uses up to 0.62, and waits then.
     static constexpr double scan_crowd = 0.7;
 
     /// For the next interval.
     int next(const encoder_load &load) {
-        const int level = unhurried(load);
-        return load.crowded > (load.in_sync ? quick_crowd : scan_crowd) ? dedupe::encoder_options::quick : level;
+        int level = unhurried(load);
+        if (level == dedupe::encoder_options::dense && outgrows(load, dense_pace_)) {
+            level = levels[dense_step - 1];
+        }
+        return outgrows(load, search_pace_) ? dedupe::encoder_options::quick : level;
+    }
+    /// An interval of so many bytes of memory took so long at a level of next().
+    void took(int level, std::uint64_t bytes, duration time) {
+        if (level == dedupe::encoder_options::dense) {
+            dense_pace_.took(bytes, time);
+        } else {
+            dense_pace_.passed_over();
+        }
+        if (level == dedupe::encoder_options::quick) {
+            search_pace_.passed_over();
+        } else if (level != dedupe::encoder_options::dense) {
+            search_pace_.took(bytes, time);
+        }
     }
     /// At the priority of clients' requests, not below it. Who writes in a catch-up doesn't wait for
     /// it, so there only memory counts.
     static bool urgent(const encoder_load &load) {
-        return load.in_sync ? is_late(load) || is_burst(load) || load.crowded > urgent_crowd : load.crowded > scan_crowd;
+        return load.in_sync ? is_late(load) || is_burst(load) || load.crowded() > urgent_crowd : load.crowded() > scan_crowd;
     }
 
   private:
     static bool is_burst(const encoder_load &load) {
-        return static_cast<double>(load.bytes) > dense_rate_max * seconds_of(load.age);
+        return load.bytes_per_second() > dense_rate_max;
+    }
+    /// When clients go on as they did in this interval. A scan waits for the encoder by itself.
+    static bool outgrows(const encoder_load &load, const encode_pace &pace) {
+        if (!load.in_sync) {
+            return load.crowded() > scan_crowd;
+        }
+        const double grows = load.bytes_per_second() * pace.seconds(load.bytes);
+        return load.crowded() + grows / static_cast<double>(load.memory_max) > quick_crowd;
     }
     static bool is_late(const encoder_load &load) {
         return load.waiting >= late_intervals || (load.in_sync && load.late_by > late_time);
@@ -136,6 +190,8 @@ class level_policy {
     std::size_t at_dense_ = 0;
     std::size_t rest_ = rest_min; ///< the next
     std::size_t resting_ = 0;     ///< intervals left of the present one
+    encode_pace search_pace_{100.0 * limits::MiB};
+    encode_pace dense_pace_{40.0 * limits::MiB};
 };
 
 } // namespace farshore::engine

@@ -198,8 +198,8 @@ encoder_load sender_group::load_of(const interval &taken) const {
     load.busy = encoder_busy_.value();
     load.in_sync = consistent();
     load.bytes = taken.memory_bytes();
-    load.crowded = static_cast<double>(capture_->counts().open_bytes + closed_bytes()) /
-                   static_cast<double>(options_.memory.open_bytes_max + closed_room());
+    load.memory_used = capture_->counts().open_bytes + closed_bytes();
+    load.memory_max = options_.memory.open_bytes_max + closed_room();
     return load;
 }
 
@@ -223,7 +223,8 @@ task<void> sender_group::encode_loop() {
         encoding_since_ = taken->first_write();
         const encoder_load load = load_of(*taken);
         const std::vector<dedupe::loan> loans = co_await borrow(taken);
-        encoder_->set_level(level_.next(load));
+        const int level = level_.next(load);
+        encoder_->set_level(level);
         const executor &pool = level_policy::urgent(load) ? run_.cpu_urgent : run_.cpu;
         if (std::exchange(encoded_stream_, taken->position().stream) != taken->position().stream) {
             encoder_->forget_contents();
@@ -245,6 +246,7 @@ task<void> sender_group::encode_loop() {
                 return encode_interval(*encoder, *taken, heals, source, loans);
             }));
         encoder_busy_.add(began, run_.time->now());
+        level_.took(level, load.bytes, run_.time->now() - began);
         if (epoch == epoch_) {
             folded_bytes_ += encoded->folded_bytes;
             encoded_bytes_ += encoded->what.bytes;

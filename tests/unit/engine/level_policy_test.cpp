@@ -94,30 +94,61 @@ TEST_CASE("level: a catch-up, large intervals and bursts are never dense") {
     CHECK(p.next({.late_by = std::chrono::minutes(1), .busy = idle, .in_sync = false}) == 3);
 }
 
-TEST_CASE("level: when memory fills, nothing is searched, whatever the load was so far") {
+constexpr std::uint64_t memory = 160 * limits::MiB;
+constexpr std::uint64_t part(double share) { return static_cast<std::uint64_t>(share * static_cast<double>(memory)); }
+
+TEST_CASE("level: nothing is searched when memory would fill up meanwhile") {
+    constexpr int quick = dedupe::encoder_options::quick;
     level_policy p;
-    const encoder_load filling{.busy = idle, .crowded = level_policy::quick_crowd};
-    const encoder_load full{.busy = idle, .crowded = level_policy::quick_crowd + 0.01};
-    CHECK(p.next(filling) == dense);
-    CHECK(p.next(full) == dedupe::encoder_options::quick);
-    // A scan fills memory itself, as far as it may.
-    CHECK(p.next({.in_sync = false, .crowded = level_policy::scan_crowd}) == 3);
-    CHECK(p.next({.in_sync = false, .crowded = level_policy::scan_crowd + 0.01}) == dedupe::encoder_options::quick);
+    const encoder_load calm{.busy = idle, .bytes = 8 * limits::MiB, .memory_used = part(0.2), .memory_max = memory};
+    encoder_load fast = calm;
+    fast.bytes = 32 * limits::MiB;
+    fast.age = std::chrono::milliseconds(200); // 160 MiB/s: 51 MiB come while 32 MiB are searched
+    CHECK(p.next(fast) == quick);
+    fast.memory_used = part(0.1);
+    CHECK(p.next(fast) == 3);
+    p.took(3, fast.bytes, std::chrono::milliseconds(640)); // half as quick as was thought
+    CHECK(p.next(fast) == quick);
+    for (int i = 0; i < 100; ++i) { // tried again some time
+        p.took(quick, fast.bytes, std::chrono::milliseconds(60));
+    }
+    CHECK(p.next(fast) == 3);
+    CHECK(p.next(calm) == dense);
+}
+
+TEST_CASE("level: dense that takes too long for the memory that is left is not used") {
+    level_policy p;
+    const encoder_load load{.busy = idle, .bytes = 40 * limits::MiB, .memory_used = part(0.2), .memory_max = memory};
+    REQUIRE(p.next(load) == dense);
+    p.took(dense, load.bytes, std::chrono::seconds(4));
+    CHECK(p.next(load) == 3);
+    for (int i = 0; i < 100; ++i) {
+        p.took(3, load.bytes, std::chrono::milliseconds(400));
+    }
+    CHECK(p.next(load) == dense);
+}
+
+TEST_CASE("level: a scan fills memory itself, as far as it may") {
+    level_policy p;
+    encoder_load load{.in_sync = false, .memory_used = part(level_policy::scan_crowd), .memory_max = memory};
+    CHECK(p.next(load) == 3);
+    CHECK_FALSE(level_policy::urgent(load));
+    load.memory_used += limits::MiB;
+    CHECK(p.next(load) == dedupe::encoder_options::quick);
+    CHECK(level_policy::urgent(load));
 }
 
 TEST_CASE("priority: clients come first until writes wait too long or memory fills") {
     CHECK_FALSE(level_policy::urgent({.waiting = level_policy::late_intervals - 1,
                                       .late_by = level_policy::late_time,
-                                      .crowded = level_policy::urgent_crowd}));
+                                      .memory_used = part(level_policy::urgent_crowd),
+                                      .memory_max = memory}));
     CHECK(level_policy::urgent({.waiting = level_policy::late_intervals}));
     CHECK(level_policy::urgent({.late_by = level_policy::late_time + std::chrono::milliseconds(1)}));
-    CHECK(level_policy::urgent({.crowded = level_policy::urgent_crowd + 0.01}));
+    CHECK(level_policy::urgent({.memory_used = part(level_policy::urgent_crowd) + limits::MiB, .memory_max = memory}));
     CHECK(level_policy::urgent({.bytes = 16 * limits::MiB, .age = std::chrono::milliseconds(200)}));
-    CHECK_FALSE(level_policy::urgent({.waiting = level_policy::late_intervals,
-                                      .late_by = std::chrono::minutes(1),
-                                      .in_sync = false,
-                                      .crowded = level_policy::scan_crowd}));
-    CHECK(level_policy::urgent({.in_sync = false, .crowded = level_policy::scan_crowd + 0.01}));
+    // Who writes beside a catch-up does not wait for it.
+    CHECK_FALSE(level_policy::urgent({.waiting = level_policy::late_intervals, .late_by = std::chrono::minutes(1), .in_sync = false}));
 }
 
 TEST_CASE("level: the busy share begins as busy and forgets in seconds") {
