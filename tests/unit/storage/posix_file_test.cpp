@@ -61,6 +61,13 @@ class loop_device {
 } // namespace
 
 TEST_SUITE("storage") {
+    TEST_CASE("posix file: what ZFS says of holes is not believed, others are") {
+        CHECK_FALSE(holes_are_told(0x2FC12FC1));
+        for (const std::uint64_t magic : {0xEF53UL, 0x58465342UL, 0x9123683EUL, 0x01021994UL}) { // ext4, XFS, btrfs, tmpfs
+            CHECK(holes_are_told(magic));
+        }
+    }
+
     TEST_CASE("posix: files are made private, directories too") {
         temp_directory dir;
         posix_file_system fs;
