@@ -54,6 +54,12 @@ function(farshore_module name dir)
     endforeach()
 endfunction()
 
+# Seconds that a test binary may take; ThreadSanitizer is that much slower.
+set(farshore_test_timeout 600)
+if(FARSHORE_SANITIZE MATCHES "thread")
+    set(farshore_test_timeout 3600)
+endif()
+
 # farshore_test(NAME DIR LABEL modules...): one doctest binary of all .cpp files in DIR.
 function(farshore_test name dir label)
     file(GLOB sources CONFIGURE_DEPENDS ${dir}/*.cpp)
@@ -72,5 +78,5 @@ function(farshore_test name dir label)
         endif()
     endforeach()
     add_test(NAME ${name} COMMAND ${name})
-    set_tests_properties(${name} PROPERTIES LABELS ${label} TIMEOUT 600)
+    set_tests_properties(${name} PROPERTIES LABELS ${label} TIMEOUT ${farshore_test_timeout})
 endfunction()

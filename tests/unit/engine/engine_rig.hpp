@@ -28,8 +28,9 @@ inline task<void> mark_done(task<void> t, bool &done) {
 struct world {
     test::sim_clock clock;
     asio::io_context io;
-    asio::io_context encoder;   ///< the senders' CPU pool, with encoder_apart
+    asio::io_context encoder;   ///< the senders' CPU pools, with encoder_apart
     bool encoder_apart = false; ///< before a sender starts
+    bool urgent_apart = true;   ///< the urgent one too
     bool encoder_held = false;  ///< only the test itself runs it
     transport::memory_network line{io.get_executor(), clock, {}};
 
@@ -40,7 +41,8 @@ struct world {
     runtime sender_run() {
         runtime r = run();
         if (encoder_apart) {
-            r.cpu = r.cpu_urgent = encoder.get_executor();
+            r.cpu = encoder.get_executor();
+            r.cpu_urgent = urgent_apart ? r.cpu : r.cpu_urgent;
         }
         return r;
     }
