@@ -10,11 +10,9 @@ no line, no digests. Only system time is counted, so that it doesn't matter what
 GB that the trace writes. Results: bench/results/apply-floor-TRACE.json.
 """
 
-import argparse
 import json
 import os
 import resource
-import signal
 import sys
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
@@ -23,6 +21,7 @@ for folder in ("../tests/e2e", "wan", "traces", "micro"):
 import figures  # noqa: E402
 import harness  # noqa: E402
 import recorded  # noqa: E402
+import trace_bench  # noqa: E402
 
 BAR = 1.0
 BLOCK = 4096
@@ -75,7 +74,7 @@ def line_bytes(trace):
         return json.load(file)["details"]["ours"]["line_bytes"]
 
 
-def measure(bench, trace):
+def measure(bench, _, trace):
     total = line_bytes(trace)
     intervals = max(1, int(trace.meta["seconds"]))
     disks = Disks(bench.context, trace)
@@ -90,34 +89,8 @@ def measure(bench, trace):
     print(f"{trace.name}: {used:.1f} s in the kernel, {each:.2f} core-s/GB written; the receiver's bar is {BAR}", flush=True)
 
 
-def run(name, options):
-    bench = figures.Bench("apply-floor-" + os.path.basename(name.rstrip("/")), options)
-    try:
-        trace = recorded.Trace(name)
-        measure(bench, trace)
-        return bench.finish(f"bench/apply_floor.py {trace.name}")
-    except harness.Skip as reason:
-        print(f"SKIPPED: {reason}")
-        return None
-    except (harness.Failed, recorded.Damaged) as error:
-        print(f"FAILED: {name}: {error}")
-        return False
-    finally:
-        bench.context.close()
-
-
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("traces", nargs="+", metavar="TRACE")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--keep", action="store_true")
-    options = parser.parse_args()
-    options.long, options.scale = True, 1
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    outcomes = [run(name, options) for name in options.traces]
-    if all(outcome is None for outcome in outcomes):
-        return harness.SKIPPED
-    return 1 if False in outcomes else 0
+    return trace_bench.run_all(trace_bench.arguments(__doc__), "apply-floor", "apply_floor.py", measure)
 
 
 if __name__ == "__main__":

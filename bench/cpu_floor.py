@@ -9,19 +9,17 @@ whose receiver is on this machine, over TLS. Each begins with the images as they
 the serving process, user and system, for each GB that the trace writes. Results: bench/results/cpu-floor-TRACE.json.
 """
 
-import argparse
 import os
-import signal
 import subprocess
 import sys
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
 for folder in ("../tests/e2e", "wan", "traces", "micro"):
     sys.path.insert(0, os.path.join(ROOT, folder))
-import figures  # noqa: E402
 import harness  # noqa: E402
 import pair_replay  # noqa: E402
 import recorded  # noqa: E402
+import trace_bench  # noqa: E402
 
 BAR = 2.0
 
@@ -90,40 +88,17 @@ def measure(bench, options, trace):
         inner.close()
         each = (user + system) / gigabytes
         bench.details[name] = {"user": user, "system": system, "written": trace.meta["bytes_written"]}
-        bench.row(f"{trace.name}: CPU of {name} (user {user:.1f} s, system {system:.1f} s)",
-                  f"{each:.1f} core-s/GB written", f"<= {BAR} core-s/GB written", each <= BAR)
-
-
-def run(name, options):
-    bench = figures.Bench("cpu-floor-" + os.path.basename(name.rstrip("/")), options)
-    try:
-        trace = recorded.Trace(name)
-        measure(bench, options, trace)
-        return bench.finish(f"bench/cpu_floor.py {trace.name}")
-    except harness.Skip as reason:
-        print(f"SKIPPED: {reason}")
-        return None
-    except (harness.Failed, recorded.Damaged) as error:
-        print(f"FAILED: {name}: {error}")
-        bench.context.show_logs()
-        return False
-    finally:
-        bench.context.close()
+        what = f"{trace.name}: CPU of {name} (user {user:.1f} s, system {system:.1f} s)"
+        if way is paired:
+            bench.row(what, f"{each:.1f} core-s/GB written", f"<= {BAR} core-s/GB written", each <= BAR)
+        else:
+            print(f"       {what}: {each:.1f} core-s/GB written", flush=True)
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("traces", nargs="+", metavar="TRACE")
-    parser.add_argument("--speed", type=float, default=1.0)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--keep", action="store_true")
-    options = parser.parse_args()
-    options.long, options.scale = True, 1
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    outcomes = [run(name, options) for name in options.traces]
-    if all(outcome is None for outcome in outcomes):
-        return harness.SKIPPED
-    return 1 if False in outcomes else 0
+    options = trace_bench.arguments(
+        __doc__, lambda parser: parser.add_argument("--speed", type=float, default=1.0))
+    return trace_bench.run_all(options, "cpu-floor", "cpu_floor.py", measure)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 """How much a program may write, for long: a trace replayed through the NBD socket, both daemons on this
 machine over loopback without a relay, so that the line doesn't limit.
 
-    bench/sustained.py TRACE [--spool 8GiB] [--rates 160,120,100,80,60,40,20]
+    bench/sustained.py TRACE... [--spool 8GiB] [--rates 160,120,100,80,60,40,20]
 
 A TRACE is a directory made by bench/traces/record.py, or its name below $FARSHORE_TRACES. It is replayed
 as fast as it goes; when the group doesn't keep the order of writes (falls from `streaming` and `spooling`
@@ -11,18 +11,15 @@ until it does. The figure is what the DR site showed when `wait` returned. Both 
 time. The result goes to bench/results/sustained-TRACE.json.
 """
 
-import argparse
 import os
-import signal
 import sys
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
 for folder in ("../tests/e2e", "wan", "traces", "micro"):
     sys.path.insert(0, os.path.join(ROOT, folder))
-import figures  # noqa: E402
 import harness  # noqa: E402
 import pair_replay  # noqa: E402
-import recorded  # noqa: E402
+import trace_bench  # noqa: E402
 
 BAR = 80.0
 
@@ -61,33 +58,15 @@ def measure(bench, options, trace):
               f"{rate:.0f} MB/s", f">= {BAR:.0f} MB/s", rate >= BAR)
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("trace", metavar="TRACE")
+def more(parser):
     parser.add_argument("--interval", default="1s")
     parser.add_argument("--spool", default="8GiB")
     parser.add_argument("--memory", default="512MiB")
     parser.add_argument("--rates", default="160,120,100,80,60,40,20", help="MB/s, tried in this order")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--keep", action="store_true")
-    options = parser.parse_args()
-    options.long, options.scale = True, 1
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    bench = figures.Bench("sustained-" + os.path.basename(options.trace.rstrip("/")), options)
-    try:
-        trace = recorded.Trace(options.trace)
-        measure(bench, options, trace)
-        good = bench.finish(f"bench/sustained.py {trace.name}") and not bench.context.failures
-        return 0 if good else 1
-    except harness.Skip as reason:
-        print(f"SKIPPED: {reason}")
-        return harness.SKIPPED
-    except (harness.Failed, recorded.Damaged) as error:
-        print(f"FAILED: {error}")
-        bench.context.show_logs()
-        return 1
-    finally:
-        bench.context.close()
+
+
+def main():
+    return trace_bench.run_all(trace_bench.arguments(__doc__, more), "sustained", "sustained.py", measure)
 
 
 if __name__ == "__main__":
