@@ -6,6 +6,7 @@
 #include "tests/support/sim_disk.hpp"
 
 #include <atomic>
+#include <cstring>
 #include <cerrno>
 #include <functional>
 #include <list>
@@ -302,7 +303,7 @@ class world {
             stored.resize(length);
             m.load(at, stored);
             n.cached.read(at, known);
-            if (!std::equal(stored.begin(), stored.end(), known.begin())) {
+            if (std::memcmp(stored.data(), known.data(), length) != 0) {
                 n.make({.what = change::kind::mapped_page,
                         .offset = at,
                         .data = std::make_shared<const byte_vector>(stored)});
