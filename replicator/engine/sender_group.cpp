@@ -222,10 +222,13 @@ task<void> sender_group::encode_loop() {
         encoding_bytes_ = taken->memory_bytes();
         encoding_since_ = taken->first_write();
         const encoder_load load = load_of(*taken);
-        const std::vector<dedupe::loan> loans = co_await borrow(taken);
         const int level = level_.next(load);
         encoder_->set_level(level);
-        const executor &pool = level_policy::urgent(load) ? run_.cpu_urgent : run_.cpu;
+        const executor pool = level_policy::urgent(load) ? run_.cpu_urgent : run_.cpu;
+        std::vector<dedupe::loan> loans;
+        if (level != dedupe::encoder_options::quick) { // it has no use for them, and no time for a round trip
+            loans = co_await borrow(taken, pool);
+        }
         if (std::exchange(encoded_stream_, taken->position().stream) != taken->position().stream) {
             encoder_->forget_contents();
         }

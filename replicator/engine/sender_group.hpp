@@ -76,7 +76,7 @@ class sender_group {
     task<void> close_loop();
     task<void> encode_loop();
     encoder_load load_of(const interval &taken) const;
-    task<std::vector<dedupe::loan>> borrow(std::shared_ptr<interval> taken);
+    task<std::vector<dedupe::loan>> borrow(std::shared_ptr<interval> taken, executor pool);
     task<std::vector<dedupe::loan>> ask_for_loans(std::vector<loan_candidate> candidates, interval_id interval);
     task<void> upkeep_loop();
     struct cut_outcome {

@@ -68,12 +68,12 @@ std::uint64_t sender_group::offer_piece(volume_index v, byte_range piece) {
     return noted;
 }
 
-task<std::vector<dedupe::loan>> sender_group::borrow(std::shared_ptr<interval> taken) {
+task<std::vector<dedupe::loan>> sender_group::borrow(std::shared_ptr<interval> taken, executor pool) {
     if (!options_.shared || options_.memory.index_bytes == 0) {
         co_return std::vector<dedupe::loan>{};
     }
     // Also without a session or patience: the index learns what the interval has.
-    auto candidates = co_await run_on(run_.cpu, [this, taken, key = digest_key_] {
+    auto candidates = co_await run_on(pool, [this, taken, key = digest_key_] {
         taken->wait_settled();
         return find_candidates(*options_.shared, number_, taken->changes(), key);
     });

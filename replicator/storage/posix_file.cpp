@@ -25,8 +25,8 @@ constexpr std::uint64_t zero_chunk_bytes = limits::MiB;
 /// its front at every later write into it.
 constexpr std::uint64_t scattered_piece_bytes = 32 * limits::KiB;
 
-/// Extents are gone through one by one: a preallocated file of 1 TiB takes 10 ms. When it took long,
-/// it is not tried again for so many calls.
+/// Extents are gone through one by one, and a large preallocated file has thousands. When it took
+/// long, it is not tried again for so many calls.
 constexpr auto hole_seek_max = std::chrono::microseconds(200);
 constexpr unsigned hole_rests = 64;
 

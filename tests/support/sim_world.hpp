@@ -6,8 +6,8 @@
 #include "tests/support/sim_disk.hpp"
 
 #include <atomic>
-#include <cstring>
 #include <cerrno>
+#include <cstring>
 #include <functional>
 #include <list>
 #include <mutex>
