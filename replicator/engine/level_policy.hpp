@@ -112,6 +112,9 @@ class level_policy {
         if (level == dedupe::encoder_options::dense && outgrows(load, dense_pace_)) {
             level = levels[dense_step - 1];
         }
+        if (load.in_sync && is_burst(load)) {
+            level = levels.front();
+        }
         return outgrows(load, search_pace_) ? dedupe::encoder_options::quick : level;
     }
     /// An interval of so many bytes of memory took so long at a level of next().
