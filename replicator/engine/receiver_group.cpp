@@ -14,6 +14,8 @@ namespace {
 constexpr duration commit_every = std::chrono::seconds(5);
 constexpr duration retain_every = std::chrono::seconds(10);
 constexpr duration reopen_after = std::chrono::seconds(5);
+/// Durable intervals that the images lack; beyond, applying has the priority of clients' requests.
+constexpr std::uint64_t apply_backlog_max = 4;
 
 transport::message refusal_of(wire::refusal_code code, std::string text) {
     wire::refusal r;
@@ -297,7 +299,9 @@ void receiver_group::storage_failed(error e) {
 
 task<result<>> receiver_group::apply_once() {
     const auto copy = copy_;
-    FS_CO_TRY(done, co_await run_on(run_.cpu, [copy] { return copy->apply(); }));
+    const replica_position before = copy->position();
+    const bool behind = before.durable.interval.value > before.applied.interval.value + apply_backlog_max;
+    FS_CO_TRY(done, co_await run_on(behind ? run_.cpu_urgent : run_.cpu, [copy] { return copy->apply(); }));
     if (done.intervals == 0) {
         const bool wait_for_more = run_.time->now() < next_commit_;
         if (!wait_for_more) {

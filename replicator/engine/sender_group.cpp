@@ -197,6 +197,7 @@ encoder_load sender_group::load_of(const interval &taken) const {
     load.late_by = load.age - options_.config.interval;
     load.busy = encoder_busy_.value();
     load.in_sync = consistent();
+    load.awaited = waits_ > 0;
     load.bytes = taken.memory_bytes();
     load.memory_used = capture_->counts().open_bytes + closed_bytes();
     load.memory_max = options_.memory.open_bytes_max + closed_room();

@@ -147,8 +147,13 @@ TEST_CASE("priority: clients come first until writes wait too long or memory fil
     CHECK(level_policy::urgent({.late_by = level_policy::late_time + std::chrono::milliseconds(1)}));
     CHECK(level_policy::urgent({.memory_used = part(level_policy::urgent_crowd) + limits::MiB, .memory_max = memory}));
     CHECK(level_policy::urgent({.bytes = 16 * limits::MiB, .age = std::chrono::milliseconds(200)}));
-    // Who writes beside a catch-up does not wait for it.
-    CHECK_FALSE(level_policy::urgent({.waiting = level_policy::late_intervals, .late_by = std::chrono::minutes(1), .in_sync = false}));
+    // In a catch-up the scan keeps the encoder busy; how long writes and people wait counts there too.
+    CHECK_FALSE(level_policy::urgent({.waiting = level_policy::late_intervals, .in_sync = false}));
+    for (const bool in_sync : {true, false}) {
+        CHECK(level_policy::urgent({.late_by = level_policy::late_time + std::chrono::milliseconds(1), .in_sync = in_sync}));
+        CHECK(level_policy::urgent({.in_sync = in_sync, .awaited = true}));
+        CHECK_FALSE(level_policy::urgent({.in_sync = in_sync}));
+    }
 }
 
 TEST_CASE("level: the busy share begins as busy and forgets in seconds") {
