@@ -32,7 +32,8 @@ namespace farshore::dedupe {
 struct encoder_options {
     static constexpr int stored = 0; ///< a level: no entropy coding, for measuring the rest
     static constexpr int dense = 13; ///< a level: brotli; much slower than zstd
-    /// A level: zstd-1 of what differs from a block's own old content; other places are not searched.
+    /// A level: zstd-1; differences to a block's own old content and whole blocks are looked for,
+    /// parts of blocks are not.
     static constexpr int quick = -1;
     int level = 3; ///< 1..12 of zstd, or one of those above; callers choose by bottleneck
     /// A payload is closed when its blocks, commands and literals before entropy coding have passed

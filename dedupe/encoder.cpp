@@ -56,7 +56,7 @@ struct encoder::impl {
     void pass_far(const block_change &change);
     void pass_at_once();
     void pass_random(const block_change &change);
-    void add_full(const block_change &change);
+    bool add_whole(const block_change &change);
     void add_near(const block_change &change);
     bool add_rebuilt(const ready_block &block, std::span<const codec_format::delta_run> near);
     bool add_whole_copy(const ready_block &block, std::uint64_t key);
@@ -223,7 +223,8 @@ void encoder::impl::pass_near(const block_change &change) {
     } else if (!change.before.empty() && find_runs(change.before, change.content, runs)) {
         add_near(change);
     } else if (!searches()) {
-        add_full(change);
+        write_zero_run();
+        add_whole(change);
     } else if (looks_random(change.content)) {
         random.push_back(&change);
     } else {
@@ -231,13 +232,17 @@ void encoder::impl::pass_near(const block_change &change) {
     }
 }
 
-void encoder::impl::add_full(const block_change &change) {
-    write_zero_run();
+/// By a loan, a whole copy or as it is; true for the last.
+bool encoder::impl::add_whole(const block_change &change) {
     const checksum128 content = checksum_128(change.content);
     const ready_block block{change, block_digest(change.volume, change.block, content)};
-    out.full(block);
-    ++stats.full_blocks;
+    const bool full = !add_loan(block) && !add_whole_copy(block, content.high);
+    if (full) {
+        out.full(block);
+        ++stats.full_blocks;
+    }
     note(block, content.high);
+    return full;
 }
 
 void encoder::impl::add_near(const block_change &change) {
@@ -284,14 +289,7 @@ void encoder::impl::pass_far(const block_change &change) {
 }
 
 void encoder::impl::pass_random(const block_change &change) {
-    const checksum128 content = checksum_128(change.content);
-    const ready_block block{change, block_digest(change.volume, change.block, content)};
-    if (!add_loan(block) && !add_whole_copy(block, content.high)) {
-        out.full(block);
-        ++stats.full_blocks;
-        ++stats.random_blocks;
-    }
-    note(block, content.high);
+    stats.random_blocks += add_whole(change) ? 1 : 0;
 }
 
 /// A payload that begins knows no recent places.

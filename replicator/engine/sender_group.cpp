@@ -226,10 +226,7 @@ task<void> sender_group::encode_loop() {
         const int level = level_.next(load);
         encoder_->set_level(level);
         const executor pool = level_policy::urgent(load) ? run_.cpu_urgent : run_.cpu;
-        std::vector<dedupe::loan> loans;
-        if (level != dedupe::encoder_options::quick) { // it has no use for them, and no time for a round trip
-            loans = co_await borrow(taken, pool);
-        }
+        const std::vector<dedupe::loan> loans = co_await borrow(taken, pool);
         if (std::exchange(encoded_stream_, taken->position().stream) != taken->position().stream) {
             encoder_->forget_contents();
         }

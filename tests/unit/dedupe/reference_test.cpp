@@ -181,7 +181,7 @@ TEST_SUITE("dedupe") {
         CHECK(sites.stats().rebuilt_blocks == rebuilt);
     }
 
-    TEST_CASE("reference: a quick interval searches nothing, keeps the delta and is found as a whole later") {
+    TEST_CASE("reference: a quick interval has deltas and whole copies, and is found as a whole later") {
         pair_of_sites sites;
         change_set first;
         first.data(0, 10, letters(1));
@@ -191,8 +191,10 @@ TEST_SUITE("dedupe") {
         quick.data(0, 10, with(letters(1), 100, {1, 2, 3}), letters(1));
         quick.data(1, 77, letters(1));
         quick.data(1, 78, letters(2));
+        quick.data(1, 79, cut(letters(1), letters(1), 7));
         sites.ship(quick);
-        CHECK(sites.stats().rebuilt_blocks == 0);
+        CHECK(sites.stats().rebuilt_blocks == 1); // block 77
+        CHECK(sites.stats().full_blocks == 3);    // the first, 78, 79
         CHECK(sites.stats().delta_blocks == 1);
         sites.set_level(3);
         change_set again;
