@@ -7,6 +7,8 @@
 #include "replicator/base/types.hpp"
 #include "replicator/format/endian.hpp"
 
+#include <span>
+
 namespace farshore::dedupe {
 
 /// The position goes in by exclusive or instead of as XXH3's seed, which would double the time of
@@ -23,17 +25,17 @@ inline checksum128 block_digest(volume_index volume, block_index block, bytes_vi
     return block_digest(volume, block, checksum_128(content));
 }
 
-/// What a payload carries of it for each block.
-inline std::uint32_t short_digest(const checksum128 &digest) {
-    return static_cast<std::uint32_t>(digest.low);
-}
-
-/// As it stands in the input of the payload's content digest.
+/// As it stands in the input of the payload's digests.
 struct wire_digest {
     le64 low;
     le64 high;
 };
 static_assert(sizeof(wire_digest) == 16);
 inline wire_digest to_wire(const checksum128 &digest) { return {digest.low, digest.high}; }
+
+/// What a payload carries for a run of neighbouring data blocks.
+inline std::uint32_t short_digest(std::span<const wire_digest> run) {
+    return static_cast<std::uint32_t>(checksum64(std::as_bytes(run)));
+}
 
 } // namespace farshore::dedupe

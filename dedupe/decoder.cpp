@@ -26,10 +26,11 @@ struct decoder::impl {
     result<> unpack_body(const payload_view &view, bytes_span body);
     result<decoded_payload> rebuild(const payload_view &view, buffer space, const base_reader &base,
                                     const base_reader &now);
+    void check_run(const payload_view &view, std::size_t first_change, decoded_payload &decoded) const;
 
     decompressor unpacker;
     codec_format::command_list commands;
-    std::vector<wire_digest> full_digests;
+    std::vector<wire_digest> digests; ///< of the data blocks so far
     place_reader places;
 };
 
@@ -43,18 +44,18 @@ bytes_view commands_of(const codec_format::payload_header &header, bytes_view bo
     return body.subspan(header.full_bytes(), header.command_bytes);
 }
 
-/// Every block fits its short digest, yet all together don't fit the long one: a short digest
-/// matched by chance, and no one can say which. Only zero runs are kept, which `structure` covers.
-void distrust_all_data(decoded_payload &decoded) {
-    std::vector<block_change> kept;
-    for (const block_change &change : decoded.changes) {
-        if (change.kind == change_kind::zero) {
-            kept.push_back(change);
+/// From this change on, only zero runs are kept, which `structure` covers.
+void distrust_data(decoded_payload &decoded, std::size_t first_change) {
+    const auto first = decoded.changes.begin() + static_cast<std::ptrdiff_t>(first_change);
+    auto kept = first;
+    for (auto at = first; at != decoded.changes.end(); ++at) {
+        if (at->kind == change_kind::zero) {
+            *kept++ = *at;
         } else {
-            decoded.bad.push_back({change.volume, change.block});
+            decoded.bad.push_back({at->volume, at->block});
         }
     }
-    decoded.changes = std::move(kept);
+    decoded.changes.erase(kept, decoded.changes.end());
 }
 
 /// Runs a program into `page`; `literals` loses what was taken (parse_commands checked that it has
@@ -129,7 +130,8 @@ result<decoded_payload> decoder::impl::rebuild(const payload_view &view, buffer 
 
     decoded_payload decoded;
     decoded.changes.reserve(header.operations);
-    full_digests.clear();
+    digests.clear();
+    std::size_t run_change = 0; // the first change that no digest was compared for
     places.begin(base, now, decoded.changes);
     for (const operation &op : commands.operations) {
         block_change change;
@@ -163,20 +165,32 @@ result<decoded_payload> decoder::impl::rebuild(const payload_view &view, buffer 
             break;
         }
         }
-        const checksum128 digest = block_digest(op.volume, op.block, change.content);
-        if (short_digest(digest) == view.digest(full_digests.size())) {
-            decoded.changes.push_back(change);
-        } else {
-            decoded.bad.push_back({op.volume, op.block});
+        decoded.changes.push_back(change);
+        digests.push_back(to_wire(block_digest(op.volume, op.block, change.content)));
+        if (digests.size() % codec_format::digest_blocks == 0 ||
+            digests.size() == header.data_blocks()) {
+            check_run(view, run_change, decoded);
+            run_change = decoded.changes.size();
         }
-        full_digests.push_back(to_wire(digest));
     }
-    if (decoded.bad.empty() &&
-        checksum_128(std::as_bytes(std::span(full_digests))) != header.content) {
-        distrust_all_data(decoded);
+    // Every run fits its short digest, yet all together don't fit the long one: a short one matched by
+    // chance, and no one can say which.
+    if (decoded.bad.empty() && checksum_128(std::as_bytes(std::span(digests))) != header.content) {
+        distrust_data(decoded, 0);
     }
     decoded.content.push_back(std::move(space));
     return decoded;
+}
+
+/// A run of data blocks, which begins at this change, is complete. Later blocks that are made of a bad
+/// one don't find it and turn out bad too.
+void decoder::impl::check_run(const payload_view &view, std::size_t first_change,
+                              decoded_payload &decoded) const {
+    const std::size_t index = (digests.size() - 1) / codec_format::digest_blocks;
+    const auto run = std::span(digests).subspan(index * codec_format::digest_blocks);
+    if (short_digest(run) != view.digest(index)) {
+        distrust_data(decoded, first_change);
+    }
 }
 
 } // namespace farshore::dedupe

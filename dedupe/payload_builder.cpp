@@ -1,6 +1,5 @@
 #include "dedupe/payload_builder.hpp"
 
-#include "dedupe/block_digest.hpp"
 #include "replicator/base/assert.hpp"
 
 #include <algorithm>
@@ -53,9 +52,7 @@ void payload_builder::rebuilt(const ready_block &block, bytes_view program, byte
 
 void payload_builder::add_digest(const checksum128 &digest) {
     ++header_.operations;
-    short_digests_.push_back(short_digest(digest));
-    const wire_digest wire = to_wire(digest);
-    full_digests_.push_back({wire.low, wire.high});
+    full_digests_.push_back(to_wire(digest));
 }
 
 void payload_builder::make_room() {
@@ -92,6 +89,11 @@ void payload_builder::close() {
                                    : packer_.compress(body_.view().first(raw), packed_.span());
     header_.packing = shrunk.packing;
     header_.content = checksum_128(std::as_bytes(std::span(full_digests_)));
+    const std::span<const wire_digest> digests = full_digests_;
+    for (std::size_t at = 0; at < digests.size(); at += codec_format::digest_blocks) {
+        const std::size_t count = std::min(codec_format::digest_blocks, digests.size() - at);
+        short_digests_.push_back(short_digest(digests.subspan(at, count)));
+    }
     const bytes_view stored =
         shrunk.bytes > 0 ? packed_.view().first(shrunk.bytes) : body_.view().first(raw);
 

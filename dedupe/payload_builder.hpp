@@ -6,6 +6,7 @@
 // blocks are copied straight to where the compressor reads them. What was measured and rejected
 // stands in docs/formats-codec.md.
 
+#include "dedupe/block_digest.hpp"
 #include "dedupe/codec.hpp"
 #include "dedupe/compress.hpp"
 #include "replicator/base/hash.hpp"
@@ -64,7 +65,7 @@ class payload_builder {
     codec_format::command_writer writer_{commands_};
     byte_vector literals_;
     std::vector<le32> short_digests_;
-    std::vector<std::array<le64, 2>> full_digests_;
+    std::vector<wire_digest> full_digests_;
     byte_vector head_;
     std::vector<encoded_payload> payloads_;
 };

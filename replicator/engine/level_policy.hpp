@@ -45,11 +45,16 @@ struct encoder_load {
     bool awaited = false;    ///< somebody waits for a barrier to be at the DR site
     std::uint64_t bytes = 0; ///< memory of the interval
     duration age = std::chrono::seconds(1); ///< of its first write
+    duration filled_in = std::chrono::seconds(1); ///< from its first write until it was closed
     std::uint64_t memory_used = 0;           ///< by intervals, open and closed
     std::uint64_t memory_max = limits::GiB;  ///< beyond, the order is lost
 
     double crowded() const { return static_cast<double>(memory_used) / static_cast<double>(memory_max); }
-    double bytes_per_second() const { return static_cast<double>(bytes) / std::max(seconds_of(age), 1e-3); }
+    double bytes_per_second() const { return rate(age); }
+    double filled_per_second() const { return rate(filled_in); }
+
+  private:
+    double rate(duration time) const { return static_cast<double>(bytes) / std::max(seconds_of(time), 1e-3); }
 };
 
 /// How long encoding takes, whatever keeps it from the processor.
@@ -91,6 +96,10 @@ class level_policy {
     /// Memory a second of an interval's life; above, it is a burst, which must not meet an encoder at
     /// dense nor one that clients keep from the processor.
     static constexpr double dense_rate_max = 64.0 * limits::MiB;
+    /// Memory a second while it filled; above, clients write faster than any encoder could follow for long.
+    static constexpr double flood_rate = 512.0 * limits::MiB;
+    /// Smaller intervals say nothing about that.
+    static constexpr std::uint64_t flood_bytes_min = 4 * limits::MiB;
     /// Shares of time: below the one there is time to try dense, above the other dense takes too long.
     static constexpr double idle_share = 0.4;
     static constexpr double busy_share_max = 0.9;
@@ -132,10 +141,14 @@ class level_policy {
         }
     }
     /// At the priority of clients' requests, not below it: on a host that has no time to spare the
-    /// DR site would fall behind without end, and a catch-up of 64 MiB took 90 s.
+    /// DR site would fall behind without end, and a catch-up of 64 MiB took 90 s. Not in a flood: it is
+    /// over before memory is full, or order is lost whatever the encoder does, and clients alone would pay.
     static bool urgent(const encoder_load &load) {
         if (load.awaited || load.late_by > late_time) {
             return true;
+        }
+        if (load.in_sync && load.bytes >= flood_bytes_min && load.filled_per_second() > flood_rate) {
+            return false;
         }
         return load.in_sync ? is_late(load) || is_burst(load) || load.crowded() > urgent_crowd : load.crowded() > scan_crowd;
     }

@@ -324,8 +324,8 @@ task<result<>> receiver_group::apply_once() {
     }
     const auto session = session_;
     if (!done.damaged.empty() && session) {
-        log::error("group {}: {} block(s) of the copy are not what the primary's changes build on: somebody wrote to the "
-                   "replica images. They are repaired from the primary; no point is made until then",
+        log::error("group {}: up to {} block(s) of the copy are not what the primary's changes build on: somebody wrote to "
+                   "the replica images. They are repaired from the primary; no point is made until then",
                    name(), done.damaged.size());
         wire::nak n;
         n.damage_count = at.damage_count;

@@ -194,6 +194,7 @@ encoder_load sender_group::load_of(const interval &taken) const {
     encoder_load load;
     load.waiting = closed_.size();
     load.age = taken.first_write() ? run_.time->now() - *taken.first_write() : options_.config.interval;
+    load.filled_in = taken.closed_at() - taken.first_write().value_or(taken.closed_at());
     load.late_by = load.age - options_.config.interval;
     load.busy = encoder_busy_.value();
     load.in_sync = consistent();

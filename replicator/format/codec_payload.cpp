@@ -79,7 +79,7 @@ std::uint32_t seed_of(bytes_view payload) {
 } // namespace
 
 std::uint32_t payload_view::digest(std::size_t index) const {
-    REPL_ASSERT(index < header.data_blocks());
+    REPL_ASSERT(index < header.digests());
     le32 value;
     std::memcpy(static_cast<void *>(&value), digests.data() + index * digest_bytes, sizeof(value));
     return value;
@@ -96,7 +96,7 @@ result<payload_view> parse_payload(bytes_view payload) {
     payload_view view;
     FS_TRY(header, read_header(prefix, reader));
     view.header = header;
-    FS_TRY(digests, reader.bytes(header.data_blocks() * digest_bytes));
+    FS_TRY(digests, reader.bytes(header.digests() * digest_bytes));
     view.digests = digests;
     view.seed = seed_of(payload);
     view.body = reader.rest();
@@ -113,8 +113,8 @@ std::uint32_t structure_checksum(std::uint32_t seed, bytes_view sealed, bytes_vi
 }
 
 void append_header(byte_vector &out, const payload_header &header,
-                   std::span<const le32> block_digests, bytes_view commands) {
-    REPL_ASSERT(block_digests.size() == header.data_blocks());
+                   std::span<const le32> short_digests, bytes_view commands) {
+    REPL_ASSERT(short_digests.size() == header.digests());
     REPL_ASSERT(commands.size() == header.command_bytes);
     REPL_ASSERT(check_counts(header).has_value());
     const std::size_t start = out.size();
@@ -129,7 +129,7 @@ void append_header(byte_vector &out, const payload_header &header,
     writer.varint(header.delta_blocks);
     writer.varint(header.command_bytes);
     writer.varint(header.literal_bytes);
-    writer.bytes(std::as_bytes(block_digests));
+    writer.bytes(std::as_bytes(short_digests));
 
     const bytes_view written = bytes_view(out).subspan(start);
     prefix.structure =

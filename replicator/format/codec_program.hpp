@@ -1,5 +1,5 @@
 #pragma once
-// The program of a rebuilt block (codec payload, version 3): literal bytes and copies in turn,
+// The program of a rebuilt block (codec payload, version 4): literal bytes and copies in turn,
 // until 4096 bytes are there. One grammar, written and read only here.
 //
 //   program := { literals copy }        ends as soon as the block is full

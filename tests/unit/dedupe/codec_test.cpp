@@ -97,11 +97,11 @@ TEST_SUITE("dedupe") {
         changes.zero(1, 16, 8);
         const auto payloads = encode(changes);
         REQUIRE(payloads.size() == 1);
-        CHECK(to_hex(payloads[0].bytes.view()) == "fc030000"                         // prefix
-                                                  "bfae1e96"                         // structure
+        CHECK(to_hex(payloads[0].bytes.view()) == "fc040000"                         // prefix
+                                                  "e4d51f56"                         // structure
                                                   "2a76b49a7fe4147c93abaad1e28fdf04" // content
                                                   "000200010804"                     // counts
-                                                  "b17700b0"                         // digest
+                                                  "b2648a34"                         // digest
                                                   "160164040301"
                                                   "4008"       // commands
                                                   "01020304"); // literals
@@ -264,22 +264,41 @@ TEST_SUITE("dedupe") {
         }
     }
 
-    TEST_CASE("codec: a wrong base gives exactly that block as bad") {
+    TEST_CASE("codec: a wrong base gives the run of blocks as bad whose digest it shares, no others") {
+        constexpr std::uint64_t run = codec_format::digest_blocks;
+        constexpr std::uint64_t count = 3 * run - 5; // the last run is shorter
         change_set changes;
         image base;
-        for (std::uint64_t b = 0; b < 8; ++b) {
-            base.set(0, b, noise(b));
-            changes.data(0, b, with(noise(b), 50, {1, 2, 3}), noise(b));
+        for (std::uint64_t b = 0; b < count; ++b) {
+            base.set(0, 2 * b, noise(b));
+            changes.data(0, 2 * b, with(noise(b), 50, {1, 2, 3}), noise(b));
+            changes.zero(0, 2 * b + 1, 1); // counts for no run
         }
         const auto payloads = encode(changes);
         REQUIRE(payloads.size() == 1);
-        base.set(0, 3, with(noise(3), 4000, {0, 0, 0}));
-        base.set(0, 6, with(noise(6), 50, {9, 9, 9})); // where new bytes go anyhow
-        const auto decoded = decode(payloads[0], base.reader());
-        REQUIRE(decoded.bad.size() == 1);
-        CHECK(decoded.bad[0].block == block_index{3});
-        REQUIRE(decoded.changes.size() == 7);
-        CHECK(is_data(decoded.changes[5], 0, 6, with(noise(6), 50, {1, 2, 3})));
+        const auto is_in = [](std::uint64_t which, block_index block) {
+            return block.value / (2 * run) == which;
+        };
+        for (const std::uint64_t wrong : {run - 1, run, 2 * run - 1, 2 * run, count - 1}) {
+            image other = base;
+            other.set(0, 2 * wrong, with(noise(wrong), 4000, {0, 0, 0}));
+            const std::uint64_t right = (wrong + run) % count;
+            other.set(0, 2 * right, with(noise(right), 50, {9, 9, 9})); // where new bytes go anyhow
+            const auto decoded = decode(payloads[0], other.reader());
+            const std::uint64_t which = wrong / run;
+            CHECK(decoded.bad.size() == std::min(run, count - which * run));
+            for (const dedupe::bad_block &bad : decoded.bad) {
+                CHECK(is_in(which, bad.block));
+                CHECK(bad.block.value % 2 == 0);
+            }
+            CHECK(decoded.changes.size() + decoded.bad.size() == 2 * count);
+            for (const block_change &c : decoded.changes) {
+                const std::uint64_t b = c.block.value / 2;
+                const bool zero = c.kind == change_kind::zero && c.block.value % 2 == 1;
+                const bool data = !is_in(which, c.block) && is_data(c, 0, 2 * b, with(noise(b), 50, {1, 2, 3}));
+                CHECK((zero || data));
+            }
+        }
     }
 
     TEST_CASE("codec: a base that can't be read is the reader's error") {

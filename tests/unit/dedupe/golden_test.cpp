@@ -150,16 +150,16 @@ void write_golden(const std::string &name, const change_set &changes, int level,
 
 TEST_SUITE("dedupe") {
     TEST_CASE("golden: write" * doctest::skip(std::getenv("FARSHORE_WRITE_GOLDEN") == nullptr)) {
-        write_golden("v3-mixed.payload", mixed_changes(), 1);
-        write_golden("v3-raw.payload", raw_changes(), 1);
-        write_golden("v3-deltas.payload", delta_changes(), 7);
+        write_golden("v4-mixed.payload", mixed_changes(), 1);
+        write_golden("v4-raw.payload", raw_changes(), 1);
+        write_golden("v4-deltas.payload", delta_changes(), 7);
         std::vector<dedupe::known_place> known;
         for (std::uint64_t b = 0; b < 4; ++b) {
             dedupe::note_known({}, block_index{b}, base_page(0, b), known);
         }
-        write_golden("v3-copies.payload", copied_changes(), 1, known);
-        write_golden("v3-differences.payload", renumbered_changes(), 1, known);
-        write_golden("v3-dense.payload", delta_changes(), dedupe::encoder_options::dense);
+        write_golden("v4-copies.payload", copied_changes(), 1, known);
+        write_golden("v4-differences.payload", renumbered_changes(), 1, known);
+        write_golden("v4-dense.payload", delta_changes(), dedupe::encoder_options::dense);
     }
 
     TEST_CASE("golden: every payload of a released version decodes to what it stood for") {

@@ -156,6 +156,28 @@ TEST_CASE("priority: clients come first until writes wait too long or memory fil
     }
 }
 
+TEST_CASE("priority: a flood that no encoder can follow is not fought against") {
+    encoder_load load{.waiting = level_policy::late_intervals,
+                      .bytes = 16 * limits::MiB,
+                      .age = std::chrono::milliseconds(300),
+                      .filled_in = std::chrono::milliseconds(20),
+                      .memory_used = part(0.9),
+                      .memory_max = memory};
+    CHECK_FALSE(level_policy::urgent(load));
+    load.filled_in = std::chrono::milliseconds(40);
+    CHECK(level_policy::urgent(load));
+    load.filled_in = std::chrono::milliseconds(20);
+    load.awaited = true;
+    CHECK(level_policy::urgent(load));
+    load.awaited = false;
+    load.late_by = level_policy::late_time + std::chrono::milliseconds(1);
+    CHECK(level_policy::urgent(load));
+    load.late_by = {};
+    load.bytes = level_policy::flood_bytes_min - 1;
+    load.filled_in = std::chrono::milliseconds(1);
+    CHECK(level_policy::urgent(load)); // says nothing about what comes
+}
+
 TEST_CASE("level: the busy share begins as busy and forgets in seconds") {
     busy_share busy;
     CHECK(busy.value() == 1);
