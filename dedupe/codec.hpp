@@ -39,7 +39,7 @@ struct encoder_options {
     /// A payload is closed when its blocks, commands and literals before entropy coding have passed
     /// so much. Less: a payload takes less time on a slow line; more: it compresses a little
     /// better.
-    std::size_t payload_body_bytes = 2 * limits::frame_raw_bytes_max; ///< as much as fits
+    std::size_t payload_body_bytes = 2 * limits::MiB; ///< as much as fits
     /// Memory of the index of places. 0: none, and only deltas to a block's own old content are
     /// made.
     std::size_t index_bytes = 0;

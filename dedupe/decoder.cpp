@@ -3,7 +3,7 @@
 //
 // Memory: one buffer a payload, handed out with the changes: the decoded body (full blocks first,
 // so they are used where they lie, page-aligned) and behind it a page for each delta block. All
-// sizes are known and bounded before it is made: at most limits::frame_raw_bytes_max of content and
+// sizes are known and bounded before it is made: at most limits::frame_raw_bytes_max of pages and
 // codec_format::body_bytes_max of body. Time: a program has at most program_steps_max steps, each
 // of which reads at most two blocks.
 

@@ -84,8 +84,8 @@ constexpr std::uint64_t blocks_per_volume_max = limits::volume_bytes_max / block
 constexpr std::size_t operations_max = 4096;
 /// What commands may take beside content: two heads, a volume step and a count each.
 constexpr std::size_t overhead_bytes_max = operations_max * (6 + 1 + 3 + 6);
-/// Decoded body of a payload.
-constexpr std::size_t body_bytes_max = limits::frame_raw_bytes_max + overhead_bytes_max;
+/// Decoded body of a payload. Blocks that take little of it may be more than it would hold in full.
+constexpr std::size_t body_bytes_max = limits::MiB + overhead_bytes_max;
 constexpr std::size_t digest_bytes = 4;
 /// Data blocks that share a short digest. One each took 3 % of what a database puts on the line; what
 /// is lost is only that a wrong block makes its neighbours be fetched again too.

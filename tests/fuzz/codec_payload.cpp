@@ -39,7 +39,7 @@ void check_decoded(const dedupe::decoded_payload &decoded, std::size_t volumes_w
     for (const buffer &b : decoded.content) {
         memory += b.size();
     }
-    REPL_ASSERT(memory <= 2 * limits::frame_raw_bytes_max + 2 * codec_format::overhead_bytes_max);
+    REPL_ASSERT(memory <= limits::frame_raw_bytes_max + codec_format::body_bytes_max + block_bytes);
     REPL_ASSERT(decoded.changes.size() + decoded.bad.size() <= codec_format::operations_max);
     const block_change *last = nullptr;
     for (const block_change &c : decoded.changes) {

@@ -148,24 +148,40 @@ TEST_SUITE("dedupe") {
     TEST_CASE("codec: a run of zeroes goes on over the end of a payload") {
         change_set changes;
         for (std::uint64_t b = 0; b < limits::frame_blocks_max; ++b) {
-            changes.data(0, b, noise(b + 1));
+            changes.data(0, b, with(noise(b + 1), 9, {1, 2, 3, 4}), noise(b + 1));
         }
         changes.zero(0, limits::frame_blocks_max, 3);
-        changes.data(0, 1000, noise(1));
+        changes.data(0, 2000, with(noise(1), 9, {1, 2, 3, 4}), noise(1));
         const auto payloads = encode(changes);
         REQUIRE(payloads.size() == 2);
-        CHECK(payloads[0].blocks == 257);
+        CHECK(payloads[0].blocks == limits::frame_blocks_max + 1);
         CHECK(payloads[1].blocks == 1);
     }
 
-    TEST_CASE("codec: at most 1 MiB of blocks to a payload") {
+    TEST_CASE("codec: full blocks go into a payload up to its body's size") {
+        constexpr std::size_t most = codec_format::body_bytes_max / block_bytes;
+        for (const std::size_t count : {most - 1, most, 2 * most}) {
+            change_set changes;
+            for (std::uint64_t b = 0; b < count; ++b) {
+                changes.data(0, 2 * b, noise(b + 1), noise(0));
+            }
+            const auto payloads = encode(changes);
+            CHECK(payloads.size() == (count == 2 * most ? 3 : count == most ? 2 : 1));
+            std::size_t blocks = 0;
+            for (const auto &p : payloads) {
+                CHECK(p.bytes.size() <= limits::frame_payload_bytes_max);
+                blocks += p.blocks;
+            }
+            CHECK(blocks == count);
+        }
+    }
+
+    TEST_CASE("codec: at most so many blocks to a payload, however small") {
         for (const std::size_t count : {limits::frame_blocks_max - 1, limits::frame_blocks_max,
                                         limits::frame_blocks_max + 1}) {
             change_set changes;
             for (std::uint64_t b = 0; b < count; ++b) {
-                // Some are deltas: they count like full blocks.
-                changes.data(0, 2 * b, noise(b + 1),
-                             b % 3 == 0 ? with(noise(b + 1), 9, {1}) : noise(0));
+                changes.data(0, 2 * b, noise(b + 1), with(noise(b + 1), 9, {1, 2, 3, 4}));
             }
             const auto payloads = encode(changes);
             REQUIRE(payloads.size() == (count > limits::frame_blocks_max ? 2 : 1));
