@@ -37,8 +37,8 @@ struct decoder::impl {
 
 namespace {
 
-/// Pages for blocks made of others' bytes, one by one. In pieces: the allocator maps what is larger anew
-/// each time, and the page faults of that took a fifth of the receiver's time.
+/// Pages for blocks made of others' bytes, one by one. In pieces: what is larger than a few MiB the
+/// allocator maps anew each time, at the price of a fault for each page.
 class page_supply {
   public:
     page_supply(std::size_t pages, std::vector<buffer> &owner) : left_(pages), owner_(owner) {}
