@@ -22,6 +22,12 @@ namespace {
 
 constexpr auto tool_patience = std::chrono::seconds(30);
 
+/// A record is a block, hence a page: the one unit that fuse sends on whole. mke2fs gives volumes
+/// this small blocks of 1 KiB; a record then lies across two pages, reaches the volume as two
+/// writes, and a point between them rightly shows it torn.
+constexpr unsigned file_system_block_bytes = 4096;
+static_assert(file_system_block_bytes == record_bytes);
+
 result<> pwrite_all(int fd, std::uint64_t offset, bytes_view data, const std::string &path) {
     while (!data.empty()) {
         const ssize_t n = ::pwrite(fd, data.data(), data.size(), static_cast<off_t>(offset));
@@ -189,7 +195,9 @@ result<> file_storage::set_up_volume(std::size_t i) {
         std::this_thread::sleep_for(std::chrono::milliseconds(20));
     }
     fuse_mounts_[i] = mounted(fuse_directory);
-    FS_CHECK(run_tool({"mkfs.ext4", "-q", "-F", "-E", "nodiscard", device}, log()));
+    FS_CHECK(run_tool({"mkfs.ext4", "-q", "-F", "-b", std::to_string(file_system_block_bytes), "-E",
+                       "nodiscard", device},
+                      log()));
     FS_CHECK(run_tool({"mount", "-t", "ext4", "-o", "loop", device, mount_point(i)}, log()));
     mounts_[i] = mounted(mount_point(i));
     FS_TRY(records, open_file(mount_point(i) + "/records", O_RDWR | O_CREAT));

@@ -65,6 +65,7 @@ ring_content read_ring(char volume, bytes_view area) {
     REPL_ASSERT(area.size() == record_area_bytes);
     ring_content ring;
     std::array<std::uint64_t, record_slots> numbers{};
+    std::optional<std::uint64_t> broken;
     for (std::uint64_t slot = 0; slot < record_slots; ++slot) {
         const bytes_view bytes = area.subspan(slot * record_bytes, record_bytes);
         if (is_zero(bytes)) {
@@ -72,11 +73,17 @@ ring_content read_ring(char volume, bytes_view area) {
         }
         const auto number = parse_record(volume, bytes);
         if (!number || *number % record_slots != slot) {
-            ring.problem = fmt::format("volume {}: slot {} holds no whole record", volume, slot);
+            broken = slot;
             continue;
         }
         numbers[slot] = *number;
         ring.last = std::max(ring.last, *number);
+    }
+    if (broken) {
+        ring.problem =
+            fmt::format("volume {}: slot {} holds no whole record; the last whole one is "
+                        "{}, in slot {}",
+                        volume, *broken, ring.last, ring.last % record_slots);
     }
     // Whole order: each slot holds the newest number that belongs there up to the last one.
     for (std::uint64_t back = 0; back < std::min(ring.last, record_slots); ++back) {
