@@ -35,6 +35,15 @@ inline page noise(std::uint64_t seed) {
     return p;
 }
 
+/// Text-like, so that it does not look random: bytes of a small alphabet.
+inline page letters(std::uint64_t seed) {
+    page p = noise(seed);
+    for (std::byte &b : p) {
+        b = static_cast<std::byte>(97 + std::to_integer<int>(b) % 23);
+    }
+    return p;
+}
+
 inline page with(page p, std::size_t offset, std::initializer_list<int> bytes) {
     for (const int b : bytes) {
         p[offset++] = static_cast<std::byte>(b);

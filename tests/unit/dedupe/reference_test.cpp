@@ -1,7 +1,5 @@
 // References to other places: what is found, what is not, and what happens when it is wrong.
 
-#include "dedupe/anchors.hpp"
-#include "dedupe/reference_index.hpp"
 #include "tests/unit/dedupe/codec_support.hpp"
 
 #include <doctest/doctest.h>
@@ -64,17 +62,8 @@ class pair_of_sites {
     mutable std::size_t asked_ = 0;
 };
 
-/// Text-like, so that it does not look random: bytes of a small alphabet.
-page letters(std::uint64_t seed) {
-    page p = noise(seed);
-    for (std::byte &b : p) {
-        b = static_cast<std::byte>(97 + std::to_integer<int>(b) % 23);
-    }
-    return p;
-}
-
-/// A page of an index: records of 13 bytes, 8 of them keys that nothing else has; the others are the
-/// record's number in the page, and links.
+/// A page of an index: records of 13 bytes, 8 of them keys that nothing else has; the others are
+/// the record's number in the page, and links.
 page table(std::uint64_t seed, unsigned first_number) {
     page p = noise(seed);
     for (std::size_t record = 0; (record + 1) * 13 <= block_bytes; ++record) {
@@ -181,7 +170,8 @@ TEST_SUITE("dedupe") {
         CHECK(sites.stats().rebuilt_blocks == rebuilt);
     }
 
-    TEST_CASE("reference: a quick interval has deltas and whole copies, and is found as a whole later") {
+    TEST_CASE(
+        "reference: a quick interval has deltas and whole copies, and is found as a whole later") {
         pair_of_sites sites;
         change_set first;
         first.data(0, 10, letters(1));
@@ -329,7 +319,7 @@ TEST_SUITE("dedupe") {
         for (std::uint64_t b = 1; b < run; ++b) {
             copy.data(0, 100 + b, letters(200 + b));
         }
-        copy.data(0, 200, letters(201)); // a copy of block 101, which shares a digest with block 100
+        copy.data(0, 200, letters(201)); // as block 101, which shares a digest with block 100
         const auto reader = site.reader();
         const auto payloads =
             encoder.encode(copy.list(), [&](volume_index v, block_index b, bytes_span out) {
@@ -354,8 +344,8 @@ TEST_SUITE("dedupe") {
 
     TEST_CASE("reference: random intervals of moved, edited and new bytes arrive as they were") {
         std::mt19937_64 random(11);
-        // Small: entries and contents are pushed out. Without the line that keeps contents up to date the
-        // encoder's own check ends the test.
+        // Small: entries and contents are pushed out. Without the line that keeps contents up to
+        // date the encoder's own check ends the test.
         pair_of_sites sites(64 * limits::KiB, 24 * block_bytes);
         for (int round = 0; round < 150; ++round) {
             sites.refuse(round % 7 == 0);
@@ -379,57 +369,6 @@ TEST_SUITE("dedupe") {
             sites.ship(changes);
         }
         CHECK(sites.stats().copied_bytes > limits::MiB);
-    }
-
-    TEST_CASE("anchors: the same bytes have the same anchors wherever they stand") {
-        byte_vector bytes;
-        for (std::uint64_t s = 0; s < 4; ++s) {
-            append_bytes(bytes, letters(s));
-        }
-        std::vector<dedupe::anchor> all;
-        dedupe::find_anchors(bytes, 0, all);
-        CHECK(all.size() > 16384 / 32 / 2);
-        CHECK(all.size() < 16384 / 32 * 2);
-        std::vector<dedupe::anchor> part;
-        dedupe::find_anchors(bytes_view(bytes).subspan(100, 5000), 100, part);
-        std::size_t shared = 0;
-        for (const auto &a : part) {
-            shared += static_cast<std::size_t>(std::ranges::any_of(
-                all, [&](const auto &b) { return b.at == a.at && b.key == a.key; }));
-        }
-        CHECK(shared == part.size());
-        CHECK(part.size() >= 100);
-    }
-
-    TEST_CASE("anchors: a run of one value has none") {
-        for (int value = 0; value < 256; ++value) {
-            std::vector<dedupe::anchor> anchors;
-            dedupe::find_anchors(filled(value), 0, anchors);
-            CHECK(anchors.empty());
-        }
-    }
-
-    TEST_CASE("anchors: random content is told from text, tables and constant bytes") {
-        for (std::uint64_t s = 0; s < 200; ++s) {
-            CHECK(dedupe::looks_random(noise(s)));
-            CHECK_FALSE(dedupe::looks_random(letters(s)));
-        }
-        CHECK_FALSE(dedupe::looks_random(filled(0)));
-    }
-
-    TEST_CASE("index: keeps the newest of a crowded bucket, newest first") {
-        dedupe::reference_index index(64); // one bucket
-        for (std::uint64_t i = 0; i < 20; ++i) {
-            index.put(7ULL << 48, i);
-        }
-        std::array<std::uint64_t, 2> places{};
-        REQUIRE(index.find(7ULL << 48, places) == places.size());
-        CHECK(places == std::array<std::uint64_t, 2>{19, 18});
-        index.put(7ULL << 48, 17); // seen again
-        REQUIRE(index.find(7ULL << 48, places) == places.size());
-        CHECK(places[0] == 17);
-        CHECK(places[1] == 19);
-        CHECK(index.find(8ULL << 48, places) == 0);
     }
 
     TEST_CASE("reference: a loan is a source of the payload and never its target") {
@@ -465,7 +404,8 @@ TEST_SUITE("dedupe") {
                 bad += decoded->bad.size();
                 CHECK_FALSE(decoder.decode(p.bytes.view(), volumes, base, base));
             }
-            // Both volumes' texts share a payload and a digest; what looks random has a payload of its own.
+            // Both volumes' texts share a payload and a digest; what looks random has a payload of
+            // its own.
             CHECK(bad == (honest ? 0 : 3));
         }
     }
@@ -482,24 +422,5 @@ TEST_SUITE("dedupe") {
         };
         CHECK(decoder.decode(payloads[0].bytes.view(), wide_volumes(), none, none, 0));
         CHECK_FALSE(decoder.decode(payloads[0].bytes.view(), wide_volumes(), none, none, 1));
-    }
-
-    TEST_CASE("index: a whole block outlives anchors, but not many whole blocks") {
-        dedupe::reference_index index(64);
-        const auto known = [&index](std::uint64_t key) {
-            std::array<std::uint64_t, 1> places{};
-            return index.find(key << 48, places) > 0;
-        };
-        index.put(1ULL << 48, 5 * block_bytes);
-        for (std::uint64_t i = 0; i < 100; ++i) {
-            index.put((100 + i) << 48, 7 * block_bytes + 1 + i);
-            CHECK(known(100 + i));
-        }
-        CHECK(known(1));
-        for (std::uint64_t i = 0; i < 8; ++i) {
-            index.put((10 + i) << 48, (20 + i) * block_bytes);
-            CHECK(known(10 + i));
-        }
-        CHECK_FALSE(known(1));
     }
 }
