@@ -9,50 +9,33 @@ namespace farshore::dedupe {
 namespace {
 
 constexpr unsigned hash_bits = 64;
-constexpr unsigned shift = hash_bits / anchor_window;
+/// 2^64 divided by the golden ratio, odd.
+constexpr std::uint64_t multiplier = 0x9E3779B97F4A7C15ULL;
 
-/// Random numbers by xorshift64* (Vigna), fixed for ever: sender-side only, but runs are
-/// repeatable.
-constexpr std::array<std::uint64_t, 256> make_gear() {
-    std::array<std::uint64_t, 256> gear{};
-    std::uint64_t x = 88172645463325252ULL;
-    for (std::uint64_t &g : gear) {
-        x ^= x >> 12;
-        x ^= x << 25;
-        x ^= x >> 27;
-        g = x * 0x2545F4914F6CDD1DULL;
-    }
-    return gear;
+std::uint64_t window_at(const std::byte *at) {
+    std::uint64_t window = 0;
+    std::memcpy(&window, at, sizeof window);
+    return window;
 }
-constexpr std::array<std::uint64_t, 256> gear = make_gear();
 
 std::uint64_t mixed(std::uint64_t hash) {
     hash ^= hash >> 32;
-    hash *= 0x9E3779B97F4A7C15ULL;
+    hash *= 0xD6E8FEB86659FD93ULL;
     return hash ^ (hash >> 29);
 }
 
 /// A run of one value would be an anchor at each of its bytes or at none.
-bool one_value(const unsigned char *window) {
-    return std::memcmp(window, window + 1, anchor_window - 1) == 0;
-}
+bool one_value(std::uint64_t window) { return window == std::rotl(window, 8); }
 
 } // namespace
 
-void find_anchors(bytes_view bytes, std::uint32_t offset, std::vector<anchor> &out) {
-    if (bytes.size() < anchor_window) {
-        return;
-    }
-    std::uint64_t hash = 0;
-    const auto *const data = reinterpret_cast<const unsigned char *>(bytes.data());
-    for (std::size_t i = 0; i + 1 < anchor_window; ++i) {
-        hash = (hash << shift) + gear[data[i]];
-    }
-    for (std::size_t i = anchor_window - 1; i < bytes.size(); ++i) {
-        hash = (hash << shift) + gear[data[i]];
-        if (hash >> (hash_bits - anchor_bits) == 0 && !one_value(data + i + 1 - anchor_window)) {
-            out.push_back(
-                {offset + static_cast<std::uint32_t>(i + 1 - anchor_window), mixed(hash)});
+void find_anchors(bytes_view bytes, std::uint32_t offset, unsigned bits, std::vector<anchor> &out) {
+    static_assert(sizeof(std::uint64_t) == anchor_window);
+    for (std::size_t i = 0; i + anchor_window <= bytes.size(); ++i) {
+        const std::uint64_t window = window_at(bytes.data() + i);
+        const std::uint64_t hash = window * multiplier;
+        if (hash >> (hash_bits - bits) == 0 && !one_value(window)) {
+            out.push_back({offset + static_cast<std::uint32_t>(i), mixed(hash)});
         }
     }
 }

@@ -1,7 +1,7 @@
 // The encoder: drops what changes nothing and turns the rest into operations, in three passes over
 // the interval, each in order of place: (1) zeroes and deltas to the block's own old content; (2)
-// what has no similar old content, by copies of other places; (3) what looks random, by whole
-// copies or as it is. Passes 2 and 3 may refer to everything before them.
+// what has no similar old content, by copies of other places; (3) what looks random, the same at
+// sparse anchors, or as it is. Passes 2 and 3 may refer to everything before them.
 
 #include "dedupe/block_digest.hpp"
 #include "dedupe/codec.hpp"
@@ -25,6 +25,10 @@ bool in_order(const block_change &first, const block_change &second) {
 }
 
 constexpr codec_format::delta_run whole_block{0, block_bytes};
+/// After so many blocks in a row that look random and of which no part was found (2 MiB), less of
+/// each is searched: enough to notice when that changes (docs/decisions/0013).
+constexpr std::uint64_t unfound_max = 512;
+constexpr std::size_t searched_then = 1024;
 
 } // namespace
 
@@ -56,10 +60,12 @@ struct encoder::impl {
     void pass_far(const block_change &change);
     void pass_at_once();
     void pass_random(const block_change &change);
-    bool add_whole(const block_change &change);
+    void add_whole(const block_change &change);
     void add_near(const block_change &change);
     bool add_rebuilt(const ready_block &block, std::span<const codec_format::delta_run> near);
+    bool add_random_parts(const ready_block &block);
     bool add_whole_copy(const ready_block &block, std::uint64_t key);
+    void add_program(const ready_block &block);
     void note(const ready_block &block, std::uint64_t key);
     void begin_program();
     void add_zero_block(const block_change &change);
@@ -79,6 +85,7 @@ struct encoder::impl {
     std::span<const loan> loans;
     std::vector<const block_change *> far;
     std::vector<const block_change *> random;
+    std::uint64_t random_unfound = 0; ///< in a row
 
     // A zero run not yet written: the next block may make it longer. count 0: none.
     volume_index zero_volume;
@@ -93,24 +100,18 @@ encoder::encoder(encoder_options options) : impl_(std::make_unique<impl>(std::mo
 encoder::~encoder() = default;
 encoder::encoder(encoder &&) noexcept = default;
 
-// One anchor in 512 is enough to find pages; the block as a whole is found by its digest.
+// Sparse anchors are enough to find pages; the block as a whole is found by its digest.
 void note_known(volume_index volume, block_index block, bytes_view content,
                 std::vector<known_place> &out) {
-    constexpr std::uint64_t sparse_mask = 15;
     if (is_zero(content)) {
         return;
     }
     const std::uint64_t start = block.value * block_bytes;
     out.push_back({checksum_128(content).high, volume, start});
-    if (looks_random(content)) {
-        return;
-    }
     std::vector<anchor> anchors;
-    find_anchors(content, 0, anchors);
+    find_anchors(content, 0, sparse_anchor_bits, anchors);
     for (const anchor &a : anchors) {
-        if ((a.key & sparse_mask) == 0) {
-            out.push_back({a.key, volume, start + a.at});
-        }
+        out.push_back({a.key, volume, start + a.at});
     }
 }
 
@@ -232,17 +233,15 @@ void encoder::impl::pass_near(const block_change &change) {
     }
 }
 
-/// By a loan, a whole copy or as it is; true for the last.
-bool encoder::impl::add_whole(const block_change &change) {
+/// By a loan, a whole copy or as it is.
+void encoder::impl::add_whole(const block_change &change) {
     const checksum128 content = checksum_128(change.content);
     const ready_block block{change, block_digest(change.volume, change.block, content)};
-    const bool full = !add_loan(block) && !add_whole_copy(block, content.high);
-    if (full) {
+    if (!add_loan(block) && !add_whole_copy(block, content.high)) {
         out.full(block);
         ++stats.full_blocks;
     }
     note(block, content.high);
-    return full;
 }
 
 void encoder::impl::add_near(const block_change &change) {
@@ -289,7 +288,17 @@ void encoder::impl::pass_far(const block_change &change) {
 }
 
 void encoder::impl::pass_random(const block_change &change) {
-    stats.random_blocks += add_whole(change) ? 1 : 0;
+    const checksum128 content = checksum_128(change.content);
+    const ready_block block{change, block_digest(change.volume, change.block, content)};
+    if (add_loan(block) || add_whole_copy(block, content.high) || add_random_parts(block)) {
+        random_unfound = 0;
+    } else {
+        ++random_unfound;
+        out.full(block);
+        ++stats.full_blocks;
+        ++stats.random_blocks;
+    }
+    note(block, content.high);
 }
 
 /// A payload that begins knows no recent places.
@@ -310,10 +319,17 @@ bool encoder::impl::add_rebuilt(const ready_block &block,
     if (!match->build(block.change, near)) {
         return false;
     }
-    out.rebuilt(block, match->program(), match->literals());
-    ++stats.rebuilt_blocks;
-    stats.copied_bytes += match->copied_bytes();
-    stats.literal_bytes += match->literals().size();
+    add_program(block);
+    return true;
+}
+
+bool encoder::impl::add_random_parts(const ready_block &block) {
+    begin_program();
+    if (!match->build_random(block.change,
+                             random_unfound < unfound_max ? block_bytes : searched_then)) {
+        return false;
+    }
+    add_program(block);
     return true;
 }
 
@@ -327,10 +343,8 @@ bool encoder::impl::add_loan(const ready_block &block) {
     begin_program();
     const volume_index volume{static_cast<std::uint16_t>(options.volume_blocks.size())};
     match->build_known(block.change, {volume, false, found->slot * block_bytes});
-    out.rebuilt(block, match->program(), match->literals());
-    ++stats.rebuilt_blocks;
+    add_program(block);
     ++stats.loaned_blocks;
-    stats.copied_bytes += block_bytes;
     return true;
 }
 
@@ -342,10 +356,16 @@ bool encoder::impl::add_whole_copy(const ready_block &block, std::uint64_t key) 
     if (!match->build_whole(block.change, key)) {
         return false;
     }
+    add_program(block);
+    return true;
+}
+
+/// The block as the matcher has built it.
+void encoder::impl::add_program(const ready_block &block) {
     out.rebuilt(block, match->program(), match->literals());
     ++stats.rebuilt_blocks;
-    stats.copied_bytes += block_bytes;
-    return true;
+    stats.copied_bytes += match->copied_bytes();
+    stats.literal_bytes += match->literals().size();
 }
 
 void encoder::impl::note(const ready_block &block, std::uint64_t key) {

@@ -20,8 +20,8 @@ constexpr std::size_t recent_min = 12;
 constexpr std::size_t follow_min = copy_bytes_min;
 /// How far behind a match its distance is tried again.
 constexpr std::size_t follow_bytes = 64;
-/// A shorter match is taken when so much of the next bytes is equal at its distance (in stretches of
-/// copy_bytes_min). Less: it disturbs what zstd would find (docs/decisions/0008).
+/// A shorter match is taken when so much of the next bytes is equal at its distance (in stretches
+/// of copy_bytes_min). Less: it disturbs what zstd would find (docs/decisions/0008).
 constexpr std::size_t reach_bytes = 96;
 constexpr std::size_t reach_bytes_min = 40;
 constexpr std::size_t reach_equal_percent = 60;
@@ -81,6 +81,18 @@ bool matcher::build(const block_change &change, std::span<const codec_format::de
     return finish();
 }
 
+bool matcher::build_random(const block_change &change, std::size_t searched) {
+    start(change);
+    try_recent(0, block_bytes);
+    anchors_.clear();
+    if (done_ < searched) {
+        find_anchors(change.content.first(searched).subspan(done_),
+                     static_cast<std::uint32_t>(done_), sparse_anchor_bits, anchors_);
+        match_anchors(block_bytes);
+    }
+    return finish();
+}
+
 bool matcher::build_whole(const block_change &change, std::uint64_t key) {
     start(change);
     std::array<std::uint64_t, whole_places> places{};
@@ -113,7 +125,11 @@ void matcher::match_run(std::size_t first, std::size_t end) {
     const std::size_t from = std::max(first, done_);
     anchors_.clear();
     find_anchors(change_->content.subspan(from, end - from), static_cast<std::uint32_t>(from),
-                 anchors_);
+                 anchor_bits, anchors_);
+    match_anchors(end);
+}
+
+void matcher::match_anchors(std::size_t end) {
     for (const anchor &a : anchors_) {
         index_.prefetch(a.key);
     }

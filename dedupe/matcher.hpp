@@ -9,6 +9,8 @@
 // two a field. The bytes of short gaps are written as differences to those at that distance.
 // Anchors that matched nothing are new to the group and go into the index, those of copies are
 // there already.
+//
+// What looks random is searched at sparse anchors only: it is found in long pieces or not at all.
 
 #include "dedupe/anchors.hpp"
 #include "dedupe/reference_index.hpp"
@@ -31,6 +33,9 @@ class matcher {
     /// another place was found and all together costs less than the block; program() and literals()
     /// are then its. Either way note_new() may follow.
     bool build(const block_change &change, std::span<const codec_format::delta_run> runs);
+    /// The same for a block that looks random, none of whose old content is of use. Sparse anchors
+    /// of its first `searched` bytes propose places.
+    bool build_random(const block_change &change, std::size_t searched);
     /// Tries for a copy of the whole block, by the digest of its content.
     bool build_whole(const block_change &change, std::uint64_t key);
     /// A copy of the whole block from a place that is known to hold it.
@@ -52,6 +57,7 @@ class matcher {
     void start(const block_change &change);
     bool finish();
     void match_run(std::size_t first, std::size_t end);
+    void match_anchors(std::size_t end);
     void try_recent(std::size_t at, std::size_t end);
     void follow(std::size_t end);
     bool goes_on(const found_match &match, std::size_t end);

@@ -16,11 +16,11 @@ TEST_SUITE("dedupe") {
             append_bytes(bytes, letters(s));
         }
         std::vector<dedupe::anchor> all;
-        dedupe::find_anchors(bytes, 0, all);
+        dedupe::find_anchors(bytes, 0, dedupe::anchor_bits, all);
         CHECK(all.size() > 16384 / 32 / 2);
         CHECK(all.size() < 16384 / 32 * 2);
         std::vector<dedupe::anchor> part;
-        dedupe::find_anchors(bytes_view(bytes).subspan(100, 5000), 100, part);
+        dedupe::find_anchors(bytes_view(bytes).subspan(100, 5000), 100, dedupe::anchor_bits, part);
         std::size_t shared = 0;
         for (const auto &a : part) {
             shared += static_cast<std::size_t>(std::ranges::any_of(
@@ -30,10 +30,27 @@ TEST_SUITE("dedupe") {
         CHECK(part.size() >= 100);
     }
 
+    TEST_CASE("anchors: sparse ones are among the others") {
+        byte_vector bytes;
+        for (std::uint64_t s = 0; s < 32; ++s) {
+            append_bytes(bytes, noise(s));
+        }
+        std::vector<dedupe::anchor> all;
+        std::vector<dedupe::anchor> sparse;
+        dedupe::find_anchors(bytes, 0, dedupe::anchor_bits, all);
+        dedupe::find_anchors(bytes, 0, dedupe::sparse_anchor_bits, sparse);
+        CHECK(sparse.size() > bytes.size() / 512 * 3 / 4);
+        CHECK(sparse.size() < bytes.size() / 512 * 4 / 3);
+        CHECK(std::ranges::all_of(sparse, [&](const auto &s) {
+            return std::ranges::any_of(
+                all, [&](const auto &a) { return a.at == s.at && a.key == s.key; });
+        }));
+    }
+
     TEST_CASE("anchors: a run of one value has none") {
         for (int value = 0; value < 256; ++value) {
             std::vector<dedupe::anchor> anchors;
-            dedupe::find_anchors(filled(value), 0, anchors);
+            dedupe::find_anchors(filled(value), 0, dedupe::anchor_bits, anchors);
             CHECK(anchors.empty());
         }
     }

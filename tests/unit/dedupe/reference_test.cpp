@@ -82,6 +82,28 @@ page cut(const page &first, const page &second, std::size_t offset) {
     return p;
 }
 
+/// Blocks 0.. of volume 0: noise(0)..
+change_set noise_blocks(std::uint64_t count) {
+    change_set changes;
+    for (std::uint64_t b = 0; b < count; ++b) {
+        changes.data(0, b, noise(b));
+    }
+    return changes;
+}
+
+/// Blocks of volume 1 that end as noise(first).. and begin with what is new.
+change_set with_old_ends(std::uint64_t first, std::uint64_t count) {
+    constexpr std::ptrdiff_t new_bytes = 2000;
+    change_set changes;
+    for (std::uint64_t b = first; b < first + count; ++b) {
+        page p = noise(100'000 + b);
+        const page old = noise(b);
+        std::copy(old.begin() + new_bytes, old.end(), p.begin() + new_bytes);
+        changes.data(1, b, std::move(p));
+    }
+    return changes;
+}
+
 } // namespace
 
 TEST_SUITE("dedupe") {
@@ -108,6 +130,41 @@ TEST_SUITE("dedupe") {
         copy.data(3, 9, noise(1));
         CHECK(sites.ship(copy) < 80);
         CHECK(sites.stats().random_blocks == 1);
+    }
+
+    TEST_CASE("reference: what looks random is found when it moved by any distance") {
+        for (const std::size_t offset : {1UL, 7UL, 512UL, 4095UL}) {
+            pair_of_sites sites;
+            sites.ship(noise_blocks(33));
+            change_set moved;
+            for (std::uint64_t b = 0; b < 32; ++b) {
+                moved.data(1, b, cut(noise(b), noise(b + 1), offset));
+            }
+            CHECK(sites.ship(moved) < 32 * 40);
+            CHECK(sites.stats().random_blocks == 33);
+        }
+    }
+
+    TEST_CASE("reference: random content that is never found is searched less, until it is") {
+        constexpr std::uint64_t count = 64;
+        constexpr std::uint64_t most = count * 3 / 4;
+        pair_of_sites lively;
+        lively.ship(noise_blocks(500));
+        lively.ship(with_old_ends(0, count));
+        CHECK(lively.stats().rebuilt_blocks > most);
+
+        pair_of_sites tired;
+        tired.ship(noise_blocks(512));
+        tired.ship(with_old_ends(0, count));
+        CHECK(tired.stats().rebuilt_blocks == 0);
+        change_set moved; // found by their beginnings
+        for (std::uint64_t b = 0; b < count; ++b) {
+            moved.data(2, b, cut(noise(b), noise(b + 1), 7));
+        }
+        tired.ship(moved);
+        CHECK(tired.stats().rebuilt_blocks > most);
+        tired.ship(with_old_ends(100, count));
+        CHECK(tired.stats().rebuilt_blocks > 2 * most);
     }
 
     TEST_CASE("reference: bytes that moved by any distance are found") {
@@ -243,6 +300,32 @@ TEST_SUITE("dedupe") {
             bytes += p.bytes.size();
         }
         CHECK(bytes < 400);
+    }
+
+    TEST_CASE("reference: a seeded copy is found by its parts, random or not") {
+        for (const bool random : {false, true}) {
+            dedupe::encoder encoder(
+                {.index_bytes = limits::MiB, .volume_blocks = wide_volumes(), .verify = true});
+            const auto content = [random](std::uint64_t b) {
+                return random ? noise(b) : letters(b);
+            };
+            image site;
+            std::vector<dedupe::known_place> hints;
+            change_set moved;
+            constexpr std::uint64_t blocks = 32;
+            for (std::uint64_t b = 0; b < blocks; ++b) {
+                site.set(0, b, content(b));
+                dedupe::note_known({}, block_index{b}, content(b), hints);
+                moved.data(1, b, cut(content(b), content(b + 1), 77));
+            }
+            encoder.learn(hints);
+            const auto reader = site.reader();
+            static_cast<void>(
+                encoder.encode(moved.list(), [&](volume_index v, block_index b, bytes_span out) {
+                    return reader(v, b, out).has_value();
+                }));
+            CHECK(encoder.stats().copied_bytes > blocks * block_bytes * 8 / 10);
+        }
     }
 
     TEST_CASE("reference: what the source does not vouch for is not used") {
