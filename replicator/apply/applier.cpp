@@ -19,6 +19,7 @@ constexpr std::uint64_t step_undo_entries = 1 << 18; ///< a step's undo tables i
 constexpr std::uint64_t change_bytes = 64;           ///< what an overlay node takes, about
 constexpr std::uint64_t interval_bytes = 512;        ///< and what an interval does
 constexpr std::uint64_t zero_piece_blocks = 16384;   ///< of a zeroed range with data, at a time
+constexpr std::uint64_t sources_part = 2;            ///< of the memory for a batch: kept sources
 
 bool wants_space(const error &e) { return is(e, errc::full) || is_errno(e, ENOSPC); }
 
@@ -27,8 +28,8 @@ bool wants_space(const error &e) { return is(e, errc::full) || is_errno(e, ENOSP
 applier::applier(replica_core &core, interval_log &journal, loan_store &loans,
                  std::uint64_t batch_bytes_max, applied_state start, interval_id newest_point)
     : core_(core), journal_(journal), loans_(loans), undo_(core, newest_point),
-      batch_bytes_max_(batch_bytes_max), state_(start),
-      data_(core.images().volume_blocks().size()) {
+      batch_bytes_max_(batch_bytes_max), state_(start), data_(core.images().volume_blocks().size()),
+      sources_(static_cast<std::size_t>(batch_bytes_max / sources_part)) {
     const auto volumes = core.images().volume_blocks();
     source_blocks_.assign(volumes.begin(), volumes.end());
     source_blocks_.push_back(loans.slots());
@@ -253,13 +254,13 @@ result<> applier::record_old_images(volume_index volume, std::uint64_t block, st
     return {};
 }
 
-/// At most 1 MiB: read at once, zero blocks told apart.
+/// At most 1 MiB: zero blocks told apart.
 result<> applier::record_old_data(volume_index volume, std::uint64_t block, std::uint64_t count) {
     if (scratch_.empty()) {
         scratch_ = buffer(limits::MiB);
     }
     const bytes_span bytes = scratch_.span().first(static_cast<std::size_t>(count * block_bytes));
-    FS_CHECK(core_.images().read_blocks(volume, block, bytes));
+    FS_CHECK(read_old(volume, block, bytes));
     const auto zero_at = [&](std::uint64_t i) {
         return is_zero(bytes.subspan(static_cast<std::size_t>(i * block_bytes), block_bytes));
     };
@@ -295,12 +296,42 @@ result<byte_range> applier::next_data(volume_index volume, std::uint64_t offset)
     return known->data;
 }
 
+/// As the images have it; what is kept of it is not read again, the rest in runs.
+result<> applier::read_old(volume_index volume, std::uint64_t block, bytes_span out) {
+    const std::uint64_t count = out.size() / block_bytes;
+    const auto part = [&](std::uint64_t first, std::uint64_t end) {
+        return out.subspan(static_cast<std::size_t>(first * block_bytes),
+                           static_cast<std::size_t>((end - first) * block_bytes));
+    };
+    std::uint64_t missing = 0; // the first block of a run of such
+    for (std::uint64_t i = 0; i <= count; ++i) {
+        const bool known =
+            i == count || sources_.find(volume, block_index{block + i}, part(i, i + 1));
+        if (known && i > missing) {
+            FS_CHECK(core_.images().read_blocks(volume, block + missing, part(missing, i)));
+        }
+        missing = known ? i + 1 : missing;
+    }
+    return {};
+}
+
+/// One block of the images, kept.
+result<> applier::read_source(volume_index volume, std::uint64_t block, bytes_span out) {
+    if (!sources_.find(volume, block_index{block}, out)) {
+        FS_CHECK(core_.images().read_blocks(volume, block, out));
+        sources_.put(volume, block_index{block}, out);
+    }
+    return {};
+}
+
 result<> applier::read_over(const overlay *top, volume_index volume, std::uint64_t block,
                             bytes_span out) {
     const std::uint64_t count = out.size() / block_bytes;
     const auto first = batch_.find(volume, block, count);
     const bool covered = first.size() == 1 && first.front().count == count;
-    if (!covered) {
+    if (!covered && count == 1) {
+        FS_CHECK(read_source(volume, block, out));
+    } else if (!covered) {
         FS_CHECK(core_.images().read_blocks(volume, block, out));
     }
     const auto lay = [&](const std::vector<overlay_run> &runs) {
@@ -419,6 +450,7 @@ result<> applier::write_step() {
     contents_.clear();
     bytes_ = 0;
     std::ranges::fill(data_, std::nullopt);
+    sources_.clear();
     return {};
 }
 

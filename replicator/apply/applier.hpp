@@ -17,6 +17,7 @@
 // Threads: one at a time.
 
 #include "dedupe/codec.hpp"
+#include "dedupe/content_cache.hpp"
 #include "dedupe/digest.hpp"
 #include "replicator/apply/loan_store.hpp"
 #include "replicator/apply/overlay.hpp"
@@ -89,6 +90,8 @@ class applier {
     result<> record_old_data(volume_index volume, std::uint64_t block, std::uint64_t count);
     result<byte_range> next_data(volume_index volume, std::uint64_t offset);
     result<> verify(const interval_entry &entry);
+    result<> read_old(volume_index volume, std::uint64_t block, bytes_span out);
+    result<> read_source(volume_index volume, std::uint64_t block, bytes_span out);
     result<> read_base(volume_index volume, std::uint64_t block, bytes_span out);
     result<> read_over(const overlay *top, volume_index volume, std::uint64_t block,
                        bytes_span out);
@@ -116,6 +119,9 @@ class applier {
     std::vector<applied_state> finished_;
     std::vector<std::optional<known_data>>
         data_; ///< of each volume; good until the step is written
+    /// Blocks of the images that others were rebuilt from: they may be again, and their own old
+    /// content is undo. Good until the step is written.
+    dedupe::content_cache sources_;
     std::optional<split_interval> split_;
     frame_cursor frame_start_;        ///< of the frame being taken
     undo_writer::places unpublished_; ///< where the undo of the interval, or of its step, begins

@@ -71,6 +71,23 @@ TEST_CASE("replica: block devices may be larger than the volume, not smaller") {
     CHECK(*test::read_point(*group->open_point(interval_id{2})) == model.at(interval_id{2}));
 }
 
+TEST_CASE("replica: a block that is rebuilt from its old content is read once, undo included") {
+    rig r;
+    r.write(40);
+    int reads = 0;
+    r.files.before_call([&](const sim_call &call) {
+        reads += static_cast<int>(call.path == "/images/vol0.img" &&
+                                  sim::matches(sim_scope::reads, call.what));
+    });
+    for (int interval = 1; interval <= 3; ++interval) {
+        CHECK(r.take(r.delta_to(3)).damaged.empty());
+        CHECK(reads == interval);
+    }
+    r.files.before_call({});
+    CHECK(*test::read_images(*r.group) == r.model.now());
+    CHECK(*test::read_point(*r.group->open_point(interval_id{3})) == r.model.at(interval_id{3}));
+}
+
 TEST_CASE("replica: state and images are locked against a second user") {
     rig r;
     CHECK(is(replica_group::open(r.files, r.options).error(), errc::busy));
