@@ -190,14 +190,9 @@ result<> posix_file::write_at(std::uint64_t offset, bytes_view data) {
     if (!in_range(offset, data.size())) {
         return fail_errno(EFBIG, "can't write " + path());
     }
-    const bool scattered = scattered_.load(std::memory_order_relaxed);
-    std::unique_lock<std::mutex> turn;
-    if (scattered && !block_special_ && data.size() > scattered_piece_bytes) {
-        turn = std::unique_lock(long_writes_);
-    }
     while (!data.empty()) {
         std::size_t piece = data.size();
-        if (scattered) {
+        if (scattered_.load(std::memory_order_relaxed)) {
             piece = std::min<std::uint64_t>(piece,
                                             scattered_piece_bytes - offset % scattered_piece_bytes);
         }

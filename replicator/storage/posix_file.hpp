@@ -79,13 +79,10 @@ class posix_file final : public file {
     bool block_special_;
     bool writable_;
     std::atomic<bool> scattered_ = false;
-    /// Taken by writes of several pieces, not to block devices: ext4, XFS and btrfs let one writer
-    /// of a file in at a time, and to wait for that before each piece costs a switch each.
-    std::mutex long_writes_;
     std::atomic<bool> claimed_ = false; ///< the descriptor is a block device's exclusive one
     std::uint64_t sector_bytes_ = 1;    ///< unit of fallocate: a block device's logical block
     std::atomic<bool> cached_reads_supported_ = true;
-    bool holes_told_ = true;               ///< holes_are_told() of the file system
+    bool holes_told_ = true;                 ///< holes_are_told() of the file system
     std::atomic<unsigned> hole_rests_ = 0; ///< is_hole() need not ask so often
 };
 
