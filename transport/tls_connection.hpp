@@ -39,6 +39,7 @@ class tls_connection : public std::enable_shared_from_this<tls_connection> {
 
     const std::string &address() const { return address_; }
     const std::string &peer_fingerprint() const { return session_.peer_fingerprint(); }
+    bool peer_has_name(const std::string &name) const { return session_.peer_has_name(name); }
     const std::string &application() const { return application_; }
     wire_count wire() const { return wire_; }
 

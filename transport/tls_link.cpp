@@ -180,6 +180,7 @@ class tls_link final : public link {
 
     const std::string &peer_address() const override { return connection_->address(); }
     const std::string &peer_fingerprint() const override { return connection_->peer_fingerprint(); }
+    bool peer_has_name(const std::string &name) const override { return connection_->peer_has_name(name); }
     const std::string &application() const override { return connection_->application(); }
     wire_count wire() const override { return connection_->wire(); }
 

@@ -40,7 +40,7 @@ struct tls_listener::impl : std::enable_shared_from_this<tls_listener::impl> {
           acceptor(home), tasks(home) {}
 
     const executor home;
-    const tls_options options;
+    tls_options options;
     const on_link handler;
     time_source &time;
     ssl_ctx_ptr context;
@@ -206,6 +206,17 @@ tls_listener::tls_listener(executor home, tls_options options, on_link handler)
 tls_listener::~tls_listener() = default;
 
 result<> tls_listener::listen(const address &where) { return impl_->listen(where); }
+
+result<> tls_listener::use(const identity &self, const std::string &ca_pem, const std::string &crl_pem) {
+    tls_options changed = impl_->options;
+    changed.self = self;
+    changed.ca_pem = ca_pem;
+    changed.crl_pem = crl_pem;
+    FS_TRY(context, make_tls_context(changed, tls_role::accepting));
+    impl_->options = std::move(changed);
+    impl_->context = std::move(context); // connections that are there hold the old one
+    return {};
+}
 
 std::uint16_t tls_listener::port() const {
     std::error_code code;

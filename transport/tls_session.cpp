@@ -150,6 +150,21 @@ result<> use_ca(SSL_CTX *context, const std::string &pem) {
     }
     return {};
 }
+/// Each CA of a chain needs a list that is in its time: one that is missing refuses everybody, which
+/// is noticed, while a certificate that was revoked and is let in is not.
+result<> use_revocations(SSL_CTX *context, const std::string &pem) {
+    FS_TRY(lists, read_revocations(pem));
+    X509_STORE *store = SSL_CTX_get_cert_store(context);
+    for (const crl_ptr &list : lists) {
+        if (X509_STORE_add_crl(store, list.get()) != 1) {
+            return openssl_failure("can't use the list of revoked certificates");
+        }
+    }
+    if (X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL) != 1) {
+        return openssl_failure("can't use the list of revoked certificates");
+    }
+    return {};
+}
 } // namespace
 
 result<ssl_ctx_ptr> make_tls_context(const tls_options &options, tls_role role) {
@@ -185,6 +200,9 @@ result<ssl_ctx_ptr> make_tls_context(const tls_options &options, tls_role role) 
     }
     if (!options.ca_pem.empty()) {
         FS_CHECK(use_ca(c, options.ca_pem));
+    }
+    if (!options.crl_pem.empty()) {
+        FS_CHECK(use_revocations(c, options.crl_pem));
     }
     return context;
 }
@@ -232,16 +250,26 @@ bool tls_session::accept_certificate(X509_STORE_CTX *store) {
         const char *why = X509_verify_cert_error_string(X509_STORE_CTX_get_error(store));
         refusal_ = error{errc::not_trusted, "the certificate of " + setup_.address +
                                                 " with fingerprint " + peer_fingerprint_ +
-                                                " is not signed by the CA (" + why + ")"};
+                                                " is not accepted under the site's CA (" + why + ")"};
         return false;
     }
-    if (!setup_.trust || !setup_.trust(peer_fingerprint_, alpn, setup_.address)) {
-        refusal_ = error{errc::not_trusted, "the certificate of " + setup_.address +
-                                                " has fingerprint " + peer_fingerprint_ +
-                                                ", which is not the one pinned for it"};
-        return false;
+    X509 *certificate = X509_STORE_CTX_get0_cert(store);
+    const peer_claim claim{peer_fingerprint_,
+                           alpn,
+                           setup_.address,
+                           setup_.has_ca,
+                           [certificate](const std::string &name) { return has_name(certificate, name); },
+                           names_of(certificate)};
+    const result<> trusted = setup_.trust ? setup_.trust(claim) : fail(errc::not_trusted, "nobody here trusts");
+    if (!trusted) {
+        refusal_ = error{errc::not_trusted, "the certificate of " + setup_.address + " has fingerprint " +
+                                                peer_fingerprint_ + ", which " + trusted.error().context};
     }
-    return true;
+    return trusted.has_value();
+}
+
+bool tls_session::peer_has_name(const std::string &name) const {
+    return has_name(SSL_get0_peer_certificate(ssl_.get()), name);
 }
 
 std::unexpected<error> tls_session::failure_of(int code, const char *doing) {

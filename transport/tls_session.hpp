@@ -69,6 +69,7 @@ class tls_session {
     encrypted take_output(buffer reuse);
 
     const std::string &peer_fingerprint() const { return peer_fingerprint_; }
+    bool peer_has_name(const std::string &name) const;
     std::string agreed_application() const;
     std::uint64_t key_updates() const { return key_updates_; }
 

@@ -171,6 +171,10 @@ check_verdict judge(const json &status, const check_limits &limits, wall_time no
             f.level = worse(f.level, check_level::warning);
             f.text += ": " + e;
         }
+        for (const json &w : list_field(g, "/warnings")) {
+            f.level = worse(f.level, check_level::warning);
+            f.text += ": " + (w.is_string() ? w.get<std::string>() : "?");
+        }
         level = worse(level, f.level);
         text += (text.empty() ? "" : "; ") + f.text;
     }

@@ -99,7 +99,7 @@ result<> make_socket_directory(const std::string &control_path) {
 class life {
   public:
     life(asio::io_context &home, service &engine, std::string control_path)
-        : engine_(engine), control_path_(std::move(control_path)), signals_(home, SIGTERM, SIGINT),
+        : engine_(engine), control_path_(std::move(control_path)), signals_(home, SIGTERM, SIGINT), hangup_(home, SIGHUP),
           deadline_(home), summary_timer_(home), tasks_(home.get_executor()),
           control_(home.get_executor(), [this](std::string command, control::json arguments,
                                                control::progress_sink progress) {
@@ -114,18 +114,21 @@ class life {
     task<void> tell_summary();
     task<void> stop();
     void watch_signals();
+    void watch_hangup();
     void expect_second_signal();
     int failed(const error &e, const char *what);
 
     service &engine_;
     std::string control_path_;
     asio::signal_set signals_;
+    asio::signal_set hangup_;
     asio::steady_timer deadline_;
     asio::steady_timer summary_timer_;
     task_group tasks_;
     control::server control_;
     condition signalled_;
     bool stop_asked_ = false;
+    bool started_ = false;
     bool stopping_ = false;
     int exit_ = 0;
 };
@@ -149,6 +152,20 @@ void life::watch_signals() {
         stop_asked_ = true;
         expect_second_signal();
         signalled_.notify_all();
+    });
+}
+
+/// Never ends the daemon: a terminal that goes away is no reason to take volumes from clients.
+void life::watch_hangup() {
+    hangup_.async_wait([this](asio::error_code ec, int) {
+        if (ec) {
+            return;
+        }
+        log::info("SIGHUP: certificates and lists of [tls] are read again");
+        if (started_ && !stopping_) {
+            engine_.reload();
+        }
+        watch_hangup();
     });
 }
 
@@ -191,6 +208,7 @@ task<void> life::stop() {
     co_await tasks_.join();
     deadline_.cancel();
     signals_.cancel();
+    hangup_.cancel();
 }
 
 task<void> life::run() {
@@ -199,10 +217,12 @@ task<void> life::run() {
         co_return;
     }
     watch_signals();
+    watch_hangup();
     if (auto started = co_await engine_.start(); !started) {
         exit_ = failed(started.error(), "start");
         co_return;
     }
+    started_ = true;
     if (auto listening = control_.listen(control_path_); !listening) {
         exit_ = failed(listening.error(), "control socket");
         co_await stop();

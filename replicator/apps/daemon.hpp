@@ -6,7 +6,7 @@
 // others; an urgent pool, as many threads at theirs, for what clients must not outrun.
 //
 // Stopping: the first SIGTERM or SIGINT stops in order within stop_within (drain to a durable point
-// included), the second one ends the process at once.
+// included), the second one ends the process at once. SIGHUP has the engine read its files of [tls] again.
 
 #include "replicator/base/async.hpp"
 #include "replicator/control/control.hpp"
@@ -31,6 +31,8 @@ class service {
                                                control::progress_sink progress) = 0;
     /// Ends what commands left running. After stop().
     virtual task<void> join_commands() = 0;
+    /// SIGHUP: files that may be read again while it runs.
+    virtual void reload() {}
     /// One line for the service manager.
     virtual std::string summary() const = 0;
 };

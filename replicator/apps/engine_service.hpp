@@ -22,6 +22,7 @@ class engine_service final : public service {
                                        control::progress_sink progress) override {
         return commands_.run(std::move(command), std::move(arguments), std::move(progress));
     }
+    void reload() override { engine_.reload(); }
     task<void> join_commands() override { return work_.join(); }
     std::string summary() const override {
         std::string text;

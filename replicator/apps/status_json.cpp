@@ -75,6 +75,7 @@ json to_json(const engine::sender_group_status &g) {
           {"source", g.limit_source}}},
         {"spool", {{"used_bytes", g.spool_used_bytes}, {"limit_bytes", g.spool_limit_bytes}}},
         {"volumes", volumes(g.volumes, true)},
+        {"warnings", g.warnings},
         {"error", or_null(g.error)},
     };
 }
@@ -92,6 +93,7 @@ json to_json(const engine::receiver_group_status &g) {
         {"journal", {{"used_bytes", g.journal_used_bytes}, {"limit_bytes", g.journal_limit_bytes}}},
         {"bytes", {{"wire", g.bytes_wire}, {"applied", g.bytes_applied}}},
         {"volumes", volumes(g.volumes, false)},
+        {"warnings", g.warnings},
         {"error", or_null(g.error)},
     };
 }

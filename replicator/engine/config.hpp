@@ -19,6 +19,7 @@ struct sender_volume_config {
 struct sender_group_config {
     std::string name;
     std::string peer; ///< host:port; may be empty until `join` gives it
+    std::string peer_name; ///< under [tls]: what the DR site's certificate is for; empty: the host in `peer`
     duration interval = std::chrono::seconds(1);
     std::uint64_t spool_bytes_max = 20ULL << 30;
     /// Memory of the index of places that new data is looked up in; within the group's share of
@@ -33,6 +34,7 @@ struct tls_files {
     std::string ca;
     std::string certificate;
     std::string key;
+    std::string crl; ///< empty: none
 };
 
 struct sender_config {
@@ -53,6 +55,7 @@ struct retain_rule {
 struct receiver_group_config {
     std::string name;
     std::string replica; ///< directory; empty when every volume has a target
+    std::string peer_name; ///< under [tls]: what the sender's certificate is for; empty: any name
     std::vector<std::pair<std::string, std::string>> targets; ///< volume name, path
     std::uint64_t journal_bytes_max = 50ULL << 30;
     std::vector<retain_rule> retain;

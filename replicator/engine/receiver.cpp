@@ -1,6 +1,7 @@
 #include "replicator/engine/receiver.hpp"
 
 #include "replicator/base/log.hpp"
+#include "replicator/engine/peer_trust.hpp"
 #include "replicator/engine/receiver_group.hpp"
 #include "replicator/engine/sender_access.hpp"
 #include "replicator/engine/tls_network.hpp"
@@ -13,6 +14,7 @@
 namespace farshore::engine {
 namespace {
 constexpr duration greeting_timeout = std::chrono::seconds(10);
+constexpr duration own_files_every = std::chrono::seconds(10);
 }
 
 struct receiver::impl {
@@ -30,6 +32,7 @@ struct receiver::impl {
     task_group tasks; ///< one a link being greeted or served
     std::list<transport::link *> strangers; ///< with a token, or so they say; oldest first
     condition late_; ///< a link greeted, or stop
+    condition files_wanted_;  ///< SIGHUP, or stop
     bool stopping = false;
 
     receiver_group *lookup(const std::string &name) const {
@@ -55,10 +58,13 @@ struct receiver::impl {
     }
     result<> open_state();
     std::shared_ptr<replica_group> lend(const std::string &lender, const std::string &borrower) const;
-    bool trusts(const std::string &fingerprint, const std::string &alpn) const;
+    result<> trusts(const transport::peer_claim &peer) const;
+    trust_mode mode() const { return config.tls ? trust_mode::site_ca : trust_mode::pinned; }
+    peer_verdict judge(const receiver_group &group, const wire::hello &hello, const transport::link &link) const;
     task<void> greet(std::unique_ptr<transport::link> link);
     task<void> greet_stranger(std::unique_ptr<transport::link> link);
     result<> settle_owner(const receiver_group &group, const wire::hello &hello, const transport::link &link);
+    task<void> watch_files();
     task<void> refuse(std::unique_ptr<transport::link> link, wire::refusal_code code, std::string text);
     task<void> close_late(std::shared_ptr<transport::link *> link);
     task<void> take_join(std::unique_ptr<transport::link> link, bytes_view payload);
@@ -96,11 +102,35 @@ result<> receiver::impl::open_state() {
 }
 
 // In the TLS handshake: sessions only from pinned certificates, joins only while an invitation is open.
-bool receiver::impl::trusts(const std::string &fingerprint, const std::string &alpn) const {
-    if (alpn == transport::alpn_join) {
-        return trust.has_open_invitation(run.time->wall());
+// Whose group it is, is judged at the hello that names one.
+result<> receiver::impl::trusts(const transport::peer_claim &peer) const {
+    if (peer.alpn == transport::alpn_join) {
+        return trust.has_open_invitation(run.time->wall()) ? result<>()
+                                                           : fail(errc::not_trusted, "wants to join while no invitation is open");
     }
-    return config.tls.has_value() || trust.knows_fingerprint(fingerprint);
+    const bool known = config.tls ? peer.signed_by_ca : trust.knows_fingerprint(peer.fingerprint);
+    return known ? result<>() : fail(errc::not_trusted, "is not the one pinned for it");
+}
+
+peer_verdict receiver::impl::judge(const receiver_group &group, const wire::hello &hello,
+                                   const transport::link &link) const {
+    const pinned_peer *known = trust.find(group.name());
+    peer_evidence e;
+    e.mode = mode();
+    e.signed_by_ca = config.tls.has_value(); // else the handshake would have failed
+    e.fingerprint = link.peer_fingerprint();
+    e.pinned = known != nullptr ? known->fingerprint : "";
+    e.name_asked = !group.peer_name().empty();
+    e.name_found = e.name_asked && link.peer_has_name(group.peer_name());
+    e.is_sender = true;
+    e.sender = to_hex(hello.sender);
+    e.stored_sender = known != nullptr ? known->sender : "";
+    if (e.mode == trust_mode::site_ca && hello.link != 0) {
+        // A data link says only which session it belongs to: it must come from whom the control link is from.
+        e.mode = trust_mode::pinned;
+        e.pinned = group.session_fingerprint();
+    }
+    return judge_peer(e);
 }
 
 // Only between groups of one sender: a loan tells it that its digest is right.
@@ -108,9 +138,8 @@ std::shared_ptr<replica_group> receiver::impl::lend(const std::string &lender, c
     const receiver_group *group = lookup(lender);
     const pinned_peer *theirs = trust.find(lender);
     const pinned_peer *ours = trust.find(borrower);
-    const bool same_sender =
-        config.tls.has_value() || (theirs != nullptr && ours != nullptr && theirs->fingerprint == ours->fingerprint);
-    return group != nullptr && lender != borrower && same_sender ? group->copy() : nullptr;
+    const bool may = group != nullptr && lender != borrower && same_sender(mode(), theirs, ours);
+    return may ? group->copy() : nullptr;
 }
 
 task<result<>> receiver::start() {
@@ -136,9 +165,7 @@ task<result<>> receiver::start() {
     }
     auto listening = m.net->listen(
         m.config.listen,
-        [&m](const std::string &fingerprint, const std::string &alpn, const std::string &) {
-            return m.trusts(fingerprint, alpn);
-        },
+        [&m](const transport::peer_claim &peer) { return m.trusts(peer); },
         [&m](std::unique_ptr<transport::link> link) {
             const bool stranger = link->application() == transport::alpn_join;
             m.tasks.spawn(stranger ? m.greet_stranger(std::move(link)) : m.greet(std::move(link)));
@@ -147,13 +174,30 @@ task<result<>> receiver::start() {
         co_await stop(duration{});
         co_return listening;
     }
+    if (m.config.tls) {
+        m.tasks.spawn(m.watch_files());
+    }
     co_return result<>{};
 }
+
+task<void> receiver::impl::watch_files() {
+    while (!stopping) {
+        co_await files_wanted_.wait_until(*run.time, run.time->now() + own_files_every);
+        if (!stopping && co_await net->refresh()) {
+            for (const auto &g : groups) {
+                g->drop_session("the files of [tls] changed");
+            }
+        }
+    }
+}
+
+void receiver::reload() { impl_->files_wanted_.notify_all(); }
 
 task<void> receiver::stop(duration) {
     impl &m = *impl_;
     m.stopping = true;
     m.late_.notify_all();
+    m.files_wanted_.notify_all();
     if (m.net) {
         co_await m.net->close();
     }
@@ -222,39 +266,54 @@ task<void> receiver::impl::greet(std::unique_ptr<transport::link> link) {
         co_await refuse(std::move(link), wire::refusal_code::not_paired, judge_hello({}, *hello).text);
         co_return;
     }
-    const pinned_peer *peer = trust.find(hello->group);
-    const bool pinned = config.tls || (peer != nullptr && peer->fingerprint == link->peer_fingerprint());
-    if (config.tls && hello->link == 0) { // data links are known by their session
+    if (config.tls && hello->link == 0) {
         if (auto owned = settle_owner(*group, *hello, *link); !owned) {
             log::warning("group {}: refused the sender at {} (fingerprint {}): {}", group->name(), link->peer_address(),
                          link->peer_fingerprint(), owned.error().text());
-            const bool other = is(owned.error(), errc::refused);
-            co_await refuse(std::move(link), other ? wire::refusal_code::busy : wire::refusal_code::failed,
-                            other ? owned.error().context : owned.error().text());
+            const auto code = is(owned.error(), errc::refused)       ? wire::refusal_code::busy
+                              : is(owned.error(), errc::not_trusted) ? wire::refusal_code::not_paired
+                                                                     : wire::refusal_code::failed;
+            co_await refuse(std::move(link), code,
+                            code == wire::refusal_code::failed ? owned.error().text() : owned.error().context);
             co_return;
         }
     }
-    co_await group->attach(std::move(link), std::move(*hello), pinned);
+    const bool ours = judge(*group, *hello, *link) == peer_verdict::ours;
+    co_await group->attach(std::move(link), std::move(*hello), ours);
 }
 
 // Any certificate of the site's CA passes the handshake, so the sender's identity tells whose the group is: that of the
 // first one that was accepted. Two that took turns would each overwrite what the other sent.
 result<> receiver::impl::settle_owner(const receiver_group &group, const wire::hello &hello, const transport::link &link) {
     const pinned_peer *known = trust.find(group.name());
-    const std::string id = to_hex(hello.sender);
-    if (known != nullptr && !known->sender.empty()) {
-        return known->sender == id ? result<>{}
-                                   : fail(errc::refused,
-                                          fmt::format("group \"{}\" is another sender's; if that one is gone for good, run "
-                                                      "`farshore unpair {}` at the receiver",
-                                                      group.name(), group.name()));
+    const auto store = [&] {
+        trust_store changed = trust;
+        changed.pin(group.name(), {link.peer_fingerprint(), link.peer_address(), to_hex(hello.sender)});
+        return change_trust(std::move(changed));
+    };
+    switch (judge(group, hello, link)) {
+    case peer_verdict::ours:
+        if (known->fingerprint != link.peer_fingerprint()) {
+            log::info("group {}: its sender has a new certificate, fingerprint {}", group.name(), link.peer_fingerprint());
+            if (auto stored = store(); !stored) { // only `peers` shows it
+                log::warning("group {}: {}", group.name(), stored.error().text());
+            }
+        }
+        return {};
+    case peer_verdict::first_use:
+        return group.judge(hello, true).accept ? store() : result<>(); // attach() says why not
+    case peer_verdict::wrong_name:
+        return fail(errc::not_trusted, fmt::format("the certificate of this sender is not for \"{}\", which `peer_name` of "
+                                                   "group \"{}\" at the receiver asks for",
+                                                   group.peer_name(), group.name()));
+    case peer_verdict::other:
+        return fail(errc::refused, fmt::format("group \"{}\" is another sender's; if that one is gone for good, run "
+                                               "`farshore unpair {}` at the receiver",
+                                               group.name(), group.name()));
+    case peer_verdict::unknown:
+        break;
     }
-    if (!group.judge(hello, true).accept) {
-        return {}; // attach() says why
-    }
-    trust_store changed = trust;
-    changed.pin(group.name(), {link.peer_fingerprint(), link.peer_address(), id});
-    return change_trust(std::move(changed));
+    return {}; // attach() says that it is not paired
 }
 
 task<void> receiver::impl::refuse(std::unique_ptr<transport::link> link, wire::refusal_code code, std::string text) {
@@ -314,8 +373,11 @@ task<void> receiver::impl::take_join(std::unique_ptr<transport::link> link, byte
 
 std::vector<receiver_group_status> receiver::status() const {
     std::vector<receiver_group_status> out;
+    const std::vector<std::string> warnings =
+        impl_->net ? impl_->net->warnings(impl_->run.time->wall()) : std::vector<std::string>{};
     for (const auto &g : impl_->groups) {
         out.push_back(g->status());
+        out.back().warnings.insert(out.back().warnings.end(), warnings.begin(), warnings.end());
     }
     return out;
 }

@@ -30,6 +30,7 @@ class receiver {
     task<void> stop(duration drain);
     std::uint16_t port() const; ///< actually bound
 
+    void reload(); ///< SIGHUP: reads the files of [tls] again, now
     std::vector<receiver_group_status> status() const;
     task<result<std::vector<point_info>>> points(std::string group);
     /// `point`: id, RFC 3339 time, "latest" or "-5m"; empty is latest. `nbd`: endpoint text.

@@ -249,6 +249,7 @@ void receiver_group::drop_session(const char *why) {
 
 bool receiver_group::connected() const { return session_ && session_->responsive(); }
 std::string receiver_group::session_address() const { return session_ ? session_->address() : ""; }
+std::string receiver_group::session_fingerprint() const { return session_ ? session_->fingerprint() : ""; }
 
 std::uint64_t receiver_group::newest_point() const {
     const replica_position at = copy_->position();

@@ -54,6 +54,8 @@ class receiver_group {
     receiver_group_status status() const;
     bool connected() const;
     std::string session_address() const;
+    std::string session_fingerprint() const; ///< of the control link; empty without a session
+    const std::string &peer_name() const { return options_.config.peer_name; }
 
     /// What attach() would say to it now.
     hello_verdict judge(const wire::hello &hello, bool pinned) const { return judge_hello(facts(pinned), hello); }

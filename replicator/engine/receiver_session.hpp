@@ -44,6 +44,7 @@ class receiver_session {
     std::uint64_t journaled_bytes() const { return journaled_bytes_; }
     std::uint64_t wire_bytes() const;
     const std::string &address() const { return control_->peer_address(); }
+    const std::string &fingerprint() const { return control_->peer_fingerprint(); }
 
   private:
     task<result<>> send_message(transport::message m);

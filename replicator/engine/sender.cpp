@@ -12,8 +12,14 @@
 #include <openssl/rand.h>
 
 namespace farshore::engine {
+namespace {
+constexpr duration own_files_every = std::chrono::seconds(10);
+} // namespace
 
 struct sender::impl {
+    impl(sender_config c, runtime r, file_system &f, std::vector<executor> loops)
+        : config(std::move(c)), run(std::move(r)), files(f), nbd_loops(std::move(loops)) {}
+
     sender_config config;
     runtime run;
     file_system &files;
@@ -24,7 +30,12 @@ struct sender::impl {
     std::shared_ptr<transport::pacer> pace;
     trust_store trust;
     std::vector<std::unique_ptr<sender_group>> groups;
+    task_group tasks{run.home};
+    condition files_wanted{}; ///< SIGHUP, or stop
+    bool stopping = false;
 
+    trust_mode mode() const { return config.tls ? trust_mode::site_ca : trust_mode::pinned; }
+    task<void> watch_files();
     result<sender_group *> find(const std::string &name) const {
         for (const auto &g : groups) {
             if (g->name() == name) {
@@ -60,8 +71,7 @@ result<std::string> read_boot_id(file_system &files) {
 } // namespace
 
 sender::sender(sender_config config, runtime run, file_system &files, std::vector<executor> nbd_loops)
-    : impl_(new impl{std::move(config), std::move(run), files, std::move(nbd_loops), nullptr, "", nullptr, nullptr,
-                     {}, {}}) {}
+    : impl_(new impl(std::move(config), std::move(run), files, std::move(nbd_loops))) {}
 sender::~sender() = default;
 
 void sender_access::set_network(sender &s, std::unique_ptr<network> net, std::string boot_id) {
@@ -149,6 +159,7 @@ task<result<>> sender::start() {
         o.sender = identity;
         o.instance = instance;
         o.boot_id = m.boot_id;
+        o.trust = m.mode();
         o.shared = shared;
         o.gather_offers = [&m, name = g.name] { return m.gather_offers(name); };
         auto group = std::make_unique<sender_group>(std::move(o), m.run, m.files, *m.net, m.pace, m.nbd_loops);
@@ -168,11 +179,30 @@ task<result<>> sender::start() {
         }
         m.groups.push_back(std::move(group));
     }
+    if (m.config.tls) {
+        m.tasks.spawn(m.watch_files());
+    }
     co_return result<>{};
 }
 
+task<void> sender::impl::watch_files() {
+    while (!stopping) {
+        co_await files_wanted.wait_until(*run.time, run.time->now() + own_files_every);
+        if (!stopping && co_await net->refresh()) {
+            for (const auto &g : groups) {
+                g->prove_anew();
+            }
+        }
+    }
+}
+
+void sender::reload() { impl_->files_wanted.notify_all(); }
+
 task<void> sender::stop(duration drain) {
     const time_point until = impl_->run.time->now() + drain;
+    impl_->stopping = true;
+    impl_->files_wanted.notify_all();
+    co_await impl_->tasks.join();
     for (auto &g : impl_->groups) {
         co_await g->stop(until);
     }
@@ -184,8 +214,11 @@ task<void> sender::stop(duration drain) {
 
 std::vector<sender_group_status> sender::status() const {
     std::vector<sender_group_status> out;
+    const std::vector<std::string> warnings =
+        impl_->net ? impl_->net->warnings(impl_->run.time->wall()) : std::vector<std::string>{};
     for (const auto &g : impl_->groups) {
         out.push_back(g->status());
+        out.back().warnings.insert(out.back().warnings.end(), warnings.begin(), warnings.end());
     }
     return out;
 }
@@ -256,7 +289,8 @@ task<result<peer_status>> sender::join(std::string token) {
     FS_CO_TRY(t, parse_token(token));
     FS_CO_TRY(group, impl_->find(t.group));
     const std::string address = t.address;
-    FS_CO_TRY(connector, impl_->net->make_connector(address, transport::alpn_join, t.fingerprint, {}, true));
+    FS_CO_TRY(connector, impl_->net->make_connector(address, transport::alpn_join,
+                                                        {impl_->mode(), t.fingerprint, ""}, {}, true));
     auto link = co_await connector->connect(connect_timeout);
     if (!link) {
         co_return no_link_to_join(link.error(), t.group);

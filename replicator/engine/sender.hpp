@@ -38,6 +38,7 @@ class sender {
     /// Stops: no new NBD clients, drain to a durable point for at most `drain`, close everything.
     task<void> stop(duration drain);
 
+    void reload(); ///< SIGHUP: reads the files of [tls] again, now
     std::vector<sender_group_status> status() const;
     /// All commands: errc::not_found when there is no such group.
     task<result<wait_outcome>> wait(std::string group, bool durable_only, duration timeout);

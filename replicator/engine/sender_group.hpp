@@ -20,6 +20,7 @@
 #include "replicator/engine/loans.hpp"
 #include "replicator/engine/handshake.hpp"
 #include "replicator/engine/network.hpp"
+#include "replicator/engine/peer_trust.hpp"
 #include "replicator/engine/sender.hpp"
 #include "replicator/engine/sender_session.hpp"
 #include "replicator/engine/throttle.hpp"
@@ -39,6 +40,7 @@ struct sender_group_options {
     wire::id16 sender{};
     std::uint64_t instance = 0;
     std::string boot_id;
+    trust_mode trust = trust_mode::pinned;
     std::shared_ptr<pair_index> shared; ///< of all groups; null when this is the only one
     /// Has the other groups offer their content; called before much is shipped.
     std::function<task<void>()> gather_offers;
@@ -64,6 +66,8 @@ class sender_group {
     task<void> offer_content(time_point until);
 
     void set_peer(std::optional<pinned_peer> peer); ///< join, unpair: drops the session
+    /// Who is trusted has changed: connects again.
+    void prove_anew() { restart_session("the files of [tls] changed"); }
     task<result<wait_outcome>> wait(bool durable_only, duration timeout);
     result<> set_paused(bool paused);
     result<> resync(bool full);

@@ -117,8 +117,12 @@ task<void> sender_group::session_loop() {
 
 task<error> sender_group::run_session() {
     const std::string address = options_.config.peer.empty() ? peer_->address : options_.config.peer;
-    auto connect = [this, address, pinned = peer_->fingerprint](bool control) {
-        return net_.make_connector(address, transport::alpn_session, pinned, {pace_, daemon_pace_}, control);
+    // Under a site's CA a name counts and no fingerprint: a certificate that is renewed stays the DR site's.
+    const expected_peer expected = options_.trust == trust_mode::site_ca
+                                       ? expected_peer{options_.trust, "", name_expected(options_.config.peer_name, address)}
+                                       : expected_peer{options_.trust, peer_->fingerprint, ""};
+    auto connect = [this, address, expected](bool control) {
+        return net_.make_connector(address, transport::alpn_session, expected, {pace_, daemon_pace_}, control);
     };
     sender_session::callbacks calls;
     calls.on_ack = [this](const wire::ack &a) { on_ack(a); };

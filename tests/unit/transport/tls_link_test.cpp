@@ -33,7 +33,7 @@ const identity &another_identity() {
 }
 
 trust_check no_one() {
-    return [](const std::string &, const std::string &, const std::string &) { return false; };
+    return [](const peer_claim &) -> result<> { return fail(errc::not_trusted, "nobody trusts"); };
 }
 
 /// A plain TCP client of the rig's listener, for what no honest peer sends.
@@ -120,10 +120,9 @@ TEST_SUITE("tls_link") {
         warnings seen;
         tls_rig rig;
         std::string asked;
-        rig.b.trust = [&](const std::string &fingerprint, const std::string &alpn,
-                          const std::string &) {
-            asked = fingerprint + " " + alpn;
-            return false;
+        rig.b.trust = [&](const peer_claim &peer) -> result<> {
+            asked = peer.fingerprint + " " + peer.alpn;
+            return fail(errc::not_trusted, "nobody trusts");
         };
         const error e = failed_connect(rig, alpn_join);
         CHECK(is(e, errc::not_trusted));
@@ -146,7 +145,7 @@ TEST_SUITE("tls_link") {
         rig.a.ca_pem = another_identity().certificate_pem;
         const error e = failed_connect(rig);
         CHECK(is(e, errc::not_trusted));
-        CHECK(says(e, "not signed by the CA"));
+        CHECK(says(e, "not accepted under the site's CA"));
         tls_rig own;
         own.a.ca_pem = test::identity_b().certificate_pem; // its own root
         CHECK(connect(own).a);

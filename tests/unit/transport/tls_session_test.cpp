@@ -18,9 +18,7 @@ struct pair_of_sessions {
         b_options.self = identity_b();
         a_context = *make_tls_context(a_options, tls_role::connecting);
         b_context = *make_tls_context(b_options, tls_role::accepting);
-        const auto trust_all = [](const std::string &, const std::string &, const std::string &) {
-            return true;
-        };
+        const trust_check trust_all = [](const peer_claim &) { return result<>(); };
         a = std::make_unique<tls_session>(tls_session::setup{
             a_context.get(), tls_role::connecting, alpn, trust_all, false, "B", key_update_bytes});
         b = std::make_unique<tls_session>(tls_session::setup{
