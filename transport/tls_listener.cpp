@@ -14,8 +14,6 @@
 namespace farshore::transport {
 namespace {
 
-constexpr int backlog = 256;
-
 /// errc::busy for an address in use, else the system's error.
 std::unexpected<error> cannot_listen(const address &where, std::error_code code) {
     const std::string what = "can't listen on " + to_text(where);
@@ -82,7 +80,7 @@ result<> tls_listener::impl::listen(const address &where) {
         acceptor.bind(endpoint, code);
     }
     if (!code) {
-        acceptor.listen(backlog, code);
+        acceptor.listen(asio::socket_base::max_listen_connections, code);
     }
     if (code) {
         std::error_code ignored;

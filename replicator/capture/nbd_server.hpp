@@ -38,7 +38,7 @@ std::string export_uri(const endpoint &where, const std::string &export_name);
 
 class server {
   public:
-    /// `exports` is not empty; the first is also the default export "". `loops` are the executors
+    /// `exports` is not empty; a single one is also the default export "". `loops` are the executors
     /// for connections (at least one), `disk` the pool for what blocks.
     server(std::vector<export_entry> exports, std::vector<executor> loops, executor disk);
     ~server(); ///< close() must have completed
