@@ -51,7 +51,7 @@ TEST_SUITE("status_json") {
         const json &g = d["groups"][0];
         for (const char *key :
              {"name", "state", "peer", "connected", "lag", "last_barrier", "durable_barrier",
-              "bytes", "sync", "throttle", "spool", "volumes", "error"}) {
+              "bytes", "sync", "throttle", "spool", "volumes", "warnings", "error"}) {
             CAPTURE(key);
             CHECK(g.contains(key));
         }
@@ -83,7 +83,7 @@ TEST_SUITE("status_json") {
         CHECK(keys_of(o) == std::set<std::string>{"name", "state", "connected", "applied_barrier",
                                                   "durable_barrier", "points", "oldest_point",
                                                   "newest_point", "journal", "bytes", "volumes",
-                                                  "error"});
+                                                  "warnings", "error"});
         CHECK(o["points"] == 2);
         CHECK(o["oldest_point"].is_null());
         CHECK(o["newest_point"] == json{{"id", "9"}, {"time", "1970-01-01T00:00:00.000Z"}});
