@@ -50,7 +50,7 @@ struct tls_listener::impl : std::enable_shared_from_this<tls_listener::impl> {
     bool closing = false;
 
     result<> listen(const address &where);
-    void refused(const error &why);
+    void refused(const error &why, const std::string &fingerprint = {});
     tls_session::setup setup(std::string peer) const;
     task<void> make_room();
     static task<void> accept_all(std::shared_ptr<impl> self);
@@ -91,12 +91,9 @@ result<> tls_listener::impl::listen(const address &where) {
     return {};
 }
 
-void tls_listener::impl::refused(const error &why) {
-    if (const auto left_out = refusals.allow(time.now())) {
-        log::warning("refused a connection: {}{}", why.text(),
-                     *left_out > 0
-                         ? fmt::format(" ({} more refused since the last such line)", *left_out)
-                         : "");
+void tls_listener::impl::refused(const error &why, const std::string &fingerprint) {
+    if (const auto left_out = refusals.allow(time.now(), fingerprint)) {
+        log::warning("refused a connection: {}{}", why.text(), left_out_text(*left_out));
     }
 }
 
@@ -171,7 +168,7 @@ task<void> tls_listener::impl::serve(std::shared_ptr<impl> self, std::list<guest
                     fail(errc::timeout, "too many connections at once, the oldest of them from " +
                                             connection->address());
             }
-            self->refused(done.error());
+            self->refused(done.error(), connection->peer_fingerprint());
             const bool may_listen = !limit.expired() && !place->evicted;
             if (may_listen) {
                 co_await connection->let_go(limit);

@@ -37,6 +37,7 @@ struct applied_state {
     stream_position position;
     bool consistent = false;
     wall_time time{};
+    wall_time arrival{};
     bool point = false;
     std::uint64_t damage_count = 0;
     std::uint64_t healed_count = 0;

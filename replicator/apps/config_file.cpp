@@ -178,6 +178,7 @@ engine::sender_group_config sender_group(const toml::table &table, sender_names 
     if (const auto history = size_of(r, "history", 0, limits::MiB); history > 0) {
         g.history_bytes = history;
     }
+    g.loans = r.flag("loans").value_or(true);
     g.verify_encoding = r.flag("verify_encoding").value_or(false);
     g.rate = r.parsed<std::uint64_t>("rate", false, parse_rate);
     uniqueness names{"volume name"};
@@ -283,6 +284,7 @@ engine::receiver_group_config receiver_group(const toml::table &table, uniquenes
     }
     g.journal_bytes_max = size_of(r, "journal", g.journal_bytes_max, store_bytes_min);
     g.retain = retain_of(r, problems);
+    g.loans = r.flag("loans").value_or(true);
     r.finish();
     return g;
 }

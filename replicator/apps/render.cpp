@@ -171,6 +171,14 @@ std::string render_peers(const json &peers) {
     return format_table({{"GROUP"}, {"ADDRESS"}, {"LINK"}, {"FINGERPRINT"}}, rows);
 }
 
+std::string render_invitations(const json &invitations) {
+    std::vector<row> rows;
+    for (const json &i : list_field(invitations, "/invitations")) {
+        rows.push_back({text_field(i, "/id", "-"), text_field(i, "/group", "-"), text_field(i, "/expires", "-")});
+    }
+    return format_table({{"ID"}, {"GROUP"}, {"EXPIRES"}}, rows);
+}
+
 std::string render_throttle(const json &throttle) {
     std::vector<row> rows;
     for (const json &g : list_field(throttle, "/groups")) {

@@ -25,6 +25,7 @@ struct sender_group_config {
     /// Memory of the index of places that new data is looked up in; within the group's share of
     /// `memory`, of which it is an eighth unless set, and never more than half.
     std::optional<std::uint64_t> history_bytes;
+    bool loans = true; ///< false: content of other groups is no source for this one, nor the other way
     bool verify_encoding = false; ///< every payload is decoded and compared before it leaves
     std::optional<std::uint64_t> rate; ///< bytes per second
     std::vector<sender_volume_config> volumes;
@@ -59,6 +60,7 @@ struct receiver_group_config {
     std::vector<std::pair<std::string, std::string>> targets; ///< volume name, path
     std::uint64_t journal_bytes_max = 50ULL << 30;
     std::vector<retain_rule> retain;
+    bool loans = true; ///< false: nothing is lent to this group, nor by it
 };
 
 struct receiver_config {

@@ -6,6 +6,7 @@
 #include "replicator/engine/sender_access.hpp"
 #include "replicator/engine/tls_network.hpp"
 #include "replicator/engine/trust.hpp"
+#include "transport/refusal_log.hpp"
 
 #include <algorithm>
 #include <fmt/format.h>
@@ -14,6 +15,7 @@
 namespace farshore::engine {
 namespace {
 constexpr duration greeting_timeout = std::chrono::seconds(10);
+constexpr duration invitations_every = std::chrono::minutes(1);
 constexpr duration own_files_every = std::chrono::seconds(10);
 }
 
@@ -33,6 +35,8 @@ struct receiver::impl {
     std::list<transport::link *> strangers; ///< with a token, or so they say; oldest first
     condition late_; ///< a link greeted, or stop
     condition files_wanted_;  ///< SIGHUP, or stop
+    condition invitations_;   ///< there is a new one, or stop
+    transport::refusal_log refusals_;
     bool stopping = false;
 
     receiver_group *lookup(const std::string &name) const {
@@ -65,6 +69,8 @@ struct receiver::impl {
     task<void> greet_stranger(std::unique_ptr<transport::link> link);
     result<> settle_owner(const receiver_group &group, const wire::hello &hello, const transport::link &link);
     task<void> watch_files();
+    task<void> watch_invitations();
+    void note_refusal(const transport::link &link, const std::string &what);
     task<void> refuse(std::unique_ptr<transport::link> link, wire::refusal_code code, std::string text);
     task<void> close_late(std::shared_ptr<transport::link *> link);
     task<void> take_join(std::unique_ptr<transport::link> link, bytes_view payload);
@@ -138,7 +144,9 @@ std::shared_ptr<replica_group> receiver::impl::lend(const std::string &lender, c
     const receiver_group *group = lookup(lender);
     const pinned_peer *theirs = trust.find(lender);
     const pinned_peer *ours = trust.find(borrower);
-    const bool may = group != nullptr && lender != borrower && same_sender(mode(), theirs, ours);
+    const receiver_group *asking = lookup(borrower);
+    const bool allowed = group != nullptr && asking != nullptr && group->may_lend() && asking->may_lend();
+    const bool may = allowed && lender != borrower && same_sender(mode(), theirs, ours);
     return may ? group->copy() : nullptr;
 }
 
@@ -174,10 +182,36 @@ task<result<>> receiver::start() {
         co_await stop(duration{});
         co_return listening;
     }
+    m.tasks.spawn(m.watch_invitations());
     if (m.config.tls) {
         m.tasks.spawn(m.watch_files());
     }
     co_return result<>{};
+}
+
+// Lines of those who were let in by TLS and no further: counted beyond one a second, whoever they are.
+void receiver::impl::note_refusal(const transport::link &link, const std::string &what) {
+    if (const auto left_out = refusals_.allow(run.time->now(), link.peer_fingerprint())) {
+        log::warning("{} (fingerprint {}): {}{}", link.peer_address(), link.peer_fingerprint(), what,
+                     transport::left_out_text(*left_out));
+    }
+}
+
+// An hour is an hour whatever the wall clock does meanwhile: what has run out is ended on the disk.
+task<void> receiver::impl::watch_invitations() {
+    while (!stopping) {
+        if (!trust.has_open_invitation(run.time->wall())) {
+            co_await invitations_.wait();
+        } else {
+            co_await invitations_.wait_until(*run.time, run.time->now() + invitations_every);
+        }
+        trust_store changed = trust;
+        if (!stopping && changed.settle_invitations(run.time->wall())) {
+            if (auto stored = change_trust(std::move(changed)); !stored) {
+                log::warning("{}", stored.error().text());
+            }
+        }
+    }
 }
 
 task<void> receiver::impl::watch_files() {
@@ -198,6 +232,7 @@ task<void> receiver::stop(duration) {
     m.stopping = true;
     m.late_.notify_all();
     m.files_wanted_.notify_all();
+    m.invitations_.notify_all();
     if (m.net) {
         co_await m.net->close();
     }
@@ -251,13 +286,13 @@ task<void> receiver::impl::greet(std::unique_ptr<transport::link> link) {
     }
     if (first->type != static_cast<std::uint16_t>(wire::message_type::hello) ||
         first->payload.size() > limits::hello_bytes_max) {
-        log::warning("{}: closed, it did not begin with a hello", link->peer_address());
+        note_refusal(*link, "closed, it did not begin with a hello");
         link->close();
         co_return;
     }
     auto hello = wire::parse<wire::hello>(first->payload.view());
     if (!hello) {
-        log::warning("{}: closed: {}", link->peer_address(), hello.error().text());
+        note_refusal(*link, "closed: " + hello.error().text());
         link->close();
         co_return;
     }
@@ -268,8 +303,7 @@ task<void> receiver::impl::greet(std::unique_ptr<transport::link> link) {
     }
     if (config.tls && hello->link == 0) {
         if (auto owned = settle_owner(*group, *hello, *link); !owned) {
-            log::warning("group {}: refused the sender at {} (fingerprint {}): {}", group->name(), link->peer_address(),
-                         link->peer_fingerprint(), owned.error().text());
+            note_refusal(*link, fmt::format("refused as sender of group {}: {}", group->name(), owned.error().text()));
             const auto code = is(owned.error(), errc::refused)       ? wire::refusal_code::busy
                               : is(owned.error(), errc::not_trusted) ? wire::refusal_code::not_paired
                                                                      : wire::refusal_code::failed;
@@ -332,13 +366,15 @@ task<void> receiver::impl::take_join(std::unique_ptr<transport::link> link, byte
     if (auto request = wire::parse<wire::join_request>(payload)) {
         const pinned_peer *present = trust.find(request->group);
         const bool taken = present != nullptr && present->fingerprint != link->peer_fingerprint();
-        // Two senders of one group would take turns in overwriting the copy: the operator has to say which goes.
+        // The token first: who has none that is good learns nothing of a group, not even that it is paired.
         trust_store changed = trust;
-        result<> redeemed = taken ? result<>(fail(errc::refused,
-                                     fmt::format("group \"{}\" is paired with another sender; if that one is gone for good, "
-                                                 "run `farshore unpair {}` at the receiver first",
-                                                 request->group, request->group)))
-                              : changed.redeem(request->group, request->secret, run.time->wall());
+        result<> redeemed = changed.redeem(request->group, request->secret, run.time->wall());
+        if (redeemed && taken) {
+            // Two senders of one group would take turns in overwriting the copy: the operator has to say which goes.
+            redeemed = fail(errc::refused, fmt::format("group \"{}\" is paired with another sender; if that one is gone for "
+                                                       "good, run `farshore unpair {}` at the receiver and invite again",
+                                                       request->group, request->group));
+        }
         if (redeemed) {
             changed.pin(request->group, {link->peer_fingerprint(), link->peer_address()});
             if (auto stored = change_trust(std::move(changed)); !stored) {
@@ -352,8 +388,7 @@ task<void> receiver::impl::take_join(std::unique_ptr<transport::link> link, byte
                       link->peer_fingerprint());
         } else {
             reply.text = redeemed.error().context;
-            log::warning("{} (fingerprint {}) tried to join group \"{}\": {}", link->peer_address(),
-                         link->peer_fingerprint(), request->group, reply.text);
+            note_refusal(*link, fmt::format("tried to join group \"{}\": {}", request->group, reply.text));
         }
     } else {
         reply.text = "the request to join is damaged";
@@ -414,13 +449,31 @@ task<result<>> receiver::close(std::string id) {
 
 result<invitation> receiver::invite(const std::string &group, const std::string &address) {
     FS_CHECK(impl_->find(group));
-    FS_CHECK(transport::parse_address(address));
+    FS_TRY(where, transport::parse_address(address));
+    if (where.port == 0) {
+        return fail(errc::invalid, fmt::format("\"{}\": port 0 can't be connected to; give the port that senders reach",
+                                               address));
+    }
     const std::string secret = random_secret();
-    const wall_time expires = impl_->run.time->wall() + invitation_lifetime;
+    const wall_time now = impl_->run.time->wall();
     trust_store changed = impl_->trust;
-    changed.add_invitation(group, secret, expires);
+    changed.settle_invitations(now);
+    changed.add_invitation(group, secret, now);
     FS_CHECK(impl_->change_trust(std::move(changed)));
-    return invitation{encode_token({group, address, impl_->net->fingerprint(), secret}), expires};
+    impl_->invitations_.notify_all();
+    return invitation{encode_token({group, address, impl_->net->fingerprint(), secret}), now + invitation_lifetime};
+}
+
+std::vector<open_invitation> receiver::invitations() const {
+    return impl_->trust.open_invitations(impl_->run.time->wall());
+}
+
+result<> receiver::revoke(const std::string &id) {
+    trust_store changed = impl_->trust;
+    if (!changed.revoke(id, impl_->run.time->wall())) {
+        return fail(errc::not_found, fmt::format("there is no open invitation \"{}\"; `farshore invite --list` lists them", id));
+    }
+    return impl_->change_trust(std::move(changed));
 }
 
 std::vector<peer_status> receiver::peers() const {
@@ -436,10 +489,11 @@ std::vector<peer_status> receiver::peers() const {
 result<> receiver::unpair(const std::string &group) {
     FS_TRY(g, impl_->find(group));
     trust_store changed = impl_->trust;
-    if (!changed.unpin(group)) {
+    const bool paired = changed.unpin(group);
+    FS_CHECK(impl_->change_trust(std::move(changed))); // invitations end as well, paired or not
+    if (!paired) {
         return fail(errc::not_found, fmt::format("group \"{}\" is not paired", group));
     }
-    FS_CHECK(impl_->change_trust(std::move(changed)));
     g->drop_session("the pairing was removed");
     return {};
 }

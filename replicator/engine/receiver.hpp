@@ -6,6 +6,7 @@
 #include "replicator/base/async.hpp"
 #include "replicator/engine/config.hpp"
 #include "replicator/engine/status.hpp"
+#include "replicator/engine/trust.hpp"
 
 #include <memory>
 #include <optional>
@@ -30,6 +31,8 @@ class receiver {
     task<void> stop(duration drain);
     std::uint16_t port() const; ///< actually bound
 
+    std::vector<open_invitation> invitations() const;
+    result<> revoke(const std::string &id); ///< of an invitation; errc::not_found
     void reload(); ///< SIGHUP: reads the files of [tls] again, now
     std::vector<receiver_group_status> status() const;
     task<result<std::vector<point_info>>> points(std::string group);

@@ -4,9 +4,9 @@
 
 #include "replicator/base/log.hpp"
 #include "replicator/engine/receiver_session.hpp"
+#include "replicator/engine/trust.hpp"
 
 #include <fmt/format.h>
-#include <openssl/rand.h>
 
 namespace farshore::engine {
 namespace {
@@ -33,7 +33,7 @@ receiver_group::receiver_group(receiver_group_options options, runtime run, file
                                std::vector<executor> nbd_loops)
     : options_(std::move(options)), run_(std::move(run)), files_(files), nbd_loops_(std::move(nbd_loops)),
       tasks_(run_.home) {
-    RAND_bytes(as_unsigned(bytes_span(digest_key_)), static_cast<int>(digest_key_.size()));
+    fill_random(digest_key_);
 }
 receiver_group::~receiver_group() = default;
 
@@ -65,6 +65,7 @@ task<result<>> receiver_group::open_copy() {
     copy_ = std::move(*opened);
     copy_->set_verify_key(digest_key_);
     failure_.reset();
+    note_newest();
     const replica_position at = copy_->position();
     durable_barrier_ = {at.durable.interval, {}};
     applied_barrier_ = {at.applied.interval, {}};
@@ -142,6 +143,7 @@ wire::welcome receiver_group::make_welcome() const {
     w.damaged = at.damaged;
     w.window_bytes = options_.memory.window_bytes;
     w.digest_key = digest_key_;
+    w.clock_ms = clock_ms_of(run_.time->wall());
     return w;
 }
 
@@ -176,6 +178,12 @@ task<void> receiver_group::attach(std::unique_ptr<transport::link> link, wire::h
         co_return;
     }
     hello_verdict verdict = judge_hello(facts(pinned), hello);
+    if (verdict.accept) {
+        if (auto told = clock_.heard(hello.clock_ms, run_.time->wall()); !told) {
+            verdict = {};
+            verdict.text = told.error().text();
+        }
+    }
     if (verdict.accept && (stopping_ || greeting_)) {
         verdict = {};
         verdict.code = wire::refusal_code::stopping;
@@ -310,8 +318,7 @@ task<result<>> receiver_group::apply_once() {
             FS_CO_CHECK(co_await run_on(run_.disk, [copy] { return copy->commit(); }));
         }
         if (run_.time->now() >= next_retain_ || copy->crowded()) {
-            next_retain_ = run_.time->now() + retain_every;
-            FS_CO_CHECK(co_await run_on(run_.disk, [copy, now = run_.time->wall()] { return copy->retain(now); }));
+            FS_CO_CHECK(co_await retain());
         }
         // Idle: nothing to commit later than the next multiple of the commit time.
         co_await work_.wait_until(*run_.time, run_.time->now() + commit_every);
@@ -347,6 +354,7 @@ task<result<>> receiver_group::apply_once() {
     }
     applied_.notify_all();
     note_durable();
+    note_newest();
     if (session_) {
         session_->ack_soon();
     }
@@ -355,10 +363,28 @@ task<result<>> receiver_group::apply_once() {
         FS_CO_CHECK(co_await run_on(run_.disk, [copy] { return copy->commit(); }));
     }
     if (run_.time->now() >= next_retain_ || copy->crowded()) {
-        next_retain_ = run_.time->now() + retain_every;
-        FS_CO_CHECK(co_await run_on(run_.disk, [copy, now = run_.time->wall()] { return copy->retain(now); }));
+        FS_CO_CHECK(co_await retain());
     }
     co_return result<>{};
+}
+
+task<result<>> receiver_group::retain() {
+    next_retain_ = run_.time->now() + retain_every;
+    const auto copy = copy_;
+    std::optional<wall_time> newest;
+    if (const auto point = copy->position().newest_point) {
+        newest = point->arrival == wall_time{} ? point->time : std::min(point->time, point->arrival);
+    }
+    const auto difference = connected() ? clock_.difference() : std::nullopt;
+    const wall_time now = retention_.advance(run_.time->now(), run_.time->wall(), newest, difference);
+    co_return co_await run_on(run_.disk, [copy, now] { return copy->retain(now); });
+}
+
+void receiver_group::note_newest() {
+    if (const auto point = copy_->position().newest_point; point && point->id != newest_seen_) {
+        newest_seen_ = point->id;
+        newest_since_ = run_.time->now();
+    }
 }
 
 task<void> receiver_group::apply_loop() {

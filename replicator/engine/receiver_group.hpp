@@ -17,8 +17,10 @@
 #include "replicator/engine/frame_assembly.hpp"
 #include "replicator/engine/group_memory.hpp"
 #include "replicator/engine/handshake.hpp"
+#include "replicator/engine/peer_clock.hpp"
 #include "replicator/engine/status.hpp"
 #include "replicator/format/messages.hpp"
+#include "replicator/recovery/retention_clock.hpp"
 #include "replicator/storage/file_system.hpp"
 #include "transport/link.hpp"
 
@@ -55,6 +57,7 @@ class receiver_group {
     bool connected() const;
     std::string session_address() const;
     std::string session_fingerprint() const; ///< of the control link; empty without a session
+    bool may_lend() const { return options_.config.loans; }
     const std::string &peer_name() const { return options_.config.peer_name; }
 
     /// What attach() would say to it now.
@@ -86,6 +89,9 @@ class receiver_group {
 
     task<void> apply_loop();
     task<result<>> apply_once();
+    task<result<>> retain();
+    void note_newest();
+    duration age_of(const replica_point &p) const;
     /// Ends the session with the error as words for the sender's operator; doesn't wait for the line to take them.
     void storage_failed(error e);
     task<void> send_ack();
@@ -109,6 +115,10 @@ class receiver_group {
     bool greeting_ = false; ///< a control link is being taken over
     std::optional<std::string> last_error_; ///< until a session works again, or apply does
     bool apply_waits_ = false;              ///< for space: what is durable is not all applied
+    peer_clock clock_;                ///< the primary's
+    retention_clock retention_;
+    interval_id newest_seen_;         ///< newest point, and since when it is that, by the steady clock
+    time_point newest_since_{};
     barrier_info durable_barrier_;
     barrier_info applied_barrier_;
     time_point next_commit_{};

@@ -172,7 +172,8 @@ task<result<>> receiver_session::dispatch(transport::message m) {
     constexpr std::size_t loan_requests_max = limits::interval_entries_max / limits::loan_blocks_max + 64;
     const auto type = static_cast<wire::message_type>(m.type);
     if (type == wire::message_type::heartbeat) {
-        co_return result<>{};
+        FS_CO_TRY(beat, wire::parse<wire::heartbeat>(m.payload.view()));
+        co_return group_.clock_.heard(beat.clock_ms, run_.time->wall());
     }
     if (type == wire::message_type::begin_stream) {
         FS_CO_TRY(begin, wire::parse<wire::begin_stream>(m.payload.view()));
@@ -240,6 +241,7 @@ task<void> receiver_session::beat() {
         }
         wire::heartbeat m;
         m.count = ++count;
+        m.clock_ms = clock_ms_of(run_.time->wall());
         if (!co_await send(m)) {
             break;
         }
@@ -266,9 +268,9 @@ task<result<>> receiver_session::journal_ready() {
         co_return result<>{};
     }
     journaling_ = true;
-    auto done = co_await run_on(run_.disk, [copy, batch, barrier_seen]() -> result<> {
+    auto done = co_await run_on(run_.disk, [copy, batch, barrier_seen, now = run_.time->wall()]() -> result<> {
         for (const buffer &frame : *batch) {
-            FS_CHECK(copy->append(frame.view()));
+            FS_CHECK(copy->append(frame.view(), now));
         }
         return barrier_seen ? copy->sync_journal() : result<>{};
     });

@@ -9,10 +9,10 @@
 #include <algorithm>
 #include <cerrno>
 #include <fmt/format.h>
-#include <openssl/rand.h>
 
 namespace farshore::engine {
 namespace {
+constexpr duration join_timeout = std::chrono::seconds(10); ///< of the exchange, once connected
 constexpr duration own_files_every = std::chrono::seconds(10);
 } // namespace
 
@@ -32,10 +32,12 @@ struct sender::impl {
     std::vector<std::unique_ptr<sender_group>> groups;
     task_group tasks{run.home};
     condition files_wanted{}; ///< SIGHUP, or stop
+    condition late{};         ///< a join was answered, or stop
     bool stopping = false;
 
     trust_mode mode() const { return config.tls ? trust_mode::site_ca : trust_mode::pinned; }
     task<void> watch_files();
+    task<void> close_late(std::shared_ptr<transport::link *> link);
     result<sender_group *> find(const std::string &name) const {
         for (const auto &g : groups) {
             if (g->name() == name) {
@@ -106,7 +108,7 @@ result<wire::id16> sender::impl::load_identity() {
     wire::id16 id{};
     FS_TRY(present, files.exists(path));
     if (!present) {
-        RAND_bytes(as_unsigned(bytes_span(id)), static_cast<int>(id.size()));
+        fill_random(id);
         FS_CHECK(files.replace_file(path, id));
         return id;
     }
@@ -160,8 +162,10 @@ task<result<>> sender::start() {
         o.instance = instance;
         o.boot_id = m.boot_id;
         o.trust = m.mode();
-        o.shared = shared;
-        o.gather_offers = [&m, name = g.name] { return m.gather_offers(name); };
+        o.shared = g.loans ? shared : nullptr; // a group beside it neither offers nor asks
+        if (g.loans) {
+            o.gather_offers = [&m, name = g.name] { return m.gather_offers(name); };
+        }
         auto group = std::make_unique<sender_group>(std::move(o), m.run, m.files, *m.net, m.pace, m.nbd_loops);
         std::optional<pinned_peer> peer;
         if (const pinned_peer *known = m.trust.find(g.name)) {
@@ -185,6 +189,16 @@ task<result<>> sender::start() {
     co_return result<>{};
 }
 
+// Closes a link that was not answered in time.
+task<void> sender::impl::close_late(std::shared_ptr<transport::link *> link) {
+    const time_point limit = run.time->now() + join_timeout;
+    while (!stopping && *link != nullptr && co_await late.wait_until(*run.time, limit)) {
+    }
+    if (*link != nullptr) {
+        (*link)->close();
+    }
+}
+
 task<void> sender::impl::watch_files() {
     while (!stopping) {
         co_await files_wanted.wait_until(*run.time, run.time->now() + own_files_every);
@@ -202,6 +216,7 @@ task<void> sender::stop(duration drain) {
     const time_point until = impl_->run.time->now() + drain;
     impl_->stopping = true;
     impl_->files_wanted.notify_all();
+    impl_->late.notify_all();
     co_await impl_->tasks.join();
     for (auto &g : impl_->groups) {
         co_await g->stop(until);
@@ -301,8 +316,19 @@ task<result<peer_status>> sender::join(std::string token) {
     transport::message m;
     m.type = static_cast<std::uint16_t>(wire::message_type::join_request);
     m.payload = wire::encode(request);
-    FS_CO_CHECK(co_await (*link)->send(std::move(m)));
-    FS_CO_TRY(reply, co_await (*link)->receive());
+    const auto late = std::make_shared<transport::link *>(link->get());
+    impl_->tasks.spawn(impl_->close_late(late));
+    const time_point limit = impl_->run.time->now() + join_timeout;
+    auto sent = co_await (*link)->send(std::move(m));
+    auto reply_or = sent ? co_await (*link)->receive() : std::unexpected(sent.error());
+    *late = nullptr;
+    impl_->late.notify_all();
+    if (!reply_or && impl_->run.time->now() >= limit) {
+        co_return fail(errc::timeout, fmt::format("the receiver at {} took the connection and did not answer within {:.0f} s; "
+                                                  "whether it paired is not known: look at `farshore peers` there",
+                                                  address, seconds_of(join_timeout)));
+    }
+    FS_CO_TRY(reply, std::move(reply_or));
     FS_CO_TRY(answer, wire::parse<wire::join_reply>(reply.payload.view()));
     (*link)->close();
     if (!answer.ok) {

@@ -20,6 +20,7 @@
 #include "replicator/engine/loans.hpp"
 #include "replicator/engine/handshake.hpp"
 #include "replicator/engine/network.hpp"
+#include "replicator/engine/peer_clock.hpp"
 #include "replicator/engine/peer_trust.hpp"
 #include "replicator/engine/sender.hpp"
 #include "replicator/engine/sender_session.hpp"
@@ -206,6 +207,7 @@ class sender_group {
     std::uint64_t wire_bytes_before_ = 0; ///< of ended sessions
     std::optional<std::string> error_;    ///< last error, until things work again
     std::optional<std::string> notice_;   ///< the DR site's words
+    peer_clock clock_;                      ///< the DR site's
     std::optional<std::string> order_lost_; ///< why, until it is kept again
 };
 

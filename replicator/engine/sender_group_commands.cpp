@@ -90,6 +90,9 @@ sender_group_status sender_group::status() const {
         const volume_index v{static_cast<std::uint16_t>(i)};
         s.volumes.push_back({options_.config.volumes[i].name, capture_->volume_size(v), capture_->dirty_bytes(v)});
     }
+    if (const auto skew = clock_.warning()) {
+        s.warnings.push_back(*skew);
+    }
     s.error = notice_ ? notice_ : error_;
     if (session_up_ && hold_.active()) {
         s.error = fmt::format("the catch-up begins when clients slow down (they write {:.0f} MB/s), {:.0f} s after that at the "

@@ -61,6 +61,7 @@ wire::hello sender_group::make_hello() const {
     h.session = random_u64();
     h.sender = options_.sender;
     h.instance = options_.instance;
+    h.clock_ms = clock_ms_of(run_.time->wall());
     for (std::size_t i = 0; i < options_.config.volumes.size(); ++i) {
         h.volumes.push_back({options_.config.volumes[i].name,
                              capture_->volume_size(volume_index{static_cast<std::uint16_t>(i)})});
@@ -143,6 +144,7 @@ task<error> sender_group::run_session() {
             progress_.notify_all();
         }
     };
+    calls.on_clock = [this](std::uint64_t ms) { return clock_.heard(ms, run_.time->wall()); };
     calls.on_notice = [this](const wire::notice &n) {
         notice_ = n.text.empty() ? std::nullopt : std::optional(n.text);
     };

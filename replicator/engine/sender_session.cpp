@@ -1,5 +1,6 @@
 #include "replicator/engine/sender_session.hpp"
 
+#include "replicator/engine/peer_clock.hpp"
 #include "replicator/engine/trust.hpp"
 
 #include <algorithm>
@@ -55,6 +56,7 @@ task<result<wire::welcome>> sender_session::open(make_connector connect, wire::h
         co_return fail(errc::unsupported, "the DR site chose a protocol version or feature that this sender "
                                           "did not offer");
     }
+    FS_CO_CHECK(calls_.on_clock(welcome.clock_ms));
     window_bytes_ = std::clamp<std::uint64_t>(welcome.window_bytes, limits::frame_payload_bytes_max,
                                               limits::window_bytes_max);
     tasks_.spawn(read_control());
@@ -245,8 +247,10 @@ result<> sender_session::dispatch(const transport::message &m) {
         FS_TRY(refusal, wire::parse<wire::refusal>(body));
         return std::unexpected(error_of(refusal));
     }
-    case wire::message_type::heartbeat:
-        return {};
+    case wire::message_type::heartbeat: {
+        FS_TRY(beat, wire::parse<wire::heartbeat>(body));
+        return calls_.on_clock(beat.clock_ms);
+    }
     case wire::message_type::hello:
     case wire::message_type::welcome:
     case wire::message_type::frame:
@@ -292,6 +296,7 @@ task<void> sender_session::beat() {
         }
         wire::heartbeat m;
         m.count = ++count;
+        m.clock_ms = clock_ms_of(run_.time->wall());
         if (auto sent = co_await send_control(m); !sent) {
             break;
         }

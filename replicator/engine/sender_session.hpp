@@ -31,6 +31,7 @@ class sender_session {
         std::function<void(const wire::nak &)> on_nak;
         std::function<void(const wire::verify_result &)> on_verify;
         std::function<void(const wire::notice &)> on_notice;
+        std::function<result<>(std::uint64_t clock_ms)> on_clock;
     };
     using make_connector = std::function<result<std::unique_ptr<transport::connector>>(bool control)>;
 

@@ -55,7 +55,9 @@ struct sender_group_status {
 
 struct point_info {
     std::string id;
-    wall_time time{};
+    wall_time time{};    ///< by the primary's clock
+    wall_time arrival{}; ///< at the DR site, by its clock; 1970: not known
+    duration age{};      ///< the older of both
     std::string kind = "interval"; ///< interval, crash, app
     std::string name;
     std::string note;

@@ -90,10 +90,11 @@ struct hello {
     id16 sender{};             ///< identity of the sender's state
     random64 instance;        ///< random, new at each start of the sender
     std::vector<volume_entry> volumes;
+    std::uint64_t clock_ms = 0; ///< of the control link: what its clock shows, ms since 1970, before the year 2200
     template <class V> void visit(V &v) {
         v(version_min); v(version_max); v(features_required); v(features_offered);
         v(group, limits::name_bytes_max); v(session); v(link); v(sender); v(instance);
-        v(volumes, limits::volumes_per_group_max);
+        v(volumes, limits::volumes_per_group_max); v(clock_ms);
     }
 };
 
@@ -113,9 +114,11 @@ struct welcome {
     bool damaged = false;         ///< damage not healed yet
     std::uint64_t window_bytes = 0; ///< frames it takes beyond what it has journaled
     key32 digest_key{};
+    std::uint64_t clock_ms = 0; ///< as in hello
     template <class V> void visit(V &v) {
         v(version); v(features); v(receiver); v(durable); v(applied); v(partial); v(partial_index);
         v(point); v(in_catch_up); v(damage_count); v(damaged); v(window_bytes); v(digest_key);
+        v(clock_ms);
     }
 };
 
@@ -240,7 +243,8 @@ struct nak {
 struct heartbeat {
     static constexpr auto type = message_type::heartbeat;
     std::uint64_t count = 0;
-    template <class V> void visit(V &v) { v(count); }
+    std::uint64_t clock_ms = 0; ///< as in hello
+    template <class V> void visit(V &v) { v(count); v(clock_ms); }
 };
 
 struct verify_item {
