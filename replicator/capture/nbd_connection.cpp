@@ -1,7 +1,9 @@
 #include "replicator/capture/nbd_connection.hpp"
 
 #include "replicator/base/assert.hpp"
+#include "replicator/base/geometry.hpp"
 #include "replicator/base/limits.hpp"
+#include "replicator/base/log.hpp"
 
 #include <algorithm>
 
@@ -20,6 +22,12 @@ constexpr std::size_t direct_bytes_min = 32 * limits::KiB;
 /// A write of this size with others behind it is worth another thread.
 constexpr std::size_t overlap_bytes_min = 128 * limits::KiB;
 constexpr std::size_t lane_writes_per_turn = 4;
+constexpr duration watch_every = std::chrono::seconds(5);
+/// Credit is asked for in such steps: a chunk of replies, a payload, and some to spare.
+constexpr std::size_t credit_step = limits::MiB;
+/// Two answers to BLOCK_STATUS of status_extents_max each, while they are put together.
+constexpr std::size_t status_memory = 256 * limits::KiB;
+constexpr std::size_t job_memory_min = 512; ///< what a job without data costs
 /// Replies are sent after so many requests: early enough that the client works while we do.
 constexpr std::size_t requests_per_send = 8;
 /// Requests in a row before other clients of the loop get their turn.
@@ -32,9 +40,14 @@ constexpr std::size_t receives_in_a_row = 4;
 } // namespace
 
 connection::connection(unique_fd fd, export_list exports, const executor &loop, executor disk,
+                       std::shared_ptr<memory_account::share> memory, std::string peer,
                        connection_options options)
-    : loop_(loop), disk_(std::move(disk)), exports_(std::move(exports)), options_(options),
-      stream_(std::move(fd), loop, changed_), deadline_(loop) {}
+    : loop_(loop), disk_(std::move(disk)), exports_(std::move(exports)), peer_(std::move(peer)),
+      options_(options), stream_(std::move(fd), loop, changed_), deadline_(loop),
+      credit_(std::move(memory), credit_step) {
+    stream_.set_lean(true);
+    stream_.set_on_sent([this] { rest_credit(); });
+}
 
 task<void> connection::run() {
     const auto self = shared_from_this();
@@ -45,6 +58,7 @@ task<void> connection::run() {
         co_await transmit();
     }
     co_await drain();
+    credit_.release(0);
 }
 
 void connection::stop() {
@@ -120,11 +134,28 @@ task<std::optional<negotiation::outcome>> connection::read_option(negotiation *s
     stream_.consume(sizeof(option_header));
     byte_vector replies;
     auto outcome = negotiation::outcome::more;
-    if (header->length > limits::nbd_option_bytes_max) {
-        if (header->length > option_skip_max || !co_await skip(header->length)) {
+    const bool fits = header->length <= stream_.input_max();
+    if (header->length > limits::nbd_option_bytes_max || (!fits && !credit_.ensure(chunk_bytes))) {
+        // EXPORT_NAME has no reply that refuses.
+        if (header->length > option_skip_max || header->option == option_export_name ||
+            !co_await skip(header->length)) {
             co_return std::nullopt;
         }
         negotiation::refuse_size(header->option, replies);
+    } else if (!fits) {
+        buffer data(header->length);
+        for (std::size_t filled = 0; filled < data.size();) {
+            const std::size_t ahead = std::min(stream_.input().size(), data.size() - filled);
+            std::copy_n(stream_.input().data(), ahead, data.data() + filled);
+            stream_.consume(ahead);
+            filled += ahead;
+            if (filled < data.size() && stream_.ended()) {
+                co_return std::nullopt;
+            }
+            filled += filled < data.size() ? co_await stream_.receive(1, data.span().subspan(filled)) : 0;
+        }
+        outcome = state->handle_option(header->option, data.view(), replies);
+        credit_.release(0);
     } else {
         if (!co_await receive_exactly(header->length)) {
             co_return std::nullopt;
@@ -189,7 +220,9 @@ task<void> connection::transmit() {
         }
         if (p == progress::needs_room) {
             if (!has_room()) { // sending may have made some
+                waits_for_room_ = true;
                 co_await changed_.wait();
+                waits_for_room_ = false;
             }
             continue;
         }
@@ -207,7 +240,9 @@ task<void> connection::transmit() {
         if (receive_spinning()) {
             continue;
         }
+        rest_credit();
         const std::size_t filled = co_await stream_.receive(wanted_, payload_rest());
+        received_ += filled;
         if (incoming_) {
             incoming_->filled += filled;
         }
@@ -218,6 +253,7 @@ task<void> connection::transmit() {
 bool connection::receive_now() {
     const std::size_t before = stream_.input().size();
     const std::size_t filled = stream_.try_receive(wanted_, payload_rest());
+    received_ += filled;
     if (incoming_) {
         incoming_->filled += filled;
     }
@@ -249,12 +285,107 @@ bytes_span connection::payload_rest() {
                      : bytes_span{};
 }
 
-bool connection::has_room() const {
+bool connection::has_room() {
     if (jobs_ + stream_.unsent_replies() >= limits::nbd_inflight_max) {
         return false;
     }
     const std::size_t held = job_bytes_ + stream_.unsent_bytes();
-    return held == 0 || held + room_wanted_ <= limits::nbd_inflight_bytes_max;
+    return (held == 0 || held + room_wanted_ <= limits::nbd_inflight_bytes_max) && admitted();
+}
+
+// Memory
+
+std::size_t connection::held_memory() const {
+    return stream_.held_bytes() + job_memory_ +
+           (incoming_ ? allocated_bytes(incoming_->payload.size()) : 0);
+}
+
+/// What is allocated until it is answered and the answer taken: its data, and a chunk in which
+/// answers gather.
+std::size_t connection::memory_of(const request &r, bool moves_data) const {
+    if (r.type == command_block_status) {
+        return allocated_bytes(chunk_bytes) + status_memory;
+    }
+    const bool own_buffer = moves_data && (r.type == command_write || r.length > inline_bytes_max);
+    const std::size_t data = r.length + sizeof(data_chunk_prefix);
+    return allocated_bytes(chunk_bytes) +
+           (own_buffer ? allocated_bytes(std::max(data, chunk_bytes)) : job_memory_min);
+}
+
+bool connection::admitted() {
+    if (credit_.waits()) {
+        return false;
+    }
+    const std::size_t held = held_memory();
+    const std::size_t needed = held + memory_wanted_;
+    const bool in_flight = held > 0 || jobs_ > 0;
+    switch (admit(credit_.ensure(needed), in_flight, lean_wanted_)) {
+    case admission::ample:
+        stream_.set_lean(false);
+        return true;
+    case admission::lean:
+        credit_.release(0);
+        stream_.set_lean(true);
+        return true;
+    case admission::wait_own:
+        return false;
+    case admission::queue:
+        queue_for_credit(needed);
+        return false; // when it was served at once, changed_ is notified
+    }
+    return false;
+}
+
+void connection::queue_for_credit(std::size_t bytes) {
+    stream_.set_lean(true);
+    credit_.wait(bytes, [weak = weak_from_this(), loop = loop_] {
+        asio::post(loop, [weak] {
+            if (const auto self = weak.lock()) {
+                self->changed_.notify_all();
+            }
+        });
+    });
+}
+
+/// When nothing is in flight: others may need it.
+void connection::rest_credit() {
+    if (at_rest() && !waits_for_room_) {
+        credit_.release_if_tight(0);
+    }
+}
+
+/// Every watch_every while there is something to look after.
+void connection::watch() {
+    if (std::exchange(watched_, true)) {
+        return;
+    }
+    deadline_.expires_after(watch_every);
+    deadline_.async_wait([weak = weak_from_this()](asio::error_code ec) {
+        const auto self = weak.lock();
+        if (ec || !self) {
+            return;
+        }
+        self->watched_ = false;
+        self->look_after(self->clock_.now());
+        if (!self->at_rest() || self->credit_.bytes() > 0 || self->stream_.unsent_bytes() > 0) {
+            self->watch();
+        }
+    });
+}
+
+void connection::look_after(time_point now) {
+    const bool unused = handled_ == std::exchange(handled_then_, handled_);
+    if (at_rest() && unused && !waits_for_room_) {
+        credit_.release(0);
+    }
+    const bool owes = stream_.unsent_bytes() > 0 || incoming_.has_value();
+    if (stuck_.stuck(now, owes, stream_.sent_total() + received_) && !stream_.failed()) {
+        log::warning("NBD server: {} is let go: it {} for {:.0f} s, and memory is held for it", peer_,
+                     stream_.unsent_bytes() > 0 ? "took no reply"
+                                                : "sent no more of a request that it began",
+                     seconds_of(stuck_max));
+        abort();
+    }
 }
 
 connection::progress connection::handle_requests() {
@@ -291,10 +422,15 @@ connection::progress connection::handle_one() {
     const request r = *parsed;
     const wire_error verdict = validate_request(r, facts_);
     const bool moves_data = r.type == command_read || r.type == command_write;
-    room_wanted_ = moves_data && verdict == wire_error::none ? r.length : 0;
+    const bool data = moves_data && verdict == wire_error::none;
+    room_wanted_ = data ? r.length : 0;
+    memory_wanted_ = memory_of(r, data);
+    lean_wanted_ = r.type == command_block_status ? lean_bytes_max + 1 : room_wanted_;
     if (!has_room()) {
         return progress::needs_room;
     }
+    ++handled_;
+    watch();
     if (verdict != wire_error::none) {
         stream_.consume(sizeof(request_header));
         discard_ = r.type == command_write ? r.length : 0;
@@ -323,7 +459,7 @@ connection::progress connection::handle_write(const request &r, bytes_view avail
         stream_.consume(sizeof(request_header) + r.length);
         return progress::done;
     }
-    if (r.length < direct_bytes_min) {
+    if (r.length < direct_bytes_min && sizeof(request_header) + r.length <= stream_.input_max()) {
         wanted_ = sizeof(request_header) + r.length;
         return progress::needs_input;
     }
@@ -401,17 +537,86 @@ void connection::reply_error(const request &r, wire_error e) {
 
 // Jobs
 
-void connection::start_job(const request &r, buffer payload) {
+/// Allocated while it is a job; the reply's buffer is the stream's afterwards.
+std::size_t connection::memory_of_job(const request &r, std::size_t payload_bytes) {
+    switch (r.type) {
+    case command_write:
+        return job_memory_min + allocated_bytes(payload_bytes);
+    case command_read:
+        return job_memory_min + allocated_bytes(r.length + sizeof(data_chunk_prefix));
+    case command_block_status:
+        return job_memory_min + status_memory;
+    default:
+        return job_memory_min;
+    }
+}
+
+void connection::count_job(const request &r, const buffer &payload) {
     ++jobs_;
     job_bytes_ += room_wanted_;
+    job_memory_ += memory_of_job(r, payload.size());
+}
+
+/// What the request changes; empty for READ, FLUSH and BLOCK_STATUS.
+byte_range connection::range_changed(const request &r) {
+    const bool changes = r.type == command_write || r.type == command_trim || r.type == command_write_zeroes;
+    if (!changes || r.length == 0) {
+        return {};
+    }
+    const index_range blocks = blocks_of({r.offset, r.length}); // what capture's range lock goes by
+    return {blocks.first * block_bytes, blocks.count() * block_bytes};
+}
+
+/// Whether a change has to wait for one under way, or for one of the first so many that wait.
+bool connection::must_follow(byte_range changed, std::size_t behind_first) const {
+    if (changed.length == 0) {
+        return false;
+    }
+    const auto meets = [&](const byte_range &other) { return other.overlaps(changed); };
+    const auto last = followers_.begin() + static_cast<std::ptrdiff_t>(behind_first);
+    return std::ranges::any_of(changing_, meets) ||
+           std::any_of(followers_.begin(), last,
+                       [&](const lane_write &w) { return meets(range_changed(w.header)); });
+}
+
+void connection::start_followers() {
+    for (std::size_t i = 0; i < followers_.size();) {
+        if (must_follow(range_changed(followers_[i].header), i)) {
+            ++i;
+            continue;
+        }
+        lane_write next = std::move(followers_[i]);
+        followers_.erase(followers_.begin() + static_cast<std::ptrdiff_t>(i));
+        post_job(next.header, std::move(next.payload));
+    }
+}
+
+void connection::start_job(const request &r, buffer payload) {
+    count_job(r, payload);
+    if (must_follow(range_changed(r), followers_.size())) {
+        followers_.push_back({r, std::move(payload)});
+        return;
+    }
+    post_job(r, std::move(payload));
+}
+
+void connection::post_job(const request &r, buffer payload) {
+    if (const byte_range changed = range_changed(r); changed.length > 0) {
+        changing_.push_back(changed);
+    }
     asio::post(disk_, [self = shared_from_this(), r, payload = std::move(payload)]() mutable {
         self->run_job(r, std::move(payload));
     });
 }
 
 void connection::start_in_lane(const request &r, buffer payload) {
-    ++jobs_;
-    job_bytes_ += room_wanted_;
+    const byte_range changed = range_changed(r);
+    if (must_follow(changed, followers_.size())) {
+        start_job(r, std::move(payload));
+        return;
+    }
+    changing_.push_back(changed);
+    count_job(r, payload);
     bool idle = false;
     {
         const std::lock_guard lock(jobs_mutex_);
@@ -443,6 +648,8 @@ void connection::run_lane() {
 void connection::run_job(const request &r, buffer payload) {
     finished_job done;
     const bool write = r.type == command_write;
+    done.memory = memory_of_job(r, payload.size());
+    done.changed = range_changed(r);
     done.reply = run_request(*device_, r, payload.view().first(write ? r.length : 0), facts_);
     done.payload = std::move(payload);
     done.cost = write || r.type == command_read ? r.length : 0;
@@ -466,6 +673,10 @@ void connection::take_finished() {
     for (finished_job &job : ready) {
         --jobs_;
         job_bytes_ -= job.cost;
+        job_memory_ -= job.memory;
+        if (job.changed.length > 0) {
+            changing_.erase(std::ranges::find(changing_, job.changed));
+        }
         if (job.payload.size() == chunk_bytes) {
             give_chunk(std::move(job.payload));
         }
@@ -479,7 +690,9 @@ void connection::take_finished() {
             stream_.commit(job.reply.head.size());
         }
     }
+    start_followers();
     stream_.send();
+    rest_credit();
     changed_.notify_all();
 }
 

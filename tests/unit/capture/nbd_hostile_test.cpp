@@ -373,6 +373,7 @@ TEST_SUITE("nbd hostile") {
             std::vector<export_entry>{{"", "", std::make_shared<memory_device>(4096)}});
         const auto talk = std::make_shared<connection>(
             unique_fd(ends[1]), exports, io.get_executor(), io.get_executor(),
+            default_client_bounds().memory, "a client",
             connection_options{.option_timeout = std::chrono::milliseconds(2)});
         bool ended = false;
         asio::co_spawn(io, talk->run(), [&](std::exception_ptr) { ended = true; });
