@@ -11,13 +11,11 @@
 #include "transport/tls_connection.hpp"
 
 #include <list>
-#include <sys/socket.h>
 #include <vector>
 
 namespace farshore::transport {
 namespace {
 
-constexpr int backlog = SOMAXCONN;
 /// The oldest handshake gives way after this part of the timeout, when somebody waits.
 constexpr int patience_part = 5;
 /// After an accept that failed, mostly for want of descriptors.
@@ -96,7 +94,7 @@ result<> tls_listener::impl::listen(const address &where) {
         acceptor.bind(endpoint, code);
     }
     if (!code) {
-        acceptor.listen(backlog, code);
+        acceptor.listen(asio::socket_base::max_listen_connections, code);
     }
     if (code) {
         std::error_code ignored;

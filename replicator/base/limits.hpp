@@ -19,6 +19,7 @@ constexpr std::uint64_t volume_bytes_max = 1ULL << 50;   ///< 1 PiB
 
 // NBD
 constexpr std::size_t nbd_request_bytes_max = 32 * MiB;  ///< payload of one READ or WRITE
+constexpr std::size_t nbd_refused_payload_bytes_max = 128 * MiB; ///< dropped before a WRITE is refused; more closes
 constexpr std::size_t nbd_option_bytes_max = 64 * KiB;   ///< one option during negotiation
 constexpr std::size_t nbd_export_name_max = 4096;        ///< by the NBD protocol
 constexpr std::size_t nbd_connections_max = 1024;        ///< of one daemon

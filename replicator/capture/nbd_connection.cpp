@@ -40,8 +40,8 @@ constexpr std::size_t receives_in_a_row = 4;
 } // namespace
 
 connection::connection(unique_fd fd, export_list exports, const executor &loop, executor disk,
-                       std::shared_ptr<memory_account::share> memory, std::string peer,
-                       connection_options options)
+                       connection_options options, std::shared_ptr<memory_account::share> memory,
+                       std::string peer)
     : loop_(loop), disk_(std::move(disk)), exports_(std::move(exports)), peer_(std::move(peer)),
       options_(options), stream_(std::move(fd), loop, changed_), deadline_(loop),
       credit_(std::move(memory), credit_step) {
@@ -405,10 +405,8 @@ connection::progress connection::handle_one() {
     if (incoming_) {
         return continue_payload(*incoming_);
     }
-    if (discard_ > 0) {
-        const std::size_t part = std::min(discard_, stream_.input().size());
-        stream_.consume(part);
-        discard_ -= part;
+    if (refused_) {
+        return drop_payload(*refused_);
     }
     const bytes_view input = stream_.input();
     if (input.size() < sizeof(request_header)) {
@@ -432,10 +430,7 @@ connection::progress connection::handle_one() {
     ++handled_;
     watch();
     if (verdict != wire_error::none) {
-        stream_.consume(sizeof(request_header));
-        discard_ = r.type == command_write ? r.length : 0;
-        reply_error(r, verdict);
-        return progress::done;
+        return refuse(r, verdict);
     }
     if (r.type == command_write) {
         return handle_write(r, input.subspan(sizeof(request_header)));
@@ -446,6 +441,32 @@ connection::progress connection::handle_one() {
     } else {
         start_job(r, {});
     }
+    return progress::done;
+}
+
+connection::progress connection::refuse(const request &r, wire_error verdict) {
+    if (r.type == command_write && r.length > limits::nbd_refused_payload_bytes_max) {
+        return progress::leave;
+    }
+    stream_.consume(sizeof(request_header));
+    if (r.type == command_write) {
+        refused_ = refused_write{r, verdict, r.length};
+        return drop_payload(*refused_);
+    }
+    reply_error(r, verdict);
+    return progress::done;
+}
+
+connection::progress connection::drop_payload(refused_write &write) {
+    const std::size_t part = std::min(write.left, stream_.input().size());
+    stream_.consume(part);
+    write.left -= part;
+    if (write.left > 0) {
+        wanted_ = sizeof(request_header);
+        return progress::needs_input;
+    }
+    reply_error(write.header, write.verdict);
+    refused_.reset();
     return progress::done;
 }
 

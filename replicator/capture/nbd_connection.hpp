@@ -6,6 +6,11 @@
 // buffers; everything else becomes a job on the disk executor, whose reply returns through a list
 // that the loop empties. Replies go out in the order in which they get ready.
 //
+// A request that is refused is answered when all of it has come: a client that gets the answer to a
+// WRITE while it still sends the payload takes the server for broken (libnbd does, with all that is in
+// flight). The payload is dropped as it comes, without memory for it; one that is too long even for
+// that (nbd_refused_payload_bytes_max) ends the connection, which the protocol allows.
+//
 // Bounds: requests that are not yet answered (in jobs or as unsent replies) are counted; at
 // nbd_inflight_max, or nbd_inflight_bytes_max of payload, the socket is not read until some left.
 // One request is always allowed, so this can't lock up. What is allocated for payloads and replies
@@ -61,8 +66,9 @@ class connection : public std::enable_shared_from_this<connection> {
     using export_list = std::shared_ptr<const std::vector<export_entry>>;
 
     connection(unique_fd fd, export_list exports, const executor &loop, executor disk,
-               std::shared_ptr<memory_account::share> memory, std::string peer,
-               connection_options options);
+               connection_options options,
+               std::shared_ptr<memory_account::share> memory = default_client_bounds().memory,
+               std::string peer = "a client");
 
     /// Serves the client; returns when it is gone and nothing of it is left in flight.
     task<void> run();
@@ -78,6 +84,12 @@ class connection : public std::enable_shared_from_this<connection> {
         request header;
         buffer payload;
         std::size_t filled;
+    };
+    /// A WRITE that will be refused once its payload is through.
+    struct refused_write {
+        request header;
+        wire_error verdict;
+        std::size_t left; ///< of the payload
     };
     struct finished_job {
         reply_bytes reply;
@@ -103,6 +115,8 @@ class connection : public std::enable_shared_from_this<connection> {
     task<void> drain();
     progress handle_requests();
     progress handle_one();
+    progress refuse(const request &r, wire_error verdict);
+    progress drop_payload(refused_write &write);
     progress handle_write(const request &r, bytes_view available);
     progress continue_payload(incoming_write &write);
     void handle_read(const request &r);
@@ -148,7 +162,7 @@ class connection : public std::enable_shared_from_this<connection> {
     block_device *device_ = nullptr; ///< kept alive by exports_
     export_facts facts_;
     std::optional<incoming_write> incoming_;
-    std::size_t discard_ = 0;     ///< payload of a refused WRITE still to come
+    std::optional<refused_write> refused_;
     std::size_t wanted_ = 0;      ///< bytes of input that the next step needs
     std::size_t room_wanted_ = 0; ///< payload of the request that waits for room
     spin_judge rest_spin_;        ///< for the rest of a request

@@ -225,8 +225,8 @@ void server::impl::start_client(unique_fd fd, bool tcp) {
     }
     const executor loop = loops[next_loop++ % loops.size()]; // one accepting loop: no race
     std::string peer = name_of_peer(fd.get(), tcp);
-    auto talk = std::make_shared<connection>(std::move(fd), exports, loop, disk, bounds.memory,
-                                             std::move(peer), connection_options{});
+    auto talk = std::make_shared<connection>(std::move(fd), exports, loop, disk,
+                                             connection_options{}, bounds.memory, std::move(peer));
     std::list<client>::iterator mine;
     {
         const std::lock_guard lock(mutex);

@@ -87,7 +87,7 @@ client_bounds default_client_bounds();
 
 class server {
   public:
-    /// `exports` is not empty; the first is also the default export "". `loops` are the executors
+    /// `exports` is not empty; a single one is also the default export "". `loops` are the executors
     /// for connections (at least one), `disk` the pool for what blocks.
     server(std::vector<export_entry> exports, std::vector<executor> loops, executor disk,
            client_bounds bounds = default_client_bounds());

@@ -27,6 +27,18 @@ class shared_map {
     virtual result<> sync() = 0;
 };
 
+/// What the system tells of a file, to know it again: which one it is, and when it was last changed.
+struct file_identity {
+    std::uint64_t device = 0;   ///< st_dev; of a block device its own number (st_rdev)
+    std::uint64_t inode = 0;    ///< of a block device that of its node
+    std::uint64_t mount = 0;    ///< of the mount (STATX_MNT_ID_UNIQUE, where the kernel has it); 0: not told
+    std::uint64_t instance = 0; ///< block device: counts the disks of this boot (BLKGETDISKSEQ); 0: not told
+    std::uint64_t size = 0;
+    std::int64_t modified = 0; ///< ns since 1970, mtime; of a block device 0: it has no times
+    std::int64_t changed = 0;  ///< likewise, ctime
+    bool operator==(const file_identity &) const = default;
+};
+
 class file {
   public:
     virtual ~file() = default;
@@ -34,6 +46,9 @@ class file {
     virtual const std::string &path() const = 0;
     virtual result<std::uint64_t> size() = 0;
     virtual bool block_special() const = 0; ///< a block device: fixed size, not to be truncated
+    virtual result<file_identity> identity() = 0;
+    /// Whether path() still leads to this file: false when it was deleted, renamed or replaced.
+    virtual result<bool> named() = 0;
 
     /// Reads exactly out.size() bytes (short reads and EINTR are retried); bytes beyond the end of
     /// the file fail with errc::corrupt.
@@ -46,6 +61,8 @@ class file {
     /// fdatasync. A failure is final for this file object: every later sync_data() and write_at()
     /// fails with errc::dead, since the kernel may have dropped the dirty pages.
     virtual result<> sync_data() = 0;
+    /// fsync: as sync_data, and a power cut leaves also what identity() tells now, the times included.
+    virtual result<> sync_all() = 0;
     virtual result<> truncate(std::uint64_t size) = 0;
     /// Reserves space so that later writes inside [0, size) don't fail for lack of it.
     virtual result<> allocate(std::uint64_t size) = 0;
@@ -76,6 +93,9 @@ enum class open_mode : std::uint8_t {
     read_write, ///< must exist
     create,     ///< read_write, made empty if absent (mode 0600)
     create_new, ///< read_write, fails with EEXIST if present (mode 0600)
+    // Of a name that we gave ourselves: ELOOP where it is a symbolic link (in the directory itself; parents are followed).
+    read_write_no_link,
+    create_no_link,
 };
 
 class file_system {
@@ -90,6 +110,8 @@ class file_system {
     /// Makes creations, renames and removals in the directory durable.
     virtual result<> sync_directory(const std::string &directory) = 0;
     virtual result<std::uint64_t> free_bytes(const std::string &path) = 0;
+    /// What a change made now is stamped with, about: ns since 1970 of the clock behind file_identity's times.
+    virtual std::int64_t now() = 0;
 
     /// Whole small files, at most 4 MiB. replace_file is atomic and durable: temporary, sync, rename,
     /// directory sync.

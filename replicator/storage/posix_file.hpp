@@ -26,10 +26,15 @@ class posix_handle {
     result<> check_alive() const;
     /// fdatasync, shared with others who wait for it.
     result<> sync();
+    /// fsync, by itself.
+    result<> sync_all();
     /// msync of a map of this file.
     result<> sync_map(bytes_span map);
 
   private:
+    /// Not beside another sync: each must see its own error.
+    template <class F> result<> sync_alone(F call, const char *context);
+
     // A mutex, not a hand-off: a sync blocks its own thread anyway.
     std::mutex mutex_;
     std::condition_variable ended_;
@@ -48,10 +53,13 @@ class posix_file final : public file {
     const std::string &path() const override { return handle_->path(); }
     result<std::uint64_t> size() override;
     bool block_special() const override { return block_special_; }
+    result<file_identity> identity() override;
+    result<bool> named() override;
     result<> read_at(std::uint64_t offset, bytes_span out) override;
     result<bool> read_at_cached(std::uint64_t offset, bytes_span out) override;
     result<> write_at(std::uint64_t offset, bytes_view data) override;
     result<> sync_data() override;
+    result<> sync_all() override;
     /// errc::invalid for a block device.
     result<> truncate(std::uint64_t size) override;
     /// Makes a shorter file `size` long. A block device has its space: ENOSPC beyond its end.

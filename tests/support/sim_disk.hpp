@@ -14,7 +14,15 @@
 
 namespace farshore::sim {
 
+/// When a file was changed, in ns.
+struct stamps {
+    std::int64_t modified = 0;
+    std::int64_t changed = 0;
+};
+
 struct node {
+    stamps cached_stamps;
+    stamps synced_stamps; ///< of the last sync_all
     content cached;
     content synced;
     page_set dirty; ///< pages in which the two may differ
@@ -188,6 +196,8 @@ class disk {
         for (auto &[number, one] : nodes) {
             one.settle(c);
             one.evict();
+            const bool stamps_kept = seed == 1 || (seed != 0 && (seed / 2 + number) % 2 == 0);
+            (stamps_kept ? one.synced_stamps : one.cached_stamps) = stamps_kept ? one.cached_stamps : one.synced_stamps;
         }
         collect();
     }

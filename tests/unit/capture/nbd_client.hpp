@@ -152,7 +152,7 @@ class raw_client {
     }
     /// To the transmission phase.
     void go(bool structured = false, std::vector<std::string_view> contexts = {},
-            std::string_view name = "") {
+            std::string_view name = "data") {
         begin();
         if (structured) {
             REQUIRE(ask(option_structured_reply).back().type == reply_ack);

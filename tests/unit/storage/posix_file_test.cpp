@@ -61,6 +61,16 @@ class loop_device {
 } // namespace
 
 TEST_SUITE("storage") {
+    TEST_CASE("posix: a name that we gave ourselves is not followed through a symbolic link") {
+        posix_fixture t;
+        const std::string link = join_path(t.root(), "link");
+        REQUIRE(t.fs.open(join_path(t.root(), "target"), open_mode::create));
+        REQUIRE(::symlink("target", link.c_str()) == 0);
+        CHECK(t.fs.open(link, open_mode::read_write));
+        CHECK(failed_with(t.fs.open(link, open_mode::read_write_no_link), ELOOP));
+        CHECK(failed_with(t.fs.open(link, open_mode::create_no_link), ELOOP));
+    }
+
     TEST_CASE("posix file: what ZFS says of holes is not believed, others are") {
         CHECK_FALSE(holes_are_told(0x2FC12FC1));
         for (const std::uint64_t magic : {0xEF53UL, 0x58465342UL, 0x9123683EUL, 0x01021994UL}) { // ext4, XFS, btrfs, tmpfs
