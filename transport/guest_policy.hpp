@@ -1,11 +1,11 @@
 #pragma once
 // Who may stand at the door of a listener, before anybody has proved who it is. Pure.
 //
-//   accept -> lobby: no byte has come; costs a descriptor. At most lobby_max; when it is full the newest that had time to
-//             speak and didn't gives way. A TLS client speaks first, so an honest one leaves the lobby at once.
+//   accept -> lobby: no byte has come; costs a descriptor. At most lobby_max; when it is full the newest that had
+//             time to speak and didn't gives way. A TLS client speaks first: an honest one leaves at once.
 //          -> place: a byte has come; costs a TLS session. At most sessions_unauthenticated_max, of which one source
-//             (an IPv4 address, an IPv6 /64) has at most source_places_max; when all are taken, one whose handshake takes
-//             unduly long gives way.
+//             (an IPv4 address, an IPv6 /64) has at most source_places_max; when all are taken, one whose handshake
+//             takes unduly long gives way.
 //
 // Known sources (where a paired peer last came from) are exempt from the share of a source, go before others, and never
 // give way to somebody unknown: strangers can delay each other, and no paired peer.

@@ -10,6 +10,7 @@
 #include "transport/refusal_log.hpp"
 #include "transport/tls_connection.hpp"
 
+#include <algorithm>
 #include <list>
 #include <vector>
 

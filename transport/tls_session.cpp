@@ -14,8 +14,8 @@ namespace {
 /// Output buffers begin with this and grow by doubling: a session that sends only small messages
 /// stays small.
 constexpr std::size_t output_bytes_min = 4096;
-/// A peer may renew its key so often, and once a MiB that it sends besides. Each time costs us a derivation of keys and,
-/// if it wants, an answer, for 26 of its bytes.
+/// A peer may renew its key so often, and once a MiB that it sends besides. Each time costs us a
+/// derivation of keys and, if it wants, an answer, for 26 of its bytes.
 constexpr std::uint64_t peer_updates_free = 32;
 
 /// Alerts by which the peer says that it does not accept our certificate.

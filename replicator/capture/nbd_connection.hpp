@@ -19,6 +19,7 @@
 //
 // Thread: all of it on the loop, but for the job bodies.
 
+#include "replicator/base/limits.hpp"
 #include "replicator/base/memory_account.hpp"
 #include "replicator/capture/nbd_admission.hpp"
 #include "replicator/capture/nbd_negotiation.hpp"
@@ -33,6 +34,10 @@
 #include <vector>
 
 namespace farshore::nbd {
+
+/// What a device copies on the loop's thread; more would keep other clients waiting.
+constexpr std::size_t inline_bytes_max = 256 * limits::KiB;
+static_assert(inline_bytes_max + sizeof(data_chunk_prefix) <= chunk_bytes);
 
 struct connection_options {
     duration option_timeout = std::chrono::seconds(30); ///< for each step of the negotiation
@@ -181,8 +186,8 @@ class connection : public std::enable_shared_from_this<connection> {
     bool watched_ = false; ///< look_after() comes
     stuck_watch stuck_;
 
-    // Changes that overlap one under way wait here for its end, in order, and not on a thread of the pool: all of its
-    // threads may otherwise wait for the first.
+    // Changes that overlap one under way wait here for its end, in order, and not on a thread of the
+    // pool: all of its threads may otherwise wait for the first.
     std::vector<byte_range> changing_;
     std::deque<lane_write> followers_;
 

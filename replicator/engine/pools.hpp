@@ -1,9 +1,9 @@
 #pragma once
 // Threads that may hang on a disk, by tenant.
 //
-// Rule: a group's engine work has its own pools and each volume's clients have theirs, so that a disk that hangs stops its
-// own volumes and nothing else. A task on a pool waits for a disk, and not for a condition that only another task of the
-// same pool would bring about.
+// Rule: a group's engine work has its own pools and each volume's clients have theirs, so that a disk that hangs
+// stops its own volumes and nothing else. A task on a pool waits for a disk, and not for a condition that only
+// another task of the same pool would bring about.
 
 #include "replicator/base/async.hpp"
 

@@ -39,7 +39,7 @@ def expect_refusal(context, pair, daemon, pattern, what, code=None):
 def expect_failed_group(context, pair, daemon, pattern, what):
     """Starts a daemon whose group can't be served: the daemon is there, the group says why."""
     daemon.start(timeout=15)
-    group = next(g for g in daemon.cli("status", timeout=15)["groups"] if g["name"] == pair.group)
+    group = next(g for g in daemon.cli("status", code=None, timeout=15)["groups"] if g["name"] == pair.group)
     good = group["state"] == "failed" and re.search(pattern, group["error"] or "", re.IGNORECASE)
     context.check(good and daemon.running, f"{what}: {group['state']}, {group['error']}")
     daemon.stop()

@@ -174,7 +174,7 @@ def sockets_of(daemon):
 
 
 def group_of(daemon, name):
-    return next(g for g in daemon.cli("status", timeout=15)["groups"] if g["name"] == name)
+    return next(g for g in daemon.cli("status", code=None, timeout=15)["groups"] if g["name"] == name)
 
 
 def missing(context, sites):
