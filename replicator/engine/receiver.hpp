@@ -5,6 +5,7 @@
 
 #include "replicator/base/async.hpp"
 #include "replicator/engine/config.hpp"
+#include "replicator/engine/pools.hpp"
 #include "replicator/engine/status.hpp"
 #include "replicator/engine/trust.hpp"
 
@@ -28,6 +29,8 @@ class receiver {
 
     /// Opens state, recovers every group (roll back to the committed barrier, replay), listens.
     task<result<>> start();
+    /// Before start(): threads for each group and volume (pools.hpp). Without it everything runs on the runtime's.
+    void use_pools(pool_maker make);
     task<void> stop(duration drain);
     std::uint16_t port() const; ///< actually bound
 

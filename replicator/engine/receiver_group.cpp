@@ -76,14 +76,32 @@ task<result<>> receiver_group::open_copy() {
     co_return result<>{};
 }
 
-task<result<>> receiver_group::start() {
-    FS_CO_CHECK(files_.make_directories(options_.state_directory));
-    FS_CO_TRY(present, replica_group::exists(files_, options_.state_directory));
-    if (present) {
-        FS_CO_CHECK(co_await open_copy());
+task<void> receiver_group::start() {
+    if (auto opened = co_await open_if_present(); !opened) {
+        open_failed(opened.error());
     }
     tasks_.spawn(apply_loop());
+}
+
+task<result<>> receiver_group::open_if_present() {
+    FS_CO_TRY(present, co_await run_on(run_.disk, [this]() -> result<bool> {
+        FS_CHECK(files_.make_directories(options_.state_directory));
+        return replica_group::exists(files_, options_.state_directory);
+    }));
+    if (present) {
+        co_return co_await open_copy();
+    }
+    failure_.reset(); // the state directory is there
     co_return result<>{};
+}
+
+void receiver_group::open_failed(const error &e) {
+    if (!last_error_ || *last_error_ != e.text()) {
+        log::error("group {}: not served: {}; tried again every {:.0f} s", name(), e.text(), seconds_of(reopen_after));
+    }
+    failure_ = e;
+    last_error_ = e.text();
+    reopen_at_ = run_.time->now() + reopen_after;
 }
 
 task<void> receiver_group::stop() {
@@ -401,13 +419,11 @@ task<void> receiver_group::apply_loop() {
                 co_await close_point(opened_.begin()->first);
             }
             copy_.reset();
-            if (auto opened = co_await open_copy(); !opened) {
-                log::error("group {}: {}; tried again in {:.0f} s", name(), opened.error().text(),
-                           seconds_of(reopen_after));
-                last_error_ = opened.error().text();
-                reopen_at_ = run_.time->now() + reopen_after;
+            if (auto opened = co_await open_if_present(); !opened) {
+                open_failed(opened.error());
             } else {
-                log::info("group {}: the copy is open again, at barrier {}", name(), applied_barrier_.id.value);
+                last_error_.reset();
+                log::info("group {}: served again, at barrier {}", name(), applied_barrier_.id.value);
             }
             continue;
         }

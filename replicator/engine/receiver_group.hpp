@@ -36,6 +36,9 @@ struct receiver_group_options {
     receiver_group_config config;
     std::string state_directory; ///< STATE/groups/NAME
     receiver_memory memory{};
+    std::shared_ptr<memory_account> account;    ///< of what clients of opened points hold; null: a test's own
+    std::shared_ptr<nbd::client_places> places; ///< of the daemon, with the account
+    std::function<executor()> make_point_disk;  ///< threads for the clients of opened points; may be empty
     /// The copy of another group that is paired with the same sender; null: none.
     std::function<std::shared_ptr<replica_group>(const std::string &)> lender;
 };
@@ -47,8 +50,9 @@ class receiver_group {
     receiver_group(receiver_group_options options, runtime run, file_system &files, std::vector<executor> nbd_loops);
     ~receiver_group();
 
-    /// Opens the copy if there is one. Errors that need the operator (wrong size, locked) fail the start.
-    task<result<>> start();
+    /// Opens the copy if there is one. When that fails (an image of a wrong size, a missing disk) the group is `failed`
+    /// with the reason and tried again, and the daemon's others are served.
+    task<void> start();
     task<void> stop();
 
     const std::string &name() const { return options_.config.name; }
@@ -80,6 +84,8 @@ class receiver_group {
     };
 
     task<result<>> open_copy();
+    task<result<>> open_if_present();
+    void open_failed(const error &e);
     task<result<>> create_copy(std::vector<wire::volume_entry> volumes);
     replica_options storage_options() const;
     std::string path_of(const std::string &volume) const;
@@ -102,6 +108,7 @@ class receiver_group {
     runtime run_;
     file_system &files_;
     std::vector<executor> nbd_loops_;
+    std::optional<executor> point_disk_; ///< made with the first point that is opened
     task_group tasks_;
     bool stopping_ = false;
 

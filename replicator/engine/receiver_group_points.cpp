@@ -89,7 +89,13 @@ task<result<opened_point>> receiver_group::open_point(std::string point, std::st
         const std::string &volume = copy_->volumes()[i].name;
         exports.push_back({volume, fmt::format("{}/{} at point {}", name(), volume, p.id.value), devices->devices[i]});
     }
-    entry.server = std::make_unique<nbd::server>(std::move(exports), nbd_loops_, run_.disk);
+    if (!point_disk_) {
+        point_disk_ = options_.make_point_disk ? options_.make_point_disk() : run_.disk;
+    }
+    entry.server = std::make_unique<nbd::server>(
+        std::move(exports), nbd_loops_, *point_disk_,
+        options_.account ? nbd::client_bounds{options_.account->open_share(), options_.places}
+                         : nbd::default_client_bounds());
     if (auto listening = entry.server->listen(where); !listening) {
         co_await entry.server->close(duration{});
         co_return std::unexpected(listening.error());

@@ -19,8 +19,7 @@ constexpr duration refusal_patience = std::chrono::seconds(1);
 receiver_session::receiver_session(receiver_group &group, runtime run, std::unique_ptr<transport::link> control,
                                    wire::hello hello, std::uint64_t window_bytes)
     : group_(group), run_(std::move(run)), control_(std::move(control)), hello_(std::move(hello)),
-      // The sender counts a frame as sent before it is on a link, so a frame of each link may be beyond.
-      assembly_(window_bytes + (limits::data_links_max + 1) * limits::frame_payload_bytes_max), tasks_(run_.home) {
+      window_bytes_(window_bytes), assembly_(window_bytes), tasks_(run_.home) {
     heard_ = run_.time->now();
 }
 receiver_session::~receiver_session() = default;
@@ -127,6 +126,8 @@ void receiver_session::add_data_link(std::unique_ptr<transport::link> link) {
         return;
     }
     data_.push_back(std::move(link));
+    // The sender counts a frame as sent before it is on a link, so a frame of each link may be beyond.
+    assembly_.set_bytes_max(window_bytes_ + (data_.size() + 1) * limits::frame_payload_bytes_max);
     tasks_.spawn(read_data(data_.size() - 1));
 }
 
@@ -253,14 +254,14 @@ task<result<>> receiver_session::journal_ready() {
     constexpr std::uint64_t append_bytes_max = 8 * limits::MiB;
     const auto copy = group_.copy_;
     auto batch = std::make_shared<std::vector<buffer>>();
-    std::uint64_t bytes = 0;
+    std::uint64_t bytes = 0; // as in the window
     bool barrier_seen = false;
     while (bytes < append_bytes_max) {
         auto taken = assembly_.take();
         if (!taken) {
             break;
         }
-        bytes += taken->frame.size();
+        bytes += frame_window_bytes(taken->frame.size());
         barrier_seen = barrier_seen || taken->barrier;
         batch->push_back(std::move(taken->frame));
     }

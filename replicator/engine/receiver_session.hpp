@@ -67,6 +67,7 @@ class receiver_session {
     std::unique_ptr<transport::link> control_;
     std::vector<std::unique_ptr<transport::link>> data_;
     wire::hello hello_;
+    const std::uint64_t window_bytes_;
     frame_assembly assembly_;
     task_group tasks_;
     bool closed_ = false;
@@ -76,7 +77,7 @@ class receiver_session {
     bool journaling_ = false; ///< an append or sync is under way
     time_point heard_{};
     std::uint64_t heard_bytes_ = 0; ///< on all links; more of them are a sign of life even within a long frame
-    std::uint64_t journaled_bytes_ = 0;
+    std::uint64_t journaled_bytes_ = 0; ///< as frames count in the window
     std::deque<wire::digest_request> digests_;
     std::deque<wire::loan_request> loans_;
     condition loans_wanted_;

@@ -30,6 +30,7 @@
 #include <atomic>
 #include <deque>
 #include <memory>
+#include <mutex>
 
 namespace farshore::engine {
 
@@ -42,6 +43,8 @@ struct sender_group_options {
     std::uint64_t instance = 0;
     std::string boot_id;
     trust_mode trust = trust_mode::pinned;
+    std::vector<executor> volume_disks; ///< threads for the clients of each volume
+    std::optional<nbd::client_bounds> clients; ///< with the daemon's other groups; none: a test's own
     std::shared_ptr<pair_index> shared; ///< of all groups; null when this is the only one
     /// Has the other groups offer their content; called before much is shipped.
     std::function<task<void>()> gather_offers;
@@ -117,6 +120,12 @@ class sender_group {
     result<> serve_nbd();
     result<> load_state();
     result<> save_state();
+    std::string state_text() const;
+    result<> write_state(const std::string &text, std::uint64_t number);
+    void save_soon();
+    task<void> save_while_wanted();
+    void tidy_soon();
+    task<void> tidy_spool();
     void apply_throttle();
     void reset_stream();
     void note_failure(const error &e);
@@ -147,6 +156,12 @@ class sender_group {
     std::vector<std::unique_ptr<nbd::server>> servers_;
     task_group tasks_;
     bool stopping_ = false;
+    std::mutex state_mutex_; ///< the state's file: a save on the pool and one that a command waits for
+    std::uint64_t state_number_ = 0;  ///< of the newest text
+    std::uint64_t state_written_ = 0; ///< with the mutex
+    bool save_wanted_ = false;
+    bool saving_ = false;
+    bool tidying_ = false;
 
     // The stream. All reset by lose_order().
     bool recording_ = false;

@@ -327,14 +327,13 @@ void sender_group::on_ack(const wire::ack &a) {
             points_in_flight_.pop_front();
         }
         spool_->drop_through(a.durable.interval);
+        tidy_soon();
         capture_->durable(a.durable, receiver_);
         acked_in_stream_ = true;
         session_worked_ = true;
         if (consistent() && !ever_consistent_) {
             ever_consistent_ = true;
-            if (auto saved = save_state(); !saved) {
-                log::warning("group {}: {}", name(), saved.error().text());
-            }
+            save_soon();
         }
     }
     durable_ = a.durable;

@@ -1,5 +1,6 @@
 #include "replicator/engine/sender_session.hpp"
 
+#include "replicator/engine/frame_assembly.hpp"
 #include "replicator/engine/peer_clock.hpp"
 #include "replicator/engine/trust.hpp"
 
@@ -172,7 +173,7 @@ task<std::optional<buffer>> sender_session::next_frame() {
             continue;
         }
         buffer frame = buffer::copy_of((*frames_)[next_index_].view());
-        sent_bytes_ += frame.size();
+        sent_bytes_ += frame_window_bytes(frame.size());
         if (++next_index_ == frames_->size()) {
             frames_.reset();
             next_index_ = 0;

@@ -50,8 +50,21 @@ TEST_CASE("frame assembly: late frames of another stream and frames already take
     CHECK_FALSE(a.add(frame(1, 5, 3)));
 }
 
+TEST_CASE("frame assembly: a window of the smallest frames is no more memory than one of large ones") {
+    constexpr std::uint64_t window = 64 << 20;
+    frame_assembly a(window);
+    a.expect({stream_id{1}, interval_id{1}}, 0);
+    std::uint32_t held = 0;
+    while (a.add(frame(1, 1, held + 1))) { // the first in turn never comes
+        ++held;
+    }
+    CHECK(held == limits::frames_per_interval_max);
+    constexpr std::uint64_t page_and_place = 4096 + 256;
+    CHECK(held * page_and_place <= window);
+}
+
 TEST_CASE("frame assembly: no more than a window is held; what is no frame is refused") {
-    frame_assembly a(2 * (frame_header_bytes + 1));
+    frame_assembly a(2 * frame_window_bytes(1));
     a.expect({stream_id{1}, interval_id{1}}, 0);
     CHECK(a.add(frame(1, 1, 1)));
     CHECK(a.add(frame(1, 1, 2)));
