@@ -182,10 +182,19 @@ task<result<>> receiver_session::dispatch(transport::message m) {
     }
     if (type == wire::message_type::digest_request) {
         FS_CO_TRY(request, wire::parse<wire::digest_request>(m.payload.view()));
-        if (digests_.size() >= digest_requests_max) {
+        if (questions_.size() >= digest_requests_max) {
             co_return fail(errc::limit, "too many digest requests at a time");
         }
-        digests_.push_back(std::move(request));
+        questions_.push_back(std::move(request));
+        digests_wanted_.notify_all();
+        co_return result<>{};
+    }
+    if (type == wire::message_type::extent_request) {
+        FS_CO_TRY(request, wire::parse<wire::extent_request>(m.payload.view()));
+        if (questions_.size() >= digest_requests_max) {
+            co_return fail(errc::limit, "too many questions about the copy at a time");
+        }
+        questions_.push_back(std::move(request));
         digests_wanted_.notify_all();
         co_return result<>{};
     }
@@ -321,10 +330,7 @@ task<result<wire::digest_reply>> receiver_session::digest(wire::digest_request r
     if (units > limits::digests_per_message_max) {
         co_return fail(errc::limit, "a digest request for too many units");
     }
-    const interval_id until = copy->position().durable.interval;
-    while (live() && group_.copy_ == copy && copy->position().applied.interval < until) {
-        co_await group_.applied_.wait_until(*run_.time, run_.time->now() + std::chrono::seconds(1));
-    }
+    co_await copy_as_durable();
     co_return co_await run_on(run_.disk, [copy, r = std::move(r), units, key = group_.digest_key_]() -> result<wire::digest_reply> {
         wire::digest_reply out;
         out.id = r.id;
@@ -354,21 +360,27 @@ task<result<wire::digest_reply>> receiver_session::digest(wire::digest_request r
     });
 }
 
+task<result<>> receiver_session::answer(wire::digest_request r) {
+    FS_CO_TRY(reply, co_await digest(std::move(r)));
+    co_return co_await send(std::move(reply));
+}
+
 task<void> receiver_session::digest_loop() {
     while (live()) {
-        if (digests_.empty()) {
+        if (questions_.empty()) {
             co_await digests_wanted_.wait();
             continue;
         }
-        wire::digest_request request = std::move(digests_.front());
-        digests_.pop_front();
-        auto reply = co_await digest(std::move(request));
-        if (!reply) {
-            log::error("group {}: {}", group_.name(), reply.error().text());
-            co_await refuse(wire::refusal_code::failed, reply.error().text());
-            break;
+        auto question = std::move(questions_.front());
+        questions_.pop_front();
+        const bool digests = std::holds_alternative<wire::digest_request>(question);
+        const auto done = digests ? co_await answer(std::get<wire::digest_request>(std::move(question)))
+                                  : co_await answer(std::get<wire::extent_request>(std::move(question)));
+        if (!done && live()) {
+            log::error("group {}: {}", group_.name(), done.error().text());
+            co_await refuse(wire::refusal_code::failed, done.error().text());
         }
-        if (!co_await send(std::move(*reply))) {
+        if (!done) {
             break;
         }
     }

@@ -10,6 +10,7 @@
 
 #include <deque>
 #include <memory>
+#include <variant>
 #include <vector>
 
 namespace farshore::engine {
@@ -60,6 +61,11 @@ class receiver_session {
     task<result<>> dispatch(transport::message m);
     task<result<>> begin_stream(wire::begin_stream m);
     task<result<wire::digest_reply>> digest(wire::digest_request r);
+    task<result<>> answer(wire::digest_request r);
+    task<result<>> answer(wire::extent_request r);
+    task<result<wire::extent_reply>> look_for_data(wire::extent_request r);
+    /// Until everything is applied that is durable now, or the session ends; the copy, or null.
+    task<std::shared_ptr<replica_group>> copy_as_durable();
     task<result<>> journal_ready();
 
     receiver_group &group_;
@@ -78,7 +84,7 @@ class receiver_session {
     time_point heard_{};
     std::uint64_t heard_bytes_ = 0; ///< on all links; more of them are a sign of life even within a long frame
     std::uint64_t journaled_bytes_ = 0; ///< as frames count in the window
-    std::deque<wire::digest_request> digests_;
+    std::deque<std::variant<wire::digest_request, wire::extent_request>> questions_; ///< about the copy
     std::deque<wire::loan_request> loans_;
     condition loans_wanted_;
     condition frames_;  ///< frames arrived, or the end

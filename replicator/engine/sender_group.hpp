@@ -105,6 +105,7 @@ class sender_group {
     task<void> hold_catch_up();
     task<result<>> begin_new_stream(const sender_plan &plan, const wire::welcome &theirs);
     task<void> run_scan(wire::key32 key);
+    task<void> gather_offers();
     sender_facts facts() const;
     wire::hello make_hello() const;
     std::shared_ptr<dedupe::encoder> make_encoder() const;
@@ -114,6 +115,7 @@ class sender_group {
     void on_ack(const wire::ack &a);
     void on_nak(const wire::nak &n);
     void restart_session(const char *why);
+    task<std::vector<pending_range>> take_to_verify();
     // small things
     bool consistent() const { return durable_point_.value != 0; }
     task<void> close_nbd();
@@ -190,7 +192,7 @@ class sender_group {
     wire::id16 receiver_{};
     std::uint64_t damage_known_ = 0;
     bool ever_consistent_ = false;
-    std::uint64_t sync_total_ = 0;
+    std::uint64_t sync_total_ = 0; ///< what the catch-up had to look at; holes leave it when they are settled
     time_point sync_began_{};
 
     // The session.

@@ -138,6 +138,9 @@ task<error> sender_group::run_session() {
             scan_->on_reply(std::move(r));
         }
     };
+    calls.on_extents = [this](const wire::extent_reply &r) {
+        return scan_ ? scan_->on_extents(r) : result<>(); // of a scan that was given up
+    };
     calls.on_verify = [this](const wire::verify_result &r) {
         if (verify_) {
             verify_->on_result(r);
@@ -267,18 +270,25 @@ task<result<>> sender_group::begin_new_stream(const sender_plan &plan, const wir
     co_return result<>{};
 }
 
-task<void> sender_group::run_scan(wire::key32 key) {
+// What is still pending is what one side has data of, and may be shipped.
+task<void> sender_group::gather_offers() {
     if (options_.gather_offers && capture_->pending_bytes() >= offers_bytes_min) {
         co_await options_.gather_offers();
     }
+}
+
+task<void> sender_group::run_scan(wire::key32 key) {
     if (capture_->pending_bytes() > 0) {
         scan_options options;
         options.compare = !scan_full_;
         options.key = key;
         options.same = [this](const pending_range &piece) { note_same(piece); };
+        options.holes = [this](std::uint64_t bytes) { sync_total_ -= std::min(sync_total_, bytes); };
+        options.before_data = [this] { return gather_offers(); };
         scan_ = std::make_unique<catch_up_scan>(
             *capture_, run_, options,
             [this](wire::digest_request r) { return session_->send_control(std::move(r)); },
+            [this](wire::extent_request r) { return session_->send_control(std::move(r)); },
             [this](bool overdue) {
                 if (known_.many()) {
                     work_.notify_all();

@@ -220,6 +220,10 @@ result<> sender_session::dispatch(const transport::message &m) {
         ready_.notify_all();
         return {};
     }
+    case wire::message_type::extent_reply: {
+        FS_TRY(reply, wire::parse<wire::extent_reply>(body));
+        return calls_.on_extents(reply);
+    }
     case wire::message_type::digest_reply: {
         FS_TRY(reply, wire::parse<wire::digest_reply>(body));
         calls_.on_digests(std::move(reply));
@@ -257,6 +261,7 @@ result<> sender_session::dispatch(const transport::message &m) {
     case wire::message_type::frame:
     case wire::message_type::begin_stream:
     case wire::message_type::digest_request:
+    case wire::message_type::extent_request:
     case wire::message_type::loan_request:
     case wire::message_type::join_request:
     case wire::message_type::join_reply:
