@@ -88,7 +88,7 @@ struct barrier {
     std::uint64_t blocks = 0;
     std::uint64_t written_bytes = 0; ///< what clients wrote in it, before folding
     std::uint64_t heals = 0;        ///< damage count of the receiver that this stream's catch-up repairs
-    std::uint64_t frames_checksum = 0; ///< XXH3-64 over the data frames' payload checksums in order
+    std::uint64_t frames_checksum = 0; ///< low half of XXH3-128 over the data frames' payload checksums in order
     std::vector<verify_entry> verify;
     bool operator==(const barrier &) const = default;
 };

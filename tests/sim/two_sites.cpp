@@ -17,7 +17,7 @@ std::vector<std::uint64_t> pick_sizes(std::mt19937_64 &dice) {
 } // namespace
 
 two_sites::two_sites(two_sites_options options)
-    : options_(options), dice_(options.seed), primary_(options.seed * 3 + 1), site_(options.seed * 3 + 2) {
+    : options_(options), dice_(options.seed), clock_dice_(options.seed * 7 + 5), primary_(options.seed * 3 + 1), site_(options.seed * 3 + 2) {
     groups_.emplace_back(0, "shop", pick_sizes(dice_));
     if (one_in(3)) {
         groups_.emplace_back(1, "mail", pick_sizes(dice_));
@@ -48,6 +48,7 @@ two_sites::~two_sites() = default;
 // ---- the life --------------------------------------------------------------------------------------
 
 void two_sites::run() {
+    set_clocks();
     start_receiver();
     start_sender();
     if (one_in(2)) { // data that was there before replication
@@ -75,6 +76,7 @@ void two_sites::step() {
     case 7: look_at_newest_point(any_group()); break;
     default: some_writes(); break;
     }
+    judge_retention();
     note(static_cast<std::uint64_t>(clock_.now().time_since_epoch().count()));
     note(line_->bytes_carried());
 }
@@ -178,6 +180,7 @@ void two_sites::command() {
     case 2: {
         say("wall clock jumps");
         clock_.jump_wall(std::chrono::seconds(static_cast<std::int64_t>(roll(7200)) - 3600));
+        disturb_clock();
         break;
     }
     default: {

@@ -7,10 +7,12 @@
 #include "replicator/engine/sender.hpp"
 #include "replicator/engine/sender_access.hpp"
 #include "tests/sim/oracle.hpp"
+#include "tests/sim/own_clock.hpp"
 #include "tests/sim/sim_network.hpp"
 #include "tests/support/sim_clock.hpp"
 #include "tests/support/sim_file_system.hpp"
 
+#include <map>
 #include <memory>
 #include <random>
 #include <string>
@@ -76,7 +78,10 @@ class two_sites {
     void calm_line();
     void disturb_disk();
     void command();
+    void set_clocks();
+    void disturb_clock();
     // the judge
+    void judge_retention();
     void look_at_newest_point(const replicated_group &g);
     void wait_for_barrier(replicated_group &g, duration patience, bool must);
     void finish();
@@ -96,7 +101,12 @@ class two_sites {
 
     two_sites_options options_;
     std::mt19937_64 dice_;
+    std::mt19937_64 clock_dice_; ///< apart, so that clocks change nothing else of a seed
     test::sim_clock clock_;
+    own_clock primary_clock_{clock_};
+    own_clock site_clock_{clock_};
+    static constexpr duration retain_all_ = std::chrono::minutes(30);
+    std::map<std::size_t, std::map<std::string, time_point>> seen_points_; ///< by group: since when, in this life
     asio::io_context io_;
     sim_file_system primary_;
     sim_file_system site_;

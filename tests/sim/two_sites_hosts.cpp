@@ -33,7 +33,7 @@ void two_sites::start_sender() {
             config.groups.push_back(group);
         }
         const executor ex = io_.get_executor();
-        sender_ = std::make_unique<engine::sender>(config, runtime{ex, ex, ex, ex, &clock_}, *sender_files_,
+        sender_ = std::make_unique<engine::sender>(config, runtime{ex, ex, ex, ex, &primary_clock_}, *sender_files_,
                                                    std::vector<executor>{ex});
         engine::sender_access::set_network(
             *sender_, std::make_unique<sim_network>(*line_, sender_fingerprint, receiver_fingerprint),
@@ -61,6 +61,7 @@ void two_sites::start_sender() {
 }
 
 void two_sites::start_receiver() {
+    seen_points_.clear();
     for (int attempt = 0;; ++attempt) {
         receiver_files_ = site_.process();
         engine::receiver_config config;
@@ -72,10 +73,11 @@ void two_sites::start_receiver() {
             group.name = g.name;
             group.replica = "/srv/replica-" + g.name;
             group.journal_bytes_max = 64 * limits::MiB;
+            group.retain = {{duration{}, retain_all_}, {std::chrono::minutes(1), std::chrono::hours(24)}};
             config.groups.push_back(group);
         }
         const executor ex = io_.get_executor();
-        receiver_ = std::make_unique<engine::receiver>(config, runtime{ex, ex, ex, ex, &clock_}, *receiver_files_,
+        receiver_ = std::make_unique<engine::receiver>(config, runtime{ex, ex, ex, ex, &site_clock_}, *receiver_files_,
                                                        std::vector<executor>{ex});
         engine::receiver_access::set_network(
             *receiver_, std::make_unique<sim_network>(*line_, receiver_fingerprint, sender_fingerprint));
