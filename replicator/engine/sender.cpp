@@ -20,6 +20,7 @@ struct sender::impl {
     std::vector<executor> nbd_loops;
     std::unique_ptr<network> net;
     std::string boot_id;
+    wall_time boot_began{}; ///< 0: not known
     std::unique_ptr<file> lock;
     std::shared_ptr<transport::pacer> pace;
     trust_store trust;
@@ -47,6 +48,13 @@ struct sender::impl {
 
 namespace {
 
+/// Sleep included.
+duration time_since_boot() {
+    timespec now{};
+    ::clock_gettime(CLOCK_BOOTTIME, &now);
+    return std::chrono::seconds(now.tv_sec) + std::chrono::nanoseconds(now.tv_nsec);
+}
+
 result<std::string> read_boot_id(file_system &files) {
     const std::string path = "/proc/sys/kernel/random/boot_id";
     FS_TRY(bytes, files.read_file(path));
@@ -60,13 +68,14 @@ result<std::string> read_boot_id(file_system &files) {
 } // namespace
 
 sender::sender(sender_config config, runtime run, file_system &files, std::vector<executor> nbd_loops)
-    : impl_(new impl{std::move(config), std::move(run), files, std::move(nbd_loops), nullptr, "", nullptr, nullptr,
+    : impl_(new impl{std::move(config), std::move(run), files, std::move(nbd_loops), nullptr, "", {}, nullptr, nullptr,
                      {}, {}}) {}
 sender::~sender() = default;
 
-void sender_access::set_network(sender &s, std::unique_ptr<network> net, std::string boot_id) {
+void sender_access::set_network(sender &s, std::unique_ptr<network> net, std::string boot_id, wall_time boot_began) {
     s.impl_->net = std::move(net);
     s.impl_->boot_id = std::move(boot_id);
+    s.impl_->boot_began = boot_began;
 }
 std::shared_ptr<block_device> sender_access::device(sender &s, const std::string &group, volume_index v) {
     return s.impl_->find(group).value()->device(v);
@@ -129,6 +138,7 @@ task<result<>> sender::start() {
     if (m.boot_id.empty()) {
         FS_CO_TRY(boot, read_boot_id(m.files));
         m.boot_id = boot;
+        m.boot_began = m.run.time->wall() - time_since_boot();
     }
     FS_CO_TRY(identity, m.load_identity());
     m.pace = std::make_shared<transport::pacer>(*m.run.time);
@@ -149,6 +159,7 @@ task<result<>> sender::start() {
         o.sender = identity;
         o.instance = instance;
         o.boot_id = m.boot_id;
+        o.boot_began = m.boot_began;
         o.shared = shared;
         o.gather_offers = [&m, name = g.name] { return m.gather_offers(name); };
         auto group = std::make_unique<sender_group>(std::move(o), m.run, m.files, *m.net, m.pace, m.nbd_loops);

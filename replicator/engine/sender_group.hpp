@@ -39,6 +39,7 @@ struct sender_group_options {
     wire::id16 sender{};
     std::uint64_t instance = 0;
     std::string boot_id;
+    wall_time boot_began{}; ///< 0: not known
     std::shared_ptr<pair_index> shared; ///< of all groups; null when this is the only one
     /// Has the other groups offer their content; called before much is shipped.
     std::function<task<void>()> gather_offers;
@@ -96,6 +97,7 @@ class sender_group {
     task<result<wire::key32>> begin_shipping(sender_session::make_connector connect);
     task<void> hold_catch_up();
     task<result<>> begin_new_stream(const sender_plan &plan, const wire::welcome &theirs);
+    task<result<>> settle_dirty(const sender_plan &plan, const wire::welcome &theirs);
     task<void> run_scan(wire::key32 key);
     sender_facts facts() const;
     wire::hello make_hello() const;
@@ -107,6 +109,7 @@ class sender_group {
     void on_nak(const wire::nak &n);
     void restart_session(const char *why);
     // small things
+    std::uint64_t dirty_bytes() const;
     bool consistent() const { return durable_point_.value != 0; }
     task<void> close_nbd();
     result<> serve_nbd();
@@ -146,6 +149,7 @@ class sender_group {
     // The stream. All reset by lose_order().
     bool recording_ = false;
     stream_id stream_;
+    interval_id sent_; ///< no barrier of stream_ above it was sent
     std::uint64_t epoch_ = 0; ///< grows with each loss of order: what pools bring back from before is dropped
     std::deque<std::unique_ptr<interval>> closed_;
     std::uint64_t encoding_bytes_ = 0; ///< memory of the interval being encoded
@@ -203,6 +207,8 @@ class sender_group {
     std::optional<std::string> error_;    ///< last error, until things work again
     std::optional<std::string> notice_;   ///< the DR site's words
     std::optional<std::string> order_lost_; ///< why, until it is kept again
+    std::optional<std::string> disturbed_;  ///< a volume's file is not ours alone; for good
+    std::optional<std::string> compared_;   ///< why so much is compared, until the DR site is in sync again
 };
 
 } // namespace farshore::engine
