@@ -30,7 +30,7 @@ replica_position replica_group::position() const {
     p.applied = i.applied.position;
     p.durable = durable && durable->interval > p.applied.interval ? *durable : i.applied.position;
     if (!i.points.empty()) {
-        p.newest_point = replica_point{i.points.back().id, i.points.back().time};
+        p.newest_point = replica_point{i.points.back().id, i.points.back().time, i.points.back().arrival};
     }
     p.damage_count = i.applied.damage_count + i.reported_damage;
     p.damaged = i.applied.healed_count < p.damage_count;
@@ -90,10 +90,13 @@ std::uint64_t replica_group::impl::append_limit() const {
     return options.journal_bytes_max - options.journal_bytes_max / 8;
 }
 
-result<> replica_group::append(bytes_view frame) {
+result<> replica_group::append(bytes_view frame, wall_time arrival) {
     impl &i = *impl_;
     FS_CHECK(i.check_alive());
     FS_TRY(header, parse_frame_header(frame));
+    if (header.arrival != wall_time{}) {
+        return fail(errc::invalid, "a frame that says by itself when it arrived");
+    }
     if (!i.journal->incomplete()) {
         FS_CHECK(i.check_order(header));
     }
@@ -106,7 +109,8 @@ result<> replica_group::append(bytes_view frame) {
         i.append_starved = true;
         return room;
     }
-    return i.journal->append(frame);
+    const bool stamped = header.type == frame_type::barrier && arrival > wall_time{};
+    return i.journal->append(stamped ? with_arrival(frame, arrival).view() : frame);
 }
 
 result<> replica_group::abandon_partial() { return impl_->journal->abandon_partial(); }
@@ -153,7 +157,7 @@ result<apply_outcome> replica_group::impl::apply_once() {
         applied = state;
         uncommitted = true;
         if (state.point) {
-            points.push_back({state.position.interval, state.time});
+            points.push_back({state.position.interval, state.time, state.arrival});
         }
     }
     outcome.applied = applied.position;
@@ -213,6 +217,7 @@ result<> replica_group::impl::commit(bool always) {
         record.applied = applied.position;
         record.consistent = applied.consistent;
         record.applied_time = applied.time;
+        record.applied_arrival = applied.arrival;
         record.damage_count = applied.damage_count + reported_damage;
         record.healed_count = applied.healed_count;
         record.durable =
@@ -220,6 +225,7 @@ result<> replica_group::impl::commit(bool always) {
         if (!points.empty()) {
             record.point = points.back().id;
             record.point_time = points.back().time;
+            record.point_arrival = points.back().arrival;
         }
     }
     const segment_place history = core->history().end_place();
@@ -331,7 +337,7 @@ result<> replica_group::retain(wall_time now) {
         const std::scoped_lock lock(i.mutex);
         std::vector<kept_candidate> candidates;
         for (const impl::kept_point &p : i.points) {
-            candidates.push_back({p.id, p.time, held.contains(p.id)});
+            candidates.push_back({p.id, p.time, held.contains(p.id), p.arrival});
         }
         const auto keep = points_to_keep(candidates, rules, now);
         std::deque<impl::kept_point> kept;
@@ -370,7 +376,7 @@ std::vector<replica_point> replica_group::points() const {
     {
         const std::scoped_lock lock(i.mutex);
         for (const impl::kept_point &p : i.points) {
-            all.push_back({p.id, p.time});
+            all.push_back({p.id, p.time, p.arrival});
         }
     }
     std::size_t at = 0; // the newest point before the record
@@ -396,7 +402,7 @@ result<open_replica_point> replica_group::open_point(interval_id id) {
             return fail(errc::not_found,
                         fmt::format("{}: no point {}", i.options.state_directory, id.value));
         }
-        opened.point = {at->id, at->time};
+        opened.point = {at->id, at->time, at->arrival};
         i.core->hold(id); // nothing it needs is dropped from here on
     }
     auto view = i.core->open_view(id, view_kind::point);

@@ -31,6 +31,8 @@ struct invocation {
     bool full = false;
     bool writable = false;
     bool keep = false;
+    bool list = false;      ///< invite --list
+    std::string revoke;     ///< invite --revoke ID
     unsigned seconds = 30;
 };
 

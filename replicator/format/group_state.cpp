@@ -37,13 +37,16 @@ struct commit_disk {
     le64 undo_offset;
     le64 rollback_segment;
     le64 rollback_offset;
-    std::array<std::byte, 48> reserved;
+    le64 applied_arrival;
+    le64 point_arrival;
+    std::array<std::byte, 32> reserved;
     le64 checksum;
 };
 static_assert(sizeof(commit_disk) == commit_record_bytes && wire_struct<commit_disk>);
 static_assert(offsetof(commit_disk, applied_time) == 32);
 static_assert(offsetof(commit_disk, undo_offset) == 96);
 static_assert(offsetof(commit_disk, rollback_offset) == 112);
+static_assert(offsetof(commit_disk, point_arrival) == 128);
 static_assert(offsetof(commit_disk, checksum) == 168);
 
 struct volumes_head {
@@ -75,6 +78,8 @@ byte_vector encode_commit_slot(const commit_record &record) {
     disk.applied_stream = record.applied.stream.value;
     disk.applied_interval = record.applied.interval.value;
     disk.applied_time = from_time(record.applied_time);
+    disk.applied_arrival = from_time(record.applied_arrival);
+    disk.point_arrival = from_time(record.point_arrival);
     disk.damage_count = record.damage_count;
     disk.healed_count = record.healed_count;
     disk.durable_stream = record.durable.stream.value;
@@ -118,6 +123,8 @@ result<commit_record> parse_commit_slot(bytes_view slot) {
     record.applied = {stream_id{disk.applied_stream}, interval_id{disk.applied_interval}};
     record.consistent = (disk.flags & flag_consistent) != 0;
     record.applied_time = to_time(disk.applied_time);
+    record.applied_arrival = to_time(disk.applied_arrival);
+    record.point_arrival = to_time(disk.point_arrival);
     record.damage_count = disk.damage_count;
     record.healed_count = disk.healed_count;
     record.durable = {stream_id{disk.durable_stream}, interval_id{disk.durable_interval}};

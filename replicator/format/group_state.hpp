@@ -24,7 +24,9 @@
 //    96    8 undo_offset
 //   104    8 rollback_segment likewise of the rollback log (rollback/); version 1: 0
 //   112    8 rollback_offset
-//   120   48 reserved         zero
+//   120    8 applied_arrival  of that barrier here, by this site's clock; 0: not known
+//   128    8 point_arrival    likewise
+//   136   32 reserved         zero
 //   168    8 checksum         XXH3-64 of bytes 0..167
 //
 // group.volumes: written once, replaced as a whole: magic "FSG1", le16 version 1, le16 reserved
@@ -55,11 +57,13 @@ struct commit_record {
     stream_position applied;
     bool consistent = false; ///< the applied barrier is
     wall_time applied_time{};
+    wall_time applied_arrival{};
     std::uint64_t damage_count = 0;
     std::uint64_t healed_count = 0;
     stream_position durable;
     interval_id point;
     wall_time point_time{};
+    wall_time point_arrival{};
     std::uint64_t undo_segment = 0;
     std::uint64_t undo_offset = 0;
     std::uint64_t rollback_segment = 0;
