@@ -109,6 +109,14 @@ struct apply_outcome {
     std::vector<verify_answer> verified;
 };
 
+/// Neighbouring 64 KiB regions.
+struct region_run {
+    volume_index volume;
+    std::uint64_t first = 0;
+    std::uint64_t count = 0;
+    bool operator==(const region_run &) const = default;
+};
+
 /// A set of read-only devices, one a volume in order, all as of one point. Holding it keeps the
 /// point.
 struct open_replica_point {
@@ -180,6 +188,9 @@ class replica_group {
     std::vector<replica_point> points() const; ///< oldest first
     /// errc::not_found when no such point is kept.
     result<open_replica_point> open_point(interval_id id);
+    /// Every region that an applied interval after `id` changed (and perhaps others), in order, at most
+    /// limits::changed_runs_max runs; nothing: the undo does not reach back so far. Any thread; reads undo.
+    std::optional<std::vector<region_run>> changed_since(interval_id id);
     /// Bytes of the replica as applied now. For digests during catch-up.
     result<> read_replica(volume_index volume, byte_range range, bytes_span out);
     /// Next data (not hole) of an image at or after offset, as file::next_data.

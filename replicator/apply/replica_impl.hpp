@@ -81,6 +81,7 @@ struct replica_group::impl {
     result<> free_committed();
     result<> make_room(std::uint64_t bytes, std::uint64_t limit);
     bool drop_oldest_point();
+    interval_id hold_point_before(interval_id id); // replica_changed.cpp
     result<> reclaim();
     std::uint64_t append_limit() const;
 };

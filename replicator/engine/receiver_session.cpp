@@ -198,6 +198,14 @@ task<result<>> receiver_session::dispatch(transport::message m) {
         digests_wanted_.notify_all();
         co_return result<>{};
     }
+    if (type == wire::message_type::changed_request) {
+        FS_CO_TRY(request, wire::parse<wire::changed_request>(m.payload.view()));
+        if (std::exchange(telling_, true)) {
+            co_return fail(errc::limit, "asked for what changed while that is being told");
+        }
+        tasks_.spawn(tell_changed(request));
+        co_return result<>{};
+    }
     if (type == wire::message_type::loan_request) {
         FS_CO_TRY(request, wire::parse<wire::loan_request>(m.payload.view()));
         if (loans_.size() >= loan_requests_max) {

@@ -61,6 +61,7 @@ class receiver_session {
     task<result<>> dispatch(transport::message m);
     task<result<>> begin_stream(wire::begin_stream m);
     task<result<wire::digest_reply>> digest(wire::digest_request r);
+    task<void> tell_changed(wire::changed_request r);
     task<result<>> answer(wire::digest_request r);
     task<result<>> answer(wire::extent_request r);
     task<result<wire::extent_reply>> look_for_data(wire::extent_request r);
@@ -80,6 +81,7 @@ class receiver_session {
     bool refusing_ = false;
     bool ack_wanted_ = false;
     bool acking_ = false;     ///< ack_while_wanted() runs
+    bool telling_ = false;    ///< tell_changed() runs
     bool journaling_ = false; ///< an append or sync is under way
     time_point heard_{};
     std::uint64_t heard_bytes_ = 0; ///< on all links; more of them are a sign of life even within a long frame

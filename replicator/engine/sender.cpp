@@ -38,6 +38,7 @@ struct sender::impl {
     std::vector<executor> nbd_loops;
     std::unique_ptr<network> net;
     std::string boot_id;
+    wall_time boot_began{}; ///< 0: not known
     std::unique_ptr<file> lock;
     std::shared_ptr<transport::pacer> pace;
     trust_store trust;
@@ -92,6 +93,13 @@ struct sender::impl {
 
 namespace {
 
+/// Sleep included.
+duration time_since_boot() {
+    timespec now{};
+    ::clock_gettime(CLOCK_BOOTTIME, &now);
+    return std::chrono::seconds(now.tv_sec) + std::chrono::nanoseconds(now.tv_nsec);
+}
+
 result<std::string> read_boot_id(file_system &files) {
     const std::string path = "/proc/sys/kernel/random/boot_id";
     FS_TRY(bytes, files.read_file(path));
@@ -109,9 +117,10 @@ sender::sender(sender_config config, runtime run, file_system &files, std::vecto
 sender::~sender() = default;
 void sender::use_pools(pool_maker make) { impl_->pools = std::move(make); }
 
-void sender_access::set_network(sender &s, std::unique_ptr<network> net, std::string boot_id) {
+void sender_access::set_network(sender &s, std::unique_ptr<network> net, std::string boot_id, wall_time boot_began) {
     s.impl_->net = std::move(net);
     s.impl_->boot_id = std::move(boot_id);
+    s.impl_->boot_began = boot_began;
 }
 std::shared_ptr<block_device> sender_access::device(sender &s, const std::string &group, volume_index v) {
     return s.impl_->find(group).value()->device(v);
@@ -200,6 +209,7 @@ task<void> sender::impl::start_group(std::size_t index) {
     o.sender = identity;
     o.instance = instance;
     o.boot_id = boot_id;
+    o.boot_began = boot_began;
     o.volume_disks = s.volume_disks;
     o.clients = nbd::client_bounds{account->open_share(), places};
     o.trust = mode();
@@ -251,6 +261,7 @@ task<result<>> sender::start() {
     if (m.boot_id.empty()) {
         FS_CO_TRY(boot, read_boot_id(m.files));
         m.boot_id = boot;
+        m.boot_began = m.run.time->wall() - time_since_boot();
     }
     FS_CO_TRY(identity, m.load_identity());
     m.pace = std::make_shared<transport::pacer>(*m.run.time);

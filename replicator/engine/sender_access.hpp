@@ -13,7 +13,7 @@ namespace farshore::engine {
 
 struct sender_access {
     /// Before start().
-    static void set_network(sender &s, std::unique_ptr<network> net, std::string boot_id);
+    static void set_network(sender &s, std::unique_ptr<network> net, std::string boot_id, wall_time boot_began = {});
     static std::shared_ptr<block_device> device(sender &s, const std::string &group, volume_index v);
 };
 

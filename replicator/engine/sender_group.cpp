@@ -42,6 +42,7 @@ task<result<>> sender_group::start(std::optional<pinned_peer> peer) {
         capture.volumes.push_back({v.name, v.path});
     }
     capture.boot_id = options_.boot_id;
+    capture.boot_began = options_.boot_began;
     capture.interval_bytes = options_.memory.interval_bytes;
     capture.memory_bytes_max = options_.memory.open_bytes_max;
     capture.time = run_.time;
@@ -55,6 +56,9 @@ task<result<>> sender_group::start(std::optional<pinned_peer> peer) {
     spool_ = std::move(spool);
     durable_ = capture_->start().acknowledged;
     receiver_ = capture_->start().receiver;
+    if (!capture_->start().alarm.empty()) {
+        compared_ = capture_->start().alarm;
+    }
 
     capture_->set_attention([posted = attention_posted_, home = run_.home, alive = std::weak_ptr(alive_), this] {
         if (posted->exchange(true)) {
@@ -334,6 +338,7 @@ task<void> sender_group::upkeep_loop() {
         if (stopping_) {
             break;
         }
+        capture_->note_writes_in_flight();
         const wall_time now = run_.time->wall();
         if (throttle_.has_override && now >= throttle_.override_until) {
             throttle_.has_override = false;
@@ -347,6 +352,10 @@ task<void> sender_group::upkeep_loop() {
         const auto kept = co_await run_on(run_.disk, [this] { return capture_->maintain(); });
         if (!kept) {
             log::error("group {}: {}", name(), kept.error().text());
+        }
+        if (!disturbed_ && !capture_->disturbance().empty()) {
+            disturbed_ = capture_->disturbance();
+            log::error("group {}: {}", name(), *disturbed_);
         }
     }
 }

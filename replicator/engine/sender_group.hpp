@@ -42,6 +42,7 @@ struct sender_group_options {
     wire::id16 sender{};
     std::uint64_t instance = 0;
     std::string boot_id;
+    wall_time boot_began{}; ///< 0: not known
     trust_mode trust = trust_mode::pinned;
     std::vector<executor> volume_disks; ///< threads for the clients of each volume
     std::optional<nbd::client_bounds> clients; ///< with the daemon's other groups; none: a test's own
@@ -104,6 +105,7 @@ class sender_group {
     task<result<wire::key32>> begin_shipping(sender_session::make_connector connect);
     task<void> hold_catch_up();
     task<result<>> begin_new_stream(const sender_plan &plan, const wire::welcome &theirs);
+    task<result<>> settle_dirty(const sender_plan &plan, const wire::welcome &theirs);
     task<void> run_scan(wire::key32 key);
     task<void> gather_offers();
     sender_facts facts() const;
@@ -117,6 +119,7 @@ class sender_group {
     void restart_session(const char *why);
     task<std::vector<pending_range>> take_to_verify();
     // small things
+    std::uint64_t dirty_bytes() const;
     bool consistent() const { return durable_point_.value != 0; }
     task<void> close_nbd();
     result<> serve_nbd();
@@ -168,6 +171,7 @@ class sender_group {
     // The stream. All reset by lose_order().
     bool recording_ = false;
     stream_id stream_;
+    interval_id sent_; ///< no barrier of stream_ above it was sent
     std::uint64_t epoch_ = 0; ///< grows with each loss of order: what pools bring back from before is dropped
     std::deque<std::unique_ptr<interval>> closed_;
     std::uint64_t encoding_bytes_ = 0; ///< memory of the interval being encoded
@@ -226,6 +230,8 @@ class sender_group {
     std::optional<std::string> notice_;   ///< the DR site's words
     peer_clock clock_;                      ///< the DR site's
     std::optional<std::string> order_lost_; ///< why, until it is kept again
+    std::optional<std::string> disturbed_;  ///< a volume's file is not ours alone; for good
+    std::optional<std::string> compared_;   ///< why so much is compared, until the DR site is in sync again
 };
 
 } // namespace farshore::engine

@@ -38,6 +38,7 @@ sender_group_status sender_group::status() const {
     const bool recording = recording_ && capture_->mode() == capture_mode::recording;
 
     sender_state_facts f;
+    f.failed = disturbed_.has_value();
     f.paired = peer_.has_value();
     f.paused = paused_;
     f.recording = recording;
@@ -99,8 +100,14 @@ sender_group_status sender_group::status() const {
                               "latest",
                               hold_.rate() / 1e6, seconds_of(catch_up_hold::hold_max));
     }
+    if (compared_) {
+        s.error = s.error ? *compared_ + "; " + *s.error : *compared_;
+    }
     if (order_lost_) { // what to do about it is still there when the line is down as well
         s.error = s.error ? *order_lost_ + "; " + *s.error : *order_lost_;
+    }
+    if (disturbed_) {
+        s.error = disturbed_;
     }
     return s;
 }
@@ -139,6 +146,9 @@ class counted {
 
 task<result<wait_outcome>> sender_group::wait(bool durable_only, duration timeout) {
     const time_point deadline = run_.time->now() + timeout;
+    if (disturbed_) {
+        co_return fail(errc::dead, *disturbed_);
+    }
     if (!peer_) {
         co_return fail(errc::not_in_sync, fmt::format("group \"{}\" is not paired with a DR site; run `farshore invite {}` "
                                                       "there and `farshore join TOKEN` here",

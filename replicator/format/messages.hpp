@@ -8,6 +8,8 @@
 //   hello (each data link) ----------->  (same session id; no answer)
 //   begin_stream -------------------->   when order was lost: a catch-up begins
 //                   <------------------ stream_ready
+//   changed_request ----------------->   before begin_stream, when the copy is ahead of what the sender remembers
+//                   <------------------ changed_reply ...
 //   frame ... (data links) ---------->
 //   digest_request ------------------>
 //                   <------------------ digest_reply
@@ -68,6 +70,8 @@ enum class message_type : std::uint16_t {
     join_reply = 15,
     loan_request = 16,
     loan_reply = 17,
+    changed_request = 18,
+    changed_reply = 19,
     extent_request = 20,
     extent_reply = 21,
 };
@@ -92,11 +96,12 @@ struct hello {
     id16 sender{};             ///< identity of the sender's state
     random64 instance;        ///< random, new at each start of the sender
     std::vector<volume_entry> volumes;
+    stream_position common; ///< newest barrier that the sender remembers as held by both; {0,0}: none
     std::uint64_t clock_ms = 0; ///< of the control link: what its clock shows, ms since 1970, before the year 2200
     template <class V> void visit(V &v) {
         v(version_min); v(version_max); v(features_required); v(features_offered);
         v(group, limits::name_bytes_max); v(session); v(link); v(sender); v(instance);
-        v(volumes, limits::volumes_per_group_max); v(clock_ms);
+        v(volumes, limits::volumes_per_group_max); v(common); v(clock_ms);
     }
 };
 
@@ -260,6 +265,28 @@ struct loan_reply {
     template <class V> void visit(V &v) {
         v(id); v(granted, limits::loan_blocks_max / 8 + 1); v(first); v(slots);
     }
+};
+
+/// What did the copy change after this barrier? Answered once all that is durable is applied.
+struct changed_request {
+    static constexpr auto type = message_type::changed_request;
+    stream_position after; ///< not above the welcome's `durable`
+    template <class V> void visit(V &v) { v(after); }
+};
+/// Neighbouring 64 KiB regions.
+struct changed_run {
+    std::uint32_t volume = 0;
+    std::uint64_t first = 0;
+    std::uint64_t count = 0; ///< not 0
+    template <class V> void visit(V &v) { v(volume); v(first); v(count); }
+};
+/// One or more for a request; at most limits::changed_runs_max runs in all of them.
+struct changed_reply {
+    static constexpr auto type = message_type::changed_reply;
+    bool known = false; ///< false: the history does not reach back so far; then `runs` is empty and this is the last
+    std::vector<changed_run> runs;
+    bool more = false;
+    template <class V> void visit(V &v) { v(known); v(runs, limits::changed_runs_per_message_max); v(more); }
 };
 
 struct damaged_entry {

@@ -28,7 +28,9 @@ two_sites::two_sites(two_sites_options options)
     line.bytes_per_second = one_in(2) ? 0 : 50'000 + roll(2'000'000);
     line.seed = options.seed;
     line_ = std::make_unique<transport::memory_network>(io_.get_executor(), clock_, line);
+    boot_began_ = clock_.wall();
     for (sim_file_system *fs : {&primary_, &site_}) {
+        fs->set_stamp_clock([this] { return clock_.wall().time_since_epoch().count(); });
         if (!fs->make_directories("/srv") || !fs->make_directories("/state")) {
             throw broken_promise{"the simulated disk can't be set up"};
         }
@@ -65,7 +67,8 @@ void two_sites::run() {
 }
 
 void two_sites::step() {
-    switch (roll(12)) {
+    remember_primary();
+    switch (roll(13)) {
     case 0: crash_sender(); break;
     case 1: crash_receiver(); break;
     case 2: disturb_line(); break;
@@ -74,6 +77,7 @@ void two_sites::step() {
     case 5: command(); break;
     case 6: wait_for_barrier(any_group(), std::chrono::seconds(20), false); break;
     case 7: look_at_newest_point(any_group()); break;
+    case 8: primary_disaster(); break;
     default: some_writes(); break;
     }
     judge_retention();

@@ -74,6 +74,18 @@ class two_sites {
     void write_failed(replicated_group &g, const error &why);
     void crash_sender();
     void crash_receiver();
+    // what befalls the primary's storage while nobody looks (two_sites_rollback.cpp)
+    void remember_primary();
+    void primary_disaster();
+    void put_primary_back();
+    void put_volumes_back();
+    void put_state_back();
+    void clone_takes_over();
+    void shut_file_system_down();
+    void write_behind_its_back();
+    void stop_sender();
+    void kill_sender();
+    void boot_primary();
     void disturb_line();
     void calm_line();
     void disturb_disk();
@@ -117,6 +129,10 @@ class two_sites {
     std::unique_ptr<engine::sender> sender_;
     std::unique_ptr<engine::receiver> receiver_;
     std::uint64_t boots_ = 1;
+    wall_time boot_began_{};
+    std::unique_ptr<sim_file_system> running_then_; ///< the primary at some moment while its daemon ran
+    std::unique_ptr<sim_file_system> stopped_then_; ///< ... when it had stopped in order
+    std::unique_ptr<sim_file_system> clone_;        ///< another host with the primary's disks of some moment
     bool line_disturbed_ = false;
     bool disk_disturbed_ = false;
     std::uint64_t trace_ = 0;

@@ -37,7 +37,7 @@ void two_sites::start_sender() {
                                                    std::vector<executor>{ex});
         engine::sender_access::set_network(
             *sender_, std::make_unique<sim_network>(*line_, sender_fingerprint, receiver_fingerprint),
-            fmt::format("boot-{}", boots_));
+            fmt::format("boot-{}", boots_), boot_began_);
         auto started = await(sender_->start(), std::chrono::minutes(1));
         for (const auto &status : sender_->status()) {
             if (started && status.state == engine::sender_state::failed) {
@@ -136,7 +136,7 @@ void two_sites::crash_sender() {
         const bool power = one_in(2);
         if (power) {
             primary_.power_cut(dice_());
-            ++boots_;
+            boot_primary();
         } else {
             primary_.kill();
         }
