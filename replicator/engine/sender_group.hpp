@@ -105,6 +105,7 @@ class sender_group {
     std::uint64_t offer_piece(volume_index v, byte_range piece);
     void on_ack(const wire::ack &a);
     void on_nak(const wire::nak &n);
+    void heal(const verify_run &run);
     void restart_session(const char *why);
     // small things
     bool consistent() const { return durable_point_.value != 0; }

@@ -135,6 +135,7 @@ task<error> sender_group::run_session() {
     };
     calls.on_verify = [this](const wire::verify_result &r) {
         if (verify_) {
+            verify_->note_damage(r.damage_count, damage_known_);
             verify_->on_result(r);
             progress_.notify_all();
         }
@@ -150,7 +151,6 @@ task<error> sender_group::run_session() {
     } else {
         session_up_ = true;
         error_.reset();
-        notice_.reset();
         scanning.spawn(run_scan(*shipping));
         progress_.notify_all();
     }
@@ -240,7 +240,7 @@ task<result<>> sender_group::begin_new_stream(const sender_plan &plan, const wir
         });
     }
     const stream_id stream{random_u64() | 1};
-    FS_CO_CHECK(co_await session_->begin_stream(stream, plan.first));
+    FS_CO_CHECK(co_await session_->begin_stream(stream, plan.first, plan.copy_went_back));
     co_await run_on(run_.disk, [this, stream, first = plan.first] {
         capture_->begin_recording(stream, first);
         return true;

@@ -43,7 +43,7 @@ class sender_session {
     /// Connects the data links, all at once.
     task<result<>> open_data_links(std::uint32_t count);
     /// Tells the receiver that a new stream begins and waits until it is ready for it.
-    task<result<>> begin_stream(stream_id stream, interval_id first);
+    task<result<>> begin_stream(stream_id stream, interval_id first, bool copy_went_back = false);
     /// Begins sending frames from the position on, as the spool has them.
     void start_sending(interval_id from, std::uint32_t index);
 

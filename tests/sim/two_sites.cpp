@@ -14,6 +14,8 @@ std::vector<std::uint64_t> pick_sizes(std::mt19937_64 &dice) {
     return sizes;
 }
 
+constexpr std::int64_t stamp_epoch = 1'700'000'000'000'000'000; ///< ns
+
 } // namespace
 
 two_sites::two_sites(two_sites_options options)
@@ -28,6 +30,10 @@ two_sites::two_sites(two_sites_options options)
     line.bytes_per_second = one_in(2) ? 0 : 50'000 + roll(2'000'000);
     line.seed = options.seed;
     line_ = std::make_unique<transport::memory_network>(io_.get_executor(), clock_, line);
+    // Files are stamped by a clock that wall-clock jumps don't move: those are of another test.
+    for (sim_file_system *fs : {&primary_, &site_}) {
+        fs->set_stamp_clock([this] { return clock_.now().time_since_epoch().count() + stamp_epoch; });
+    }
     for (sim_file_system *fs : {&primary_, &site_}) {
         if (!fs->make_directories("/srv") || !fs->make_directories("/state")) {
             throw broken_promise{"the simulated disk can't be set up"};
@@ -64,6 +70,9 @@ void two_sites::run() {
 }
 
 void two_sites::step() {
+    if (one_in(25)) {
+        dr_disaster();
+    }
     switch (roll(12)) {
     case 0: crash_sender(); break;
     case 1: crash_receiver(); break;
