@@ -62,7 +62,7 @@ struct replica_group::impl {
     result<> read_commit(file &state, std::optional<commit_record> &newest, interval_id &older);
     recovery_evidence gather(const std::optional<commit_record> &newest) const;
     own_writes our_writes() const;
-    result<bool> images_changed();
+    result<image_case> look_at_images();
     result<> note_touch();
     result<> recover(const recovery_decision &decision);
     result<> count_damage(const recovery_decision &decision);

@@ -228,8 +228,9 @@ result<> replica_group::impl::open() {
                                     loan_slots_of(options.journal_bytes_max), safe));
     loans = std::move(opened);
     recovery_evidence evidence = gather(newest);
-    FS_TRY(changed, images_changed());
-    evidence.images_changed = changed;
+    FS_TRY(worst, look_at_images());
+    evidence.images_changed = worst == image_case::not_as_left;
+    evidence.images_doubtful = worst == image_case::doubtful;
     FS_CHECK(recover(decide_recovery(evidence)));
     apply_stage =
         std::make_unique<applier>(*core, *journal, *loans, options.batch_bytes_max, applied,
@@ -251,26 +252,25 @@ own_writes replica_group::impl::our_writes() const {
     return ours;
 }
 
-/// Whether one is not as we left it. A group that was never opened has nothing to say.
-result<bool> replica_group::impl::images_changed() {
+/// The gravest case of any. A group that was never opened has nothing to say.
+result<image_case> replica_group::impl::look_at_images() {
     if (committed.images.empty()) {
-        return false;
+        return image_case::as_left;
     }
     const own_writes ours = our_writes();
     FS_TRY(found, core->images().stamps());
-    bool changed = false;
-    images_proved = true;
+    image_case worst = image_case::as_left;
     for (std::uint16_t v = 0; v < found.size(); ++v) {
         const image_case c =
             judge_image({core->images().has_times(volume_index{v}), committed.images[v], found[v], ours});
-        images_proved = images_proved && c == image_case::as_left;
-        if (c == image_case::not_as_left) {
+        worst = std::max(worst, c);
+        if (c >= image_case::doubtful) {
             trouble += (trouble.empty() ? "" : "; ") +
                        fmt::format("{} is {}", core->images().path(volume_index{v}), to_text(c));
-            changed = true;
         }
     }
-    return changed;
+    images_proved = worst == image_case::as_left;
+    return worst;
 }
 
 /// From here on the images may have times that the last commit doesn't know and undo doesn't tell.
@@ -330,13 +330,12 @@ result<> replica_group::impl::count_damage(const recovery_decision &decision) {
         record.suspect = committed.applied.interval;
         record.suspect_time = wall_time(duration(files.now()));
     }
-    if (decision.suspect_points) {
-        FS_TRY(found, core->images().stamps());
-        record.images = std::move(found);
-        log::error("{}: {}", options.state_directory, trouble);
-    } else {
+    FS_TRY(found, core->images().stamps()); // what was found is found once
+    record.images = std::move(found);
+    if (trouble.empty()) {
         trouble = to_text(decision.label);
     }
+    log::error("{}: {}", options.state_directory, trouble);
     return write_commit(record);
 }
 

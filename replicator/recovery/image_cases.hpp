@@ -19,8 +19,9 @@
 //   state put back beside current images        the commit record is older than the times  not_as_left
 //   state and images put back together          times are those of the commit              as_left: one whole copy, older;
 //                                                                                            the sender knows its age
-//   chmod, chown, a hard link, a relabel        ctime is another                           not_as_left: it can't be told
-//                                                                                            from a restore that sets mtime
+//   chmod, a hard link, mv away and back        ctime alone is another                     doubtful: everything compared,
+//                                                                                            points stay (mtime would tell of
+//                                                                                            a write, unless it was set back)
 //   a block device                              it has no times                            not_proved: trusted
 //
 // Left unproved, and said in docs/operations.md: what was written to a block device behind our back; a write by somebody else
@@ -59,7 +60,8 @@ struct image_evidence {
     own_writes ours;
 };
 
-enum class image_case : std::uint8_t { as_left, own_writes, not_proved, not_as_left };
+/// Graver ones come later.
+enum class image_case : std::uint8_t { as_left, own_writes, not_proved, doubtful, not_as_left };
 
 image_case judge_image(const image_evidence &evidence);
 /// While running, of an image that was not written since the commit.

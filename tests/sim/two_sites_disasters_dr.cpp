@@ -102,6 +102,12 @@ void two_sites::dr_put_back(bool state, bool images) {
     }
     images_touched_ = true;
     start_receiver();
+    if (state != images) {
+        // Of a state that was copied while apply wrote its images may pass for those of a crash, up to own_writes_max later:
+        // then it is the sender that knows.
+        calm_line();
+        pass_time(apart);
+    }
 }
 
 // While it is away nothing is acknowledged; put back it is the same file, and nothing is lost.

@@ -219,6 +219,43 @@ TEST_CASE("replica: the state put back beside current images") {
     }
 }
 
+TEST_CASE("replica: nothing proves a block device; when the sender remembers more, its points are suspect") {
+    sim_file_system files(1);
+    REQUIRE(files.make_directories("/dev"));
+    files.add_block_device("/dev/a", 1 << 20);
+    replica_options options;
+    options.state_directory = "/state";
+    REQUIRE(replica_group::create(files, options, {{"a", 1 << 20, "/dev/a"}}));
+    primary_model model(3, {1 << 20});
+    for (const bool went_back : {false, true}) {
+        CAPTURE(went_back);
+        auto group = std::move(*replica_group::open(files, options));
+        REQUIRE(test::append_all(*group, model.interval(10, primary_model::plain())));
+        REQUIRE(group->sync_journal());
+        REQUIRE(test::apply_all(*group));
+        REQUIRE(group->commit());
+        group.reset();
+        group = std::move(*replica_group::open(files, options));
+        CHECK(group->position().damage_count == 0);
+        CHECK(group->open_point(interval_id{1}));
+        if (went_back) {
+            group->suspect_unproved();
+            CHECK(is(group->open_point(interval_id{1}).error(), errc::refused));
+            REQUIRE(group->commit());
+            group.reset();
+            group = std::move(*replica_group::open(files, options));
+            CHECK(is(group->open_point(interval_id{1}).error(), errc::refused));
+            CHECK(is(group->open_point(interval_id{2}).error(), errc::refused));
+        }
+    }
+    rig r; // files that were proved are another matter: state and images are of one moment
+    r.write();
+    stop(r);
+    r.open();
+    r.group->suspect_unproved();
+    CHECK(r.group->open_point(interval_id{1}));
+}
+
 TEST_CASE("replica: state and images put back together are one whole copy, if their times were kept") {
     rig r;
     r.write(10);
