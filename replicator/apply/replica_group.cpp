@@ -31,7 +31,7 @@ replica_position replica_group::position() const {
     p.applied = i.applied.position;
     p.durable = durable && durable->interval > p.applied.interval ? *durable : i.applied.position;
     if (!i.points.empty() && i.points.back().id > i.suspect) {
-        p.newest_point = replica_point{i.points.back().id, i.points.back().time};
+        p.newest_point = replica_point{i.points.back().id, i.points.back().time, i.points.back().arrival};
     }
     p.applied_time = i.applied.time;
     p.durable_time = p.durable == p.applied ? i.applied.time : durable_time.value_or(i.applied.time);
@@ -96,10 +96,13 @@ std::uint64_t replica_group::impl::append_limit() const {
     return options.journal_bytes_max - options.journal_bytes_max / 8;
 }
 
-result<> replica_group::append(bytes_view frame) {
+result<> replica_group::append(bytes_view frame, wall_time arrival) {
     impl &i = *impl_;
     FS_CHECK(i.check_alive());
     FS_TRY(header, parse_frame_header(frame));
+    if (header.arrival != wall_time{}) {
+        return fail(errc::invalid, "a frame that says by itself when it arrived");
+    }
     if (!i.journal->incomplete()) {
         FS_CHECK(i.check_order(header));
     }
@@ -112,7 +115,8 @@ result<> replica_group::append(bytes_view frame) {
         i.append_starved = true;
         return room;
     }
-    return i.journal->append(frame);
+    const bool stamped = header.type == frame_type::barrier && arrival > wall_time{};
+    return i.journal->append(stamped ? with_arrival(frame, arrival).view() : frame);
 }
 
 result<> replica_group::abandon_partial() { return impl_->journal->abandon_partial(); }
@@ -163,7 +167,7 @@ result<apply_outcome> replica_group::impl::apply_once() {
         applied = state;
         uncommitted = true;
         if (state.point) {
-            points.push_back({state.position.interval, state.time});
+            points.push_back({state.position.interval, state.time, state.arrival});
         }
     }
     outcome.applied = applied.position;
@@ -290,6 +294,7 @@ result<> replica_group::impl::commit(bool always) {
         record.applied = applied.position;
         record.consistent = applied.consistent;
         record.applied_time = applied.time;
+        record.applied_arrival = applied.arrival;
         record.damage_count = applied.damage_count + reported_damage;
         record.healed_count = applied.healed_count;
         record.durable =
@@ -297,6 +302,7 @@ result<> replica_group::impl::commit(bool always) {
         if (!points.empty()) {
             record.point = points.back().id;
             record.point_time = points.back().time;
+            record.point_arrival = points.back().arrival;
         }
         record.suspect = suspect;
         record.suspect_time = suspect_time;
@@ -415,7 +421,7 @@ result<> replica_group::retain(wall_time now) {
         const std::scoped_lock lock(i.mutex);
         std::vector<kept_candidate> candidates;
         for (const impl::kept_point &p : i.points) {
-            candidates.push_back({p.id, p.time, held.contains(p.id)});
+            candidates.push_back({p.id, p.time, held.contains(p.id), p.arrival});
         }
         const auto keep = points_to_keep(candidates, rules, now);
         std::deque<impl::kept_point> kept;
@@ -477,7 +483,7 @@ std::vector<replica_point> replica_group::points() const {
     {
         const std::scoped_lock lock(i.mutex);
         for (const impl::kept_point &p : i.points) {
-            all.push_back({p.id, p.time, 0, false, p.id <= i.suspect});
+            all.push_back({p.id, p.time, p.arrival, 0, false, p.id <= i.suspect});
         }
     }
     std::size_t at = 0; // the newest point before the record
@@ -503,7 +509,7 @@ result<open_replica_point> replica_group::open_point(interval_id id, bool suspec
             return fail(errc::not_found,
                         fmt::format("{}: no point {}", i.options.state_directory, id.value));
         }
-        opened.point = {at->id, at->time, 0, false, at->id <= i.suspect};
+        opened.point = {at->id, at->time, at->arrival, 0, false, at->id <= i.suspect};
         if (opened.point.suspect && !suspect_too) {
             return fail(errc::refused,
                         fmt::format("point {} is suspect: at {} the images were found changed by somebody else, so it may "

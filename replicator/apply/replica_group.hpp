@@ -81,7 +81,8 @@ struct replica_options {
 
 struct replica_point {
     interval_id id;
-    wall_time time{};
+    wall_time time{};             ///< of the cut, by the primary's clock: its name
+    wall_time arrival{};          ///< here, by this site's clock; 1970: not known
     std::uint64_t undo_bytes = 0; ///< kept to go back to it from the next newer point
     bool pinned = false;
     bool suspect = false; ///< the images were changed by somebody else after it: it may show what never was
@@ -105,6 +106,8 @@ struct damaged_block {
     volume_index volume;
     std::uint64_t block = 0;
 };
+/// Of an entry that is a hole (zero digest, longer than 1 MiB) "not equal" says only that the copy has data
+/// there, or more of it than is looked at: the sender asks about its parts.
 struct verify_answer {
     verify_entry entry;
     interval_id at;
@@ -147,7 +150,8 @@ class replica_group {
 
     // Journal
     /// errc::full: no room; the next apply() commits what it can to make some.
-    result<> append(bytes_view frame);
+    /// `arrival` is stamped on a barrier frame. errc::invalid also for a frame that claims one of its own.
+    result<> append(bytes_view frame, wall_time arrival = {});
     result<> abandon_partial();
     std::optional<std::pair<stream_position, std::uint32_t>>
     partial() const; ///< incomplete interval, next index
@@ -164,7 +168,8 @@ class replica_group {
     /// was applied: the second call after the last interval frees the rest, further ones do
     /// nothing. Nothing happens while apply() waits for space inside an interval.
     result<> commit();
-    /// Applies the retention rules and drops what is not needed. Call now and then.
+    /// Applies the retention rules and drops what is not needed. Call now and then. `now` is no mere look at a wall
+    /// clock: what it drops is gone (recovery/retention_clock.hpp).
     result<> retain(wall_time now);
     /// Little room is left: retain() is due at once, else append has to make some itself.
     bool crowded() const;

@@ -23,6 +23,7 @@ struct replica_group::impl {
     struct kept_point {
         interval_id id;
         wall_time time{};
+        wall_time arrival{};
     };
 
     file_system &files;

@@ -313,6 +313,7 @@ result<> replica_group::impl::recover(const recovery_decision &decision) {
     applied.position = committed.applied;
     applied.consistent = committed.consistent;
     applied.time = committed.applied_time;
+    applied.arrival = committed.applied_arrival;
     applied.damage_count = committed.damage_count;
     applied.healed_count = committed.healed_count;
     return commit(true);
@@ -325,6 +326,7 @@ result<> replica_group::impl::count_damage(const recovery_decision &decision) {
     if (decision.drop_points) {
         record.point = {};
         record.point_time = {};
+        record.point_arrival = {};
     }
     if (decision.suspect_points && committed.applied.interval.value != 0) {
         record.suspect = committed.applied.interval;
@@ -419,12 +421,12 @@ void replica_group::impl::rebuild_points(const recovery_decision &decision) {
     const interval_id at = committed.applied.interval;
     core->history().each([&](const undo_record &record) {
         if (record.header.last && record.header.point && record.header.position.interval <= at) {
-            points.push_back({record.header.position.interval, record.header.time});
+            points.push_back({record.header.position.interval, record.header.time, record.header.arrival});
         }
     });
     if (committed.point.value != 0 && committed.point == at &&
         (points.empty() || points.back().id != at)) {
-        points.push_back({at, committed.point_time});
+        points.push_back({at, committed.point_time, committed.point_arrival});
     }
 }
 

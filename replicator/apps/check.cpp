@@ -6,11 +6,11 @@
 
 #include "replicator/apps/json_fields.hpp"
 #include "replicator/apps/units.hpp"
+#include "replicator/base/rfc3339.hpp"
 
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstdio>
 #include <vector>
 
 namespace farshore::apps {
@@ -106,7 +106,9 @@ finding judge_receiver(const json &g, const check_limits &limits, wall_time now,
         f.level = worse(f.level, check_level::critical);
         f.text += ", no recovery point";
     } else {
-        const double age = std::max(0.0, seconds_of(now.time_since_epoch()) - newest);
+        // The daemon knows more than the point's own time, which is of the primary's clock (engine/peer_clock.hpp).
+        const double age = number_field(g, "/newest_point/age_seconds",
+                                        std::max(0.0, seconds_of(now.time_since_epoch()) - newest));
         f.text += fmt::format(", newest point {} old", format_seconds(age));
         if (age > limit && state != "promoted") {
             f.level = worse(f.level, check_level::critical);
@@ -146,25 +148,8 @@ check_verdict verdict(check_level level, const std::string &text, const std::str
 } // namespace
 
 double seconds_of_rfc3339(const std::string &text) {
-    int year = 0;
-    unsigned month = 0;
-    unsigned day = 0;
-    int hour = 0;
-    int minute = 0;
-    double second = 0;
-    char zone = 0;
-    if (std::sscanf(text.c_str(), "%d-%u-%uT%d:%d:%lf%c", &year, &month, &day, &hour, &minute,
-                    &second, &zone) != 7 ||
-        zone != 'Z') {
-        return -1;
-    }
-    const std::chrono::year_month_day date{std::chrono::year(year), std::chrono::month(month),
-                                           std::chrono::day(day)};
-    if (!date.ok()) {
-        return -1;
-    }
-    const auto days = std::chrono::sys_days(date).time_since_epoch().count();
-    return static_cast<double>(days) * 86400.0 + hour * 3600.0 + minute * 60.0 + second;
+    const auto time = parse_rfc3339(text);
+    return time ? seconds_of(time->time_since_epoch()) : -1;
 }
 
 check_verdict judge(const json &status, const check_limits &limits, wall_time now) {
@@ -178,6 +163,10 @@ check_verdict judge(const json &status, const check_limits &limits, wall_time no
         if (const std::string e = text_field(g, "/error"); !e.empty()) {
             f.level = worse(f.level, check_level::warning);
             f.text += ": " + e;
+        }
+        for (const json &w : list_field(g, "/warnings")) {
+            f.level = worse(f.level, check_level::warning);
+            f.text += ": " + (w.is_string() ? w.get<std::string>() : "?");
         }
         level = worse(level, f.level);
         text += (text.empty() ? "" : "; ") + f.text;

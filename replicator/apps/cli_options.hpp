@@ -33,6 +33,8 @@ struct invocation {
     bool applied = false;
     bool suspect = false;
     bool keep = false;
+    bool list = false;      ///< invite --list
+    std::string revoke;     ///< invite --revoke ID
     unsigned seconds = 30;
 };
 

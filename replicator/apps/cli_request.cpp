@@ -78,6 +78,12 @@ std::expected<control_request, control::failure> request_of(const invocation &in
     if (inv.command == "open") {
         return open_request(inv);
     }
+    if (inv.command == "invite --list") {
+        return control_request{"invitations", json::object()};
+    }
+    if (inv.command == "invite --revoke") {
+        return control_request{"revoke", json{{"id", inv.revoke}}};
+    }
     json args = json::object();
     if (!inv.group.empty()) {
         args["group"] = inv.group;

@@ -27,7 +27,7 @@ inline control::outcome no_such_group(const std::string &name) {
 inline control::outcome unknown_command(const std::string &command, const std::string &role) {
     constexpr std::array at_sender{"wait",   "verify",       "join",           "pause",        "resume",
                                    "resync", "throttle_set", "throttle_clear", "throttle_show"};
-    constexpr std::array at_receiver{"points", "open", "opened", "close", "invite"};
+    constexpr std::array at_receiver{"points", "open", "opened", "close", "invite", "invitations", "revoke"};
     std::string text = "the " + role + " has no command \"" + command + "\"";
     if (role == "receiver" && std::ranges::find(at_sender, command) != at_sender.end()) {
         text += "; the sender has: run it at the primary site, or name its socket with --socket";
@@ -281,6 +281,9 @@ class receiver_commands {
             }
             return document_of(engine_.invite(group, address));
         }
+        if (command == "invitations" || command == "revoke") {
+            return invitations(command, args);
+        }
         if (command == "unpair") {
             const std::string group = args.text("group");
             if (auto p = args.problem()) {
@@ -289,6 +292,20 @@ class receiver_commands {
             return done_or_failure(engine_.unpair(group), group, "unpaired");
         }
         return unknown_command(command, "receiver");
+    }
+
+    control::outcome invitations(const std::string &command, arguments &args) {
+        const std::string id = command == "revoke" ? args.text("id") : "";
+        if (auto p = args.problem()) {
+            return std::unexpected(*p);
+        }
+        if (command == "invitations") {
+            return invitations_document(engine_.invitations());
+        }
+        if (auto revoked = engine_.revoke(id); !revoked) {
+            return std::unexpected(failure_of(revoked.error()));
+        }
+        return control::json{{"id", id}, {"done", "revoked"}};
     }
 
     control::outcome opened() {

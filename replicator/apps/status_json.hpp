@@ -3,6 +3,7 @@
 // fields are added, never renamed.
 
 #include "replicator/engine/status.hpp"
+#include "replicator/engine/trust.hpp"
 
 #include <nlohmann/json.hpp>
 
@@ -26,6 +27,7 @@ json points_document(const std::string &group, const std::vector<engine::point_i
 json to_json(const engine::opened_point &o);
 json to_json(const engine::invitation &i);
 json to_json(const engine::peer_status &p);
+json invitations_document(const std::vector<engine::open_invitation> &invitations);
 json peers_document(const std::vector<engine::peer_status> &peers);
 json throttle_document(const std::vector<engine::sender_group_status> &groups);
 

@@ -2,7 +2,6 @@
 
 #include "replicator/base/assert.hpp"
 #include "replicator/base/log.hpp"
-#include "replicator/capture/paged_bitmap.hpp"
 
 #include <fmt/format.h>
 
@@ -54,27 +53,79 @@ result<found_map> inspect(file_system &files, const std::string &path, std::uint
 dirty_map::dirty_map(std::unique_ptr<file> f, std::unique_ptr<shared_map> map,
                      const map_layout &layout)
     : file_(std::move(f)), map_(std::move(map)), layout_(layout),
-      words_(map_words(map_->bytes(), layout)), regions_(region_count(layout.volume_bytes)) {}
+      states_(map_page_states(map_->bytes(), layout)), words_(map_words(map_->bytes(), layout)),
+      page_dirty_(layout.pages()), regions_(region_count(layout.volume_bytes)) {}
 
 std::uint64_t dirty_map::whole(std::uint64_t extent) const {
     return word_mask(extent, 0, regions_);
 }
 
+std::uint64_t dirty_map::regions_of_page(std::uint64_t page) const {
+    return std::min(regions_ - page * regions_per_map_page, regions_per_map_page);
+}
+
+map_page_state dirty_map::state(std::uint64_t page) const {
+    const std::uint8_t raw = std::atomic_ref(states_[page]).load(std::memory_order_acquire);
+    return raw <= static_cast<std::uint8_t>(map_page_state::dirty) ? static_cast<map_page_state>(raw)
+                                                                  : map_page_state::dirty;
+}
+
+void dirty_map::set_state(std::uint64_t page, map_page_state to) {
+    std::atomic_ref(states_[page]).store(static_cast<std::uint8_t>(to), std::memory_order_release);
+}
+
+void dirty_map::count(std::uint64_t page, std::uint64_t dirty) {
+    dirty_regions_.fetch_add(dirty - page_dirty_[page], std::memory_order_relaxed); // modulo 2^64
+    page_dirty_[page] = static_cast<std::uint32_t>(dirty);
+}
+
+void dirty_map::set_page(std::uint64_t page) {
+    set_state(page, map_page_state::dirty);
+    count(page, regions_of_page(page));
+}
+
+void dirty_map::clear_page(std::uint64_t page) {
+    set_state(page, map_page_state::clean);
+    count(page, 0);
+}
+
 std::uint64_t dirty_map::set(std::uint64_t extent, std::uint64_t mask) {
-    const std::atomic_ref<std::uint64_t> w = at(extent);
-    if ((mask & ~w.load(std::memory_order_relaxed)) == 0) {
+    const std::uint64_t added = mask & ~word(extent);
+    if (added == 0) {
         return 0;
     }
-    const std::uint64_t added = mask & ~w.fetch_or(mask, std::memory_order_relaxed);
-    dirty_regions_.fetch_add(static_cast<std::uint64_t>(std::popcount(added)),
-                             std::memory_order_relaxed);
+    const std::uint64_t page = extent / words_per_map_page;
+    if (state(page) == map_page_state::clean) {
+        // What its bits say is of an earlier time.
+        const std::uint64_t first = page * words_per_map_page;
+        for (std::uint64_t e = first; e < std::min(first + words_per_map_page, words()); ++e) {
+            at(e).store(0, std::memory_order_relaxed);
+        }
+        set_state(page, map_page_state::mixed);
+    }
+    at(extent).fetch_or(mask, std::memory_order_relaxed);
+    count(page, page_dirty_[page] + static_cast<std::uint64_t>(std::popcount(added)));
     return added;
 }
 
 void dirty_map::clear(std::uint64_t extent, std::uint64_t mask) {
-    const std::uint64_t removed = mask & at(extent).fetch_and(~mask, std::memory_order_relaxed);
-    dirty_regions_.fetch_sub(static_cast<std::uint64_t>(std::popcount(removed)),
-                             std::memory_order_relaxed);
+    const std::uint64_t removed = mask & word(extent);
+    if (removed == 0) {
+        return;
+    }
+    const std::uint64_t page = extent / words_per_map_page;
+    if (state(page) == map_page_state::dirty) {
+        const std::uint64_t first = page * words_per_map_page;
+        for (std::uint64_t e = first; e < std::min(first + words_per_map_page, words()); ++e) {
+            at(e).store(whole(e), std::memory_order_relaxed);
+        }
+        set_state(page, map_page_state::mixed);
+    }
+    at(extent).fetch_and(~mask, std::memory_order_relaxed);
+    count(page, page_dirty_[page] - static_cast<std::uint64_t>(std::popcount(removed)));
+    if (page_dirty_[page] == 0) {
+        set_state(page, map_page_state::clean);
+    }
 }
 
 void dirty_map::touch(std::uint64_t extent) const {
@@ -120,18 +171,12 @@ result<> dirty_map::make_new(file_system &files, const std::string &path, const 
     encode_map_header(page.span(), layout);
     store_map_state(page.span(), map_state{1, false, boot_id});
     FS_CHECK(f->write_at(0, page.view()));
-    const std::uint64_t regions = region_count(layout.volume_bytes);
-    buffer fine(std::min<std::uint64_t>(layout.fine_bytes, 1U << 20));
-    for (std::uint64_t at = 0; at < layout.fine_bytes; at += fine.size()) {
-        const std::uint64_t bytes = std::min<std::uint64_t>(fine.size(), layout.fine_bytes - at);
-        for (std::uint64_t i = 0; i < bytes; ++i) {
-            const std::uint64_t first = (at + i) * 8;
-            const std::uint64_t valid =
-                regions > first ? std::min<std::uint64_t>(8, regions - first) : 0;
-            fine.span()[i] = static_cast<std::byte>((1U << valid) - 1);
-        }
-        FS_CHECK(f->write_at(layout.fine_offset + at, fine.view().first(bytes)));
-    }
+    // All pages are dirty; the fine bits need not be written.
+    buffer states(layout.fine_offset - map_page_bytes);
+    std::ranges::fill(states.span(), std::byte{0});
+    std::ranges::fill(states.span().first(layout.pages()),
+                      static_cast<std::byte>(map_page_state::dirty));
+    FS_CHECK(f->write_at(map_page_bytes, states.view()));
     const std::uint64_t extents = extent_count(layout.volume_bytes);
     std::array<std::byte, activity_sector_bytes> sector;
     for (std::uint64_t s = 0; s < layout.sectors(); ++s) {
@@ -147,39 +192,76 @@ result<> dirty_map::make_new(file_system &files, const std::string &path, const 
     return files.sync_directory(parent_path(path));
 }
 
-result<std::vector<std::uint64_t>> dirty_map::read_activity() {
-    std::vector<std::uint64_t> active;
-    active.reserve(layout_.sectors() * activity_words);
+result<paged_bitmap> dirty_map::read_activity() {
+    constexpr std::uint64_t sectors_each = 256;
     const std::uint64_t extents = extent_count(layout_.volume_bytes);
-    std::array<std::byte, activity_sector_bytes> sector;
+    paged_bitmap active(extents);
+    buffer some(sectors_each * activity_sector_bytes);
     for (std::uint64_t s = 0; s < layout_.sectors(); ++s) {
-        FS_CHECK(file_->read_at(layout_.activity_offset + s * activity_sector_bytes, sector));
+        if (s % sectors_each == 0) {
+            const std::uint64_t count = std::min(sectors_each, layout_.sectors() - s);
+            FS_CHECK(file_->read_at(layout_.activity_offset + s * activity_sector_bytes,
+                                    some.span().first(count * activity_sector_bytes)));
+        }
+        const bytes_view sector = some.view().subspan((s % sectors_each) * activity_sector_bytes,
+                                                      activity_sector_bytes);
         const auto bits = parse_activity(sector, static_cast<std::uint32_t>(s));
+        const std::uint64_t first = s * extents_per_sector;
         if (!bits) {
             log::warning("{}: activity sector {} is damaged: its extents count as active", path(),
                          s);
+            active.set_range(first, std::min(first + extents_per_sector, extents));
+            continue;
         }
         for (std::size_t w = 0; w < activity_words; ++w) {
-            const std::uint64_t valid = word_mask(s * activity_words + w, 0, extents);
-            active.push_back(bits ? (*bits)[w] & valid : valid);
+            const std::uint64_t word = s * activity_words + w;
+            if (word * 64 < extents) {
+                active.set_word(word, (*bits)[w] & word_mask(word, 0, extents));
+            }
         }
     }
     return active;
+}
+
+// What the page says after the start, and that a dirty region is always in an active extent.
+void dirty_map::begin_page(std::uint64_t page) {
+    const index_range extents{page * words_per_map_page,
+                              std::min((page + 1) * words_per_map_page, words())};
+    const bool add_active = verdict_.trust == map_trust::fine_bits_and_active;
+    const map_page_state found = state(page);
+    if (found == map_page_state::dirty || (add_active && activity_->all_active(extents))) {
+        set_page(page);
+        activity_->want(extents);
+        return;
+    }
+    if (found == map_page_state::clean && !(add_active && activity_->any_active(extents))) {
+        return;
+    }
+    std::uint64_t dirty = 0;
+    for (std::uint64_t e = extents.first; found == map_page_state::mixed && e < extents.last; ++e) {
+        words_[e] &= whole(e);
+        dirty += static_cast<std::uint64_t>(std::popcount(words_[e]));
+    }
+    count(page, dirty);
+    if (found == map_page_state::mixed && dirty == 0) {
+        set_state(page, map_page_state::clean);
+    }
+    for (std::uint64_t e = extents.first; e < extents.last; ++e) {
+        if (add_active && activity_->active(e)) {
+            set(e, whole(e));
+        }
+        if (word(e) != 0) {
+            activity_->want({e, e + 1});
+        }
+    }
 }
 
 result<> dirty_map::begin(const std::string &boot_id) {
     FS_TRY(state, parse_map_state(map_->bytes()));
     FS_TRY(active, read_activity());
     activity_ = std::make_unique<activity_log>(*file_, layout_, std::move(active));
-    for (std::uint64_t e = 0; e < words(); ++e) {
-        if (verdict_.trust == map_trust::fine_bits_and_active && activity_->active(e)) {
-            words_[e] = whole(e);
-        }
-        const std::uint64_t dirty = words_[e] & whole(e);
-        if (dirty != 0) {
-            dirty_regions_ += static_cast<std::uint64_t>(std::popcount(dirty));
-            activity_->want({e, e + 1}); // a dirty region is always in an active extent
-        }
+    for (std::uint64_t page = 0; page < pages(); ++page) {
+        begin_page(page);
     }
     state_ = state;
     state_.boot_id = boot_id;

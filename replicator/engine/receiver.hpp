@@ -5,7 +5,9 @@
 
 #include "replicator/base/async.hpp"
 #include "replicator/engine/config.hpp"
+#include "replicator/engine/pools.hpp"
 #include "replicator/engine/status.hpp"
+#include "replicator/engine/trust.hpp"
 
 #include <memory>
 #include <optional>
@@ -27,9 +29,14 @@ class receiver {
 
     /// Opens state, recovers every group (roll back to the committed barrier, replay), listens.
     task<result<>> start();
+    /// Before start(): threads for each group and volume (pools.hpp). Without it everything runs on the runtime's.
+    void use_pools(pool_maker make);
     task<void> stop(duration drain);
     std::uint16_t port() const; ///< actually bound
 
+    std::vector<open_invitation> invitations() const;
+    result<> revoke(const std::string &id); ///< of an invitation; errc::not_found
+    void reload(); ///< SIGHUP: reads the files of [tls] again, now
     std::vector<receiver_group_status> status() const;
     task<result<std::vector<point_info>>> points(std::string group);
     /// Waits until apply has reached what `point` means: `latest` is the newest durable barrier.

@@ -4,9 +4,9 @@
 
 #include "replicator/base/log.hpp"
 #include "replicator/engine/receiver_session.hpp"
+#include "replicator/engine/trust.hpp"
 
 #include <fmt/format.h>
-#include <openssl/rand.h>
 
 namespace farshore::engine {
 namespace {
@@ -33,7 +33,7 @@ receiver_group::receiver_group(receiver_group_options options, runtime run, file
                                std::vector<executor> nbd_loops)
     : options_(std::move(options)), run_(std::move(run)), files_(files), nbd_loops_(std::move(nbd_loops)),
       tasks_(run_.home) {
-    RAND_bytes(as_unsigned(bytes_span(digest_key_)), static_cast<int>(digest_key_.size()));
+    fill_random(digest_key_);
 }
 receiver_group::~receiver_group() = default;
 
@@ -66,20 +66,39 @@ task<result<>> receiver_group::open_copy() {
     copy_ = std::move(*opened);
     copy_->set_verify_key(digest_key_);
     failure_.reset();
+    note_newest();
     begin_replay(copy_->position());
     work_.notify_all();
     co_return result<>{};
 }
 
-task<result<>> receiver_group::start() {
-    FS_CO_CHECK(files_.make_directories(options_.state_directory));
-    FS_CO_CHECK(load_digest_key());
-    FS_CO_TRY(present, replica_group::exists(files_, options_.state_directory));
-    if (present) {
-        FS_CO_CHECK(co_await open_copy());
+task<void> receiver_group::start() {
+    if (auto opened = co_await open_if_present(); !opened) {
+        open_failed(opened.error());
     }
     tasks_.spawn(apply_loop());
+}
+
+task<result<>> receiver_group::open_if_present() {
+    FS_CO_TRY(present, co_await run_on(run_.disk, [this]() -> result<bool> {
+        FS_CHECK(files_.make_directories(options_.state_directory));
+        FS_CHECK(load_digest_key());
+        return replica_group::exists(files_, options_.state_directory);
+    }));
+    if (present) {
+        co_return co_await open_copy();
+    }
+    failure_.reset(); // the state directory is there
     co_return result<>{};
+}
+
+void receiver_group::open_failed(const error &e) {
+    if (!last_error_ || *last_error_ != e.text()) {
+        log::error("group {}: not served: {}; tried again every {:.0f} s", name(), e.text(), seconds_of(reopen_after));
+    }
+    failure_ = e;
+    last_error_ = e.text();
+    reopen_at_ = run_.time->now() + reopen_after;
 }
 
 task<void> receiver_group::stop() {
@@ -139,6 +158,7 @@ wire::welcome receiver_group::make_welcome() const {
     w.damaged = at.damaged;
     w.window_bytes = options_.memory.window_bytes;
     w.digest_key = digest_key_;
+    w.clock_ms = clock_ms_of(run_.time->wall());
     return w;
 }
 
@@ -173,6 +193,12 @@ task<void> receiver_group::attach(std::unique_ptr<transport::link> link, wire::h
         co_return;
     }
     hello_verdict verdict = judge_hello(facts(pinned), hello);
+    if (verdict.accept) {
+        if (auto told = clock_.heard(hello.clock_ms, run_.time->wall()); !told) {
+            verdict = {};
+            verdict.text = told.error().text();
+        }
+    }
     if (verdict.accept && (stopping_ || greeting_)) {
         verdict = {};
         verdict.code = wire::refusal_code::stopping;
@@ -247,6 +273,7 @@ void receiver_group::drop_session(const char *why) {
 
 bool receiver_group::connected() const { return session_ && session_->responsive(); }
 std::string receiver_group::session_address() const { return session_ ? session_->address() : ""; }
+std::string receiver_group::session_fingerprint() const { return session_ ? session_->fingerprint() : ""; }
 
 std::uint64_t receiver_group::newest_point() const {
     const replica_position at = copy_->position();
@@ -302,8 +329,7 @@ task<result<>> receiver_group::apply_once() {
             tell_damage(copy->position());
         }
         if (run_.time->now() >= next_retain_ || copy->crowded()) {
-            next_retain_ = run_.time->now() + retain_every;
-            FS_CO_CHECK(co_await run_on(run_.disk, [copy, now = run_.time->wall()] { return copy->retain(now); }));
+            FS_CO_CHECK(co_await retain());
         }
         // Idle: nothing to commit later than the next multiple of the commit time.
         co_await work_.wait_until(*run_.time, run_.time->now() + commit_every);
@@ -329,6 +355,7 @@ task<result<>> receiver_group::apply_once() {
     }
     co_await tell_verified(std::move(done.verified));
     applied_.notify_all();
+    note_newest();
     if (session_) {
         session_->ack_soon();
     }
@@ -337,11 +364,29 @@ task<result<>> receiver_group::apply_once() {
         FS_CO_CHECK(co_await run_on(run_.disk, [copy] { return copy->commit(); }));
     }
     if (run_.time->now() >= next_retain_ || copy->crowded()) {
-        next_retain_ = run_.time->now() + retain_every;
-        FS_CO_CHECK(co_await run_on(run_.disk, [copy, now = run_.time->wall()] { return copy->retain(now); }));
+        FS_CO_CHECK(co_await retain());
     }
     tell_damage(copy->position());
     co_return result<>{};
+}
+
+task<result<>> receiver_group::retain() {
+    next_retain_ = run_.time->now() + retain_every;
+    const auto copy = copy_;
+    std::optional<wall_time> newest;
+    if (const auto point = copy->position().newest_point) {
+        newest = point->arrival == wall_time{} ? point->time : std::min(point->time, point->arrival);
+    }
+    const auto difference = connected() ? clock_.difference() : std::nullopt;
+    const wall_time now = retention_.advance(run_.time->now(), run_.time->wall(), newest, difference);
+    co_return co_await run_on(run_.disk, [copy, now] { return copy->retain(now); });
+}
+
+void receiver_group::note_newest() {
+    if (const auto point = copy_->position().newest_point; point && point->id != newest_seen_) {
+        newest_seen_ = point->id;
+        newest_since_ = run_.time->now();
+    }
 }
 
 task<void> receiver_group::apply_loop() {
@@ -358,14 +403,12 @@ task<void> receiver_group::apply_loop() {
                 co_await close_point(opened_.begin()->first);
             }
             copy_.reset();
-            if (auto opened = co_await open_copy(); !opened) {
-                log::error("group {}: {}; tried again in {:.0f} s", name(), opened.error().text(),
-                           seconds_of(reopen_after));
-                last_error_ = opened.error().text();
-                reopen_at_ = run_.time->now() + reopen_after;
+            if (auto opened = co_await open_if_present(); !opened) {
+                open_failed(opened.error());
             } else {
-                log::info("group {}: the copy is open again, at barrier {}", name(),
-                          copy_->position().applied.interval.value);
+                last_error_.reset();
+                log::info("group {}: served again, at barrier {}", name(),
+                          copy_ ? copy_->position().applied.interval.value : 0);
             }
             continue;
         }

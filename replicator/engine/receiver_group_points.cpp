@@ -10,8 +10,10 @@
 namespace farshore::engine {
 namespace {
 
-point_info info_of(const replica_point &p) {
+point_info info_of(const replica_point &p, duration age) {
     point_info i;
+    i.arrival = p.arrival;
+    i.age = age;
     i.id = std::to_string(p.id.value);
     i.time = p.time;
     i.size_bytes = p.undo_bytes;
@@ -22,18 +24,24 @@ point_info info_of(const replica_point &p) {
 
 } // namespace
 
+// The newest is at least as old as it has been the newest: a clock that is set back must not make it young.
+duration receiver_group::age_of(const replica_point &p) const {
+    const duration age = clock_.age_of(p.time, p.arrival, run_.time->wall());
+    return p.id == newest_seen_ ? std::max(age, run_.time->now() - newest_since_) : age;
+}
+
 result<std::vector<point_info>> receiver_group::points() const {
     std::vector<point_info> out;
     if (copy_) {
         for (const replica_point &p : copy_->points()) {
-            out.push_back(info_of(p));
+            out.push_back(info_of(p, age_of(p)));
         }
     }
     return out;
 }
 
 result<replica_point> receiver_group::resolve_point(const std::string &text) const {
-    FS_TRY(wanted, parse_point_name(text, run_.time->wall()));
+    FS_TRY(wanted, parse_point_name(text));
     const std::vector<replica_point> all = copy_ ? copy_->points() : std::vector<replica_point>{};
     if (all.empty()) {
         return fail(errc::not_found, fmt::format("group \"{}\" has no complete point yet", name()));
@@ -49,13 +57,16 @@ result<replica_point> receiver_group::resolve_point(const std::string &text) con
         }
         return *at;
     }
-    const wall_time limit = std::get<point_by_time>(wanted).time;
-    const auto after = std::ranges::find_if(all, [&](const replica_point &p) { return p.time > limit; });
-    if (after == all.begin()) {
+    std::vector<dated_point> dated;
+    for (const replica_point &p : all) {
+        dated.push_back({p.time, age_of(p)});
+    }
+    const auto chosen = choose_point(wanted, dated);
+    if (!chosen) {
         return fail(errc::not_found, fmt::format("group \"{}\" keeps no point that old; the oldest is {} of {}", name(),
                                                  all.front().id.value, to_rfc3339(all.front().time)));
     }
-    return *(after - 1);
+    return all[*chosen];
 }
 
 result<open_replica_point> receiver_group::open_devices(const std::string &point) {
@@ -80,7 +91,13 @@ task<result<opened_point>> receiver_group::open_point(std::string point, std::st
         const std::string &volume = copy_->volumes()[i].name;
         exports.push_back({volume, fmt::format("{}/{} at point {}", name(), volume, p.id.value), devices->devices[i]});
     }
-    entry.server = std::make_unique<nbd::server>(std::move(exports), nbd_loops_, run_.disk);
+    if (!point_disk_) {
+        point_disk_ = options_.make_point_disk ? options_.make_point_disk() : run_.disk;
+    }
+    entry.server = std::make_unique<nbd::server>(
+        std::move(exports), nbd_loops_, *point_disk_,
+        options_.account ? nbd::client_bounds{options_.account->open_share(), options_.places}
+                         : nbd::default_client_bounds());
     if (auto listening = entry.server->listen(where); !listening) {
         co_await entry.server->close(duration{});
         co_return std::unexpected(listening.error());
@@ -129,6 +146,9 @@ receiver_group_status receiver_group::status() const {
     }
     s.apply_waits = apply_waits_;
     s.wrong_bases = wrong_bases_;
+    if (const auto skew = clock_.warning()) {
+        s.warnings.push_back(*skew);
+    }
     if (!copy_) {
         s.state = failure_ ? receiver_state::failed : receiver_state::empty;
         return s;
@@ -163,8 +183,8 @@ receiver_group_status receiver_group::status() const {
     const auto good = std::ranges::find(all, false, &replica_point::suspect); // suspect ones are older than all others
     s.suspect_points = static_cast<std::uint64_t>(good - all.begin());
     if (good != all.end()) {
-        s.oldest_point = info_of(*good);
-        s.newest_point = info_of(all.back());
+        s.oldest_point = info_of(*good, age_of(*good));
+        s.newest_point = info_of(all.back(), age_of(all.back()));
     }
     for (const replica_volume &v : copy_->volumes()) {
         s.volumes.push_back({v.name, v.size, 0});

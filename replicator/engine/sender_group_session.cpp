@@ -61,6 +61,7 @@ wire::hello sender_group::make_hello() const {
     h.session = random_u64();
     h.sender = options_.sender;
     h.instance = options_.instance;
+    h.clock_ms = clock_ms_of(run_.time->wall());
     for (std::size_t i = 0; i < options_.config.volumes.size(); ++i) {
         h.volumes.push_back({options_.config.volumes[i].name,
                              capture_->volume_size(volume_index{static_cast<std::uint16_t>(i)})});
@@ -117,8 +118,12 @@ task<void> sender_group::session_loop() {
 
 task<error> sender_group::run_session() {
     const std::string address = options_.config.peer.empty() ? peer_->address : options_.config.peer;
-    auto connect = [this, address, pinned = peer_->fingerprint](bool control) {
-        return net_.make_connector(address, transport::alpn_session, pinned, {pace_, daemon_pace_}, control);
+    // Under a site's CA a name counts and no fingerprint: a certificate that is renewed stays the DR site's.
+    const expected_peer expected = options_.trust == trust_mode::site_ca
+                                       ? expected_peer{options_.trust, "", name_expected(options_.config.peer_name, address)}
+                                       : expected_peer{options_.trust, peer_->fingerprint, ""};
+    auto connect = [this, address, expected](bool control) {
+        return net_.make_connector(address, transport::alpn_session, expected, {pace_, daemon_pace_}, control);
     };
     sender_session::callbacks calls;
     calls.on_ack = [this](const wire::ack &a) { on_ack(a); };
@@ -133,6 +138,9 @@ task<error> sender_group::run_session() {
             scan_->on_reply(std::move(r));
         }
     };
+    calls.on_extents = [this](const wire::extent_reply &r) {
+        return scan_ ? scan_->on_extents(r) : result<>(); // of a scan that was given up
+    };
     calls.on_verify = [this](const wire::verify_result &r) {
         if (verify_) {
             verify_->note_damage(r.damage_count, damage_known_);
@@ -140,6 +148,7 @@ task<error> sender_group::run_session() {
             progress_.notify_all();
         }
     };
+    calls.on_clock = [this](std::uint64_t ms) { return clock_.heard(ms, run_.time->wall()); };
     calls.on_notice = [this](const wire::notice &n) {
         notice_ = n.text.empty() ? std::nullopt : std::optional(n.text);
     };
@@ -261,18 +270,25 @@ task<result<>> sender_group::begin_new_stream(const sender_plan &plan, const wir
     co_return result<>{};
 }
 
-task<void> sender_group::run_scan(wire::key32 key) {
+// What is still pending is what one side has data of, and may be shipped.
+task<void> sender_group::gather_offers() {
     if (options_.gather_offers && capture_->pending_bytes() >= offers_bytes_min) {
         co_await options_.gather_offers();
     }
+}
+
+task<void> sender_group::run_scan(wire::key32 key) {
     if (capture_->pending_bytes() > 0) {
         scan_options options;
         options.compare = !scan_full_;
         options.key = key;
         options.same = [this](const pending_range &piece) { note_same(piece); };
+        options.holes = [this](std::uint64_t bytes) { sync_total_ -= std::min(sync_total_, bytes); };
+        options.before_data = [this] { return gather_offers(); };
         scan_ = std::make_unique<catch_up_scan>(
             *capture_, run_, options,
             [this](wire::digest_request r) { return session_->send_control(std::move(r)); },
+            [this](wire::extent_request r) { return session_->send_control(std::move(r)); },
             [this](bool overdue) {
                 if (known_.many()) {
                     work_.notify_all();
@@ -321,14 +337,13 @@ void sender_group::on_ack(const wire::ack &a) {
             points_in_flight_.pop_front();
         }
         spool_->drop_through(a.durable.interval);
+        tidy_soon();
         capture_->durable(a.durable, receiver_);
         acked_in_stream_ = true;
         session_worked_ = true;
         if (consistent() && !ever_consistent_) {
             ever_consistent_ = true;
-            if (auto saved = save_state(); !saved) {
-                log::warning("group {}: {}", name(), saved.error().text());
-            }
+            save_soon();
         }
     }
     durable_ = a.durable;

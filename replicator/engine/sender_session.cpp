@@ -1,5 +1,7 @@
 #include "replicator/engine/sender_session.hpp"
 
+#include "replicator/engine/frame_assembly.hpp"
+#include "replicator/engine/peer_clock.hpp"
 #include "replicator/engine/trust.hpp"
 
 #include <algorithm>
@@ -55,6 +57,7 @@ task<result<wire::welcome>> sender_session::open(make_connector connect, wire::h
         co_return fail(errc::unsupported, "the DR site chose a protocol version or feature that this sender "
                                           "did not offer");
     }
+    FS_CO_CHECK(calls_.on_clock(welcome.clock_ms));
     window_bytes_ = std::clamp<std::uint64_t>(welcome.window_bytes, limits::frame_payload_bytes_max,
                                               limits::window_bytes_max);
     tasks_.spawn(read_control());
@@ -171,7 +174,7 @@ task<std::optional<buffer>> sender_session::next_frame() {
             continue;
         }
         buffer frame = buffer::copy_of((*frames_)[next_index_].view());
-        sent_bytes_ += frame.size();
+        sent_bytes_ += frame_window_bytes(frame.size());
         if (++next_index_ == frames_->size()) {
             frames_.reset();
             next_index_ = 0;
@@ -218,6 +221,10 @@ result<> sender_session::dispatch(const transport::message &m) {
         ready_.notify_all();
         return {};
     }
+    case wire::message_type::extent_reply: {
+        FS_TRY(reply, wire::parse<wire::extent_reply>(body));
+        return calls_.on_extents(reply);
+    }
     case wire::message_type::digest_reply: {
         FS_TRY(reply, wire::parse<wire::digest_reply>(body));
         calls_.on_digests(std::move(reply));
@@ -246,13 +253,16 @@ result<> sender_session::dispatch(const transport::message &m) {
         FS_TRY(refusal, wire::parse<wire::refusal>(body));
         return std::unexpected(error_of(refusal));
     }
-    case wire::message_type::heartbeat:
-        return {};
+    case wire::message_type::heartbeat: {
+        FS_TRY(beat, wire::parse<wire::heartbeat>(body));
+        return calls_.on_clock(beat.clock_ms);
+    }
     case wire::message_type::hello:
     case wire::message_type::welcome:
     case wire::message_type::frame:
     case wire::message_type::begin_stream:
     case wire::message_type::digest_request:
+    case wire::message_type::extent_request:
     case wire::message_type::loan_request:
     case wire::message_type::join_request:
     case wire::message_type::join_reply:
@@ -293,6 +303,7 @@ task<void> sender_session::beat() {
         }
         wire::heartbeat m;
         m.count = ++count;
+        m.clock_ms = clock_ms_of(run_.time->wall());
         if (auto sent = co_await send_control(m); !sent) {
             break;
         }

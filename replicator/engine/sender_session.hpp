@@ -27,10 +27,12 @@ class sender_session {
     struct callbacks {
         std::function<void(const wire::ack &)> on_ack;
         std::function<void(wire::digest_reply)> on_digests;
+        std::function<result<>(const wire::extent_reply &)> on_extents;
         std::function<result<>(const wire::loan_reply &)> on_loans;
         std::function<void(const wire::nak &)> on_nak;
         std::function<void(const wire::verify_result &)> on_verify;
         std::function<void(const wire::notice &)> on_notice;
+        std::function<result<>(std::uint64_t clock_ms)> on_clock;
     };
     using make_connector = std::function<result<std::unique_ptr<transport::connector>>(bool control)>;
 

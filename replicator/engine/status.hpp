@@ -53,12 +53,15 @@ struct sender_group_status {
     std::optional<wall_time> limit_until;
     std::uint64_t spool_used_bytes = 0, spool_limit_bytes = 0;
     std::vector<volume_status> volumes;
+    std::vector<std::string> warnings; ///< what works now and will not for long, or looks wrong
     std::optional<std::string> error;
 };
 
 struct point_info {
     std::string id;
-    wall_time time{};
+    wall_time time{};    ///< by the primary's clock
+    wall_time arrival{}; ///< at the DR site, by its clock; 1970: not known
+    duration age{};      ///< the older of both
     std::string kind = "interval"; ///< interval, crash, app
     std::string name;
     std::string note;
@@ -91,6 +94,7 @@ struct receiver_group_status {
     std::uint64_t journal_used_bytes = 0, journal_limit_bytes = 0;
     std::uint64_t bytes_wire = 0, bytes_applied = 0;
     std::vector<volume_status> volumes;
+    std::vector<std::string> warnings;
     std::optional<std::string> error;
 };
 

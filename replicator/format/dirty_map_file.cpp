@@ -18,7 +18,8 @@ constexpr magic4 header_magic = {'F', 'S', 'D', 'M'};
 constexpr magic4 slot_magic = {'F', 'S', 'M', 'S'};
 constexpr magic4 activity_magic = {'F', 'S', 'A', 'C'};
 constexpr magic4 record_magic = {'F', 'S', 'C', 'S'};
-constexpr std::uint16_t format_version = 1;
+constexpr std::uint16_t map_version = 2;
+constexpr std::uint16_t format_version = 1; ///< of capture.state
 constexpr std::uint32_t flag_clean = 1;
 constexpr std::uint64_t record_offsets[2] = {0, 512};
 
@@ -152,9 +153,9 @@ result<capture_record> parse_record(bytes_view bytes) {
 map_layout map_layout::of(std::uint64_t volume_bytes) {
     map_layout layout;
     layout.volume_bytes = volume_bytes;
-    layout.fine_offset = map_page_bytes;
-    layout.fine_bytes =
-        ceil_div(ceil_div(region_count(volume_bytes), 8), map_page_bytes) * map_page_bytes;
+    const std::uint64_t pages = ceil_div(region_count(volume_bytes), regions_per_map_page);
+    layout.fine_offset = map_page_bytes + ceil_div(pages, map_page_bytes) * map_page_bytes;
+    layout.fine_bytes = pages * map_page_bytes;
     layout.activity_offset = layout.fine_offset + layout.fine_bytes;
     layout.activity_bytes =
         ceil_div(extent_count(volume_bytes), extents_per_sector) * activity_sector_bytes;
@@ -165,7 +166,7 @@ void encode_map_header(bytes_span page, const map_layout &layout) {
     REPL_ASSERT(page.size() == map_page_bytes);
     header_disk disk;
     disk.magic = header_magic;
-    disk.version = format_version;
+    disk.version = map_version;
     disk.volume_bytes = layout.volume_bytes;
     disk.fine_offset = layout.fine_offset;
     disk.fine_bytes = layout.fine_bytes;
@@ -181,7 +182,7 @@ result<map_layout> parse_map_header(bytes_view page) {
     if (disk.magic != header_magic || disk.checksum != checksum_of(disk)) {
         return fail(errc::corrupt, "map header is not valid");
     }
-    if (disk.version != format_version) {
+    if (disk.version != map_version) {
         return fail(errc::unsupported, "map of version " + std::to_string(disk.version.get()));
     }
     if (disk.flags != 0 || disk.reserved != 0) {
@@ -217,6 +218,11 @@ void store_map_state(bytes_span page, const map_state &state) {
     disk.sequence = state.sequence;
     disk.boot_id = to_disk(state.boot_id);
     store_slot(page.subspan(map_slot_offsets[state.sequence % 2], map_slot_bytes), disk);
+}
+
+std::span<std::uint8_t> map_page_states(bytes_span mapped, const map_layout &layout) {
+    void *at = mapped.data() + map_page_bytes;
+    return {static_cast<std::uint8_t *>(at), layout.pages()};
 }
 
 std::span<std::uint64_t> map_words(bytes_span mapped, const map_layout &layout) {

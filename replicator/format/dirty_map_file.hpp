@@ -3,16 +3,17 @@
 // and one small state a group (capture.state). docs/formats-map.md has the same tables.
 // Little-endian.
 //
-// Map file: header page | fine bits | activity sectors. The header page and the fine bits are a
-// shared mapping and change in place; activity sectors are only written by write + fdatasync.
+// Map file: header page | page states | fine bits | activity sectors. The header page, the page
+// states and the fine bits are a shared mapping and change in place; activity sectors are only
+// written by write + fdatasync.
 //
 // Header, at 0, 64 bytes, written once:
 //   off size name             meaning, valid range
 //     0    4 magic            "FSDM"
-//     4    2 version          1; any other is refused (errc::unsupported)
+//     4    2 version          2; any other is refused (errc::unsupported)
 //     6    2 flags            zero
 //     8    8 volume_bytes     1..limits::volume_bytes_max
-//    16    8 fine_offset      4096
+//    16    8 fine_offset      4096 + page states: a byte a page of fine bits, rounded up to 4096 bytes
 //    24    8 fine_bytes       one bit a 64 KiB region, rounded up to 4096 bytes
 //    32    8 activity_offset  fine_offset + fine_bytes
 //    40    8 activity_bytes   512 for each 3904 extents of 4 MiB
@@ -26,6 +27,10 @@
 //    16   40 boot_id          text, zero-padded: the boot in which the fine bits were changed
 //    56    8 checksum         XXH3-64 of bytes 0..55
 // All other bytes of the header page are zero.
+// Page states: byte p is what page p of the fine bits (4096 bytes; 2 GiB of the volume) says:
+// 0 clean, its fine bits don't count; 1 mixed, its fine bits say it; 2 dirty, all of its regions,
+// its fine bits don't count. Bytes behind the last page are zero. So "everything is dirty" and
+// "nothing is" touch no page of the fine bits. Any other value counts as 2.
 // Fine bits: bit r % 64 of the 64-bit word r / 64 is region r; a word is an extent. 1: may differ.
 // Bits behind the volume's last region are zero.
 // Activity sector, 512 bytes, one disk sector so that a torn write leaves the old or the new one:
@@ -65,12 +70,17 @@
 namespace farshore {
 
 constexpr std::uint64_t map_page_bytes = 4096;
+constexpr std::uint64_t words_per_map_page = map_page_bytes / 8;
+constexpr std::uint64_t regions_per_map_page = map_page_bytes * 8;
 constexpr std::uint64_t map_slot_offsets[2] = {512, 1024};
 constexpr std::size_t map_slot_bytes = 64;
 constexpr std::size_t activity_sector_bytes = 512;
 constexpr std::size_t activity_words = 61; ///< 64-bit words of bits in a sector
 constexpr std::uint64_t extents_per_sector = activity_words * 64;
 constexpr std::size_t boot_id_bytes_max = 40;
+
+/// What a page of the fine bits says. Stored in the file: don't change the values.
+enum class map_page_state : std::uint8_t { clean = 0, mixed = 1, dirty = 2 };
 
 /// Where things stand in the map file of a volume.
 struct map_layout {
@@ -82,6 +92,7 @@ struct map_layout {
 
     static map_layout of(std::uint64_t volume_bytes);
     std::uint64_t mapped_bytes() const { return activity_offset; }
+    std::uint64_t pages() const { return fine_bytes / map_page_bytes; } ///< of fine bits
     std::uint64_t file_bytes() const { return activity_offset + activity_bytes; }
     std::uint64_t sectors() const { return activity_bytes / activity_sector_bytes; }
     bool operator==(const map_layout &) const = default;
@@ -104,6 +115,8 @@ result<map_state> parse_map_state(bytes_view page);
 /// Stores into the slot that `state.sequence` selects; the other slot is not touched.
 void store_map_state(bytes_span page, const map_state &state);
 
+/// The page states of a mapped map file.
+std::span<std::uint8_t> map_page_states(bytes_span mapped, const map_layout &layout);
 /// The fine bits of a mapped map file, as words of this machine (little-endian only).
 std::span<std::uint64_t> map_words(bytes_span mapped, const map_layout &layout);
 

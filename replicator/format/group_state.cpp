@@ -37,19 +37,22 @@ struct commit_disk {
     le64 undo_offset;
     le64 rollback_segment;
     le64 rollback_offset;
+    le64 applied_arrival;
+    le64 point_arrival;
     le64 suspect_interval;
     le64 suspect_time;
     le64 touched_time;
     le32 images;
-    std::array<std::byte, 20> reserved;
+    std::array<std::byte, 4> reserved;
     le64 checksum;
 };
 static_assert(sizeof(commit_disk) == commit_record_bytes && wire_struct<commit_disk>);
 static_assert(offsetof(commit_disk, applied_time) == 32);
 static_assert(offsetof(commit_disk, undo_offset) == 96);
 static_assert(offsetof(commit_disk, rollback_offset) == 112);
-static_assert(offsetof(commit_disk, suspect_interval) == 120);
-static_assert(offsetof(commit_disk, images) == 144);
+static_assert(offsetof(commit_disk, point_arrival) == 128);
+static_assert(offsetof(commit_disk, suspect_interval) == 136);
+static_assert(offsetof(commit_disk, images) == 160);
 static_assert(offsetof(commit_disk, checksum) == 168);
 
 struct image_disk {
@@ -93,6 +96,8 @@ byte_vector encode_commit_slot(const commit_record &record) {
     disk.applied_stream = record.applied.stream.value;
     disk.applied_interval = record.applied.interval.value;
     disk.applied_time = from_time(record.applied_time);
+    disk.applied_arrival = from_time(record.applied_arrival);
+    disk.point_arrival = from_time(record.point_arrival);
     disk.damage_count = record.damage_count;
     disk.healed_count = record.healed_count;
     disk.durable_stream = record.durable.stream.value;
@@ -159,6 +164,8 @@ result<commit_record> parse_commit_slot(bytes_view slot) {
     record.applied = {stream_id{disk.applied_stream}, interval_id{disk.applied_interval}};
     record.consistent = (disk.flags & flag_consistent) != 0;
     record.applied_time = to_time(disk.applied_time);
+    record.applied_arrival = to_time(disk.applied_arrival);
+    record.point_arrival = to_time(disk.point_arrival);
     record.damage_count = disk.damage_count;
     record.healed_count = disk.healed_count;
     record.durable = {stream_id{disk.durable_stream}, interval_id{disk.durable_interval}};

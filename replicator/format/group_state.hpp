@@ -24,13 +24,15 @@
 //    96    8 undo_offset
 //   104    8 rollback_segment likewise of the rollback log (rollback/)
 //   112    8 rollback_offset
-//   120    8 suspect_interval points up to this one are not served: the images were changed by
+//   120    8 applied_arrival  of that barrier here, by this site's clock; 0: not known
+//   128    8 point_arrival    likewise
+//   136    8 suspect_interval points up to this one are not served: the images were changed by
 //                             somebody else after they were made; 0: none
-//   128    8 suspect_time     when that was found, ns since 1970, signed; 0 with interval 0
-//   136    8 touched_time     beside what undo says, the images may have been written by us up to
+//   144    8 suspect_time     when that was found, ns since 1970, signed; 0 with interval 0
+//   152    8 touched_time     beside what undo says, the images may have been written by us up to
 //                             this time (recovery/image_cases.hpp); 0: no
-//   144    4 images           entries: 0 or the number of volumes, <= volumes_per_group_max
-//   148   20 reserved         zero
+//   160    4 images           entries: 0 or the number of volumes, <= volumes_per_group_max
+//   164    4 reserved         zero
 //   168    8 checksum         XXH3-64 of bytes 0..167 and of the entries
 // Entry, 32 bytes, one a volume in order: how the commit left its image, everything synced
 //     0    8 inode            0: a block device, or not known
@@ -77,11 +79,13 @@ struct commit_record {
     stream_position applied;
     bool consistent = false; ///< the applied barrier is
     wall_time applied_time{};
+    wall_time applied_arrival{};
     std::uint64_t damage_count = 0;
     std::uint64_t healed_count = 0;
     stream_position durable;
     interval_id point;
     wall_time point_time{};
+    wall_time point_arrival{};
     std::uint64_t undo_segment = 0;
     std::uint64_t undo_offset = 0;
     std::uint64_t rollback_segment = 0;

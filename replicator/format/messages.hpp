@@ -68,6 +68,8 @@ enum class message_type : std::uint16_t {
     join_reply = 15,
     loan_request = 16,
     loan_reply = 17,
+    extent_request = 20,
+    extent_reply = 21,
 };
 
 struct volume_entry {
@@ -90,10 +92,11 @@ struct hello {
     id16 sender{};             ///< identity of the sender's state
     random64 instance;        ///< random, new at each start of the sender
     std::vector<volume_entry> volumes;
+    std::uint64_t clock_ms = 0; ///< of the control link: what its clock shows, ms since 1970, before the year 2200
     template <class V> void visit(V &v) {
         v(version_min); v(version_max); v(features_required); v(features_offered);
         v(group, limits::name_bytes_max); v(session); v(link); v(sender); v(instance);
-        v(volumes, limits::volumes_per_group_max);
+        v(volumes, limits::volumes_per_group_max); v(clock_ms);
     }
 };
 
@@ -113,9 +116,11 @@ struct welcome {
     bool damaged = false;         ///< damage not healed yet
     std::uint64_t window_bytes = 0; ///< frames it takes beyond what it has journaled
     key32 digest_key{};
+    std::uint64_t clock_ms = 0; ///< as in hello
     template <class V> void visit(V &v) {
         v(version); v(features); v(receiver); v(durable); v(applied); v(partial); v(partial_index);
         v(point); v(in_catch_up); v(damage_count); v(damaged); v(window_bytes); v(digest_key);
+        v(clock_ms);
     }
 };
 
@@ -189,6 +194,42 @@ struct digest_reply {
     }
 };
 
+struct extent_range {
+    std::uint32_t volume = 0;
+    std::uint64_t offset = 0; ///< of whole blocks, as the length but at the volume's end
+    std::uint64_t length = 0;
+    template <class V> void visit(V &v) { v(volume); v(offset); v(length); }
+};
+constexpr std::size_t extent_ranges_max = 256;
+/// Asks where the copy has data. Ranges of any length: one says "all of 64 TiB".
+struct extent_request {
+    static constexpr auto type = message_type::extent_request;
+    std::uint64_t id = 0;
+    std::vector<extent_range> ranges; ///< at least one
+    template <class V> void visit(V &v) { v(id); v(ranges, extent_ranges_max); }
+};
+struct data_extent {
+    std::uint64_t gap = 0;    ///< blocks without data before it, from the last extent or the range's start
+    std::uint64_t blocks = 0; ///< with data, about: not 0
+    template <class V> void visit(V &v) { v(gap); v(blocks); }
+};
+struct extent_part {
+    std::uint64_t covered = 0; ///< bytes of the range that it speaks of; all, but for the last part
+    std::uint32_t extents = 0; ///< how many of the list are its own
+    template <class V> void visit(V &v) { v(covered); v(extents); }
+};
+/// A part for each range in order, until the list is full; what has no part, or is not covered, is asked
+/// again. What is covered and in no extent is a hole: it reads as zeroes.
+struct extent_reply {
+    static constexpr auto type = message_type::extent_reply;
+    std::uint64_t id = 0;
+    std::vector<extent_part> parts;
+    std::vector<data_extent> extents; ///< of all parts, one after the other
+    template <class V> void visit(V &v) {
+        v(id); v(parts, extent_ranges_max); v(extents, limits::extents_per_message_max);
+    }
+};
+
 /// Neighbouring blocks of another group of the pair.
 struct loan_run {
     std::uint32_t volume = 0;
@@ -241,7 +282,8 @@ struct nak {
 struct heartbeat {
     static constexpr auto type = message_type::heartbeat;
     std::uint64_t count = 0;
-    template <class V> void visit(V &v) { v(count); }
+    std::uint64_t clock_ms = 0; ///< as in hello
+    template <class V> void visit(V &v) { v(count); v(clock_ms); }
 };
 
 struct verify_item {

@@ -24,9 +24,10 @@
 //    64    8 synced_segment   how far the log was durable when this record was begun: a record
 //    72    8 synced_offset    before this place that can't be read is damaged, not torn
 //    80    8 entries_checksum XXH3-64 of the entry table
-//    88    8 written          when the record was written, ns since 1970, signed, by the clock that stamps files: from
+//    88    8 arrival          of the barrier at the DR site, by its clock, ns since 1970; 0 unless last part, or not known
+//    96    8 written          when the record was written, ns since 1970, signed, by the clock that stamps files: from
 //                             then on the images may have been changed on its account
-//    96   24 reserved         zero
+//   104   16 reserved         zero
 //   120    8 header_checksum  XXH3-64 of bytes 0..119
 // Entry, 24 bytes:
 //     0    8 block            first block
@@ -63,6 +64,7 @@ struct undo_header {
     std::uint32_t entries = 0;
     std::uint64_t content_bytes = 0;
     wall_time time{};
+    wall_time arrival{};
     std::uint64_t damage_count = 0;
     std::uint64_t healed_count = 0;
     std::uint64_t synced_segment = 0;

@@ -92,6 +92,13 @@ struct resolve_outcome {
     std::vector<std::uint32_t> differing_units; ///< indices of units to look at more finely
 };
 
+struct hole_outcome {
+    std::uint64_t settled_regions = 0; ///< were pending and are not any more
+    /// What of the range comes next that the volume has data of: whole regions; length 0: nothing, all
+    /// of the range is settled.
+    byte_range data;
+};
+
 struct capture_counts {
     std::uint64_t written_bytes = 0;
     std::uint64_t open_bytes = 0; ///< memory of the open interval
@@ -159,12 +166,22 @@ class capture_group {
     result<resolve_outcome> resolve(const pending_range &where, std::uint64_t unit_bytes,
                                     const std::vector<digest16> &peer,
                                     const digest_function &digest);
+    /// The peer has nothing in the range. Its pending regions are settled from the first on, as long
+    /// as the volume has nothing there either: no digest, nothing recorded. A region that is only in
+    /// part in the range is left alone. Any length. Errors as resolve().
+    result<hole_outcome> settle_holes(const pending_range &where);
     /// Records the whole range whatever the peer has (`resync --full`), zero blocks included.
     result<resolve_outcome> record_all(const pending_range &where);
     /// Digest of the range as of the next barrier, put into the open interval as a verify entry;
     /// dropped again if a client writes to it before the barrier (then it is not in the closed
     /// interval's commit().verify).
     result<> add_verify(const pending_range &where, const digest_function &digest);
+
+    /// The same for a hole of the volume, of at most 2 GiB: by its extents, nothing is read. False: the
+    /// volume has data there.
+    result<bool> add_verify_hole(const pending_range &where);
+    /// The next data of the volume at or after `offset`, as file::next_data. It may change at any time.
+    result<byte_range> next_data(volume_index v, std::uint64_t offset) const;
 
     /// Marks a clean stop: syncs volumes and maps. Clients must be gone.
     result<> close_clean();

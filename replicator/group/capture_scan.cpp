@@ -254,7 +254,9 @@ result<resolve_outcome> capture_group::resolve(const pending_range &where, std::
     std::vector<unit_verdict> verdicts;
     verdicts.reserve(peer.size());
     for (std::size_t i = 0; i < peer.size(); ++i) {
-        const bool same = digest(scan.unit(i, unit_bytes)) == peer[i];
+        // Only zeroes have the zero digest: what the peer has as such is not hashed here.
+        const bool same = peer[i] == digest16{} ? is_zero(scan.unit(i, unit_bytes))
+                                                : digest(scan.unit(i, unit_bytes)) == peer[i];
         verdicts.push_back(same                    ? unit_verdict::same
                            : peer[i] == digest16{} ? unit_verdict::take_nonzero
                            : finest                ? unit_verdict::take
@@ -276,20 +278,23 @@ result<> capture_group::add_verify(const pending_range &where, const digest_func
     range_scan scan(*impl_, *volume, where.range);
     FS_CHECK(scan.read());
     const digest16 found = digest(scan.content());
-    const index_range regions = regions_of(where.range);
     const std::lock_guard lock(impl_->mutex);
     if (!scan.valid_locked()) {
         return lost_recording();
     }
-    if (volume->pending.any_in(regions.first, regions.last)) {
+    return impl_->put_verify_locked(*volume, {where.volume, where.range, found});
+}
+
+result<> capture_core::put_verify_locked(captured_volume &v, const verify_entry &entry) {
+    const index_range regions = regions_of(entry.range);
+    if (v.pending.any_in(regions.first, regions.last)) {
         return fail(errc::not_in_sync, "the range is still to be compared by the catch-up");
     }
-    std::vector<verify_entry> &entries = impl_->open->commit.verify;
-    if (entries.size() >= verify_entries_max) {
+    if (open->commit.verify.size() >= verify_entries_max) {
         return fail(errc::full, "the open interval has no room for another range to verify");
     }
-    entries.push_back({where.volume, where.range, found});
-    volume->verified.set_range(regions.first, regions.last);
+    open->commit.verify.push_back(entry);
+    v.verified.set_range(regions.first, regions.last);
     return {};
 }
 

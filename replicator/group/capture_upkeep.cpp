@@ -111,10 +111,37 @@ result<std::unique_ptr<capture_group>> capture_group::open(file_system &files,
     return group;
 }
 
+// A page of the map is looked at as a whole first: of a large volume most say "all dirty" or "all
+// clean and idle".
+void capture_core::find_idle_locked(captured_volume &v, std::uint64_t page, bool stopping,
+                                    paged_bitmap &out) {
+    activity_log &activity = v.map->activity();
+    index_range e{page * words_per_map_page,
+                  std::min((page + 1) * words_per_map_page, v.map->words())};
+    const map_page_state says = v.map->state(page);
+    if (says == map_page_state::dirty || !activity.any_active(e)) {
+        return;
+    }
+    if (says == map_page_state::clean && activity.all_active(e) && !activity.any_used(e)) {
+        out.set_range(e.first, e.last);
+        return;
+    }
+    for (auto at = activity.next_active(e); at; at = activity.next_active(e)) {
+        if (v.map->word(*at) == 0) {
+            if (!activity.used(*at) || stopping) {
+                out.set_range(*at, *at + 1);
+            }
+            activity.forget_use(*at); // a second chance until the next pass
+        }
+        e.first = *at + 1;
+    }
+}
+
 // Data of an extent may leave the log once it is on disk for good and the DR site has it: so first
 // the volume is synced, with nothing held, and what was used meanwhile stays.
 result<> capture_core::retire_idle(captured_volume &v, bool stopping) {
-    std::vector<std::uint64_t> candidates;
+    constexpr std::uint64_t pages_each_hold = 64;
+    paged_bitmap candidates(v.map->words());
     std::unique_lock lock(mutex);
     activity_log &activity = v.map->activity();
     const bool crowded = activity.active_count() > active_extents_target;
@@ -123,12 +150,11 @@ result<> capture_core::retire_idle(captured_volume &v, bool stopping) {
         return {};
     }
     v.last_idle_pass = now;
-    for (std::uint64_t e = 0; e < v.map->words(); ++e) {
-        if (activity.active(e) && v.map->word(e) == 0) {
-            if (!activity.used(e) || stopping) {
-                candidates.push_back(e);
-            }
-            activity.forget_use(e); // a second chance until the next pass
+    for (std::uint64_t page = 0; page < v.map->pages(); ++page) {
+        find_idle_locked(v, page, stopping, candidates);
+        if (page % pages_each_hold == pages_each_hold - 1) {
+            lock.unlock();
+            lock.lock();
         }
     }
     if (candidates.empty()) {

@@ -45,6 +45,7 @@ struct interval_entry {
     barrier commit;
     std::uint64_t bytes = 0;     ///< frames, headers included
     std::uint64_t raw_bytes = 0; ///< block content that the frames say they stand for
+    wall_time arrival{};         ///< of the barrier, where it was stamped
 };
 
 /// A run of an interval's frames in one buffer.

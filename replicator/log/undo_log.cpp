@@ -242,6 +242,7 @@ result<> undo_log::finish(const undo_outcome *outcome) {
         header.consistent = outcome->consistent;
         header.point = outcome->point;
         header.time = outcome->time;
+        header.arrival = outcome->arrival;
         header.damage_count = outcome->damage_count;
         header.healed_count = outcome->healed_count;
     }

@@ -51,6 +51,7 @@ struct undo_outcome {
     bool consistent = false;
     bool point = false;
     wall_time time{};
+    wall_time arrival{};
     std::uint64_t damage_count = 0;
     std::uint64_t healed_count = 0;
 };

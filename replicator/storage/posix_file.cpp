@@ -330,18 +330,24 @@ result<byte_range> posix_file::next_data(std::uint64_t offset) {
     if (!holes_told_) {
         return byte_range{offset, end - offset};
     }
-    const off_t start = ::lseek(handle_->fd(), static_cast<off_t>(offset), SEEK_DATA);
-    if (start < 0 && errno == ENXIO) {
-        return byte_range{end, 0};
+    // Again when what was found has been punched meanwhile: what lies behind it may still be data.
+    constexpr int tries = 8;
+    for (int i = 0; i < tries; ++i) {
+        const off_t start = ::lseek(handle_->fd(), static_cast<off_t>(offset), SEEK_DATA);
+        if (start < 0 && errno == ENXIO) {
+            return byte_range{end, 0};
+        }
+        if (start < 0) {
+            break;
+        }
+        const std::uint64_t first = static_cast<std::uint64_t>(start);
+        const off_t hole = ::lseek(handle_->fd(), start, SEEK_HOLE);
+        const std::uint64_t last = hole < 0 ? end : std::min(static_cast<std::uint64_t>(hole), end);
+        if (first < last) {
+            return byte_range{first, last - first};
+        }
     }
-    if (start < 0) {
-        return byte_range{offset, end - offset}; // can't tell
-    }
-    const std::uint64_t first = static_cast<std::uint64_t>(start);
-    const off_t hole = ::lseek(handle_->fd(), start, SEEK_HOLE);
-    const std::uint64_t last = hole < 0 ? end : std::min(static_cast<std::uint64_t>(hole), end);
-    // A file that shrank or was punched in between: no data where there was some a moment ago.
-    return first < last ? byte_range{first, last - first} : byte_range{end, 0};
+    return byte_range{offset, end - offset}; // can't tell
 }
 
 result<bool> posix_file::is_hole(byte_range range) {

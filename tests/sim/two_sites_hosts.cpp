@@ -39,6 +39,11 @@ void two_sites::start_sender() {
             *sender_, std::make_unique<sim_network>(*line_, sender_fingerprint, receiver_fingerprint),
             fmt::format("boot-{}", boots_));
         auto started = await(sender_->start(), std::chrono::minutes(1));
+        for (const auto &status : sender_->status()) {
+            if (started && status.state == engine::sender_state::failed) {
+                started = fail(errc::dead, status.error.value_or("failed")); // it would be tried again
+            }
+        }
         if (started) {
             break;
         }
@@ -75,6 +80,11 @@ void two_sites::start_receiver() {
         engine::receiver_access::set_network(
             *receiver_, std::make_unique<sim_network>(*line_, receiver_fingerprint, sender_fingerprint));
         auto started = await(receiver_->start(), std::chrono::minutes(1));
+        for (const auto &status : receiver_->status()) {
+            if (started && status.state == engine::receiver_state::failed) {
+                started = fail(errc::dead, status.error.value_or("failed")); // it would be tried again
+            }
+        }
         if (started) {
             return;
         }

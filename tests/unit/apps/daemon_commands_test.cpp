@@ -119,6 +119,10 @@ struct fake_receiver {
     result<engine::invitation> invite(const std::string &, const std::string &address) {
         return engine::invitation{"token-for-" + address, {}};
     }
+    std::vector<engine::open_invitation> invitations() const { return {{"0123456789ab", "shop", {}}}; }
+    result<> revoke(const std::string &id) {
+        return id == "0123456789ab" ? result<>() : fail(errc::not_found, "there is no open invitation");
+    }
     std::vector<engine::peer_status> peers() const { return {}; }
     result<> unpair(const std::string &) { return {}; }
 };
@@ -242,6 +246,9 @@ TEST_SUITE("daemon_commands") {
         CHECK(r.engine.calls == std::vector<std::string>{"open shop 17 unix:/x"});
         CHECK((*r.run("opened", json::object()))["opened"].size() == 1);
         CHECK(r.run("close", {{"id", "1"}}).has_value());
+        CHECK((*r.run("invitations", json::object()))["invitations"][0]["id"] == "0123456789ab");
+        CHECK((*r.run("revoke", {{"id", "0123456789ab"}}))["done"] == "revoked");
+        r.refuses("revoke", {{"id", "x"}}, "not_found", 10);
         CHECK((*r.run("invite", {{"group", "shop"}, {"address", "dr:1"}}))["token"] ==
               "token-for-dr:1");
         CHECK((*r.run("peers", json::object()))["peers"].empty());

@@ -26,6 +26,26 @@ unique_fd unsyncable(unique_fd &reader) {
     return unique_fd(ends[1]);
 }
 
+/// Punches and writes the file's first block, again and again.
+class restless_block {
+  public:
+    explicit restless_block(file &f) : thread_([this, &f] {
+        const byte_vector data = pattern(4096, 1);
+        while (!over_) {
+            CHECK(f.write_at(0, data));
+            CHECK(f.zero({0, 4096}, false, false));
+        }
+    }) {}
+    ~restless_block() {
+        over_ = true;
+        thread_.join();
+    }
+
+  private:
+    std::atomic<bool> over_ = false;
+    std::thread thread_;
+};
+
 /// A loop device over a file, where root and the kernel allow one.
 class loop_device {
   public:
@@ -248,3 +268,19 @@ TEST_SUITE("storage") {
         CHECK((*other)->lock());
     }
 }
+TEST_CASE("posix file: data that is punched meanwhile does not hide the data behind it") {
+    temp_directory directory;
+    posix_file_system fs;
+    auto f = fs.open(directory.path() + "/f", open_mode::create);
+    REQUIRE(f);
+    REQUIRE((*f)->truncate(1 << 20));
+    REQUIRE((*f)->write_at(1 << 19, pattern(4096, 2)));
+    const restless_block other(**f);
+    for (int i = 0; i < 20000; ++i) {
+        const auto data = (*f)->next_data(0);
+        REQUIRE(data);
+        REQUIRE(data->length != 0);
+    }
+}
+
+
