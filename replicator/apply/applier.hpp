@@ -74,6 +74,8 @@ class applier {
     /// True between the steps of one interval, and while a step waits for space: no commit may be
     /// made.
     bool inside_step() const { return write_pending_ || split_.has_value(); }
+    /// The next apply() begins with image writes whose undo is older.
+    bool writes_again() const { return write_pending_; }
     /// Wrong blocks that somebody else found.
     void add_damage() { ++state_.damage_count; }
     void set_verify_key(const dedupe::digest_key &key) { verify_key_ = key; }

@@ -46,6 +46,7 @@ sender_plan plan_session(const sender_facts &mine, const wire::welcome &theirs) 
         return decide(sender_decision::compare_all, "the DR site's copy is another one than before");
     }
     if (theirs.durable.interval < mine.acknowledged.interval) {
+        plan.copy_went_back = true;
         return decide(sender_decision::compare_all, "the DR site's copy is older than what it had acknowledged");
     }
     if (theirs.damaged && theirs.damage_count > mine.damage_known) {

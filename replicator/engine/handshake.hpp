@@ -43,6 +43,7 @@ struct sender_plan {
     interval_id from;         ///< resume, restart: first interval to send
     std::uint32_t index = 0;  ///< resume: first frame of it
     interval_id first;        ///< catch_up, compare_all: id of the new stream's first interval
+    bool copy_went_back = false; ///< the DR site is told: images and state of it may be of two moments
     const char *reason = "";  ///< for the log
     bool put_back = false;    ///< compare_changed: this side is older than it was, or a clone of it ran meanwhile
 };

@@ -91,11 +91,12 @@ receiver::~receiver() = default;
 void receiver::use_pools(pool_maker make) { impl_->pools = std::move(make); }
 
 void receiver_access::set_network(receiver &r, std::unique_ptr<network> net) { r.impl_->net = std::move(net); }
-result<std::vector<std::shared_ptr<block_device>>>
-receiver_access::open_devices(receiver &r, const std::string &group, const std::string &point) {
-    FS_TRY(g, r.impl_->find(group));
-    FS_TRY(opened, g->open_devices(point));
-    return opened.devices;
+task<result<std::vector<std::shared_ptr<block_device>>>>
+receiver_access::open_devices(receiver &r, std::string group, std::string point) {
+    FS_CO_TRY(g, r.impl_->find(group));
+    FS_CO_CHECK(co_await g->reach(point, {}));
+    FS_CO_TRY(opened, g->open_devices(point));
+    co_return opened.devices;
 }
 
 result<> receiver::impl::open_state() {
@@ -480,12 +481,23 @@ task<result<std::vector<point_info>>> receiver::points(std::string group) {
     co_return g->points();
 }
 
-task<result<opened_point>> receiver::open(std::string group, std::string point, bool writable, std::string nbd) {
+task<result<>> receiver::reach(std::string group, std::string point, progress_report progress) {
+    FS_CO_TRY(g, impl_->find(group));
+    co_return co_await g->reach(std::move(point), std::move(progress));
+}
+
+std::optional<std::string> receiver::held_back(const std::string &group) const {
+    const receiver_group *g = impl_->lookup(group);
+    return g != nullptr ? g->held_back() : std::nullopt;
+}
+
+task<result<opened_point>> receiver::open(std::string group, std::string point, bool writable, std::string nbd,
+                                          bool suspect) {
     FS_CO_TRY(g, impl_->find(group));
     if (writable) {
         co_return fail(errc::invalid, "this version opens points read-only; leave --writable out");
     }
-    co_return co_await g->open_point(std::move(point), std::move(nbd));
+    co_return co_await g->open_point(std::move(point), std::move(nbd), suspect);
 }
 
 std::vector<opened_point> receiver::opened() const {

@@ -71,7 +71,13 @@ class receiver_group {
     void drop_session(const char *why);
 
     result<std::vector<point_info>> points() const;
-    task<result<opened_point>> open_point(std::string point, std::string nbd);
+    /// Returns when `point` can be resolved: `latest` is the newest durable barrier, so apply has to reach what is durable
+    /// now (bytes of the journal as progress). errc::not_in_sync when it can't. Cancel it freely.
+    task<result<>> reach(std::string point, progress_report progress);
+    /// Why no point is made of what arrives.
+    std::optional<std::string> held_back() const;
+    /// Of what the images show now. `suspect`: also of a point that is.
+    task<result<opened_point>> open_point(std::string point, std::string nbd, bool suspect);
     result<open_replica_point> open_devices(const std::string &point);
     std::vector<opened_point> opened() const;
     task<bool> close_point(std::string id);
@@ -81,6 +87,7 @@ class receiver_group {
     struct opened_entry {
         opened_point view;
         std::unique_ptr<nbd::server> server;
+        time_point since{};
     };
 
     task<result<>> open_copy();
@@ -101,8 +108,20 @@ class receiver_group {
     /// Ends the session with the error as words for the sender's operator; doesn't wait for the line to take them.
     void storage_failed(error e);
     task<void> send_ack();
-    void note_durable();
     std::uint64_t newest_point() const;
+
+    // receiver_group_replay.cpp
+    void begin_replay(const replica_position &at);
+    std::optional<replay_status> replay() const;
+    result<bool> wants_all_durable(const std::string &point) const;
+    void apply_failed(error e);
+    void apply_worked();
+    std::string with_open_points(const error &e) const;
+    std::string words_for_sender() const;
+    void tell_sender();
+    void tell_damage(const replica_position &at);
+    task<void> tell_verified(std::vector<verify_answer> answers);
+    result<> load_digest_key();
 
     receiver_group_options options_;
     runtime run_;
@@ -122,12 +141,16 @@ class receiver_group {
     bool greeting_ = false; ///< a control link is being taken over
     std::optional<std::string> last_error_; ///< until a session works again, or apply does
     bool apply_waits_ = false;              ///< for space: what is durable is not all applied
+    std::optional<std::string> apply_error_; ///< until apply works again
+    std::uint64_t damage_told_ = 0;          ///< by nak or verify answer; the rest is told with the next welcome
+    std::uint64_t wrong_bases_ = 0;
+    interval_id replay_until_; ///< durable when the copy was opened
+    std::uint64_t replay_total_ = 0;
+    time_point replay_began_{};
     peer_clock clock_;                ///< the primary's
     retention_clock retention_;
     interval_id newest_seen_;         ///< newest point, and since when it is that, by the steady clock
     time_point newest_since_{};
-    barrier_info durable_barrier_;
-    barrier_info applied_barrier_;
     time_point next_commit_{};
     time_point next_retain_{};
     std::uint64_t next_open_id_ = 1;

@@ -87,6 +87,29 @@ void receiver_session::refuse_soon(wire::refusal_code code, std::string text) {
     }
 }
 
+namespace {
+
+template <class Message> task<void> tell(std::shared_ptr<receiver_session> session, Message m) {
+    co_await session->send(std::move(m));
+}
+
+} // namespace
+
+void receiver_session::tell_soon(std::string text) {
+    constexpr std::size_t notice_bytes_max = 4096;
+    wire::notice n;
+    n.text = text.substr(0, notice_bytes_max);
+    if (live()) {
+        tasks_.spawn(tell(group_.session_, std::move(n)));
+    }
+}
+
+void receiver_session::tell_soon(wire::nak n) {
+    if (live()) {
+        tasks_.spawn(tell(group_.session_, std::move(n)));
+    }
+}
+
 void receiver_session::ack_soon() {
     ack_wanted_ = true;
     if (live() && !std::exchange(acking_, true)) {
@@ -112,6 +135,7 @@ task<void> receiver_session::serve(wire::welcome welcome) {
         tasks_.spawn(journal_loop());
         tasks_.spawn(digest_loop());
         tasks_.spawn(loan_loop());
+        group_.tell_sender();
         while (live()) {
             co_await ended_.wait();
         }
@@ -232,6 +256,9 @@ task<result<>> receiver_session::begin_stream(wire::begin_stream m) {
                                                   at.durable.interval.value));
     }
     FS_CO_CHECK(co_await run_on(run_.disk, [copy] { return copy->abandon_partial(); }));
+    if (m.copy_went_back) {
+        copy->suspect_unproved();
+    }
     assembly_.expect({stream_id{m.stream}, interval_id{m.first}}, 0);
     wire::stream_ready ready;
     ready.stream = m.stream;

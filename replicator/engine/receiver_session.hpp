@@ -35,6 +35,9 @@ class receiver_session {
     task<void> refuse(wire::refusal_code code, std::string text);
     /// The same, for callers that have other things to do than to wait for a line.
     void refuse_soon(wire::refusal_code code, std::string text);
+    /// Text for the sender's operator, or blocks that are wrong; likewise.
+    void tell_soon(std::string text);
+    void tell_soon(wire::nak n);
     /// An acknowledgement of the newest position; the caller doesn't wait until the line takes it.
     void ack_soon();
 

@@ -22,7 +22,6 @@ class file_system;
 namespace farshore::engine {
 
 /// Called now and then by commands that take long: bytes done, bytes in all.
-using progress_report = std::function<void(std::uint64_t done, std::uint64_t total)>;
 
 struct sender_access;
 

@@ -116,6 +116,7 @@ class sender_group {
     std::uint64_t offer_piece(volume_index v, byte_range piece);
     void on_ack(const wire::ack &a);
     void on_nak(const wire::nak &n);
+    void heal(const verify_run &run);
     void restart_session(const char *why);
     task<std::vector<pending_range>> take_to_verify();
     // small things

@@ -263,6 +263,23 @@ result<> sender_group::throttle_clear() {
 
 // ---- verify ----------------------------------------------------------------------------------------
 
+// The DR site knows as well, and makes no point until a catch-up has brought it what is marked here.
+void sender_group::heal(const verify_run &run) {
+    const std::vector<pending_range> wrong = run.to_heal();
+    if (wrong.empty()) {
+        return;
+    }
+    std::uint64_t bytes = 0;
+    for (const pending_range &r : wrong) {
+        capture_->mark_dirty(r.volume, r.range);
+        bytes += r.range.length;
+    }
+    damage_known_ += run.damage_counted();
+    lose_order(fmt::format("verify found that the DR site's copy differs in {} range(s), {} bytes; they are shipped again, and "
+                           "the DR site makes no point until then",
+                           wrong.size(), bytes));
+}
+
 // What one barrier compares.
 task<std::vector<pending_range>> sender_group::take_to_verify() {
     constexpr std::size_t ranges_max = 2048;
@@ -349,6 +366,7 @@ task<result<verify_outcome>> sender_group::verify(progress_report progress) {
         }
     }
     const auto run = std::move(verify_);
+    heal(*run);
     if (run->failure()) {
         co_return std::unexpected(*run->failure());
     }

@@ -148,6 +148,7 @@ task<error> sender_group::run_session() {
     };
     calls.on_verify = [this](const wire::verify_result &r) {
         if (verify_) {
+            verify_->note_damage(r.damage_count, damage_known_);
             verify_->on_result(r);
             progress_.notify_all();
         }
@@ -164,7 +165,6 @@ task<error> sender_group::run_session() {
     } else {
         session_up_ = true;
         error_.reset();
-        notice_.reset();
         scanning.spawn(run_scan(*shipping));
         progress_.notify_all();
     }
@@ -304,7 +304,7 @@ task<result<>> sender_group::begin_new_stream(const sender_plan &plan, const wir
     receiver_ = theirs.receiver;
     stream_ = stream;
     sent_ = interval_id{plan.first.value - 1};
-    FS_CO_CHECK(co_await session_->begin_stream(stream, plan.first));
+    FS_CO_CHECK(co_await session_->begin_stream(stream, plan.first, plan.copy_went_back));
     co_await run_on(run_.disk, [this, stream, first = plan.first] {
         capture_->begin_recording(stream, first);
         return true;

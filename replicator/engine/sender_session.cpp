@@ -106,10 +106,11 @@ task<result<>> sender_session::open_data_links(std::uint32_t count) {
     co_return result<>{};
 }
 
-task<result<>> sender_session::begin_stream(stream_id stream, interval_id first) {
+task<result<>> sender_session::begin_stream(stream_id stream, interval_id first, bool copy_went_back) {
     wire::begin_stream m;
     m.stream = stream.value;
     m.first = first.value;
+    m.copy_went_back = copy_went_back;
     FS_CO_CHECK(co_await send_control(m));
     while (live() && ready_stream_ != stream.value) {
         co_await ready_.wait();

@@ -52,7 +52,7 @@ class sender_session {
     /// Connects the data links, all at once.
     task<result<>> open_data_links(std::uint32_t count);
     /// Tells the receiver that a new stream begins and waits until it is ready for it.
-    task<result<>> begin_stream(stream_id stream, interval_id first);
+    task<result<>> begin_stream(stream_id stream, interval_id first, bool copy_went_back = false);
     /// What the copy changed after a barrier, as the receiver knows it; nothing: its history does not reach back so far.
     task<result<std::optional<std::vector<wire::changed_run>>>> ask_changed(stream_position after);
     /// Begins sending frames from the position on, as the spool has them.

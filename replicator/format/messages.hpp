@@ -164,7 +164,8 @@ struct begin_stream {
     static constexpr auto type = message_type::begin_stream;
     random64 stream;
     std::uint64_t first = 0; ///< id of its first interval, above every id before
-    template <class V> void visit(V &v) { v(stream); v(first); }
+    bool copy_went_back = false; ///< the copy is older than what it had acknowledged: its points may be of other images
+    template <class V> void visit(V &v) { v(stream); v(first); v(copy_went_back); }
 };
 struct stream_ready {
     static constexpr auto type = message_type::stream_ready;
@@ -323,7 +324,8 @@ struct verify_result {
     static constexpr auto type = message_type::verify_result;
     std::uint64_t interval = 0;
     std::vector<verify_item> items;
-    template <class V> void visit(V &v) { v(interval); v(items, 4096); }
+    std::uint64_t damage_count = 0; ///< with what is not equal here counted; 0: all of it is
+    template <class V> void visit(V &v) { v(interval); v(items, 4096); v(damage_count); }
 };
 
 /// Text for the other side's operator, shown as the group's error until `text` is empty.

@@ -281,16 +281,19 @@ def changed_behind_our_back(context, pair, load):
         file.write(b"written behind our back" * 1000)
     found = pair.sender.cli("verify", pair.group, code=None)
     listed = found.get("differences", [])
-    context.check(found.get("equal") is False and any(
-        d["volume"] == "data" and d["offset"] <= 5 << 20 < d["offset"] + d["length"] for d in listed),
-        f"verify lists the changed range: {json.dumps(found)[:300]}")
+    # Its times may have told the receiver before verify came to the place.
+    noticed = "somebody else wrote to" in pair.receiver.log_text()
+    context.check(noticed or (found.get("equal") is False and any(
+        d["volume"] == "data" and d["offset"] <= 5 << 20 < d["offset"] + d["length"] for d in listed)),
+        f"verify or the receiver itself finds the changed range: {json.dumps(found)[:300]}")
     load.start(seconds=2)
     load.finish(stop=False)
-    pair.sender.cli("resync", pair.group)
-    time.sleep(0.5)
-    pair.wait_state("streaming", timeout=60)
+
+    def healed():
+        return pair.status()["state"] == "streaming" and not pair.status(pair.receiver)["error"]
+    harness.retry(60, "healed by itself", healed)
     pair.wait()
-    context.check(pair.sender.cli("verify", pair.group)["equal"] is True, "resync repairs it: verify is clean")
+    context.check(pair.sender.cli("verify", pair.group)["equal"] is True, "it is healed by itself: verify is clean")
     pair.compare("and the replicas equal the primary")
 
 
@@ -355,7 +358,8 @@ def disk_full(context, victim):
     except harness.Failed:
         pass
     context.check(said(), f"disk full at the {victim}: its status says so ({sorted(seen)})")
-    opened = pair.receiver.cli("open", pair.group, "--nbd", "unix:" + child.path("run", "p.nbd"), code=None)
+    # What is durable and can't be applied now is not asked for.
+    opened = pair.receiver.cli("open", pair.group, "--applied", "--nbd", "unix:" + child.path("run", "p.nbd"), code=None)
     if "uris" in opened:
         load.check([opened["uris"][v] for v in pair.volumes], "the newest complete point is still a prefix")
         pair.receiver.cli("close", str(opened["id"]))

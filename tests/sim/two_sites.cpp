@@ -14,6 +14,8 @@ std::vector<std::uint64_t> pick_sizes(std::mt19937_64 &dice) {
     return sizes;
 }
 
+constexpr std::int64_t stamp_epoch = 1'700'000'000'000'000'000; ///< ns
+
 } // namespace
 
 two_sites::two_sites(two_sites_options options)
@@ -29,8 +31,10 @@ two_sites::two_sites(two_sites_options options)
     line.seed = options.seed;
     line_ = std::make_unique<transport::memory_network>(io_.get_executor(), clock_, line);
     boot_began_ = clock_.wall();
+    // The DR site's files are stamped by a clock that wall-clock jumps don't move: those are of another test.
+    primary_.set_stamp_clock([this] { return clock_.wall().time_since_epoch().count(); });
+    site_.set_stamp_clock([this] { return clock_.now().time_since_epoch().count() + stamp_epoch; });
     for (sim_file_system *fs : {&primary_, &site_}) {
-        fs->set_stamp_clock([this] { return clock_.wall().time_since_epoch().count(); });
         if (!fs->make_directories("/srv") || !fs->make_directories("/state")) {
             throw broken_promise{"the simulated disk can't be set up"};
         }
@@ -68,6 +72,9 @@ void two_sites::run() {
 
 void two_sites::step() {
     remember_primary();
+    if (one_in(25)) {
+        dr_disaster();
+    }
     switch (roll(13)) {
     case 0: crash_sender(); break;
     case 1: crash_receiver(); break;

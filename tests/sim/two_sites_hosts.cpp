@@ -148,6 +148,7 @@ void two_sites::crash_sender() {
 }
 
 void two_sites::crash_receiver() {
+    check_counters();
     const bool clean = one_in(4);
     say(clean ? "receiver stops" : "receiver crashes");
     if (clean) {
