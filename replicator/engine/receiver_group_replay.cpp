@@ -38,9 +38,10 @@ std::optional<replay_status> receiver_group::replay() const {
     return s;
 }
 
-// `latest` is the newest durable barrier, always. So is a time after the one that the images show, and an id after theirs.
+// `latest` is the newest durable barrier, always. So is a time after the one that the images show, an id after theirs,
+// and an age: what is not applied yet may be as old.
 result<bool> receiver_group::wants_all_durable(const std::string &point) const {
-    FS_TRY(wanted, parse_point_name(point, run_.time->wall()));
+    FS_TRY(wanted, parse_point_name(point));
     const replica_position at = copy_->position();
     if (const auto *id = std::get_if<point_by_id>(&wanted)) {
         return id->id > at.applied.interval.value && id->id <= at.durable.interval.value;
