@@ -114,7 +114,8 @@ result<commit_record> parse_commit_slot(bytes_view slot) {
     if (disk.sequence == 0 || disk.healed_count > disk.damage_count ||
         !whole(disk.applied_stream, disk.applied_interval) ||
         !whole(disk.durable_stream, disk.durable_interval) || !is_zero(disk.reserved) ||
-        (one_log && (disk.rollback_segment != 0 || disk.rollback_offset != 0)) ||
+        (one_log && (disk.rollback_segment != 0 || disk.rollback_offset != 0 || disk.applied_arrival != 0 ||
+                     disk.point_arrival != 0)) ||
         !is_zero(slot.subspan(sizeof(disk)))) {
         return fail(errc::corrupt, "commit record with a field out of range");
     }

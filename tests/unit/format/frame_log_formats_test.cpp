@@ -111,6 +111,8 @@ TEST_CASE("commit record: identity, every bit of its slot counts, versions and r
     r.undo_offset = 500;
     r.rollback_segment = 7;
     r.rollback_offset = 600;
+    r.applied_arrival = r.applied_time + std::chrono::seconds(1);
+    r.point_arrival = r.point_time + std::chrono::seconds(2);
     const byte_vector slot = encode_commit_slot(r);
     CHECK(slot.size() == commit_slot_bytes);
     CHECK(*parse_commit_slot(slot) == r);
@@ -133,7 +135,7 @@ TEST_CASE("commit record: version 1 had no rollback log, and is read as one that
     const byte_vector one = with(encode_commit_slot(r), 4, le16(1), 168);
     REQUIRE(parse_commit_slot(one).has_value());
     CHECK(*parse_commit_slot(one) == r);
-    for (const std::size_t offset : {104, 112, 120}) {
+    for (const std::size_t offset : {104, 112, 120, 128, 136}) {
         CHECK(is(parse_commit_slot(with(one, offset, le64(1), 168)).error(), errc::corrupt));
     }
     CHECK(is(parse_commit_slot(with(one, 4, le16(0), 168)).error(), errc::unsupported));
