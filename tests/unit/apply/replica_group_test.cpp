@@ -279,7 +279,7 @@ TEST_CASE("replica: a hole is verified by its extents, over changes that the ima
     std::uint64_t id = 0;
     const auto verified = [&](std::vector<block_change> changes) {
         dedupe::encoder encoder{dedupe::encoder_options{}};
-        std::vector<data_payload> payloads;
+        std::vector<test::data_payload> payloads;
         for (dedupe::encoded_payload &p : encoder.encode(changes)) {
             payloads.push_back({{p.bytes.view().begin(), p.bytes.view().end()}, p.blocks, p.raw_bytes});
         }
