@@ -469,6 +469,7 @@ result<> applier::finish_interval(const interval_entry &entry, bool damaged) {
     next.position = entry.position;
     next.consistent = entry.commit.consistent;
     next.time = entry.commit.time;
+    next.arrival = entry.arrival;
     next.damage_count += damaged ? 1 : 0;
     if (next.consistent && entry.commit.heals >= next.damage_count) {
         next.healed_count = next.damage_count;
@@ -478,7 +479,7 @@ result<> applier::finish_interval(const interval_entry &entry, bool damaged) {
     auto done = verify(entry);
     if (done) {
         done = undo_.end(
-            {next.consistent, next.point, next.time, next.damage_count, next.healed_count});
+            {next.consistent, next.point, next.time, next.arrival, next.damage_count, next.healed_count});
     }
     if (!done) {
         outcome_.verified.resize(verified_before);

@@ -55,6 +55,8 @@ constexpr std::size_t sessions_unauthenticated_max = 64;   ///< of one listener 
 constexpr std::size_t window_bytes_max = 64 * MiB;         ///< sent and not acknowledged, of one group
 constexpr std::size_t digests_per_message_max = 16384;
 constexpr std::size_t regions_per_nak_max = 4096;
+constexpr std::size_t changed_runs_max = 1 << 16;          ///< runs of regions that the DR site says changed; coarser beyond
+constexpr std::size_t changed_runs_per_message_max = 4096;
 constexpr std::size_t extents_per_message_max = 16384;     ///< of data, in an answer about holes
 
 // Control socket and configuration

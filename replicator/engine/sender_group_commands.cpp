@@ -39,6 +39,7 @@ sender_group_status sender_group::status() const {
     const bool recording = recording_ && capture_->mode() == capture_mode::recording;
 
     sender_state_facts f;
+    f.failed = disturbed_.has_value();
     f.paired = peer_.has_value();
     f.paused = paused_;
     f.recording = recording;
@@ -91,14 +92,23 @@ sender_group_status sender_group::status() const {
         const volume_index v{static_cast<std::uint16_t>(i)};
         s.volumes.push_back({options_.config.volumes[i].name, capture_->volume_size(v), capture_->dirty_bytes(v)});
     }
+    if (const auto skew = clock_.warning()) {
+        s.warnings.push_back(*skew);
+    }
     s.error = notice_ ? notice_ : error_;
     if (session_up_ && hold_.active()) {
         s.error = fmt::format("the catch-up begins when clients slow down (they write {:.0f} MB/s), {:.0f} s after that at the "
                               "latest",
                               hold_.rate() / 1e6, seconds_of(catch_up_hold::hold_max));
     }
+    if (compared_) {
+        s.error = s.error ? *compared_ + "; " + *s.error : *compared_;
+    }
     if (order_lost_) { // what to do about it is still there when the line is down as well
         s.error = s.error ? *order_lost_ + "; " + *s.error : *order_lost_;
+    }
+    if (disturbed_) {
+        s.error = disturbed_;
     }
     return s;
 }
@@ -137,6 +147,9 @@ class counted {
 
 task<result<wait_outcome>> sender_group::wait(bool durable_only, duration timeout) {
     const time_point deadline = run_.time->now() + timeout;
+    if (disturbed_) {
+        co_return fail(errc::dead, *disturbed_);
+    }
     if (!peer_) {
         co_return fail(errc::not_in_sync, fmt::format("group \"{}\" is not paired with a DR site; run `farshore invite {}` "
                                                       "there and `farshore join TOKEN` here",
@@ -274,6 +287,23 @@ result<std::vector<pending_range>> add_ranges(capture_group &capture, std::span<
 
 } // namespace
 
+// The DR site knows as well, and makes no point until a catch-up has brought it what is marked here.
+void sender_group::heal(const verify_run &run) {
+    const std::vector<pending_range> wrong = run.to_heal();
+    if (wrong.empty()) {
+        return;
+    }
+    std::uint64_t bytes = 0;
+    for (const pending_range &r : wrong) {
+        capture_->mark_dirty(r.volume, r.range);
+        bytes += r.range.length;
+    }
+    damage_known_ += run.damage_counted();
+    lose_order(fmt::format("verify found that the DR site's copy differs in {} range(s), {} bytes; they are shipped again, and "
+                           "the DR site makes no point until then",
+                           wrong.size(), bytes));
+}
+
 // What one barrier compares.
 task<std::vector<pending_range>> sender_group::take_to_verify() {
     constexpr std::size_t ranges_max = 2048;
@@ -355,6 +385,7 @@ task<result<verify_outcome>> sender_group::verify(progress_report progress) {
         }
     }
     const auto run = std::move(verify_);
+    heal(*run);
     if (run->failure()) {
         co_return std::unexpected(*run->failure());
     }

@@ -117,6 +117,7 @@ void verify_run::on_result(const wire::verify_result &r) {
             different_.push_back(where);
             done_bytes_ += item.length;
         } else {
+            coarse_.push_back(where);
             look_at_parts(where);
         }
         at->second -= at->second > 0 ? 1 : 0;
@@ -124,6 +125,18 @@ void verify_run::on_result(const wire::verify_result &r) {
     if (at->second == 0) {
         in_flight_.erase(at);
     }
+}
+
+std::vector<pending_range> verify_run::to_heal() const {
+    std::vector<pending_range> all = differences();
+    if (!done()) {
+        all.insert(all.end(), coarse_.begin(), coarse_.end());
+    }
+    return all;
+}
+
+void verify_run::note_damage(std::uint64_t count, std::uint64_t known) {
+    damage_counted_ += count == known + damage_counted_ + 1 ? 1 : 0;
 }
 
 bool verify_run::done() const {

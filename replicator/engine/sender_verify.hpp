@@ -52,6 +52,11 @@ class verify_run {
     interval_id last_barrier() const { return last_barrier_; }
     /// Differing extents, merged, in order of volume and offset.
     std::vector<pending_range> differences() const;
+    /// What is known to differ, as finely as it is known: for a catch-up to heal.
+    std::vector<pending_range> to_heal() const;
+    /// An answer's damage count, and what was known before: whether all of it is of this run.
+    void note_damage(std::uint64_t count, std::uint64_t known);
+    std::uint64_t damage_counted() const { return damage_counted_; }
     void fail_with(error e) { failure_ = std::move(e); }
     const std::optional<error> &failure() const { return failure_; }
 
@@ -67,6 +72,8 @@ class verify_run {
     std::vector<pending_range> taken_; ///< added to the open interval, not seen in a cut yet
     std::map<std::uint64_t, std::size_t> in_flight_; ///< interval -> entries without an answer
     std::vector<pending_range> different_;
+    std::vector<pending_range> coarse_; ///< different, and asked about in parts
+    std::uint64_t damage_counted_ = 0;
     std::uint64_t done_bytes_ = 0;
     std::uint64_t total_bytes_ = 0;
     interval_id last_barrier_;

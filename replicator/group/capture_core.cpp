@@ -88,6 +88,7 @@ result<bool> capture_core::enter_write(std::unique_lock<std::mutex> &lock, captu
         }
         return fail_errno(EIO, text);
     }
+    v.map->note_write(options.time->wall());
     mark_locked(v, regions);
     return true;
 }
@@ -139,6 +140,9 @@ void capture_core::mark_locked(captured_volume &v, index_range regions) {
     }
     if (gathering) {
         v.pending.set_range(regions.first, regions.last);
+    }
+    if (!v.sampled.empty()) {
+        v.sampled.clear_range(regions.first, regions.last);
     }
     if (v.verified.any_in(regions.first, regions.last)) {
         drop_verify_locked(v, {regions.first * region_bytes, regions.count() * region_bytes});
@@ -232,11 +236,12 @@ void capture_core::free_dropped() {
     std::swap(gone, dropped);
 }
 
-result<> capture_core::sync_volume(captured_volume &v) {
-    result<> synced = v.data->sync_data();
+result<> capture_core::sync_volume(captured_volume &v, bool with_times) {
+    result<> synced = with_times ? v.data->sync_all() : v.data->sync_data();
     if (synced) {
         return synced;
     }
+    v.map->note_sync_failed();
     bool look = false;
     {
         // Any write since the last good sync may be lost, and an extent leaves the activity log

@@ -42,6 +42,7 @@ struct captured_volume {
     unsigned range_waiters = 0;
     epoch_bits epochs;
     paged_bitmap pending;  ///< to be compared by the scan
+    paged_bitmap sampled;  ///< clean by the map, of a block device, and compared all the same
     paged_bitmap verified; ///< where the open interval may have verify entries
     before_policy before;
     time_point last_idle_pass{};
@@ -101,6 +102,7 @@ struct capture_core {
     std::uint64_t written_bytes = 0;
     std::vector<owned_core> dropped; ///< to be freed off the write path
     bool stopped = false;
+    std::string disturbance;
 
     std::mutex durable_mutex; // durable() against itself; taken before `mutex`
     std::mutex upkeep_mutex;  // maintain() against itself; taken before `mutex`
@@ -161,7 +163,8 @@ struct capture_core {
     // Requests.
     result<bool> write(captured_volume &v, std::uint64_t offset, bytes_view data, patience p);
     result<> zero(captured_volume &v, byte_range range, zero_options how);
-    result<> sync_volume(captured_volume &v);
+    /// `with_times`: what times the file has is durable too.
+    result<> sync_volume(captured_volume &v, bool with_times = false);
 
     // Bits that become clean.
     void rotate_epochs_locked();
@@ -174,6 +177,10 @@ struct capture_core {
     // Upkeep.
     result<> open_volume(file_system &files, const capture_volume &config);
     result<> retire_idle(captured_volume &v, bool stopping);
+    result<> close_volume(captured_volume &v);
+    void look_for_others(captured_volume &v);
+    void choose_sample(captured_volume &v); // these in capture_sample.cpp
+    void sample_differed(captured_volume &v);
     void find_idle_locked(captured_volume &v, std::uint64_t page, bool stopping, paged_bitmap &out);
     void free_dropped();
 };

@@ -70,6 +70,16 @@ void capture_group::begin_tracking() {
     impl_->free_dropped();
 }
 
+// A mark is durable once its extent is in the activity log: after a power cut or a remount all of it counts as dirty.
+result<> capture_group::prepare_stream(stream_id stream, interval_id first, stream_position common,
+                                       const digest16 &receiver) {
+    for (const auto &v : impl_->volumes) {
+        std::unique_lock lock(impl_->mutex);
+        FS_CHECK(v->map->activity().commit(lock));
+    }
+    return impl_->state->begin(stream, first, common, receiver);
+}
+
 void capture_group::begin_recording(stream_id stream, interval_id first) {
     REPL_ASSERT(stream.value != 0 && first.value != 0);
     begin_tracking();
@@ -145,6 +155,10 @@ void capture_group::mark_all_dirty() {
     for (const auto &v : impl_->volumes) {
         mark_dirty(v->index, {0, v->size});
     }
+}
+
+bool capture_group::all_dirty() const {
+    return std::ranges::all_of(impl_->volumes, [](const auto &v) { return v->map->dirty_regions() == v->regions; });
 }
 
 std::unique_ptr<interval> capture_group::close_interval(wall_time now, bool even_if_empty,

@@ -62,6 +62,8 @@ class range_scan {
         return content().subspan(at, std::min(unit_bytes, range_.length - at));
     }
 
+    /// Everything is taken, whatever the peer has.
+    void compare_nothing() { compares_ = false; }
     /// Applies the verdicts (one a unit, in order) to the regions that are still pending.
     result<resolve_outcome> apply(std::uint64_t unit_bytes,
                                   const std::vector<unit_verdict> &verdicts);
@@ -96,6 +98,8 @@ class range_scan {
     std::uint64_t run_ = 0;
     std::vector<std::uint64_t> resolved_; ///< regions
     std::vector<std::uint64_t> taken_;    ///< blocks, ascending
+    bool sample_differs_ = false;
+    bool compares_ = true;
     interval_core *core_ = nullptr;
     run_list runs_;
 };
@@ -121,6 +125,7 @@ void range_scan::judge_locked(std::uint64_t unit_bytes, const std::vector<unit_v
                 }
             } else if (verdict == unit_verdict::take ||
                        (verdict == unit_verdict::take_nonzero && !zero(b))) {
+                sample_differs_ = sample_differs_ || (compares_ && v_.sampled.test(r));
                 taken_.push_back(b);
             }
         }
@@ -193,6 +198,10 @@ result<resolve_outcome> range_scan::apply(std::uint64_t unit_bytes,
     }
     copy_and_part();
     group_.ask_attention(look);
+    if (sample_differs_) {
+        group_.sample_differed(v_);
+        return lost_recording();
+    }
     if (!recording) {
         return lost_recording();
     }
@@ -269,6 +278,7 @@ result<resolve_outcome> capture_group::record_all(const pending_range &where) {
     FS_TRY(volume, checked_volume(*impl_, where));
     range_scan scan(*impl_, *volume, where.range);
     FS_CHECK(scan.read());
+    scan.compare_nothing();
     const std::vector<unit_verdict> all(regions_of(where.range).count(), unit_verdict::take);
     return scan.apply(region_bytes, all);
 }

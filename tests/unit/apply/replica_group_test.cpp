@@ -191,7 +191,7 @@ TEST_CASE("replica: a block changed behind its back is found, reported, and no p
 TEST_CASE("replica: reported damage stops points in the same way, and survives a restart") {
     rig r;
     r.write();
-    r.group->report_damage();
+    r.group->report_damage("verify found a difference");
     CHECK(r.group->position().damage_count == 1);
     CHECK(r.group->position().in_catch_up);
     CHECK(r.group->position().damaged);

@@ -13,35 +13,22 @@ using namespace farshore;
 
 TEST_SUITE_BEGIN("dirty_map");
 
-TEST_CASE("dirty map cases: each evidence has its verdict") {
-    CHECK(judge_map({}).what == map_case::missing);
-    CHECK(judge_map({.present = true}).what == map_case::unreadable);
-    CHECK(judge_map({.present = true, .readable = true, .clean = true, .same_boot = true}).what ==
-          map_case::resized);
-    const auto of = [](bool clean, bool same_boot) {
-        return judge_map({.present = true,
-                          .readable = true,
-                          .same_size = true,
-                          .clean = clean,
-                          .same_boot = same_boot});
-    };
-    CHECK(of(true, false).trust == map_trust::fine_bits);
-    CHECK(of(true, true).trust == map_trust::fine_bits);
-    CHECK(of(false, true).trust == map_trust::fine_bits);
-    CHECK(of(false, false).trust == map_trust::fine_bits_and_active);
-}
-
 TEST_CASE("map file: header, slots and sectors come back, and every changed byte is noticed") {
     const map_layout layout = map_layout::of(123'456'789);
     buffer page(map_page_bytes);
     encode_map_header(page.span(), layout);
     CHECK(parse_map_header(page.view()).value() == layout);
     CHECK(!parse_map_state(page.view()));
-    store_map_state(page.span(), {1, false, "one"});
-    store_map_state(page.span(), {2, true, "two"});
-    CHECK(parse_map_state(page.view()).value() == map_state{2, true, "two"});
-    page.span()[map_slot_offsets[0] + 20] ^= std::byte{1}; // slot of sequence 2
-    CHECK(parse_map_state(page.view()).value() == map_state{1, false, "one"});
+    map_state one{1, false, "one", true, true, {1, 2, -3, 4}, {5, 6, 7, 8}, {-9, 10}, {11, 12}, 13};
+    map_state two{2, true, "two", false, false, {8, 7, 6, 5}, {4, 3, -2, 1}, {19, 18}, {17, -16}, 15};
+    store_map_state(page.span(), one);
+    store_map_state(page.span(), two);
+    CHECK(parse_map_state(page.view()).value() == two);
+    for (std::size_t i = 0; i < map_slot_bytes; ++i) {
+        page.span()[map_slot_offsets[0] + i] ^= std::byte{1}; // slot of sequence 2
+        CHECK(parse_map_state(page.view()).value() == one);
+        page.span()[map_slot_offsets[0] + i] ^= std::byte{1};
+    }
     for (std::size_t i = 0; i < 64; ++i) {
         page.span()[i] ^= std::byte{4};
         CHECK(!parse_map_header(page.view()));
@@ -136,7 +123,7 @@ TEST_CASE("paged bitmap: an untouched terabyte costs next to nothing") {
 TEST_CASE("dirty map: bits behind the volume's end are never set") {
     sim_file_system disk(1);
     const std::uint64_t size = extent_bytes + 3 * region_bytes + 1;
-    const auto map = dirty_map::open(disk, "v.map", size, "boot");
+    const auto map = dirty_map::open(disk, "v.map", {.volume_bytes = size, .boot_id = "boot"});
     REQUIRE(map);
     CHECK((*map)->words() == 2);
     CHECK((*map)->word(0) == ~0ULL);
@@ -261,7 +248,7 @@ TEST_CASE("dirty map: after a power cut every region of an active extent is dirt
 TEST_CASE("activity log: writers share a sync, and a sequential one finds its extents active") {
     sim_file_system disk(1);
     const std::uint64_t size = 100 * extent_bytes;
-    const auto map = dirty_map::open(disk, "v.map", size, "boot");
+    const auto map = dirty_map::open(disk, "v.map", {.volume_bytes = size, .boot_id = "boot"});
     REQUIRE(map);
     activity_log &activity = (*map)->activity();
     std::mutex mutex;
