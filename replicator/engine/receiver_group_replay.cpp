@@ -158,7 +158,8 @@ void receiver_group::tell_damage(const replica_position &at) {
 
 // The key of the digests is the copy's for its life, so an answer is right whenever its barrier was made.
 task<void> receiver_group::tell_verified(std::vector<verify_answer> answers) {
-    const bool differs = !std::ranges::all_of(answers, &verify_answer::equal);
+    const auto differing = [](const verify_answer &x) { return !x.equal && !x.unseen; };
+    const bool differs = std::ranges::any_of(answers, differing);
     std::uint64_t counted = 0;
     if (differs && copy_) {
         copy_->report_damage("verify compared it with the primary");
@@ -172,8 +173,8 @@ task<void> receiver_group::tell_verified(std::vector<verify_answer> answers) {
         v.interval = answers[i].at.value;
         for (; i < answers.size() && answers[i].at.value == v.interval; ++i) {
             const verify_answer &x = answers[i];
-            v.items.push_back({x.entry.volume.value, x.entry.range.offset, x.entry.range.length, x.equal});
-            v.damage_count = x.equal ? v.damage_count : counted;
+            v.items.push_back({x.entry.volume.value, x.entry.range.offset, x.entry.range.length, x.equal, x.unseen});
+            v.damage_count = differing(x) ? counted : v.damage_count;
         }
         co_await session->send(std::move(v));
     }
