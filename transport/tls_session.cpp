@@ -14,6 +14,9 @@ namespace {
 /// Output buffers begin with this and grow by doubling: a session that sends only small messages
 /// stays small.
 constexpr std::size_t output_bytes_min = 4096;
+/// A peer may renew its key so often, and once a MiB that it sends besides. Each time costs us a
+/// derivation of keys and, if it wants, an answer, for 26 of its bytes.
+constexpr std::uint64_t peer_updates_free = 32;
 
 /// Alerts by which the peer says that it does not accept our certificate.
 bool is_refusal_of_certificate(int reason) {
@@ -120,6 +123,13 @@ struct tls_callbacks {
         return 0;
     }
 
+    static void message(int sent, int, int type, const void *data, std::size_t size, SSL *, void *session) {
+        if (sent == 0 && type == SSL3_RT_HANDSHAKE && size > 0 &&
+            *static_cast<const unsigned char *>(data) == SSL3_MT_KEY_UPDATE) {
+            ++static_cast<tls_session *>(session)->peer_updates_;
+        }
+    }
+
     static int select_alpn(SSL *, const unsigned char **out, unsigned char *out_size,
                            const unsigned char *offered, unsigned int offered_size, void *) {
         for (unsigned int at = 0; at < offered_size;) {
@@ -211,6 +221,8 @@ tls_session::tls_session(setup s) : setup_(std::move(s)), ssl_(SSL_new(setup_.co
     SSL *ssl = ssl_.get();
     REPL_ASSERT(ssl != nullptr);
     SSL_set_app_data(ssl, this);
+    SSL_set_msg_callback(ssl, tls_callbacks::message);
+    SSL_set_msg_callback_arg(ssl, this);
     BIO *bio = tls_callbacks::make_bio(*this);
     SSL_set_bio(ssl, bio, bio);
     if (setup_.role == tls_role::accepting) {
@@ -315,7 +327,11 @@ result<std::size_t> tls_session::read(bytes_span out) {
     ERR_clear_error();
     std::size_t count = 0;
     const int done = SSL_read_ex(ssl_.get(), out.data(), out.size(), &count);
+    if (peer_updates_ > peer_updates_free + read_bytes_ / limits::MiB) {
+        return fail(errc::limit, setup_.address + " renews its keys without end");
+    }
     if (done == 1) {
+        read_bytes_ += count;
         return count;
     }
     const int code = SSL_get_error(ssl_.get(), done);

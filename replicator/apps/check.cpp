@@ -47,7 +47,7 @@ check_level level_of_state(const std::string &state) {
         }
     }
     for (const char *passing : {"initial_sync", "spooling", "tracking", "catching_up", "paused",
-                                "empty", "receiving_sync"}) {
+                                "empty", "receiving_sync", "replaying"}) {
         if (state == passing) {
             return check_level::warning;
         }
@@ -116,6 +116,14 @@ finding judge_receiver(const json &g, const check_limits &limits, wall_time now,
         }
         perfdata += fmt::format(" '{}_point_age'={:.3f}s;;{:.0f};0", name, age, limit);
     }
+    if (const std::uint64_t open = count_field(g, "/opened/count"); open > 0) {
+        f.text += fmt::format(", {} open, the oldest for {}", open,
+                              format_seconds(number_field(g, "/opened/oldest_seconds")));
+    }
+    if (const std::uint64_t suspect = count_field(g, "/suspect_points"); suspect > 0) {
+        f.text += fmt::format(", {} suspect point(s)", suspect);
+    }
+    perfdata += fmt::format(" '{}_open'={};;;0", name, count_field(g, "/opened/count"));
     perfdata += fmt::format(" '{0}_points'={1};;;0 '{0}_journal'={2}B;;{3};0", name,
                             count_field(g, "/points"), count_field(g, "/journal/used_bytes"),
                             count_field(g, "/journal/limit_bytes"));

@@ -115,6 +115,9 @@ void print_text(const invocation &inv, const json &d, const terminal &term) {
         if (list_field(d, "/points").empty()) {
             term.err(inv.group + ": no recovery point yet\n");
         }
+        if (const std::string why = text_field(d, "/held_back"); !why.empty()) {
+            term.err(inv.group + ": " + why + "\n");
+        }
     } else if (c == "peers") {
         term.out(render_peers(d));
     } else if (c == "opened") {

@@ -78,11 +78,14 @@ void add_sender_commands(CLI::App &app, invocation &inv) {
 }
 
 void add_receiver_commands(CLI::App &app, invocation &inv) {
-    group_argument(verb(app, inv, "points", "points", "the recovery points of a group (receiver)"),
-                   inv, true);
+    auto *points = verb(app, inv, "points", "points", "the recovery points of a group (receiver)");
+    group_argument(points, inv, true);
+    points->add_flag("--applied", inv.applied, "don't wait until what is durable is applied");
     auto *open = verb(app, inv, "open", "open", "serve a group as of a point, by NBD (receiver)");
     group_argument(open, inv, true);
     open->add_option("--point", inv.point, "which point (default: latest)")->type_name("P");
+    open->add_flag("--applied", inv.applied, "what the images show now, if `latest` is not applied yet");
+    open->add_flag("--suspect", inv.suspect, "also a point whose images somebody else changed later");
     open->add_flag("--writable", inv.writable, "let clients write to a copy dropped at close");
     open->add_option("--nbd", inv.nbd, "where to serve: unix:PATH or tcp:HOST:PORT")
         ->required()

@@ -2,8 +2,9 @@
 // What both daemons are around their engine: threads, signals, control socket, service manager.
 //
 // Threads: `home` is the calling thread; one io_context with one thread a core for NBD connections;
-// a disk pool for what blocks; a cpu pool, one thread a core, for the codec, below the priority of the
-// others; an urgent pool, as many threads at theirs, for what clients must not outrun.
+// two disk threads for the daemon's own state; and for each group and each volume what the engine asks for
+// (pool_maker): threads for what blocks on their disks, one for the codec below the priority of the
+// others, one at theirs for what clients must not outrun.
 //
 // Stopping: the first SIGTERM or SIGINT stops in order within stop_within (drain to a durable point
 // included), the second one ends the process at once. SIGHUP has the engine read its files of [tls] again.
@@ -37,8 +38,11 @@ class service {
     virtual std::string summary() const = 0;
 };
 
+/// More threads until the process ends, of that niceness (engine/pools.hpp). On home.
+using pool_maker = std::function<executor(std::size_t threads, int niceness)>;
+
 using service_factory =
-    std::function<std::unique_ptr<service>(runtime run, std::vector<executor> nbd_loops)>;
+    std::function<std::unique_ptr<service>(runtime run, std::vector<executor> nbd_loops, pool_maker pools)>;
 
 /// Runs until a signal. Returns the exit code: 0 after a stop in order; when the start fails, the
 /// code of the failure (after nothing of it is left running).

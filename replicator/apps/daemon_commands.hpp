@@ -55,6 +55,12 @@ inline control::outcome done_or_failure(const result<> &value, const std::string
     return done(group, what);
 }
 
+inline auto report_to(control::progress_sink progress) {
+    return [progress = std::move(progress)](std::uint64_t done_bytes, std::uint64_t total) {
+        progress({{"done_bytes", done_bytes}, {"total_bytes", total}});
+    };
+}
+
 /// Keeps the group of that name; all when the name is empty. False when there is none of that name.
 template <class Status>
 bool keep_group(std::vector<Status> &groups, const std::string &name) {
@@ -129,11 +135,8 @@ class sender_commands {
         if (auto p = args.problem()) {
             co_return std::unexpected(*p);
         }
-        auto report = [progress = std::move(progress)](std::uint64_t done_bytes,
-                                                       std::uint64_t total) {
-            progress({{"done_bytes", done_bytes}, {"total_bytes", total}});
-        };
-        co_return document_of(co_await shielded(owner_, engine_.verify(group, std::move(report))));
+        co_return document_of(
+            co_await shielded(owner_, engine_.verify(group, report_to(std::move(progress)))));
     }
 
     control::outcome throttle(const std::string &command, arguments &args) {
@@ -195,21 +198,26 @@ class receiver_commands {
   public:
     receiver_commands(Engine &engine, task_group &owner) : engine_(engine), owner_(owner) {}
 
-    task<control::outcome> run(std::string command, control::json given, control::progress_sink) {
+    task<control::outcome> run(std::string command, control::json given,
+                               control::progress_sink progress) {
         arguments args(given);
         if (command == "points") {
             const std::string group = args.text("group");
+            const bool applied = args.flag("applied");
             if (auto p = args.problem()) {
                 co_return std::unexpected(*p);
+            }
+            if (!applied) { // if it can't be reached, the list says what there is and why
+                static_cast<void>(co_await engine_.reach(group, "", report_to(progress)));
             }
             auto points = co_await shielded(owner_, engine_.points(group));
             if (!points) {
                 co_return std::unexpected(failure_of(points.error()));
             }
-            co_return points_document(group, *points);
+            co_return points_document(group, *points, engine_.held_back(group));
         }
         if (command == "open") {
-            co_return co_await open(args);
+            co_return co_await open(args, std::move(progress));
         }
         if (command == "close") {
             const std::string id = args.text("id");
@@ -226,15 +234,24 @@ class receiver_commands {
     }
 
   private:
-    task<control::outcome> open(arguments &args) {
+    // The wait ends with the client; what follows does not.
+    task<control::outcome> open(arguments &args, control::progress_sink progress) {
         const std::string group = args.text("group");
         const std::string point = args.text_or("point", "");
         const bool writable = args.flag("writable");
         const std::string nbd = args.text("nbd");
+        const bool applied = args.flag("applied");
+        const bool suspect = args.flag("suspect");
         if (auto p = args.problem()) {
             co_return std::unexpected(*p);
         }
-        co_return document_of(co_await shielded(owner_, engine_.open(group, point, writable, nbd)));
+        if (!applied) {
+            if (auto reached = co_await engine_.reach(group, point, report_to(progress)); !reached) {
+                co_return std::unexpected(failure_of(reached.error()));
+            }
+        }
+        co_return document_of(
+            co_await shielded(owner_, engine_.open(group, point, writable, nbd, suspect)));
     }
 
     control::outcome at_once(const std::string &command, arguments &args) {

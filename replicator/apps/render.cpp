@@ -154,7 +154,8 @@ std::string render_points(const json &points) {
     std::vector<row> rows;
     for (const json &p : list_field(points, "/points")) {
         rows.push_back({id_text(field(p, "/id")), text_field(p, "/time", "-"),
-                        text_field(p, "/kind", "-"), or_dash(text_field(p, "/name")),
+                        flag_field(p, "/suspect") ? "suspect" : text_field(p, "/kind", "-"),
+                        or_dash(text_field(p, "/name")),
                         format_bytes(count_field(p, "/size_bytes")),
                         flag_field(p, "/pinned") ? "yes" : "no", or_dash(text_field(p, "/note"))});
     }

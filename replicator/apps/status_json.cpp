@@ -82,13 +82,23 @@ json to_json(const engine::sender_group_status &g) {
 }
 
 json to_json(const engine::receiver_group_status &g) {
+    const json replay = !g.replay ? json(nullptr)
+                                  : json{{"done_bytes", g.replay->done_bytes},
+                                         {"total_bytes", g.replay->total_bytes},
+                                         {"eta_seconds", g.replay->eta_seconds
+                                                             ? json(rounded(*g.replay->eta_seconds))
+                                                             : json(nullptr)}};
     return {
         {"name", g.name},
         {"state", engine::name_of(g.state)},
         {"connected", g.connected},
         {"applied_barrier", barrier(g.applied_barrier)},
         {"durable_barrier", barrier(g.durable_barrier)},
+        {"replay", replay},
         {"points", g.points},
+        {"suspect_points", g.suspect_points},
+        {"points_held_back", or_null(g.held_back)},
+        {"opened", {{"count", g.open_points}, {"oldest_seconds", rounded(g.oldest_open_seconds)}}},
         {"oldest_point", point_or_null(g.oldest_point)},
         {"newest_point", point_or_null(g.newest_point)},
         {"journal", {{"used_bytes", g.journal_used_bytes}, {"limit_bytes", g.journal_limit_bytes}}},
@@ -136,15 +146,17 @@ json to_json(const engine::point_info &p) {
             {"name", p.name},
             {"note", p.note},
             {"pinned", p.pinned},
+            {"suspect", p.suspect},
             {"size_bytes", p.size_bytes}};
 }
 
-json points_document(const std::string &group, const std::vector<engine::point_info> &points) {
+json points_document(const std::string &group, const std::vector<engine::point_info> &points,
+                     const std::optional<std::string> &held_back) {
     json list = json::array();
     for (const auto &p : points) {
         list.push_back(to_json(p));
     }
-    return {{"group", group}, {"points", std::move(list)}};
+    return {{"group", group}, {"points", std::move(list)}, {"held_back", or_null(held_back)}};
 }
 
 json to_json(const engine::opened_point &o) {

@@ -26,6 +26,8 @@ class network {
                    transport::pacers pace, bool urgent) = 0;
     virtual result<> listen(const std::string &address, transport::trust_check trust,
                             std::function<void(std::unique_ptr<transport::link>)> on_link) = 0;
+    /// Before listen(): whether a paired peer last came from this source (transport/guest_policy.hpp).
+    virtual void set_known(std::function<bool(const std::string &)>) {}
     virtual std::uint16_t port() const = 0; ///< actually bound
     virtual task<void> close() = 0;         ///< stops listening
     /// Reads the site's own files again. True: who is trusted may have changed, so that peers should prove themselves

@@ -6,11 +6,14 @@
 #include "replicator/engine/sender_access.hpp"
 #include "replicator/engine/tls_network.hpp"
 #include "replicator/engine/trust.hpp"
+#include "transport/guest_policy.hpp"
 #include "transport/refusal_log.hpp"
 
 #include <algorithm>
 #include <fmt/format.h>
 #include <list>
+#include <map>
+#include <set>
 
 namespace farshore::engine {
 namespace {
@@ -28,11 +31,14 @@ struct receiver::impl {
     file_system &files;
     std::vector<executor> nbd_loops;
     std::unique_ptr<network> net;
+    pool_maker pools;
     std::unique_ptr<file> lock;
     trust_store trust;
     std::vector<std::unique_ptr<receiver_group>> groups;
     task_group tasks; ///< one a link being greeted or served
     std::list<transport::link *> strangers; ///< with a token, or so they say; oldest first
+    std::map<std::string, std::list<transport::link *>> silent; ///< by fingerprint: paired, and no hello yet; oldest first
+    std::set<std::string> known_sources; ///< where paired senders last came from
     condition late_; ///< a link greeted, or stop
     condition files_wanted_;  ///< SIGHUP, or stop
     condition invitations_;   ///< there is a new one, or stop
@@ -67,6 +73,9 @@ struct receiver::impl {
     peer_verdict judge(const receiver_group &group, const wire::hello &hello, const transport::link &link) const;
     task<void> greet(std::unique_ptr<transport::link> link);
     task<void> greet_stranger(std::unique_ptr<transport::link> link);
+    task<result<transport::message>> first_message(transport::link &link);
+    std::size_t silent_max(const std::string &fingerprint) const;
+    void learn_source(const std::string &address);
     result<> settle_owner(const receiver_group &group, const wire::hello &hello, const transport::link &link);
     task<void> watch_files();
     task<void> watch_invitations();
@@ -79,13 +88,15 @@ struct receiver::impl {
 receiver::receiver(receiver_config config, runtime run, file_system &files, std::vector<executor> nbd_loops)
     : impl_(new impl(std::move(config), std::move(run), files, std::move(nbd_loops))) {}
 receiver::~receiver() = default;
+void receiver::use_pools(pool_maker make) { impl_->pools = std::move(make); }
 
 void receiver_access::set_network(receiver &r, std::unique_ptr<network> net) { r.impl_->net = std::move(net); }
-result<std::vector<std::shared_ptr<block_device>>>
-receiver_access::open_devices(receiver &r, const std::string &group, const std::string &point) {
-    FS_TRY(g, r.impl_->find(group));
-    FS_TRY(opened, g->open_devices(point));
-    return opened.devices;
+task<result<std::vector<std::shared_ptr<block_device>>>>
+receiver_access::open_devices(receiver &r, std::string group, std::string point) {
+    FS_CO_TRY(g, r.impl_->find(group));
+    FS_CO_CHECK(co_await g->reach(point, {}));
+    FS_CO_TRY(opened, g->open_devices(point));
+    co_return opened.devices;
 }
 
 result<> receiver::impl::open_state() {
@@ -157,20 +168,27 @@ task<result<>> receiver::start() {
         FS_CO_TRY(net, tls_network::open(m.files, m.config.state, m.config.tls, m.run));
         m.net = std::move(net);
     }
+    const std::uint64_t client_bytes = client_bytes_of(m.config.memory_bytes_max);
+    const auto account = std::make_shared<memory_account>(client_bytes);
+    const auto places = nbd::make_client_places(m.config.groups.size());
     for (const receiver_group_config &g : m.config.groups) {
         receiver_group_options o;
         o.config = g;
         o.state_directory = join_path(join_path(m.config.state, "groups"), g.name);
         o.lender = [&m, borrower = g.name](const std::string &lender) { return m.lend(lender, borrower); };
-        o.memory = receiver_memory_of(m.config.memory_bytes_max, m.config.groups.size());
-        auto group = std::make_unique<receiver_group>(std::move(o), m.run, m.files, m.nbd_loops);
-        auto started = co_await group->start();
-        if (!started) {
-            co_await stop(duration{});
-            co_return fail(started.error().code, fmt::format("group \"{}\": {}", g.name, started.error().context));
-        }
+        o.memory = receiver_memory_of(m.config.memory_bytes_max - client_bytes, m.config.groups.size());
+        o.account = account;
+        o.places = places;
+        o.make_point_disk = [&m] { return pool_for(m.run, m.pools, m.config.groups.size()); };
+        auto group = std::make_unique<receiver_group>(
+            std::move(o), runtime_for_group(m.run, m.pools, m.config.groups.size()), m.files, m.nbd_loops);
+        co_await group->start();
         m.groups.push_back(std::move(group));
     }
+    for (const auto &[group, peer] : m.trust.peers()) {
+        m.learn_source(peer.address);
+    }
+    m.net->set_known([&m](const std::string &source) { return m.known_sources.contains(source); });
     auto listening = m.net->listen(
         m.config.listen,
         [&m](const transport::peer_claim &peer) { return m.trusts(peer); },
@@ -268,10 +286,48 @@ task<void> receiver::impl::greet_stranger(std::unique_ptr<transport::link> link)
     std::erase(strangers, self);
 }
 
+// Before its hello a link costs little and says little. Whoever is paired may have as many of them as its groups can
+// need at once; beyond, its own oldest gives way.
+task<result<transport::message>> receiver::impl::first_message(transport::link &link) {
+    if (link.application() == transport::alpn_join) {
+        co_return co_await link.receive(); // greet_stranger() bounds them
+    }
+    auto &mine = silent[link.peer_fingerprint()];
+    if (mine.size() >= silent_max(link.peer_fingerprint())) {
+        mine.front()->close();
+        mine.pop_front();
+    }
+    mine.push_back(&link);
+    auto first = co_await link.receive();
+    if (const auto now = silent.find(link.peer_fingerprint()); now != silent.end()) {
+        std::erase(now->second, &link);
+        if (now->second.empty()) {
+            silent.erase(now);
+        }
+    }
+    co_return first;
+}
+
+std::size_t receiver::impl::silent_max(const std::string &fingerprint) const {
+    const auto of_peer = std::ranges::count_if(trust.peers(), [&](const auto &p) {
+        return config.tls || p.second.fingerprint == fingerprint;
+    });
+    return (limits::data_links_max + 1) * static_cast<std::size_t>(std::max<std::ptrdiff_t>(of_peer, 1));
+}
+
+void receiver::impl::learn_source(const std::string &address) {
+    if (known_sources.size() >= 4 * limits::groups_max) {
+        known_sources.clear(); // senders that wander: they are learnt again
+    }
+    if (auto parsed = transport::parse_address(address)) {
+        known_sources.insert(transport::source_of(parsed->host));
+    }
+}
+
 task<void> receiver::impl::greet(std::unique_ptr<transport::link> link) {
     const auto late = std::make_shared<transport::link *>(link.get());
     tasks.spawn(close_late(late));
-    auto first = co_await link->receive();
+    auto first = co_await first_message(*link);
     *late = nullptr;
     late_.notify_all();
     if (!first || stopping) {
@@ -313,6 +369,9 @@ task<void> receiver::impl::greet(std::unique_ptr<transport::link> link) {
         }
     }
     const bool ours = judge(*group, *hello, *link) == peer_verdict::ours;
+    if (ours) {
+        learn_source(link->peer_address());
+    }
     co_await group->attach(std::move(link), std::move(*hello), ours);
 }
 
@@ -422,12 +481,23 @@ task<result<std::vector<point_info>>> receiver::points(std::string group) {
     co_return g->points();
 }
 
-task<result<opened_point>> receiver::open(std::string group, std::string point, bool writable, std::string nbd) {
+task<result<>> receiver::reach(std::string group, std::string point, progress_report progress) {
+    FS_CO_TRY(g, impl_->find(group));
+    co_return co_await g->reach(std::move(point), std::move(progress));
+}
+
+std::optional<std::string> receiver::held_back(const std::string &group) const {
+    const receiver_group *g = impl_->lookup(group);
+    return g != nullptr ? g->held_back() : std::nullopt;
+}
+
+task<result<opened_point>> receiver::open(std::string group, std::string point, bool writable, std::string nbd,
+                                          bool suspect) {
     FS_CO_TRY(g, impl_->find(group));
     if (writable) {
         co_return fail(errc::invalid, "this version opens points read-only; leave --writable out");
     }
-    co_return co_await g->open_point(std::move(point), std::move(nbd));
+    co_return co_await g->open_point(std::move(point), std::move(nbd), suspect);
 }
 
 std::vector<opened_point> receiver::opened() const {

@@ -42,6 +42,7 @@ replica_options receiver_group::storage_options() const {
     o.state_directory = options_.state_directory;
     o.journal_bytes_max = options_.config.journal_bytes_max;
     o.batch_bytes_max = options_.memory.batch_bytes;
+    o.own_directory = options_.config.replica;
     for (const retain_rule &r : options_.config.retain) {
         o.retain.push_back({r.spacing, r.age});
     }
@@ -66,24 +67,38 @@ task<result<>> receiver_group::open_copy() {
     copy_->set_verify_key(digest_key_);
     failure_.reset();
     note_newest();
-    const replica_position at = copy_->position();
-    durable_barrier_ = {at.durable.interval, {}};
-    applied_barrier_ = {at.applied.interval, {}};
-    if (at.newest_point && at.newest_point->id == at.applied.interval) {
-        applied_barrier_.time = at.newest_point->time;
-    }
+    begin_replay(copy_->position());
     work_.notify_all();
     co_return result<>{};
 }
 
-task<result<>> receiver_group::start() {
-    FS_CO_CHECK(files_.make_directories(options_.state_directory));
-    FS_CO_TRY(present, replica_group::exists(files_, options_.state_directory));
-    if (present) {
-        FS_CO_CHECK(co_await open_copy());
+task<void> receiver_group::start() {
+    if (auto opened = co_await open_if_present(); !opened) {
+        open_failed(opened.error());
     }
     tasks_.spawn(apply_loop());
+}
+
+task<result<>> receiver_group::open_if_present() {
+    FS_CO_TRY(present, co_await run_on(run_.disk, [this]() -> result<bool> {
+        FS_CHECK(files_.make_directories(options_.state_directory));
+        FS_CHECK(load_digest_key());
+        return replica_group::exists(files_, options_.state_directory);
+    }));
+    if (present) {
+        co_return co_await open_copy();
+    }
+    failure_.reset(); // the state directory is there
     co_return result<>{};
+}
+
+void receiver_group::open_failed(const error &e) {
+    if (!last_error_ || *last_error_ != e.text()) {
+        log::error("group {}: not served: {}; tried again every {:.0f} s", name(), e.text(), seconds_of(reopen_after));
+    }
+    failure_ = e;
+    last_error_ = e.text();
+    reopen_at_ = run_.time->now() + reopen_after;
 }
 
 task<void> receiver_group::stop() {
@@ -239,6 +254,7 @@ task<void> receiver_group::attach(std::unique_ptr<transport::link> link, wire::h
     if (!apply_waits_) {
         last_error_.reset();
     }
+    damage_told_ = copy_->position().damage_count; // by the welcome
     session_ = std::make_shared<receiver_session>(*this, run_, std::move(link), std::move(hello),
                                                   options_.memory.window_bytes);
     greeting_ = false;
@@ -264,18 +280,10 @@ std::uint64_t receiver_group::newest_point() const {
     return at.newest_point ? at.newest_point->id.value : 0;
 }
 
-void receiver_group::note_durable() {
-    const replica_position at = copy_->position();
-    if (at.durable.interval > durable_barrier_.id) {
-        durable_barrier_ = {at.durable.interval, run_.time->wall()};
-    }
-}
-
 task<void> receiver_group::send_ack() {
     if (!copy_) {
         co_return;
     }
-    note_durable();
     const replica_position at = copy_->position();
     const auto session = session_;
     if (!session || !session->live()) {
@@ -293,8 +301,9 @@ task<void> receiver_group::send_ack() {
 // ---- apply -----------------------------------------------------------------------------------------
 
 void receiver_group::storage_failed(error e) {
-    last_error_ = e.text();
-    log::error("group {}: {}", name(), e.text());
+    const std::string words = with_open_points(e);
+    last_error_ = words;
+    log::error("group {}: {}", name(), words);
     const bool space = is(e, errc::full) || is_errno(e, ENOSPC);
     if (!space && !failure_) {
         failure_ = e;
@@ -302,7 +311,7 @@ void receiver_group::storage_failed(error e) {
     }
     work_.notify_all();
     if (const auto session = session_) {
-        session->refuse_soon(space ? wire::refusal_code::full : wire::refusal_code::failed, e.text());
+        session->refuse_soon(space ? wire::refusal_code::full : wire::refusal_code::failed, words);
     }
 }
 
@@ -312,10 +321,12 @@ task<result<>> receiver_group::apply_once() {
     const bool behind = before.durable.interval.value > before.applied.interval.value + apply_backlog_max;
     FS_CO_TRY(done, co_await run_on(behind ? run_.cpu_urgent : run_.cpu, [copy] { return copy->apply(); }));
     if (done.intervals == 0) {
+        apply_worked();
         const bool wait_for_more = run_.time->now() < next_commit_;
         if (!wait_for_more) {
             next_commit_ = run_.time->now() + commit_every;
             FS_CO_CHECK(co_await run_on(run_.disk, [copy] { return copy->commit(); }));
+            tell_damage(copy->position());
         }
         if (run_.time->now() >= next_retain_ || copy->crowded()) {
             FS_CO_CHECK(co_await retain());
@@ -325,13 +336,12 @@ task<result<>> receiver_group::apply_once() {
         co_return result<>{};
     }
     bytes_applied_ += done.bytes_written;
+    apply_worked();
     const replica_position at = copy->position();
-    applied_barrier_ = {done.applied.interval, run_.time->wall()};
-    if (at.newest_point && at.newest_point->id == done.applied.interval) {
-        applied_barrier_.time = at.newest_point->time;
-    }
+    wrong_bases_ += done.damaged.size();
     const auto session = session_;
     if (!done.damaged.empty() && session) {
+        damage_told_ = at.damage_count;
         log::error("group {}: up to {} block(s) of the copy are not what the primary's changes build on: somebody wrote to "
                    "the replica images. They are repaired from the primary; no point is made until then",
                    name(), done.damaged.size());
@@ -343,17 +353,8 @@ task<result<>> receiver_group::apply_once() {
         }
         co_await session->send(std::move(n));
     }
-    for (std::size_t i = 0; i < done.verified.size() && session;) {
-        wire::verify_result v;
-        v.interval = done.verified[i].at.value;
-        for (; i < done.verified.size() && done.verified[i].at.value == v.interval; ++i) {
-            const verify_answer &x = done.verified[i];
-            v.items.push_back({x.entry.volume.value, x.entry.range.offset, x.entry.range.length, x.equal});
-        }
-        co_await session->send(std::move(v));
-    }
+    co_await tell_verified(std::move(done.verified));
     applied_.notify_all();
-    note_durable();
     note_newest();
     if (session_) {
         session_->ack_soon();
@@ -365,6 +366,7 @@ task<result<>> receiver_group::apply_once() {
     if (run_.time->now() >= next_retain_ || copy->crowded()) {
         FS_CO_CHECK(co_await retain());
     }
+    tell_damage(copy->position());
     co_return result<>{};
 }
 
@@ -401,13 +403,12 @@ task<void> receiver_group::apply_loop() {
                 co_await close_point(opened_.begin()->first);
             }
             copy_.reset();
-            if (auto opened = co_await open_copy(); !opened) {
-                log::error("group {}: {}; tried again in {:.0f} s", name(), opened.error().text(),
-                           seconds_of(reopen_after));
-                last_error_ = opened.error().text();
-                reopen_at_ = run_.time->now() + reopen_after;
+            if (auto opened = co_await open_if_present(); !opened) {
+                open_failed(opened.error());
             } else {
-                log::info("group {}: the copy is open again, at barrier {}", name(), applied_barrier_.id.value);
+                last_error_.reset();
+                log::info("group {}: served again, at barrier {}", name(),
+                          copy_ ? copy_->position().applied.interval.value : 0);
             }
             continue;
         }
@@ -416,13 +417,10 @@ task<void> receiver_group::apply_loop() {
             continue;
         }
         if (auto done = co_await apply_once(); !done) {
-            storage_failed(done.error());
-            if (!failure_) { // space: it may come back; the points that are there stay
-                apply_waits_ = true;
+            apply_failed(done.error());
+            if (!failure_) {
                 co_await work_.wait_until(*run_.time, run_.time->now() + reopen_after);
             }
-        } else if (std::exchange(apply_waits_, false)) {
-            last_error_.reset();
         }
     }
 }

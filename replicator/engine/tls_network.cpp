@@ -1,5 +1,6 @@
 #include "replicator/engine/tls_network.hpp"
 
+#include "replicator/base/limits.hpp"
 #include "replicator/base/log.hpp"
 
 #include <algorithm>
@@ -118,8 +119,10 @@ tls_network::make_connector(const std::string &address, const std::string &alpn,
 result<> tls_network::listen(const std::string &address, transport::trust_check trust,
                              std::function<void(std::unique_ptr<transport::link>)> on_link) {
     FS_TRY(where, transport::parse_address(address));
-    listener_ = std::make_unique<transport::tls_listener>(run_.home, options(std::move(trust), {}),
-                                                          std::move(on_link));
+    transport::tls_options o = options(std::move(trust), {});
+    o.known = known_;
+    o.first_message_bytes_max = limits::hello_bytes_max;
+    listener_ = std::make_unique<transport::tls_listener>(run_.home, std::move(o), std::move(on_link));
     return listener_->listen(where);
 }
 

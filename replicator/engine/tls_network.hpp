@@ -29,6 +29,7 @@ class tls_network final : public network {
                                                                  transport::pacers pace, bool urgent) override;
     result<> listen(const std::string &address, transport::trust_check trust,
                     std::function<void(std::unique_ptr<transport::link>)> on_link) override;
+    void set_known(std::function<bool(const std::string &)> known) override { known_ = std::move(known); }
     std::uint16_t port() const override;
     task<void> close() override;
     task<bool> refresh() override;
@@ -52,6 +53,7 @@ class tls_network final : public network {
     material material_;
     std::optional<std::string> problem_; ///< why newer files are not used
     runtime run_;
+    std::function<bool(const std::string &)> known_;
     std::unique_ptr<transport::tls_listener> listener_;
 };
 

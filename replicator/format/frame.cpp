@@ -74,7 +74,6 @@ struct verify_disk {
 static_assert(sizeof(verify_disk) == 32 && wire_struct<verify_disk>);
 static_assert(offsetof(verify_disk, digest) == 16);
 
-constexpr std::uint64_t verify_bytes_max = limits::MiB;
 
 std::uint64_t header_checksum(const frame_header_disk &disk) {
     return checksum64(struct_bytes(disk).first(offsetof(frame_header_disk, header_checksum)));
@@ -105,7 +104,9 @@ result<> check_ranges(const frame_header_disk &disk) {
 }
 
 result<verify_entry> parse_verify(const verify_disk &disk) {
-    if (disk.reserved != 0 || disk.length == 0 || disk.length > verify_bytes_max ||
+    const std::uint64_t longest =
+        is_zero(disk.digest) ? limits::verify_hole_bytes_max : limits::verify_bytes_max;
+    if (disk.reserved != 0 || disk.length == 0 || disk.length > longest ||
         disk.offset > limits::volume_bytes_max - disk.length) {
         return fail(errc::corrupt, "verify range out of bounds");
     }
@@ -218,7 +219,7 @@ byte_vector encode_barrier(const barrier &b) {
         v.length = static_cast<std::uint32_t>(entry.range.length);
         v.offset = entry.range.offset;
         v.digest = entry.digest;
-        REPL_ASSERT(entry.range.length <= verify_bytes_max && parse_verify(v).has_value());
+        REPL_ASSERT(parse_verify(v).has_value());
         append_struct(out, v);
     }
     return out;

@@ -68,7 +68,8 @@ struct parsed_frame {
 };
 result<parsed_frame> parse_frame(bytes_view frame);
 
-/// One range whose content at this barrier the receiver is asked to compare (verify).
+/// One range whose content at this barrier the receiver is asked to compare (verify): of at most 1 MiB, or,
+/// with the zero digest, of at most 2 GiB: a hole, which both sides know by their extents.
 struct verify_entry {
     volume_index volume;
     byte_range range; ///< length <= 1 MiB

@@ -14,7 +14,7 @@ namespace farshore {
 namespace {
 
 constexpr std::array<char, 4> undo_magic = {'F', 'S', 'U', '1'};
-constexpr std::uint16_t undo_version = 1;
+constexpr std::uint16_t undo_version = 2;
 constexpr std::uint16_t flag_last = 1;
 constexpr std::uint16_t flag_consistent = 2;
 constexpr std::uint16_t flag_point = 4;
@@ -35,7 +35,8 @@ struct undo_header_disk {
     le64 synced_offset;
     le64 entries_checksum;
     le64 arrival_ns;
-    std::array<std::byte, 24> reserved;
+    le64 written;
+    std::array<std::byte, 16> reserved;
     le64 header_checksum;
 };
 static_assert(sizeof(undo_header_disk) == undo_header_bytes && wire_struct<undo_header_disk>);
@@ -81,6 +82,7 @@ byte_vector encode_undo_header(const undo_header &header) {
     disk.synced_segment = header.synced_segment;
     disk.synced_offset = header.synced_offset;
     disk.entries_checksum = header.entries_checksum;
+    disk.written = static_cast<std::uint64_t>(header.written);
     disk.header_checksum = header_checksum(disk);
     byte_vector out;
     append_struct(out, disk);
@@ -117,6 +119,7 @@ result<undo_header> parse_undo_header(bytes_view bytes) {
     header.synced_segment = disk.synced_segment;
     header.synced_offset = disk.synced_offset;
     header.entries_checksum = disk.entries_checksum;
+    header.written = static_cast<std::int64_t>(disk.written.get());
     return header;
 }
 

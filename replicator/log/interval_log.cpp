@@ -338,6 +338,22 @@ std::vector<interval_entry> interval_log::entries_after(interval_id after, std::
     return entries;
 }
 
+std::optional<wall_time> interval_log::time_of(interval_id id) const {
+    const auto found = impl_->find(id);
+    return found ? std::optional(found->entry.commit.time) : std::nullopt;
+}
+
+std::uint64_t interval_log::bytes_between(interval_id after, interval_id upto) const {
+    const std::scoped_lock lock(impl_->mutex);
+    std::uint64_t bytes = 0;
+    for (const stored_interval &s : impl_->intervals) {
+        if (s.entry.position.interval > after && s.entry.position.interval <= upto) {
+            bytes += s.entry.bytes;
+        }
+    }
+    return bytes;
+}
+
 std::optional<stored_interval> interval_log::impl::find(interval_id id) const {
     const std::scoped_lock lock(mutex);
     const auto at = std::ranges::lower_bound(

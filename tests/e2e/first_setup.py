@@ -183,9 +183,11 @@ def pair(context, commands, primary, dr):
 
 
 def write_through_nbd(context, section, primary):
-    uri = re.search(r"file='?(nbd\+unix:[^,'\s]+)", section).group(1)
-    primary.run("qemu-io", "-f", "raw", uri, "-c", "write -P 0x5a 1M 3M", "-c", "write -P 0xa5 20M 64k",
-                "-c", "flush")
+    options = re.search(r"driver=nbd,node-name=data,(\S+)", section).group(1)
+    context.check("reconnect-delay=" in options and "file." + options.replace(",", ",file.") in section,
+                  "README's clients wait for a restart of the sender, alone or behind qemu-nbd")
+    primary.run("qemu-io", "--image-opts", "driver=nbd," + options, "-c", "write -P 0x5a 1M 3M",
+                "-c", "write -P 0xa5 20M 64k", "-c", "flush")
 
 
 def operate(context, commands, primary, dr):

@@ -14,6 +14,8 @@ std::vector<std::uint64_t> pick_sizes(std::mt19937_64 &dice) {
     return sizes;
 }
 
+constexpr std::int64_t stamp_epoch = 1'700'000'000'000'000'000; ///< ns
+
 } // namespace
 
 two_sites::two_sites(two_sites_options options)
@@ -28,6 +30,10 @@ two_sites::two_sites(two_sites_options options)
     line.bytes_per_second = one_in(2) ? 0 : 50'000 + roll(2'000'000);
     line.seed = options.seed;
     line_ = std::make_unique<transport::memory_network>(io_.get_executor(), clock_, line);
+    boot_began_ = clock_.wall();
+    // The DR site's files are stamped by a clock that wall-clock jumps don't move: those are of another test.
+    primary_.set_stamp_clock([this] { return clock_.wall().time_since_epoch().count(); });
+    site_.set_stamp_clock([this] { return clock_.now().time_since_epoch().count() + stamp_epoch; });
     for (sim_file_system *fs : {&primary_, &site_}) {
         if (!fs->make_directories("/srv") || !fs->make_directories("/state")) {
             throw broken_promise{"the simulated disk can't be set up"};
@@ -65,7 +71,11 @@ void two_sites::run() {
 }
 
 void two_sites::step() {
-    switch (roll(12)) {
+    remember_primary();
+    if (one_in(25)) {
+        dr_disaster();
+    }
+    switch (roll(13)) {
     case 0: crash_sender(); break;
     case 1: crash_receiver(); break;
     case 2: disturb_line(); break;
@@ -74,6 +84,7 @@ void two_sites::step() {
     case 5: command(); break;
     case 6: wait_for_barrier(any_group(), std::chrono::seconds(20), false); break;
     case 7: look_at_newest_point(any_group()); break;
+    case 8: primary_disaster(); break;
     default: some_writes(); break;
     }
     judge_retention();

@@ -37,8 +37,13 @@ void two_sites::start_sender() {
                                                    std::vector<executor>{ex});
         engine::sender_access::set_network(
             *sender_, std::make_unique<sim_network>(*line_, sender_fingerprint, receiver_fingerprint),
-            fmt::format("boot-{}", boots_));
+            fmt::format("boot-{}", boots_), boot_began_);
         auto started = await(sender_->start(), std::chrono::minutes(1));
+        for (const auto &status : sender_->status()) {
+            if (started && status.state == engine::sender_state::failed) {
+                started = fail(errc::dead, status.error.value_or("failed")); // it would be tried again
+            }
+        }
         if (started) {
             break;
         }
@@ -77,6 +82,11 @@ void two_sites::start_receiver() {
         engine::receiver_access::set_network(
             *receiver_, std::make_unique<sim_network>(*line_, receiver_fingerprint, sender_fingerprint));
         auto started = await(receiver_->start(), std::chrono::minutes(1));
+        for (const auto &status : receiver_->status()) {
+            if (started && status.state == engine::receiver_state::failed) {
+                started = fail(errc::dead, status.error.value_or("failed")); // it would be tried again
+            }
+        }
         if (started) {
             return;
         }
@@ -126,7 +136,7 @@ void two_sites::crash_sender() {
         const bool power = one_in(2);
         if (power) {
             primary_.power_cut(dice_());
-            ++boots_;
+            boot_primary();
         } else {
             primary_.kill();
         }
@@ -138,6 +148,7 @@ void two_sites::crash_sender() {
 }
 
 void two_sites::crash_receiver() {
+    check_counters();
     const bool clean = one_in(4);
     say(clean ? "receiver stops" : "receiver crashes");
     if (clean) {

@@ -50,8 +50,21 @@ TEST_CASE("frame assembly: late frames of another stream and frames already take
     CHECK_FALSE(a.add(frame(1, 5, 3)));
 }
 
+TEST_CASE("frame assembly: a window of the smallest frames is no more memory than one of large ones") {
+    constexpr std::uint64_t window = 64 << 20;
+    frame_assembly a(window);
+    a.expect({stream_id{1}, interval_id{1}}, 0);
+    std::uint32_t held = 0;
+    while (a.add(frame(1, 1, held + 1))) { // the first in turn never comes
+        ++held;
+    }
+    CHECK(held == limits::frames_per_interval_max);
+    constexpr std::uint64_t page_and_place = 4096 + 256;
+    CHECK(held * page_and_place <= window);
+}
+
 TEST_CASE("frame assembly: no more than a window is held; what is no frame is refused") {
-    frame_assembly a(2 * (frame_header_bytes + 1));
+    frame_assembly a(2 * frame_window_bytes(1));
     a.expect({stream_id{1}, interval_id{1}}, 0);
     CHECK(a.add(frame(1, 1, 1)));
     CHECK(a.add(frame(1, 1, 2)));
@@ -240,9 +253,72 @@ TEST_CASE("throttle: an override expires by itself and leaves what was set or co
     CHECK(view_of(s, now + std::chrono::seconds(10)).rate == 50);
 }
 
+namespace {
+
+/// What the next barrier compares, of a volume whose data lies in `data`, ascending.
+std::vector<pending_range> take_some(verify_run &run, const std::vector<byte_range> &data, std::size_t max = 64) {
+    std::vector<pending_range> all;
+    for (;;) {
+        if (const auto where = run.wants_data()) {
+            const auto next = std::ranges::find_if(data, [&](byte_range d) { return d.end() > where->range.offset; });
+            run.data_is(next == data.end() ? byte_range{} : *next);
+        }
+        const auto some = run.take(max - all.size(), 64 << 20);
+        all.insert(all.end(), some.begin(), some.end());
+        if (some.empty() || all.size() == max) {
+            return all;
+        }
+    }
+}
+
+} // namespace
+
+TEST_CASE("verify: holes are ranges of up to 2 GiB, and a block that differs in one is found in few rounds") {
+    const std::uint64_t size = (64ULL << 30) + 512;
+    const std::vector<byte_range> data = {{5000, 10}, {32ULL << 30, 3 << 20}};
+    verify_run run({size});
+    const std::uint64_t wrong = 20'000'000'000;
+    std::uint64_t id = 1;
+    std::uint64_t asked = 0;
+    int rounds = 0;
+    while (!run.done()) {
+        REQUIRE(++rounds < 12);
+        wire::verify_result answer;
+        answer.interval = id;
+        std::vector<verify_entry> kept;
+        for (const pending_range &r : take_some(run, data)) {
+            CHECK(r.range.offset % block_bytes == 0);
+            CHECK(r.range.length <= limits::verify_hole_bytes_max);
+            const bool empty = std::ranges::none_of(data, [&](byte_range d) { return d.overlaps(r.range); });
+            REQUIRE((empty || !verify_run::is_hole(r)));
+            kept.push_back({r.volume, r.range, {}});
+            answer.items.push_back({0, r.range.offset, r.range.length,
+                                    !(r.range.offset <= wrong && wrong < r.range.end())});
+            ++asked;
+        }
+        run.on_cut(interval_id{id++}, kept);
+        run.on_result(answer);
+    }
+    CHECK(asked < 200);
+    CHECK(run.done_bytes() == size);
+    REQUIRE(run.differences().size() == 1);
+    CHECK(run.differences()[0].range == byte_range{wrong / block_bytes * block_bytes, block_bytes});
+}
+
+TEST_CASE("verify: a range that is no hole any more is looked at in parts") {
+    verify_run run({1ULL << 30});
+    const auto taken = take_some(run, {});
+    REQUIRE(taken.size() == 1);
+    run.no_hole(taken[0]);
+    const auto parts = take_some(run, {});
+    CHECK(parts.size() == 16);
+    CHECK(parts[15].range == byte_range{15ULL << 26, 1ULL << 26});
+}
+
 TEST_CASE("verify: touched ranges come again in halves, different ones more finely, until all is answered") {
     verify_run run({3 << 20});
-    auto taken = run.take(64);
+    const std::vector<byte_range> dense = {{0, 3 << 20}};
+    auto taken = take_some(run, dense);
     REQUIRE(taken.size() == 3);
     const auto entry = [](const pending_range &r) { return verify_entry{r.volume, r.range, {}}; };
     run.on_cut(interval_id{9}, {entry(taken[0]), entry(taken[1])});
@@ -252,7 +328,7 @@ TEST_CASE("verify: touched ranges come again in halves, different ones more fine
     answer.items = {{0, 0, 1 << 20, true}, {0, 1 << 20, 1 << 20, false}};
     run.on_result(answer);
     CHECK_FALSE(run.waiting());
-    taken = run.take(64);
+    taken = take_some(run, dense);
     CHECK(taken.size() == 2 + 16);
     int rounds = 0;
     std::uint64_t id = 10;
@@ -268,7 +344,7 @@ TEST_CASE("verify: touched ranges come again in halves, different ones more fine
         }
         run.on_cut(interval_id{id++}, all);
         run.on_result(answer);
-        taken = run.take(64);
+        taken = take_some(run, dense);
     }
     const auto differences = run.differences();
     REQUIRE(differences.size() == 1);

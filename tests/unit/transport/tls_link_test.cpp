@@ -3,6 +3,7 @@
 #include "replicator/base/limits.hpp"
 #include "replicator/base/log.hpp"
 #include "tests/support/link_rig.hpp"
+#include "transport/guest_policy.hpp"
 #include "transport/tls_session.hpp"
 
 #include <algorithm>
@@ -283,16 +284,29 @@ TEST_SUITE("tls_link") {
     TEST_CASE("tls_link: idle connections are bounded and don't shut out an honest peer") {
         warnings seen;
         tls_rig rig;
-        rig.b.handshake_timeout = 500ms; // a place may be taken away after a fifth of it
         rig.start();
         std::vector<std::unique_ptr<raw_client>> idle;
-        for (std::size_t i = 0; i < limits::sessions_unauthenticated_max + 20; ++i) {
+        for (std::size_t i = 0; i < lobby_max + 20; ++i) {
             idle.push_back(std::make_unique<raw_client>(rig));
         }
+        const auto before = rig.machine.now();
         CHECK(connect(rig).a);
+        CHECK(rig.machine.now() - before < 5s); // at once: who is silent takes no place
         CHECK(std::ranges::any_of(seen.lines, [](const std::string &l) {
             return l.find("too many connections at once") != l.npos;
         }));
+    }
+
+    TEST_CASE("tls_link: connections that begin a handshake and stop give way to an honest peer") {
+        tls_rig rig;
+        rig.b.handshake_timeout = 500ms; // a place may be taken away after a fifth of it
+        rig.start();
+        std::vector<std::unique_ptr<raw_client>> idle;
+        for (std::size_t i = 0; i < source_places_max + 20; ++i) {
+            idle.push_back(std::make_unique<raw_client>(rig));
+            (void)run(rig, write_bytes(idle.back()->socket, as_bytes("\x16")));
+        }
+        CHECK(connect(rig).a);
     }
 
     TEST_CASE("tls_link: closing the listener ends handshakes in progress at once") {
