@@ -33,9 +33,9 @@ two_sites::two_sites(two_sites_options options)
     line.bytes_per_second = one_in(2) ? 0 : 50'000 + roll(2'000'000);
     line.seed = options.seed;
     line_ = std::make_unique<transport::memory_network>(io_.get_executor(), clock_, line);
-    boot_began_ = clock_.wall();
+    boot_began_ = primary_clock_.wall();
     // The DR site's files are stamped by a clock that wall-clock jumps don't move: those are of another test.
-    primary_.set_stamp_clock([this] { return clock_.wall().time_since_epoch().count(); });
+    primary_.set_stamp_clock([this] { return primary_clock_.wall().time_since_epoch().count(); });
     site_.set_stamp_clock([this] { return clock_.now().time_since_epoch().count() + stamp_epoch; });
     for (sim_file_system *fs : {&primary_, &site_}) {
         if (!fs->make_directories("/srv") || !fs->make_directories("/state")) {

@@ -151,7 +151,7 @@ class sim_file_system final : public sim_view {
         const std::lock_guard held(world_->mutex);
         world_->faults.clear();
     }
-    /// Times of files follow this clock (ns), never going back; without one only the order of changes counts.
+    /// Times of files follow this clock (ns), back only if it was set back by a second or more; without one only the order of changes counts.
     void set_stamp_clock(std::function<std::int64_t()> clock) {
         const std::lock_guard held(world_->mutex);
         world_->stamp_clock = std::move(clock);

@@ -253,7 +253,9 @@ class world {
     /// Each change has a later one, and the clock goes on by itself only if it was given.
     std::int64_t stamp() {
         constexpr std::int64_t tick = 1000;
-        last_stamp = std::max(last_stamp + tick, stamp_clock ? stamp_clock() : 0);
+        constexpr std::int64_t set_back = 1'000'000'000;
+        const std::int64_t shown = stamp_clock ? stamp_clock() : 0;
+        last_stamp = stamp_clock && shown < last_stamp - set_back ? shown : std::max(last_stamp + tick, shown);
         return last_stamp;
     }
     void touch(std::uint64_t number) {
