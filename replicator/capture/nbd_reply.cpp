@@ -143,10 +143,8 @@ reply_bytes run_read(block_device &device, const request &r, const export_facts 
         return error_reply(r, facts, read.error());
     }
     const std::size_t length = write_read_reply(reply.body.span(), r, facts.structured);
-    if (length < reply.body.size() / 2) { // mostly holes: what waits to be sent is held in small
+    if (length < reply.body.size()) { // what waits to be sent takes no more than it is counted for
         reply.body = buffer::copy_of(reply.body.view().first(length));
-    } else {
-        reply.body.shrink(length);
     }
     return reply;
 }

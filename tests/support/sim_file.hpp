@@ -232,6 +232,8 @@ class file final : public farshore::file {
         return {};
     }
 
+    std::string intruder() override { return {}; }
+
     result<std::unique_ptr<shared_map>> map(std::uint64_t size) override {
         const std::string context = "can't map " + path_;
         FS_TRY(call, begin(sim_operation::map, "can't map "));
