@@ -163,6 +163,8 @@ struct capture_core {
     // Requests.
     result<bool> write(captured_volume &v, std::uint64_t offset, bytes_view data, patience p);
     result<> zero(captured_volume &v, byte_range range, zero_options how);
+    /// The same if there is nothing to do; false: zero() is needed.
+    result<bool> zero_at_once(captured_volume &v, byte_range range, zero_options how);
     /// `with_times`: what times the file has is durable too.
     result<> sync_volume(captured_volume &v, bool with_times = false);
 

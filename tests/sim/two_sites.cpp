@@ -119,7 +119,10 @@ void two_sites::one_write() {
     const std::uint64_t length = std::min<std::uint64_t>(room, std::max<std::uint64_t>(1, roll(one_in(8) ? 200'000 : 12'000)) / unit * unit + unit);
     result<> done{};
     if (one_in(8)) {
-        done = one_in(2) ? device->trim({offset, length}, one_in(4)) : device->write_zeroes({offset, length}, {});
+        const auto at_once = device->try_zero({offset, length}, {});
+        if (!at_once || !*at_once) {
+            done = one_in(2) ? device->trim({offset, length}, one_in(4)) : device->write_zeroes({offset, length}, {});
+        }
         if (done) {
             g.truth.zero(v, {offset, length});
         }
