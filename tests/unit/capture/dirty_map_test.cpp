@@ -189,7 +189,7 @@ TEST_CASE("dirty map: pages that are all dirty or all clean say what the bits wo
         sim_file_system disk(seed);
         std::vector<bool> model(region_count(size), true);
         auto process = disk.process();
-        auto map = dirty_map::open(*process, "v.map", size, "boot");
+        auto map = dirty_map::open(*process, "v.map", {.volume_bytes = size, .boot_id = "boot"});
         REQUIRE(map);
         CHECK((*map)->pages() == 3);
         CHECK(says(**map, model));
@@ -205,7 +205,7 @@ TEST_CASE("dirty map: pages that are all dirty or all clean say what the bits wo
             map->reset();
             disk.kill();
             process = disk.process();
-            map = dirty_map::open(*process, "v.map", size, "boot");
+            map = dirty_map::open(*process, "v.map", {.volume_bytes = size, .boot_id = "boot"});
             REQUIRE(map);
             REQUIRE(says(**map, model));
             for (std::uint64_t e = 0; e < (*map)->words(); ++e) {
@@ -221,7 +221,7 @@ TEST_CASE("dirty map: after a power cut every region of an active extent is dirt
         CAPTURE(seed);
         sim_file_system disk(seed);
         auto process = disk.process();
-        auto map = dirty_map::open(*process, "v.map", size, "boot");
+        auto map = dirty_map::open(*process, "v.map", {.volume_bytes = size, .boot_id = "boot"});
         REQUIRE(map);
         (*map)->clear_page(0);
         (*map)->clear_page(1);
@@ -236,7 +236,7 @@ TEST_CASE("dirty map: after a power cut every region of an active extent is dirt
         map->reset();
         disk.power_cut(seed);
         process = disk.process();
-        map = dirty_map::open(*process, "v.map", size, "another boot");
+        map = dirty_map::open(*process, "v.map", {.volume_bytes = size, .boot_id = "another boot"});
         REQUIRE(map);
         CHECK((*map)->word(700) == ~0ULL);
         for (std::uint64_t e = 0; e < (*map)->words(); ++e) {
