@@ -372,14 +372,22 @@ task<result<>> receiver_group::apply_once() {
 
 task<result<>> receiver_group::retain() {
     next_retain_ = run_.time->now() + retain_every;
-    const auto copy = copy_;
+    co_return co_await run_on(run_.disk, [copy = copy_, now = retention_time()] { return copy->retain(now); });
+}
+
+wall_time receiver_group::retention_time() {
     std::optional<wall_time> newest;
-    if (const auto point = copy->position().newest_point) {
+    if (const auto point = copy_->position().newest_point) {
         newest = point->arrival == wall_time{} ? point->time : std::min(point->time, point->arrival);
     }
     const auto difference = connected() ? clock_.difference() : std::nullopt;
-    const wall_time now = retention_.advance(run_.time->now(), run_.time->wall(), newest, difference);
-    co_return co_await run_on(run_.disk, [copy, now] { return copy->retain(now); });
+    return retention_.advance(run_.time->now(), run_.time->wall(), newest, difference);
+}
+
+wall_time receiver_group::stamp() {
+    static_cast<void>(retention_time());
+    retention_.stamped();
+    return run_.time->wall();
 }
 
 void receiver_group::note_newest() {

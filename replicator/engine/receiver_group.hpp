@@ -103,6 +103,8 @@ class receiver_group {
     task<void> apply_loop();
     task<result<>> apply_once();
     task<result<>> retain();
+    wall_time retention_time();
+    wall_time stamp(); ///< the arrival of what is journaled now
     void note_newest();
     duration age_of(const replica_point &p) const;
     /// Ends the session with the error as words for the sender's operator; doesn't wait for the line to take them.

@@ -313,7 +313,8 @@ task<result<>> receiver_session::journal_ready() {
         co_return result<>{};
     }
     journaling_ = true;
-    auto done = co_await run_on(run_.disk, [copy, batch, barrier_seen, now = run_.time->wall()]() -> result<> {
+    const wall_time now = barrier_seen ? group_.stamp() : run_.time->wall();
+    auto done = co_await run_on(run_.disk, [copy, batch, barrier_seen, now]() -> result<> {
         for (const buffer &frame : *batch) {
             FS_CHECK(copy->append(frame.view(), now));
         }
