@@ -6,7 +6,7 @@
 
 #include "replicator/base/limits.hpp"
 #include "replicator/base/log.hpp"
-#include "transport/refusal_log.hpp"
+#include "replicator/base/log_repeat.hpp"
 #include "transport/tls_connection.hpp"
 
 #include <list>
@@ -48,11 +48,11 @@ struct tls_listener::impl : std::enable_shared_from_this<tls_listener::impl> {
     task_group tasks;
     std::list<guest> guests; ///< oldest first
     condition guest_left;
-    refusal_log refusals;
+    log::repeats refusals; ///< anybody can knock: a port check does so each second
     bool closing = false;
 
     result<> listen(const address &where);
-    void refused(const error &why);
+    void refused(const error &why, const std::string &peer = "");
     tls_session::setup setup(std::string peer) const;
     task<void> make_room();
     static task<void> accept_all(std::shared_ptr<impl> self);
@@ -93,12 +93,15 @@ result<> tls_listener::impl::listen(const address &where) {
     return {};
 }
 
-void tls_listener::impl::refused(const error &why) {
-    if (const auto left_out = refusals.allow(time.now())) {
-        log::warning("refused a connection: {}{}", why.text(),
-                     *left_out > 0
-                         ? fmt::format(" ({} more refused since the last such line)", *left_out)
-                         : "");
+/// `peer` (its port differs each time) is left out of what makes two refusals the same.
+void tls_listener::impl::refused(const error &why, const std::string &peer) {
+    const std::string text = why.text();
+    std::string kind = text;
+    if (const auto at = peer.empty() ? std::string::npos : kind.find(peer); at != std::string::npos) {
+        kind.replace(at, peer.size(), peer.substr(0, peer.rfind(':')));
+    }
+    if (const auto more = refusals.failed(kind, time.now())) {
+        log::warning("refused a connection: {}{}", text, *more);
     }
 }
 
@@ -173,7 +176,7 @@ task<void> tls_listener::impl::serve(std::shared_ptr<impl> self, std::list<guest
                     fail(errc::timeout, "too many connections at once, the oldest of them from " +
                                             connection->address());
             }
-            self->refused(done.error());
+            self->refused(done.error(), connection->address());
             const bool may_listen = !limit.expired() && !place->evicted;
             if (may_listen) {
                 co_await connection->let_go(limit);

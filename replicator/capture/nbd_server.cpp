@@ -2,6 +2,7 @@
 
 #include "replicator/base/limits.hpp"
 #include "replicator/base/log.hpp"
+#include "replicator/base/log_repeat.hpp"
 #include "replicator/capture/nbd_connection.hpp"
 #include "replicator/capture/nbd_listener.hpp"
 
@@ -54,6 +55,7 @@ struct server::impl : std::enable_shared_from_this<server::impl> {
     std::set<std::shared_ptr<listener>> listeners;
     std::list<client> clients;
     std::size_t next_loop = 0;
+    log::repeats failures; ///< of the accepting loop
     std::function<void()> on_empty; ///< set by close(), called once with the mutex held
 
     task<void> accept_clients(std::shared_ptr<listener> l);
@@ -124,7 +126,9 @@ task<void> server::impl::accept_clients(std::shared_ptr<listener> l) {
             co_await l->readiness.async_wait(asio::socket_base::wait_read, as_result);
             continue;
         }
-        log::warning("NBD server: {}; trying again", fd.error().text());
+        if (const auto more = failures.failed(fd.error().text(), system_clock().now())) {
+            log::warning("NBD server: {}; trying again{}", fd.error().text(), *more);
+        }
         l->pause.expires_after(accept_pause);
         co_await l->pause.async_wait(as_result);
     }
@@ -133,7 +137,9 @@ task<void> server::impl::accept_clients(std::shared_ptr<listener> l) {
 void server::impl::start_client(unique_fd fd) {
     if (connections_in_process.fetch_add(1) >= limits::nbd_connections_max) {
         connections_in_process.fetch_sub(1);
-        log::warning("NBD server: refused a client, {} are connected", limits::nbd_connections_max);
+        if (const auto more = failures.failed("too many", system_clock().now())) {
+            log::warning("NBD server: refused a client, {} are connected{}", limits::nbd_connections_max, *more);
+        }
         return;
     }
     const executor loop = loops[next_loop++ % loops.size()]; // one accepting loop: no race
