@@ -150,8 +150,15 @@ task<result<>> receiver::start() {
     co_return result<>{};
 }
 
+void receiver::end_commands() {
+    for (auto &g : impl_->groups) {
+        g->end_commands();
+    }
+}
+
 task<void> receiver::stop(duration) {
     impl &m = *impl_;
+    end_commands();
     m.stopping = true;
     m.late_.notify_all();
     if (m.net) {

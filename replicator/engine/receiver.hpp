@@ -27,6 +27,8 @@ class receiver {
 
     /// Opens state, recovers every group (roll back to the committed barrier, replay), listens.
     task<result<>> start();
+    /// Commands under way end soon; returns at once. stop() joins them.
+    void end_commands();
     task<void> stop(duration drain);
     std::uint16_t port() const; ///< actually bound
 

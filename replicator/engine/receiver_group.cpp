@@ -35,7 +35,14 @@ receiver_group::receiver_group(receiver_group_options options, runtime run, file
       tasks_(run_.home) {
     RAND_bytes(as_unsigned(bytes_span(digest_key_)), static_cast<int>(digest_key_.size()));
 }
-receiver_group::~receiver_group() = default;
+receiver_group::~receiver_group() {
+    REPL_ASSERT(commands_ == 0); // they end before the group does
+}
+
+void receiver_group::end_commands() {
+    ending_ = true;
+    applied_.notify_all();
+}
 
 replica_options receiver_group::storage_options() const {
     replica_options o;
@@ -86,6 +93,7 @@ task<result<>> receiver_group::start() {
 }
 
 task<void> receiver_group::stop() {
+    end_commands();
     stopping_ = true;
     if (session_) {
         co_await session_->refuse(wire::refusal_code::stopping, "the receiver stops");
@@ -96,6 +104,9 @@ task<void> receiver_group::stop() {
     work_.notify_all();
     applied_.notify_all();
     co_await tasks_.join();
+    while (commands_ > 0) { // they see ending_
+        co_await run_.time->sleep_for(std::chrono::milliseconds(10));
+    }
     if (copy_ && !failure_) {
         const auto committed = co_await run_on(run_.disk, [copy = copy_] { return copy->commit(); });
         if (!committed) {
@@ -185,7 +196,8 @@ task<void> receiver_group::attach(std::unique_ptr<transport::link> link, wire::h
         if (failure_ && verdict.code == wire::refusal_code::failed) {
             verdict.text = failure_->text();
         }
-        log::warning("group {}: refused the sender at {}: {}", name(), link->peer_address(), verdict.text);
+        tell(log::level::warning, fmt::format("refused the sender at {}: {}", link->peer_address(), verdict.text),
+             verdict.text);
         co_await link->send(refusal_of(verdict.code, verdict.text));
         link->close();
         co_return;
@@ -200,7 +212,7 @@ task<void> receiver_group::attach(std::unique_ptr<transport::link> link, wire::h
     if (verdict.creates_copy) {
         if (auto created = co_await create_copy(hello.volumes); !created) {
             greeting_ = false;
-            log::error("group {}: {}", name(), created.error().text());
+            tell(log::level::error, created.error().text());
             const auto code = is(created.error(), errc::mismatch) ? wire::refusal_code::volumes : wire::refusal_code::failed;
             last_error_ = created.error().text();
             co_await link->send(refusal_of(code, created.error().text()));
@@ -227,7 +239,7 @@ task<void> receiver_group::attach(std::unique_ptr<transport::link> link, wire::h
         link->close();
         co_return;
     }
-    log::info("group {}: session with the sender at {}", name(), link->peer_address());
+    tell(log::level::info, fmt::format("session with the sender at {}", link->peer_address()), "session");
     if (!apply_waits_) {
         last_error_.reset();
     }
@@ -255,10 +267,19 @@ std::uint64_t receiver_group::newest_point() const {
     return at.newest_point ? at.newest_point->id.value : 0;
 }
 
+void receiver_group::tell(log::level level, const std::string &text, const std::string &kind) {
+    if (const auto more = failures_.failed(kind, run_.time->now())) {
+        log::write(level, fmt::format("group {}: {}{}", name(), text, *more));
+    }
+}
+
 void receiver_group::note_durable() {
     const replica_position at = copy_->position();
     if (at.durable.interval > durable_barrier_.id) {
         durable_barrier_ = {at.durable.interval, run_.time->wall()};
+        if (const auto after = failures_.worked(run_.time->now())) {
+            log::debug("group {}: data arrives and is kept{}", name(), *after);
+        }
     }
 }
 
@@ -285,7 +306,7 @@ task<void> receiver_group::send_ack() {
 
 void receiver_group::storage_failed(error e) {
     last_error_ = e.text();
-    log::error("group {}: {}", name(), e.text());
+    tell(log::level::error, e.text());
     const bool space = is(e, errc::full) || is_errno(e, ENOSPC);
     if (!space && !failure_) {
         failure_ = e;
@@ -375,12 +396,13 @@ task<void> receiver_group::apply_loop() {
             }
             copy_.reset();
             if (auto opened = co_await open_copy(); !opened) {
-                log::error("group {}: {}; tried again in {:.0f} s", name(), opened.error().text(),
-                           seconds_of(reopen_after));
+                tell(log::level::error,
+                     fmt::format("{}; tried again in {:.0f} s", opened.error().text(), seconds_of(reopen_after)));
                 last_error_ = opened.error().text();
                 reopen_at_ = run_.time->now() + reopen_after;
             } else {
-                log::info("group {}: the copy is open again, at barrier {}", name(), applied_barrier_.id.value);
+                tell(log::level::info, fmt::format("the copy is open again, at barrier {}", applied_barrier_.id.value),
+                     "open again");
             }
             continue;
         }

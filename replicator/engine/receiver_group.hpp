@@ -12,6 +12,8 @@
 
 #include "replicator/apply/replica_group.hpp"
 #include "replicator/base/async.hpp"
+#include "replicator/base/log.hpp"
+#include "replicator/base/log_repeat.hpp"
 #include "replicator/capture/nbd_server.hpp"
 #include "replicator/engine/config.hpp"
 #include "replicator/engine/frame_assembly.hpp"
@@ -47,6 +49,8 @@ class receiver_group {
 
     /// Opens the copy if there is one. Errors that need the operator (wrong size, locked) fail the start.
     task<result<>> start();
+    /// Commands under way end soon; the group itself goes on until stop(), which joins them.
+    void end_commands();
     task<void> stop();
 
     const std::string &name() const { return options_.config.name; }
@@ -88,6 +92,10 @@ class receiver_group {
     void storage_failed(error e);
     task<void> send_ack();
     void note_durable();
+    /// One line for the log, unless it says what was just said (base/log_repeat.hpp).
+    void tell(log::level level, const std::string &text) { tell(level, text, text); }
+    /// `kind`: the text without what varies.
+    void tell(log::level level, const std::string &text, const std::string &kind);
     std::uint64_t newest_point() const;
 
     receiver_group_options options_;
@@ -95,6 +103,8 @@ class receiver_group {
     file_system &files_;
     std::vector<executor> nbd_loops_;
     task_group tasks_;
+    bool ending_ = false;      ///< commands end; then the group stops
+    std::size_t commands_ = 0; ///< under way
     bool stopping_ = false;
 
     std::shared_ptr<replica_group> copy_; ///< shared with pool work under way
@@ -113,6 +123,8 @@ class receiver_group {
     time_point next_retain_{};
     std::uint64_t next_open_id_ = 1;
     std::map<std::string, opened_entry> opened_;
+
+    log::repeats failures_; ///< and sessions; until something becomes durable
 
     condition work_;    ///< something durable to apply, or stop
     condition applied_; ///< the applied position moved

@@ -19,6 +19,17 @@ point_info info_of(const replica_point &p) {
     return i;
 }
 
+class command_under_way {
+  public:
+    explicit command_under_way(std::size_t &count) : count_(count) { ++count_; }
+    ~command_under_way() { --count_; }
+    command_under_way(const command_under_way &) = delete;
+    command_under_way &operator=(const command_under_way &) = delete;
+
+  private:
+    std::size_t &count_;
+};
+
 } // namespace
 
 result<std::vector<point_info>> receiver_group::points() const {
@@ -65,7 +76,11 @@ result<open_replica_point> receiver_group::open_devices(const std::string &point
 task<result<opened_point>> receiver_group::open_point(std::string point, std::string nbd) {
     FS_CO_TRY(where, nbd::parse_endpoint(nbd));
     FS_CO_TRY(p, resolve_point(point));
+    const command_under_way here(commands_);
     auto devices = co_await run_on(run_.disk, [copy = copy_, id = p.id] { return copy->open_point(id); });
+    if (devices && ending_) {
+        devices = fail(errc::closed, "the receiver stops");
+    }
     if (!devices) {
         co_return std::unexpected(devices.error());
     }
@@ -107,6 +122,7 @@ task<bool> receiver_group::close_point(std::string id) {
     if (node.empty()) {
         co_return false;
     }
+    const command_under_way here(commands_);
     co_await node.mapped().server->close(std::chrono::seconds(1));
     co_return true;
 }

@@ -51,7 +51,7 @@ void receiver_session::close(const char *why) {
         return;
     }
     closed_ = true;
-    log::info("group {}: the session with {} ended: {}", group_.name(), control_->peer_address(), why);
+    group_.tell(log::level::info, fmt::format("the session with {} ended: {}", control_->peer_address(), why), why);
     control_->close();
     for (auto &link : data_) {
         link->close();
@@ -144,7 +144,7 @@ task<void> receiver_session::read_data(std::size_t index) {
             break;
         }
         if (auto added = assembly_.add(std::move(got->payload)); !added) {
-            log::error("group {}: {}", group_.name(), added.error().text());
+            group_.tell(log::level::error, added.error().text());
             close("the sender broke the rules of frames");
             break;
         }
@@ -161,7 +161,7 @@ task<void> receiver_session::read_control() {
         }
         heard_ = run_.time->now();
         if (auto done = co_await dispatch(std::move(*got)); !done) {
-            log::error("group {}: {}", group_.name(), done.error().text());
+            group_.tell(log::level::error, done.error().text());
             close("the sender broke the rules of the protocol");
         }
     }
@@ -361,7 +361,7 @@ task<void> receiver_session::digest_loop() {
         digests_.pop_front();
         auto reply = co_await digest(std::move(request));
         if (!reply) {
-            log::error("group {}: {}", group_.name(), reply.error().text());
+            group_.tell(log::level::error, reply.error().text());
             co_await refuse(wire::refusal_code::failed, reply.error().text());
             break;
         }

@@ -10,6 +10,7 @@
 
 #include "dedupe/codec.hpp"
 #include "replicator/base/async.hpp"
+#include "replicator/base/log_repeat.hpp"
 #include "replicator/capture/nbd_server.hpp"
 #include "replicator/engine/catch_up_hold.hpp"
 #include "replicator/engine/catch_up_scan.hpp"
@@ -20,6 +21,7 @@
 #include "replicator/engine/loans.hpp"
 #include "replicator/engine/handshake.hpp"
 #include "replicator/engine/network.hpp"
+#include "replicator/engine/path_judge.hpp"
 #include "replicator/engine/sender.hpp"
 #include "replicator/engine/sender_session.hpp"
 #include "replicator/engine/throttle.hpp"
@@ -53,6 +55,8 @@ class sender_group {
     ~sender_group();
 
     task<result<>> start(std::optional<pinned_peer> peer);
+    /// Commands under way end soon; the group itself goes on until stop(), which joins them.
+    void end_commands();
     task<void> stop(time_point drain_until);
 
     const std::string &name() const { return options_.config.name; }
@@ -116,6 +120,7 @@ class sender_group {
     void reset_stream();
     void note_failure(const error &e);
     std::optional<time_point> oldest_unsafe_write() const;
+    std::uint64_t bytes_at_risk() const;
 
     sender_group_options options_;
     runtime run_;
@@ -141,6 +146,7 @@ class sender_group {
     condition loans_answered_;
     std::vector<std::unique_ptr<nbd::server>> servers_;
     task_group tasks_;
+    bool ending_ = false; ///< commands end; then the group stops
     bool stopping_ = false;
 
     // The stream. All reset by lose_order().
@@ -158,6 +164,7 @@ class sender_group {
     bool scan_full_ = false; ///< the next scan ships everything
     catch_up_hold hold_;     ///< since writers outran memory
     std::size_t waits_ = 0;  ///< `wait` commands under way
+    std::size_t commands_ = 0; ///< all that wait for something
 
     // Positions told by the receiver, over all streams.
     stream_position durable_;
@@ -166,7 +173,11 @@ class sender_group {
     barrier_info last_barrier_;
     barrier_info durable_barrier_;
     std::optional<wall_time> durable_point_time_; ///< of the newest consistent durable barrier, over all streams
-    std::deque<barrier_info> barrier_times_; ///< of intervals not yet durable
+    /// A barrier that is not durable yet, with what clients wrote in its interval.
+    struct cut_barrier : barrier_info {
+        std::uint64_t written_bytes = 0;
+    };
+    std::deque<cut_barrier> barrier_times_; ///< of intervals not yet durable
     wire::id16 receiver_{};
     std::uint64_t damage_known_ = 0;
     bool ever_consistent_ = false;
@@ -180,11 +191,12 @@ class sender_group {
     bool session_up_ = false; ///< greeted and shipping
     bool reconnect_now_ = false;
     bool session_worked_ = false; ///< the last session made something durable
+    path_judge path_;
     std::unique_ptr<verify_run> verify_; ///< while a verify command runs
 
     // What the operator set (STATE/groups/NAME/group.json).
     bool paused_ = false;
-    throttle_setting throttle_;
+    throttle_setting throttle_; ///< of this group, besides the daemon's
 
     condition work_;      ///< a stage has something to do
     condition session_wanted_;
@@ -201,6 +213,9 @@ class sender_group {
     std::uint64_t encoded_bytes_ = 0;
     std::uint64_t wire_bytes_before_ = 0; ///< of ended sessions
     std::optional<std::string> error_;    ///< last error, until things work again
+    log::repeats failures_;    ///< of the session, until the DR site acknowledges something
+    log::repeats connections_; ///< what each one begins with
+    log::repeats upkeep_failures_;
     std::optional<std::string> notice_;   ///< the DR site's words
     std::optional<std::string> order_lost_; ///< why, until it is kept again
 };
