@@ -12,10 +12,12 @@ namespace farshore::apps {
 template <class Engine, class Commands, class Config>
 class engine_service final : public service {
   public:
-    engine_service(Config config, runtime run, std::vector<executor> nbd_loops,
+    engine_service(Config config, runtime run, std::vector<executor> nbd_loops, pool_maker pools,
                    std::unique_ptr<file_system> files = std::make_unique<posix_file_system>())
         : files_(std::move(files)), work_(run.home),
-          engine_(std::move(config), run, *files_, std::move(nbd_loops)), commands_(engine_, work_) {}
+          engine_(std::move(config), run, *files_, std::move(nbd_loops)), commands_(engine_, work_) {
+        engine_.use_pools(std::move(pools));
+    }
 
     task<result<>> start() override { return engine_.start(); }
     void end_commands() override {
@@ -41,6 +43,7 @@ class engine_service final : public service {
         co_return answer;
     }
     Engine &engine() { return engine_; }
+    void reload() override { engine_.reload(); }
     std::string summary() const override {
         std::string text;
         for (const auto &g : engine_.status()) {

@@ -232,11 +232,14 @@ task<void> server::impl::accept_clients() {
         if (ec) {
             // Out of descriptors, most likely: the clients that are there must end first.
             if (const auto more = accept_failures.failed(ec.message(), time.now())) {
-                log::warning("control socket {}: {}{}", path, ec.message(), *more);
+                log::warning("control socket {}: {}; tried again until it works{}", path, ec.message(), *more);
             }
             asio::steady_timer pause(home, std::chrono::milliseconds(100));
             co_await pause.async_wait(as_result);
             continue;
+        }
+        if (const auto after = accept_failures.worked(time.now())) {
+            log::info("control socket {}: takes clients again{}", path, *after);
         }
         auto c = std::make_shared<client>(std::move(socket));
         if (clients.size() >= limits::control_clients_max) {

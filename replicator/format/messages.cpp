@@ -1,5 +1,6 @@
 #include "replicator/format/messages.hpp"
 
+#include "replicator/base/clean_text.hpp"
 #include "replicator/format/endian.hpp"
 
 #include <concepts>
@@ -79,7 +80,12 @@ class field_reader {
             std::copy(raw.begin(), raw.end(), a.begin());
         }
     }
-    void operator()(std::string &text, std::size_t max) { take(in_.text(max), text); }
+    /// Cleaned here, so that whoever holds a peer's words may log and show them (base/clean_text.hpp).
+    void operator()(std::string &text, std::size_t max) {
+        if (take(in_.text(max), text)) {
+            text = clean_text(text, max);
+        }
+    }
     void operator()(byte_vector &bytes, std::size_t max) {
         bytes_view raw;
         if (take(in_.sized_bytes(max), raw)) {
@@ -151,8 +157,12 @@ FS_MESSAGE(begin_stream)
 FS_MESSAGE(stream_ready)
 FS_MESSAGE(digest_request)
 FS_MESSAGE(digest_reply)
+FS_MESSAGE(extent_request)
+FS_MESSAGE(extent_reply)
 FS_MESSAGE(loan_request)
 FS_MESSAGE(loan_reply)
+FS_MESSAGE(changed_request)
+FS_MESSAGE(changed_reply)
 FS_MESSAGE(nak)
 FS_MESSAGE(heartbeat)
 FS_MESSAGE(verify_result)

@@ -8,6 +8,8 @@
 //   hello (each data link) ----------->  (same session id; no answer)
 //   begin_stream -------------------->   when order was lost: a catch-up begins
 //                   <------------------ stream_ready
+//   changed_request ----------------->   before begin_stream, when the copy is ahead of what the sender remembers
+//                   <------------------ changed_reply ...
 //   frame ... (data links) ---------->
 //   digest_request ------------------>
 //                   <------------------ digest_reply
@@ -68,6 +70,10 @@ enum class message_type : std::uint16_t {
     join_reply = 15,
     loan_request = 16,
     loan_reply = 17,
+    changed_request = 18,
+    changed_reply = 19,
+    extent_request = 20,
+    extent_reply = 21,
 };
 
 struct volume_entry {
@@ -90,10 +96,12 @@ struct hello {
     id16 sender{};             ///< identity of the sender's state
     random64 instance;        ///< random, new at each start of the sender
     std::vector<volume_entry> volumes;
+    stream_position common; ///< newest barrier that the sender remembers as held by both; {0,0}: none
+    std::uint64_t clock_ms = 0; ///< of the control link: what its clock shows, ms since 1970, before the year 2200
     template <class V> void visit(V &v) {
         v(version_min); v(version_max); v(features_required); v(features_offered);
         v(group, limits::name_bytes_max); v(session); v(link); v(sender); v(instance);
-        v(volumes, limits::volumes_per_group_max);
+        v(volumes, limits::volumes_per_group_max); v(common); v(clock_ms);
     }
 };
 
@@ -113,9 +121,11 @@ struct welcome {
     bool damaged = false;         ///< damage not healed yet
     std::uint64_t window_bytes = 0; ///< frames it takes beyond what it has journaled
     key32 digest_key{};
+    std::uint64_t clock_ms = 0; ///< as in hello
     template <class V> void visit(V &v) {
         v(version); v(features); v(receiver); v(durable); v(applied); v(partial); v(partial_index);
         v(point); v(in_catch_up); v(damage_count); v(damaged); v(window_bytes); v(digest_key);
+        v(clock_ms);
     }
 };
 
@@ -154,7 +164,8 @@ struct begin_stream {
     static constexpr auto type = message_type::begin_stream;
     random64 stream;
     std::uint64_t first = 0; ///< id of its first interval, above every id before
-    template <class V> void visit(V &v) { v(stream); v(first); }
+    bool copy_went_back = false; ///< the copy is older than what it had acknowledged: its points may be of other images
+    template <class V> void visit(V &v) { v(stream); v(first); v(copy_went_back); }
 };
 struct stream_ready {
     static constexpr auto type = message_type::stream_ready;
@@ -185,6 +196,42 @@ struct digest_reply {
     template <class V> void visit(V &v) {
         v(id); v(zero_bits, limits::digests_per_message_max / 8 + 1);
         v(digests, limits::digests_per_message_max * 16);
+    }
+};
+
+struct extent_range {
+    std::uint32_t volume = 0;
+    std::uint64_t offset = 0; ///< of whole blocks, as the length but at the volume's end
+    std::uint64_t length = 0;
+    template <class V> void visit(V &v) { v(volume); v(offset); v(length); }
+};
+constexpr std::size_t extent_ranges_max = 256;
+/// Asks where the copy has data. Ranges of any length: one says "all of 64 TiB".
+struct extent_request {
+    static constexpr auto type = message_type::extent_request;
+    std::uint64_t id = 0;
+    std::vector<extent_range> ranges; ///< at least one
+    template <class V> void visit(V &v) { v(id); v(ranges, extent_ranges_max); }
+};
+struct data_extent {
+    std::uint64_t gap = 0;    ///< blocks without data before it, from the last extent or the range's start
+    std::uint64_t blocks = 0; ///< with data, about: not 0
+    template <class V> void visit(V &v) { v(gap); v(blocks); }
+};
+struct extent_part {
+    std::uint64_t covered = 0; ///< bytes of the range that it speaks of; all, but for the last part
+    std::uint32_t extents = 0; ///< how many of the list are its own
+    template <class V> void visit(V &v) { v(covered); v(extents); }
+};
+/// A part for each range in order, until the list is full; what has no part, or is not covered, is asked
+/// again. What is covered and in no extent is a hole: it reads as zeroes.
+struct extent_reply {
+    static constexpr auto type = message_type::extent_reply;
+    std::uint64_t id = 0;
+    std::vector<extent_part> parts;
+    std::vector<data_extent> extents; ///< of all parts, one after the other
+    template <class V> void visit(V &v) {
+        v(id); v(parts, extent_ranges_max); v(extents, limits::extents_per_message_max);
     }
 };
 
@@ -221,6 +268,28 @@ struct loan_reply {
     }
 };
 
+/// What did the copy change after this barrier? Answered once all that is durable is applied.
+struct changed_request {
+    static constexpr auto type = message_type::changed_request;
+    stream_position after; ///< not above the welcome's `durable`
+    template <class V> void visit(V &v) { v(after); }
+};
+/// Neighbouring 64 KiB regions.
+struct changed_run {
+    std::uint32_t volume = 0;
+    std::uint64_t first = 0;
+    std::uint64_t count = 0; ///< not 0
+    template <class V> void visit(V &v) { v(volume); v(first); v(count); }
+};
+/// One or more for a request; at most limits::changed_runs_max runs in all of them.
+struct changed_reply {
+    static constexpr auto type = message_type::changed_reply;
+    bool known = false; ///< false: the history does not reach back so far; then `runs` is empty and this is the last
+    std::vector<changed_run> runs;
+    bool more = false;
+    template <class V> void visit(V &v) { v(known); v(runs, limits::changed_runs_per_message_max); v(more); }
+};
+
 struct damaged_entry {
     std::uint32_t volume = 0;
     std::uint64_t block = 0;
@@ -240,7 +309,8 @@ struct nak {
 struct heartbeat {
     static constexpr auto type = message_type::heartbeat;
     std::uint64_t count = 0;
-    template <class V> void visit(V &v) { v(count); }
+    std::uint64_t clock_ms = 0; ///< as in hello
+    template <class V> void visit(V &v) { v(count); v(clock_ms); }
 };
 
 struct verify_item {
@@ -254,7 +324,8 @@ struct verify_result {
     static constexpr auto type = message_type::verify_result;
     std::uint64_t interval = 0;
     std::vector<verify_item> items;
-    template <class V> void visit(V &v) { v(interval); v(items, 4096); }
+    std::uint64_t damage_count = 0; ///< with what is not equal here counted; 0: all of it is
+    template <class V> void visit(V &v) { v(interval); v(items, 4096); v(damage_count); }
 };
 
 /// Text for the other side's operator, shown as the group's error until `text` is empty.

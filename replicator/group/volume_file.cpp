@@ -14,7 +14,7 @@ std::unexpected<error> volume_error(const capture_volume &config, const error &e
     } else if (is_errno(e, EACCES) || is_errno(e, EPERM) || is_errno(e, EROFS)) {
         reason = "can't be opened for writing: " + e.code.message();
     } else if (is(e, errc::busy)) {
-        reason = "is in use by another daemon or mounted";
+        reason = "is in use by another daemon or mounted: " + e.context;
     }
     return std::unexpected(error{e.code, volume_text(config) + ": " + reason});
 }

@@ -46,7 +46,7 @@ struct primary {
         group.name = "shop";
         group.volumes.push_back({"data", "/srv/data", ""});
         config.groups.push_back(group);
-        service.emplace(config, w.run(), std::vector<executor>{w.io.get_executor()}, std::move(disk));
+        service.emplace(config, w.run(), std::vector<executor>{w.io.get_executor()}, pool_maker{}, std::move(disk));
         engine::sender_access::set_network(
             service->engine(),
             std::make_unique<sim::sim_network>(w.line, std::string(64, 'a'), engine::receiver_fingerprint), "boot");
@@ -172,7 +172,7 @@ TEST_SUITE("ends") {
             group.journal_bytes_max = 16 * limits::MiB;
             config.groups.push_back(group);
             std::optional<receiver_service> service;
-            service.emplace(config, run, std::vector<executor>{w.io.get_executor()}, std::move(files));
+            service.emplace(config, run, std::vector<executor>{w.io.get_executor()}, pool_maker{}, std::move(files));
             engine::receiver_access::set_network(
                 service->engine(), std::make_unique<sim::sim_network>(w.line, engine::receiver_fingerprint, ""));
             std::optional<result<>> started;

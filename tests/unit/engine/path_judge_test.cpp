@@ -68,9 +68,9 @@ class narrow_network final : public sim::sim_network {
                    const bool &narrow)
         : sim_network(line, std::move(self), std::move(peer)), time_(time), narrow_(narrow) {}
     result<std::unique_ptr<transport::connector>> make_connector(const std::string &to, const std::string &alpn,
-                                                                 const std::string &pinned, transport::pacers pace,
+                                                                 const expected_peer &expected, transport::pacers pace,
                                                                  bool urgent) override {
-        FS_TRY(inner, sim_network::make_connector(to, alpn, pinned, std::move(pace), urgent));
+        FS_TRY(inner, sim_network::make_connector(to, alpn, expected, std::move(pace), urgent));
         return std::make_unique<narrow_connector>(std::move(inner), time_, narrow_);
     }
 

@@ -1,3 +1,4 @@
+#include "transport/refusal_log.hpp"
 #include "transport/tcp.hpp"
 
 #include <doctest/doctest.h>
@@ -25,6 +26,19 @@ TEST_SUITE("address") {
             REQUIRE_FALSE(a);
             CHECK(is(a.error(), errc::invalid));
         }
+    }
+}
+
+TEST_SUITE("refusal_log") {
+    TEST_CASE("refusal_log: one line a second, with the count of those left out") {
+        using namespace std::chrono_literals;
+        refusal_log log;
+        constexpr time_point start{1h};
+        CHECK(log.allow(start) == 0);
+        CHECK_FALSE(log.allow(start + 1ms));
+        CHECK_FALSE(log.allow(start + 999ms));
+        CHECK(log.allow(start + 1s) == 2);
+        CHECK(log.allow(start + 3s) == 0);
     }
 }
 
