@@ -26,7 +26,6 @@ namespace {
 constexpr std::uint64_t default_memory = 256 * limits::MiB;
 /// After an accept that failed for want of descriptors or memory.
 constexpr auto accept_pause = std::chrono::milliseconds(100);
-/// A line of each kind that clients can cause, at most.
 
 /// Who is at the other end, for messages.
 std::string name_of_peer(int fd, bool tcp) {
