@@ -318,7 +318,8 @@ struct verify_item {
     std::uint64_t offset = 0;
     std::uint64_t length = 0;
     bool equal = false;
-    template <class V> void visit(V &v) { v(volume); v(offset); v(length); v(equal); }
+    bool unseen = false; ///< a hole of which the copy has too much data to look at: ask about its parts
+    template <class V> void visit(V &v) { v(volume); v(offset); v(length); v(equal); v(unseen); }
 };
 struct verify_result {
     static constexpr auto type = message_type::verify_result;

@@ -1,5 +1,7 @@
 #include "tests/sim/two_sites.hpp"
 
+#include "replicator/base/limits.hpp"
+
 #include <cstdio>
 #include <fmt/format.h>
 
@@ -10,6 +12,7 @@ std::vector<std::uint64_t> pick_sizes(std::mt19937_64 &dice) {
     std::vector<std::uint64_t> sizes(1 + dice() % 3);
     for (auto &s : sizes) {
         s = (1 + dice() % 12) * region_bytes - (dice() % 3 == 0 ? 512 * (dice() % 9) : 0);
+        s += dice() % 6 == 0 ? (1 + dice() % 3) * limits::MiB : 0; // mostly holes
     }
     return sizes;
 }
