@@ -35,7 +35,14 @@ receiver_group::receiver_group(receiver_group_options options, runtime run, file
       tasks_(run_.home) {
     fill_random(digest_key_);
 }
-receiver_group::~receiver_group() = default;
+receiver_group::~receiver_group() {
+    REPL_ASSERT(commands_ == 0); // they end before the group does
+}
+
+void receiver_group::end_commands() {
+    ending_ = true;
+    applied_.notify_all();
+}
 
 replica_options receiver_group::storage_options() const {
     replica_options o;
@@ -93,15 +100,15 @@ task<result<>> receiver_group::open_if_present() {
 }
 
 void receiver_group::open_failed(const error &e) {
-    if (!last_error_ || *last_error_ != e.text()) {
-        log::error("group {}: not served: {}; tried again every {:.0f} s", name(), e.text(), seconds_of(reopen_after));
-    }
+    tell(log::level::error,
+         fmt::format("not served: {}; tried again every {:.0f} s", e.text(), seconds_of(reopen_after)));
     failure_ = e;
     last_error_ = e.text();
     reopen_at_ = run_.time->now() + reopen_after;
 }
 
 task<void> receiver_group::stop() {
+    end_commands();
     stopping_ = true;
     if (session_) {
         co_await session_->refuse(wire::refusal_code::stopping, "the receiver stops");
@@ -112,6 +119,9 @@ task<void> receiver_group::stop() {
     work_.notify_all();
     applied_.notify_all();
     co_await tasks_.join();
+    while (commands_ > 0) { // they see ending_
+        co_await run_.time->sleep_for(std::chrono::milliseconds(10));
+    }
     if (copy_ && !failure_) {
         const auto committed = co_await run_on(run_.disk, [copy = copy_] { return copy->commit(); });
         if (!committed) {
@@ -208,7 +218,8 @@ task<void> receiver_group::attach(std::unique_ptr<transport::link> link, wire::h
         if (failure_ && verdict.code == wire::refusal_code::failed) {
             verdict.text = failure_->text();
         }
-        log::warning("group {}: refused the sender at {}: {}", name(), link->peer_address(), verdict.text);
+        tell(log::level::warning, fmt::format("refused the sender at {}: {}", link->peer_address(), verdict.text),
+             verdict.text);
         co_await link->send(refusal_of(verdict.code, verdict.text));
         link->close();
         co_return;
@@ -223,7 +234,7 @@ task<void> receiver_group::attach(std::unique_ptr<transport::link> link, wire::h
     if (verdict.creates_copy) {
         if (auto created = co_await create_copy(hello.volumes); !created) {
             greeting_ = false;
-            log::error("group {}: {}", name(), created.error().text());
+            tell(log::level::error, created.error().text());
             const auto code = is(created.error(), errc::mismatch) ? wire::refusal_code::volumes : wire::refusal_code::failed;
             last_error_ = created.error().text();
             co_await link->send(refusal_of(code, created.error().text()));
@@ -250,7 +261,7 @@ task<void> receiver_group::attach(std::unique_ptr<transport::link> link, wire::h
         link->close();
         co_return;
     }
-    log::info("group {}: session with the sender at {}", name(), link->peer_address());
+    tell(log::level::info, fmt::format("session with the sender at {}", link->peer_address()), "session");
     if (!apply_waits_) {
         last_error_.reset();
     }
@@ -280,11 +291,22 @@ std::uint64_t receiver_group::newest_point() const {
     return at.newest_point ? at.newest_point->id.value : 0;
 }
 
+void receiver_group::tell(log::level level, const std::string &text, const std::string &kind) {
+    if (const auto more = failures_.failed(kind, run_.time->now())) {
+        log::write(level, fmt::format("group {}: {}{}", name(), text, *more));
+    }
+}
+
 task<void> receiver_group::send_ack() {
     if (!copy_) {
         co_return;
     }
     const replica_position at = copy_->position();
+    if (std::exchange(durable_seen_, at.durable.interval) < at.durable.interval) {
+        if (const auto after = failures_.worked(run_.time->now())) {
+            log::debug("group {}: data arrives and is kept{}", name(), *after);
+        }
+    }
     const auto session = session_;
     if (!session || !session->live()) {
         co_return;
@@ -303,7 +325,7 @@ task<void> receiver_group::send_ack() {
 void receiver_group::storage_failed(error e) {
     const std::string words = with_open_points(e);
     last_error_ = words;
-    log::error("group {}: {}", name(), words);
+    tell(log::level::error, words);
     const bool space = is(e, errc::full) || is_errno(e, ENOSPC);
     if (!space && !failure_) {
         failure_ = e;
@@ -415,8 +437,9 @@ task<void> receiver_group::apply_loop() {
                 open_failed(opened.error());
             } else {
                 last_error_.reset();
-                log::info("group {}: served again, at barrier {}", name(),
-                          copy_ ? copy_->position().applied.interval.value : 0);
+                tell(log::level::info,
+                     fmt::format("served again, at barrier {}", copy_ ? copy_->position().applied.interval.value : 0),
+                     "served again");
             }
             continue;
         }

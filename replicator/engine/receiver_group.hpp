@@ -12,6 +12,8 @@
 
 #include "replicator/apply/replica_group.hpp"
 #include "replicator/base/async.hpp"
+#include "replicator/base/log.hpp"
+#include "replicator/base/log_repeat.hpp"
 #include "replicator/capture/nbd_server.hpp"
 #include "replicator/engine/config.hpp"
 #include "replicator/engine/frame_assembly.hpp"
@@ -45,6 +47,18 @@ struct receiver_group_options {
 
 class receiver_session;
 
+/// Counts a command for as long as it uses its group.
+class command_under_way {
+  public:
+    explicit command_under_way(std::size_t &count) : count_(count) { ++count_; }
+    ~command_under_way() { --count_; }
+    command_under_way(const command_under_way &) = delete;
+    command_under_way &operator=(const command_under_way &) = delete;
+
+  private:
+    std::size_t &count_;
+};
+
 class receiver_group {
   public:
     receiver_group(receiver_group_options options, runtime run, file_system &files, std::vector<executor> nbd_loops);
@@ -53,6 +67,8 @@ class receiver_group {
     /// Opens the copy if there is one. When that fails (an image of a wrong size, a missing disk) the group is `failed`
     /// with the reason and tried again, and the daemon's others are served.
     task<void> start();
+    /// Commands under way end soon; the group itself goes on until stop(), which joins them.
+    void end_commands();
     task<void> stop();
 
     const std::string &name() const { return options_.config.name; }
@@ -110,6 +126,10 @@ class receiver_group {
     /// Ends the session with the error as words for the sender's operator; doesn't wait for the line to take them.
     void storage_failed(error e);
     task<void> send_ack();
+    /// One line for the log, unless it says what was just said (base/log_repeat.hpp).
+    void tell(log::level level, const std::string &text) { tell(level, text, text); }
+    /// `kind`: the text without what varies.
+    void tell(log::level level, const std::string &text, const std::string &kind);
     std::uint64_t newest_point() const;
 
     // receiver_group_replay.cpp
@@ -131,6 +151,8 @@ class receiver_group {
     std::vector<executor> nbd_loops_;
     std::optional<executor> point_disk_; ///< made with the first point that is opened
     task_group tasks_;
+    bool ending_ = false;      ///< commands end; then the group stops
+    std::size_t commands_ = 0; ///< under way
     bool stopping_ = false;
 
     std::shared_ptr<replica_group> copy_; ///< shared with pool work under way
@@ -157,6 +179,9 @@ class receiver_group {
     time_point next_retain_{};
     std::uint64_t next_open_id_ = 1;
     std::map<std::string, opened_entry> opened_;
+
+    log::repeats failures_; ///< and sessions; until something becomes durable
+    interval_id durable_seen_;
 
     condition work_;    ///< something durable to apply, or stop
     condition applied_; ///< the applied position moved

@@ -77,7 +77,11 @@ result<open_replica_point> receiver_group::open_devices(const std::string &point
 task<result<opened_point>> receiver_group::open_point(std::string point, std::string nbd, bool suspect) {
     FS_CO_TRY(where, nbd::parse_endpoint(nbd));
     FS_CO_TRY(p, resolve_point(point));
+    const command_under_way here(commands_);
     auto devices = co_await run_on(run_.disk, [copy = copy_, id = p.id, suspect] { return copy->open_point(id, suspect); });
+    if (devices && ending_) {
+        devices = fail(errc::closed, "the receiver stops");
+    }
     if (!devices) {
         co_return std::unexpected(devices.error());
     }
@@ -126,6 +130,7 @@ task<bool> receiver_group::close_point(std::string id) {
     if (node.empty()) {
         co_return false;
     }
+    const command_under_way here(commands_);
     co_await node.mapped().server->close(std::chrono::seconds(1));
     co_return true;
 }

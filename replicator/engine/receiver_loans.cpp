@@ -139,8 +139,8 @@ task<result<wire::loan_reply>> receiver_session::lend(wire::loan_request r) {
     for (int attempt = 0; attempt < room_attempts && live(); ++attempt) {
         auto done = co_await run_on(run_.disk, [work, request, copy, lender] { return work->go_on(); });
         if (!done) {
-            log::warning("group {}: nothing is lent by group {}: {}", group_.name(), request->lender,
-                         done.error().text());
+            group_.tell(log::level::warning,
+                        fmt::format("nothing is lent by group {}: {}", request->lender, done.error().text()));
             co_return nothing;
         }
         if (copy->loans_crowded()) {
@@ -165,7 +165,7 @@ task<void> receiver_session::loan_loop() {
         loans_.pop_front();
         auto reply = co_await lend(std::move(request));
         if (!reply) {
-            log::error("group {}: {}", group_.name(), reply.error().text());
+            group_.tell(log::level::error, reply.error().text());
             close("the sender broke the rules of the protocol");
             break;
         }

@@ -50,7 +50,7 @@ void receiver_session::close(const char *why) {
         return;
     }
     closed_ = true;
-    log::info("group {}: the session with {} ended: {}", group_.name(), control_->peer_address(), why);
+    group_.tell(log::level::info, fmt::format("the session with {} ended: {}", control_->peer_address(), why), why);
     control_->close();
     for (auto &link : data_) {
         link->close();
@@ -169,7 +169,7 @@ task<void> receiver_session::read_data(std::size_t index) {
             break;
         }
         if (auto added = assembly_.add(std::move(got->payload)); !added) {
-            log::error("group {}: {}", group_.name(), added.error().text());
+            group_.tell(log::level::error, added.error().text());
             close("the sender broke the rules of frames");
             break;
         }
@@ -186,7 +186,7 @@ task<void> receiver_session::read_control() {
         }
         heard_ = run_.time->now();
         if (auto done = co_await dispatch(std::move(*got)); !done) {
-            log::error("group {}: {}", group_.name(), done.error().text());
+            group_.tell(log::level::error, done.error().text());
             close("the sender broke the rules of the protocol");
         }
     }
@@ -413,7 +413,7 @@ task<void> receiver_session::digest_loop() {
         const auto done = digests ? co_await answer(std::get<wire::digest_request>(std::move(question)))
                                   : co_await answer(std::get<wire::extent_request>(std::move(question)));
         if (!done && live()) {
-            log::error("group {}: {}", group_.name(), done.error().text());
+            group_.tell(log::level::error, done.error().text());
             co_await refuse(wire::refusal_code::failed, done.error().text());
         }
         if (!done) {

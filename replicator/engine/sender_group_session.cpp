@@ -15,6 +15,12 @@ namespace {
 constexpr duration backoff_first = std::chrono::milliseconds(200);
 constexpr duration backoff_max = std::chrono::seconds(3);
 
+/// The line ended it: neither we nor the peer said anything.
+bool is_of_line(const error &e) {
+    return is(e, errc::timeout) || is_errno(e, ETIMEDOUT) || is_errno(e, ECONNRESET) || is_errno(e, EPIPE) ||
+           is_errno(e, EHOSTUNREACH);
+}
+
 } // namespace
 
 namespace {
@@ -91,10 +97,15 @@ sender_facts sender_group::facts() const {
 
 void sender_group::note_failure(const error &e) {
     const std::string text = e.text();
-    if (error_ != text) {
-        log::warning("group {}: {}", name(), text);
+    if (const auto more = failures_.failed(text, run_.time->now())) {
+        log::warning("group {}: {}{}", name(), text, *more);
     }
     error_ = text;
+    if (path_.suspects()) {
+        if (const auto more = failures_.failed(path_judge::words, run_.time->now())) {
+            log::error("group {}: {}{}", name(), path_judge::words, *more);
+        }
+    }
 }
 
 task<void> sender_group::session_loop() {
@@ -170,6 +181,11 @@ task<error> sender_group::run_session() {
     }
     const error reason = co_await session_->ended();
     session_up_ = false;
+    session_end end;
+    if (const auto since = session_->welcomed_at()) {
+        end = {true, session_->moved(), is_of_line(reason), session_->tried(), run_.time->now() - *since};
+    }
+    path_.ended(end);
     if (scan_) {
         scan_->stop();
     }
@@ -198,7 +214,10 @@ task<result<wire::key32>> sender_group::begin_shipping(sender_session::make_conn
     FS_CO_TRY(theirs, co_await session_->open(std::move(connect), make_hello()));
     FS_CO_CHECK(co_await session_->open_data_links(options_.links));
     const sender_plan plan = plan_session(facts(), theirs);
-    log::info("group {}: connected; {} ({})", name(), name_of(plan.decision), plan.reason);
+    const std::string begins_with = fmt::format("{} ({})", name_of(plan.decision), plan.reason);
+    if (const auto more = connections_.failed(begins_with, run_.time->now())) {
+        log::info("group {}: connected; {}{}", name(), begins_with, *more);
+    }
     session_->set_paused(paused_);
     switch (plan.decision) {
     case sender_decision::resume:
@@ -398,10 +417,17 @@ void sender_group::on_ack(const wire::ack &a) {
         capture_->durable(a.durable, receiver_);
         acked_in_stream_ = true;
         session_worked_ = true;
+        if (const auto after = failures_.worked(run_.time->now())) {
+            log::info("group {}: the DR site takes data again{}", name(), *after);
+        }
+        static_cast<void>(connections_.worked(run_.time->now()));
         if (consistent() && !ever_consistent_) {
             ever_consistent_ = true;
             save_soon();
         }
+    }
+    if (session_ && session_->moved()) {
+        path_.moved();
     }
     durable_ = a.durable;
     applied_ = a.applied;

@@ -10,6 +10,11 @@
 
 namespace farshore::engine {
 
+namespace {
+/// What fits in one packet of any path, more or less.
+constexpr std::size_t packet_bytes = 1200;
+} // namespace
+
 error error_of(const wire::refusal &r) {
     const auto code = [&] {
         switch (static_cast<wire::refusal_code>(r.code)) {
@@ -62,6 +67,7 @@ task<result<wire::welcome>> sender_session::open(make_connector connect, wire::h
     window_bytes_ = std::clamp<std::uint64_t>(welcome.window_bytes, limits::frame_payload_bytes_max,
                                               limits::window_bytes_max);
     tasks_.spawn(read_control());
+    welcomed_at_ = run_.time->now();
     co_return welcome;
 }
 
@@ -180,6 +186,7 @@ task<result<>> sender_session::send(transport::message m) {
     if (!control_ || !live()) {
         co_return fail(errc::closed, "the session with the DR site has ended");
     }
+    large_sent_ = large_sent_ || (welcomed_at_ && m.payload.size() > packet_bytes);
     auto sent = co_await control_->send(std::move(m));
     if (!sent) {
         close(sent.error());
@@ -273,6 +280,7 @@ result<> sender_session::dispatch(const transport::message &m) {
     }
     case wire::message_type::digest_reply: {
         FS_TRY(reply, wire::parse<wire::digest_reply>(body));
+        moved_ = true;
         calls_.on_digests(std::move(reply));
         return {};
     }
@@ -287,6 +295,7 @@ result<> sender_session::dispatch(const transport::message &m) {
     }
     case wire::message_type::verify_result: {
         FS_TRY(verified, wire::parse<wire::verify_result>(body));
+        moved_ = true;
         calls_.on_verify(verified);
         return {};
     }

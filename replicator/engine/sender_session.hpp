@@ -76,6 +76,10 @@ class sender_session {
     task<void> join();
 
     bool live() const { return !end_reason_; }
+    /// For path_judge.hpp: something large was answered; something large was sent.
+    bool moved() const { return moved_ || journaled_bytes_ > 0; }
+    bool tried() const { return sent_bytes_ > 0 || large_sent_; }
+    std::optional<time_point> welcomed_at() const { return welcomed_at_; }
     std::uint64_t wire_bytes() const;
     std::uint64_t unacknowledged_bytes() const { return sent_bytes_ - journaled_bytes_; }
     interval_id sending() const { return next_interval_; }
@@ -108,6 +112,9 @@ class sender_session {
     time_point heard_{};
     std::uint64_t heard_bytes_ = 0; ///< on the control link; more of them count as a sign of life too
     bool paused_ = false;
+    bool moved_ = false;
+    bool large_sent_ = false;
+    std::optional<time_point> welcomed_at_;
 
     bool loading_ = false; ///< one sender loads the next interval, the others wait
     frame_list frames_;    ///< of next_interval_

@@ -105,6 +105,7 @@ struct hole_outcome {
 struct capture_counts {
     std::uint64_t written_bytes = 0;
     std::uint64_t open_bytes = 0; ///< memory of the open interval
+    std::uint64_t open_written_bytes = 0; ///< what clients wrote in it
     std::uint64_t pending_regions = 0;
     std::optional<time_point> open_since; ///< first write of the open interval, if any
 };

@@ -128,7 +128,7 @@ TEST_SUITE("status_json") {
         g.limit_bytes_per_second = 5000;
         g.limit_source = "override";
         g.limit_until = wall_time(milliseconds(0));
-        CHECK(throttle_document({g})["groups"][0] == json{{"name", "shop"},
+        CHECK(throttle_document({5000, "set", std::nullopt}, {g})["groups"][0] == json{{"name", "shop"},
                                                           {"limit_bytes_per_second", 5000},
                                                           {"source", "override"},
                                                           {"until", "1970-01-01T00:00:00.000Z"}});
