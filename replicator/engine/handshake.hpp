@@ -45,6 +45,7 @@ struct sender_plan {
 /// Cases, first match wins:
 ///   receiver's identity is another (or none was known and something was acknowledged) -> compare_all
 ///   receiver's durable position is older than what it acknowledged before             -> compare_all
+///   receiver's durable position is of our stream, and beyond what was made of it       -> compare_all
 ///   receiver has damage whose blocks we do not know                                    -> compare_all
 ///   receiver has damage not healed                                                     -> catch_up
 ///   not recording                                                                      -> catch_up

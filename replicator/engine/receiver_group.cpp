@@ -3,6 +3,8 @@
 #include "replicator/engine/receiver_group.hpp"
 
 #include "replicator/base/log.hpp"
+#include "replicator/engine/peer_claims.hpp"
+#include "replicator/engine/reaction.hpp"
 #include "replicator/engine/receiver_session.hpp"
 
 #include <fmt/format.h>
@@ -126,7 +128,7 @@ receiver_facts receiver_group::facts(bool pinned) const {
     return f;
 }
 
-wire::welcome receiver_group::make_welcome() const {
+wire::welcome receiver_group::make_welcome() {
     const replica_position at = copy_->position();
     wire::welcome w;
     w.receiver = copy_->identity();
@@ -138,7 +140,7 @@ wire::welcome receiver_group::make_welcome() const {
     }
     w.point = newest_point();
     w.in_catch_up = at.in_catch_up;
-    w.damage_count = at.damage_count;
+    w.damage_count = told_damage_ = at.damage_count;
     w.damaged = at.damaged;
     w.window_bytes = options_.memory.window_bytes;
     w.digest_key = digest_key_;
@@ -146,15 +148,9 @@ wire::welcome receiver_group::make_welcome() const {
 }
 
 task<result<>> receiver_group::create_copy(std::vector<wire::volume_entry> volumes) {
+    FS_CO_CHECK(check_new_volumes(volumes, options_.config));
     std::vector<replica_volume> made;
     for (const wire::volume_entry &v : volumes) {
-        if (v.size == 0 || v.size > limits::volume_bytes_max) {
-            co_return fail(errc::limit, fmt::format("volume \"{}\" has an impossible size of {} bytes", v.name, v.size));
-        }
-        const bool plain = !v.name.empty() && v.name.front() != '.' && v.name.find('/') == std::string::npos;
-        if (!plain) {
-            co_return fail(errc::invalid, "a volume's name is not usable as a file name");
-        }
         made.push_back({v.name, v.size, path_of(v.name)});
     }
     if (!options_.config.replica.empty()) {
@@ -277,16 +273,41 @@ task<void> receiver_group::send_ack() {
     a.applied = at.applied;
     a.point = newest_point();
     a.journaled_bytes = session->journaled_bytes();
-    a.damage_count = at.damage_count;
+    a.damage_count = told_damage_;
     co_await session->send(a);
 }
 
 // ---- apply -----------------------------------------------------------------------------------------
 
+void receiver_group::note_peer_fault(const error &rule) {
+    const std::string text = fmt::format("the sender broke the protocol: {}", rule.text());
+    last_error_ = text;
+    if (std::exchange(peer_fault_, text) != text) { // it may come back with it as often as it likes
+        log::error("group {}: {}; its session ends, the copy and its points stay as they are", name(), text);
+    }
+}
+
+void receiver_group::react(error e) {
+    switch (reaction_to(e)) {
+    case reaction::end_session:
+        if (session_ && e.whose == fault::peer) {
+            session_->peer_broke(e);
+        } else if (session_) {
+            session_->refuse_soon(wire::refusal_code::failed, e.text());
+        }
+        return;
+    case reaction::reopen_copy:
+    case reaction::await_space:
+    case reaction::keep_pending: // there is no volume of a primary here
+        storage_failed(std::move(e));
+        return;
+    }
+}
+
 void receiver_group::storage_failed(error e) {
     last_error_ = e.text();
     log::error("group {}: {}", name(), e.text());
-    const bool space = is(e, errc::full) || is_errno(e, ENOSPC);
+    const bool space = reaction_to(blame(fault::storage, e)) == reaction::await_space;
     if (!space && !failure_) {
         failure_ = e;
         reopen_at_ = run_.time->now() + reopen_after;
@@ -297,8 +318,31 @@ void receiver_group::storage_failed(error e) {
     }
 }
 
+task<void> receiver_group::tell_damage(const apply_outcome &done, std::uint64_t count) {
+    damage_ = done.undecoded.empty()
+                  ? fmt::format("up to {} block(s) of the copy are not what the primary's changes build on: somebody wrote to "
+                                "the replica images. They are repaired from the primary; no point is made until then",
+                                done.damaged.size())
+                  : fmt::format("what the sender sent can't be decoded ({}). Everything is compared with the primary and "
+                                "repaired; no point is made until then",
+                                done.undecoded);
+    log::error("group {}: {}", name(), *damage_);
+    const auto session = session_;
+    if (!session) {
+        co_return; // the next welcome says it
+    }
+    wire::nak n;
+    n.damage_count = count;
+    n.complete = done.undecoded.empty() && done.damaged.size() <= limits::regions_per_nak_max;
+    for (std::size_t i = 0; n.complete && i < done.damaged.size(); ++i) {
+        n.blocks.push_back({done.damaged[i].volume.value, done.damaged[i].block});
+    }
+    co_await session->send(std::move(n));
+}
+
 task<result<>> receiver_group::apply_once() {
     const auto copy = copy_;
+    const auto session = session_; // one that comes while this is applied did not ask, and its welcome has the rest
     const replica_position before = copy->position();
     const bool behind = before.durable.interval.value > before.applied.interval.value + apply_backlog_max;
     FS_CO_TRY(done, co_await run_on(behind ? run_.cpu_urgent : run_.cpu, [copy] { return copy->apply(); }));
@@ -312,6 +356,7 @@ task<result<>> receiver_group::apply_once() {
             next_retain_ = run_.time->now() + retain_every;
             FS_CO_CHECK(co_await run_on(run_.disk, [copy, now = run_.time->wall()] { return copy->retain(now); }));
         }
+        told_damage_ = copy->position().damage_count;
         // Idle: nothing to commit later than the next multiple of the commit time.
         co_await work_.wait_until(*run_.time, run_.time->now() + commit_every);
         co_return result<>{};
@@ -322,20 +367,14 @@ task<result<>> receiver_group::apply_once() {
     if (at.newest_point && at.newest_point->id == done.applied.interval) {
         applied_barrier_.time = at.newest_point->time;
     }
-    const auto session = session_;
-    if (!done.damaged.empty() && session) {
-        log::error("group {}: up to {} block(s) of the copy are not what the primary's changes build on: somebody wrote to "
-                   "the replica images. They are repaired from the primary; no point is made until then",
-                   name(), done.damaged.size());
-        wire::nak n;
-        n.damage_count = at.damage_count;
-        n.complete = done.damaged.size() <= limits::regions_per_nak_max;
-        for (std::size_t i = 0; n.complete && i < done.damaged.size(); ++i) {
-            n.blocks.push_back({done.damaged[i].volume.value, done.damaged[i].block});
-        }
-        co_await session->send(std::move(n));
+    if (!done.damaged.empty() || !done.undecoded.empty()) {
+        co_await tell_damage(done, at.damage_count);
     }
-    for (std::size_t i = 0; i < done.verified.size() && session;) {
+    if (!at.damaged) {
+        damage_.reset();
+    }
+    told_damage_ = std::max(told_damage_, at.damage_count);
+    for (std::size_t i = 0; i < done.verified.size() && session && session == session_;) {
         wire::verify_result v;
         v.interval = done.verified[i].at.value;
         for (; i < done.verified.size() && done.verified[i].at.value == v.interval; ++i) {
@@ -360,6 +399,19 @@ task<result<>> receiver_group::apply_once() {
     co_return result<>{};
 }
 
+task<void> receiver_group::reopen_copy() {
+    co_await suspend_openings(); // their devices read through the object that failed
+    copy_.reset();
+    if (auto opened = co_await open_copy(); !opened) {
+        log::error("group {}: {}; tried again in {:.0f} s", name(), opened.error().text(), seconds_of(reopen_after));
+        last_error_ = opened.error().text();
+        reopen_at_ = run_.time->now() + reopen_after;
+        co_return;
+    }
+    log::info("group {}: the copy is open again, at barrier {}", name(), applied_barrier_.id.value);
+    co_await resume_openings();
+}
+
 task<void> receiver_group::apply_loop() {
     while (!stopping_) {
         if (failure_) {
@@ -370,25 +422,14 @@ task<void> receiver_group::apply_loop() {
                 }
                 continue;
             }
-            while (!opened_.empty()) { // their devices read through the object that failed
-                co_await close_point(opened_.begin()->first);
-            }
-            copy_.reset();
-            if (auto opened = co_await open_copy(); !opened) {
-                log::error("group {}: {}; tried again in {:.0f} s", name(), opened.error().text(),
-                           seconds_of(reopen_after));
-                last_error_ = opened.error().text();
-                reopen_at_ = run_.time->now() + reopen_after;
-            } else {
-                log::info("group {}: the copy is open again, at barrier {}", name(), applied_barrier_.id.value);
-            }
+            co_await reopen_copy();
             continue;
         }
         if (!copy_) {
             co_await work_.wait();
             continue;
         }
-        if (auto done = co_await apply_once(); !done) {
+        if (auto done = co_await apply_once(); !done) { // only of storage: what the sender sent is damage, not an error
             storage_failed(done.error());
             if (!failure_) { // space: it may come back; the points that are there stay
                 apply_waits_ = true;

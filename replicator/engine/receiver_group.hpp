@@ -5,8 +5,9 @@
 // Path of a frame: data link -> frame_assembly (order) -> journal append -> at a barrier one sync -> ack
 // "durable" -> applier (batches, on the disk pool) -> ack "applied". The journal never waits for the applier.
 //
-// A storage failure ends the session with words for the sender's operator, and the storage is opened anew after a
-// pause (roll back, replay), so that space that comes back is enough to go on.
+// Whose fault a failure is decides (reaction.hpp): a rule that the sender broke is found before journal and replica are
+// touched and ends the session, nothing else. A storage failure ends the session with words for the sender's operator,
+// and the storage is opened anew after a pause (roll back, replay), so that space that comes back is enough to go on.
 //
 // Thread: home; storage calls on the disk pool.
 
@@ -71,7 +72,9 @@ class receiver_group {
     friend class receiver_session;
     struct opened_entry {
         opened_point view;
-        std::unique_ptr<nbd::server> server;
+        nbd::endpoint where;
+        interval_id point;
+        std::unique_ptr<nbd::server> server; ///< null while the copy is being opened anew
     };
 
     task<result<>> open_copy();
@@ -79,14 +82,26 @@ class receiver_group {
     replica_options storage_options() const;
     std::string path_of(const std::string &volume) const;
     receiver_facts facts(bool pinned) const;
-    wire::welcome make_welcome() const;
+    wire::welcome make_welcome();
     result<replica_point> resolve_point(const std::string &text) const;
 
+    /// Serves the point's devices where the entry says, by the copy that is open now.
+    task<result<>> serve(opened_entry &entry);
+    /// The copy is opened anew: clients are disconnected, find the point again at the same place, and the opening keeps
+    /// its id. One whose point is gone is closed, and said.
+    task<void> suspend_openings();
+    task<void> resume_openings();
+    task<void> reopen_copy();
     task<void> apply_loop();
     task<result<>> apply_once();
-    /// Ends the session with the error as words for the sender's operator; doesn't wait for the line to take them.
+    /// What a failure leads to, by whose fault it is (reaction.hpp). Doesn't wait for the line to take the words.
+    void react(error e);
+    /// Ends the session with the error as words for the sender's operator.
     void storage_failed(error e);
+    void note_peer_fault(const error &rule);
     task<void> send_ack();
+    /// Tells the sender what of the copy is wrong.
+    task<void> tell_damage(const apply_outcome &done, std::uint64_t count);
     void note_durable();
     std::uint64_t newest_point() const;
 
@@ -105,6 +120,9 @@ class receiver_group {
     std::uint64_t bytes_applied_ = 0;
     std::uint64_t wire_bytes_before_ = 0;
     bool greeting_ = false; ///< a control link is being taken over
+    std::uint64_t told_damage_ = 0;         ///< count that the session was told: an ack must not overtake its nak
+    std::optional<std::string> damage_;     ///< the last that was found, until it is healed
+    std::string peer_fault_;                ///< logged last
     std::optional<std::string> last_error_; ///< until a session works again, or apply does
     bool apply_waits_ = false;              ///< for space: what is durable is not all applied
     barrier_info durable_barrier_;

@@ -45,6 +45,7 @@ struct sender_group_options {
 };
 
 class verify_run;
+class verify_questions;
 
 class sender_group {
   public:
@@ -79,6 +80,8 @@ class sender_group {
     task<std::vector<dedupe::loan>> borrow(std::shared_ptr<interval> taken, executor pool);
     task<std::vector<dedupe::loan>> ask_for_loans(std::vector<loan_candidate> candidates, interval_id interval);
     task<void> upkeep_loop();
+    task<void> reread();
+    std::uint64_t unreadable_bytes() const;
     struct cut_outcome {
         barrier_info barrier;
         bool consistent = false;
@@ -105,6 +108,8 @@ class sender_group {
     std::uint64_t offer_piece(volume_index v, byte_range piece);
     void on_ack(const wire::ack &a);
     void on_nak(const wire::nak &n);
+    void on_damage(std::string what, std::uint64_t count);
+    result<> on_verify(const wire::verify_result &r);
     void restart_session(const char *why);
     // small things
     bool consistent() const { return durable_point_.value != 0; }
@@ -146,6 +151,7 @@ class sender_group {
     // The stream. All reset by lose_order().
     bool recording_ = false;
     stream_id stream_;
+    interval_id stream_first_; ///< id of its first interval
     std::uint64_t epoch_ = 0; ///< grows with each loss of order: what pools bring back from before is dropped
     std::deque<std::unique_ptr<interval>> closed_;
     std::uint64_t encoding_bytes_ = 0; ///< memory of the interval being encoded
@@ -181,6 +187,7 @@ class sender_group {
     bool reconnect_now_ = false;
     bool session_worked_ = false; ///< the last session made something durable
     std::unique_ptr<verify_run> verify_; ///< while a verify command runs
+    std::unique_ptr<verify_questions> verify_questions_;
 
     // What the operator set (STATE/groups/NAME/group.json).
     bool paused_ = false;
@@ -195,14 +202,18 @@ class sender_group {
     bool close_early_ = false;
     time_point next_close_{};
     time_point next_upkeep_{};
+    time_point next_reread_{}; ///< of what the volumes' disks could not read
+    duration reread_after_{};
 
     // Counters since start.
     std::uint64_t folded_bytes_ = 0;
     std::uint64_t encoded_bytes_ = 0;
+    std::uint64_t encoder_faults_ = 0;
     std::uint64_t wire_bytes_before_ = 0; ///< of ended sessions
     std::optional<std::string> error_;    ///< last error, until things work again
     std::optional<std::string> notice_;   ///< the DR site's words
     std::optional<std::string> order_lost_; ///< why, until it is kept again
+    std::optional<std::string> damage_;     ///< what the DR site found wrong, until it has a point again
 };
 
 } // namespace farshore::engine

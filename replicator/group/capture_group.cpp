@@ -85,6 +85,8 @@ void capture_group::begin_recording(stream_id stream, interval_id first) {
     for (const auto &v : impl_->volumes) {
         v->pending.reset();
         v->verified.reset();
+        v->unreadable.clear(); // their regions are dirty, so the scan looks at them anew
+        v->held.reset();
         v->epochs.restart();
         for (std::uint64_t w = 0; w < v->map->words(); ++w) {
             v->pending.set_word(w, v->map->word(w));

@@ -62,6 +62,7 @@ result<> capture_core::open_volume(file_system &files, const capture_volume &con
     v->epochs = epoch_bits(v->regions);
     v->pending = paged_bitmap(v->regions);
     v->verified = paged_bitmap(v->regions);
+    v->held = paged_bitmap(v->regions);
     v->last_idle_pass = options.time->now();
     auto map = dirty_map::open(files, join_path(options.state_directory, config.name + ".map"),
                                bytes, options.boot_id);

@@ -69,12 +69,13 @@ void two_sites::step() {
     case 1: crash_receiver(); break;
     case 2: disturb_line(); break;
     case 3: calm_line(); break;
-    case 4: disturb_disk(); break;
+    case 4: one_in(3) ? spoil_disk() : disturb_disk(); break;
     case 5: command(); break;
     case 6: wait_for_barrier(any_group(), std::chrono::seconds(20), false); break;
     case 7: look_at_newest_point(any_group()); break;
     default: some_writes(); break;
     }
+    must_not_have_happened();
     note(static_cast<std::uint64_t>(clock_.now().time_since_epoch().count()));
     note(line_->bytes_carried());
 }

@@ -36,6 +36,7 @@ struct replicated_group {
     std::string name;
     std::vector<std::uint64_t> sizes; ///< of its volumes
     oracle truth;
+    std::set<std::pair<std::size_t, std::uint64_t>> spoiled; ///< blocks that the primary's disks could not read for a while
     std::uint64_t durable_sequence = 0; ///< of the newest barrier that a wait was told to be durable
     std::uint64_t safe_sequence = 0;    ///< of the newest that a wait was told to be shown
 };
@@ -75,6 +76,8 @@ class two_sites {
     void disturb_line();
     void calm_line();
     void disturb_disk();
+    void spoil_disk();
+    void must_not_have_happened();
     void command();
     // the judge
     void look_at_newest_point(const replicated_group &g);

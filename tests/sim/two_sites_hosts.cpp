@@ -1,5 +1,6 @@
 // The hosts of a simulated life: how they start, crash and stop, and what happens to the line and to the DR site's disk.
 
+#include "replicator/base/geometry.hpp"
 #include "replicator/base/limits.hpp"
 #include "tests/sim/two_sites.hpp"
 
@@ -174,6 +175,19 @@ void two_sites::disturb_line() {
         say("connections reset");
         line_->reset_all();
         break;
+    }
+}
+
+// A sector of a volume of the primary that can't be read: the rest of the group goes on.
+void two_sites::spoil_disk() {
+    replicated_group &g = any_group();
+    const std::size_t v = roll(g.sizes.size());
+    const std::uint64_t block = roll(block_count(g.sizes[v]));
+    say(fmt::format("block {} of {} of {} can't be read any more", block, volume_names[v], g.name));
+    primary_.spoil_page(g.primary_path(v), block);
+    g.spoiled.insert({v, block});
+    if (one_in(2)) { // and the scan has to meet it
+        (void)sender_->resync(g.name, one_in(2));
     }
 }
 

@@ -2,6 +2,7 @@
 
 #include "tests/sim/two_sites.hpp"
 
+#include <algorithm>
 #include <fmt/format.h>
 
 namespace farshore::sim {
@@ -29,7 +30,7 @@ void two_sites::look_at_newest_point(const replicated_group &g) {
         }
         images.push_back(std::move(image));
     }
-    const auto k = g.truth.newest_prefix(images);
+    const auto k = g.truth.newest_prefix(images, g.spoiled);
     if (!k) {
         throw broken_promise{"the newest point is no prefix of the writes"};
     }
@@ -65,6 +66,8 @@ void two_sites::finish() {
     disk_disturbed_ = false;
     site_.clear_faults();
     primary_.clear_faults();
+    primary_.heal_pages();
+    must_not_have_happened();
     if (one_in(3)) {
         lose_primary();
         return;
@@ -76,8 +79,24 @@ void two_sites::finish() {
     end_receiver();
 }
 
+/// What no fault of disks, lines or hosts excuses.
+void two_sites::must_not_have_happened() {
+    for (const auto &status : sender_->status()) {
+        if (status.encoder_faults > 0) {
+            throw broken_promise{fmt::format("group {}: the encoder's self-check failed", status.name)};
+        }
+    }
+}
+
 void two_sites::compare(replicated_group &g) {
     (void)sender_->resume(g.name);
+    // What could not be read is read again by itself, in five minutes at the latest.
+    if (!test::run_until(io_, clock_, [&] {
+            const auto status = sender_->status()[g.number];
+            return std::ranges::all_of(status.volumes, [](const auto &v) { return v.unreadable_bytes == 0; });
+        }, std::chrono::minutes(10))) {
+        throw broken_promise{"what can be read again is not noticed"};
+    }
     wait_for_barrier(g, std::chrono::minutes(10), true);
     const auto images = read_replica(g);
     for (std::size_t v = 0; v < g.sizes.size(); ++v) {
@@ -127,6 +146,7 @@ void two_sites::lose_primary() {
 
 std::vector<byte_vector> two_sites::read_primary(const replicated_group &g) {
     std::vector<byte_vector> images;
+    primary_.see_bad_pages(false);
     for (std::size_t v = 0; v < g.sizes.size(); ++v) {
         byte_vector image(g.sizes[v]);
         auto f = primary_.open(g.primary_path(v), open_mode::read);
@@ -135,6 +155,7 @@ std::vector<byte_vector> two_sites::read_primary(const replicated_group &g) {
         }
         images.push_back(std::move(image));
     }
+    primary_.see_bad_pages(true);
     return images;
 }
 
