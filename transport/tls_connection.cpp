@@ -148,6 +148,18 @@ task<result<>> tls_connection::shake_hands(const deadline &limit) {
     }
 }
 
+task<result<>> tls_connection::first_byte() {
+    if (interrupted_) {
+        co_return fail(errc::cancelled, "the connection to " + address_);
+    }
+    const auto [code] = co_await socket_.async_wait(tcp_socket::wait_read, as_result);
+    if (closed_ || code || interrupted_) {
+        co_return std::unexpected(
+            socket_failure(code ? code : std::error_code(asio::error::operation_aborted)));
+    }
+    co_return result<>();
+}
+
 task<result<>> tls_connection::accept_side(const deadline &limit) {
     FS_CO_CHECK(co_await shake_hands(limit));
     const envelope ready{.length = 0, .type = transport_ready, .reserved = 0};

@@ -115,6 +115,9 @@ void print_text(const invocation &inv, const json &d, const terminal &term) {
         if (list_field(d, "/points").empty()) {
             term.err(inv.group + ": no recovery point yet\n");
         }
+        if (const std::string why = text_field(d, "/held_back"); !why.empty()) {
+            term.err(inv.group + ": " + why + "\n");
+        }
     } else if (c == "peers") {
         term.out(render_peers(d));
     } else if (c == "opened") {
@@ -136,8 +139,13 @@ void print_text(const invocation &inv, const json &d, const terminal &term) {
                              flag_field(d, "/applied") ? " and its replica images show it" : ""));
     } else if (c == "invite") {
         term.out(text_field(d, "/token") + "\n");
-        term.err(fmt::format("good once, until {}; at the primary site: farshore join TOKEN\n",
+        term.err(fmt::format("good once, until {}; at the primary site: farshore join, and this line on its standard input\n",
                              text_field(d, "/expires")));
+    } else if (c == "invite --list") {
+        term.out(render_invitations(d));
+        if (list_field(d, "/invitations").empty()) {
+            term.err("no invitation is open\n");
+        }
     } else if (c == "join") {
         term.err(fmt::format("{}: paired with {}, fingerprint {}\n", text_field(d, "/group"),
                              text_field(d, "/address"), text_field(d, "/fingerprint")));
@@ -161,8 +169,32 @@ void make_nbd_absolute(invocation &inv) {
     }
 }
 
+/// A token among the arguments is there for every user of the host to read, who may then be the sender himself.
+std::optional<control::failure> take_token(invocation &inv, const terminal &term) {
+    if (inv.command != "join") {
+        return std::nullopt;
+    }
+    if (!inv.token.empty() && inv.token != "-") {
+        term.err("farshore: every user of this host could read the token in the list of processes; give it on standard "
+                 "input instead: farshore join\n");
+        return std::nullopt;
+    }
+    if (term.in_is_tty) {
+        term.err("token: ");
+    }
+    const auto line = term.in_line ? term.in_line() : std::nullopt;
+    if (!line || line->find_first_not_of(" \t") == std::string::npos) {
+        return usage_failure("join: no token came on standard input");
+    }
+    inv.token = *line;
+    return std::nullopt;
+}
+
 int run_at_daemon(invocation inv, const terminal &term) {
     make_nbd_absolute(inv);
+    if (const auto failed = take_token(inv, term)) {
+        return report(*failed, inv.as_json, term);
+    }
     const auto request = request_of(inv);
     if (!request) {
         return report(request.error(), inv.as_json, term);

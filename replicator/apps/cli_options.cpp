@@ -71,15 +71,21 @@ void add_sender_commands(CLI::App &app, invocation &inv) {
                    inv, true);
     add_throttle(*app.add_subcommand("throttle", "limit the use of the line (sender)"), inv);
     auto *join = verb(app, inv, "join", "join", "trust the receiver that made the token (sender)");
-    join->add_option("TOKEN", inv.token, "what invite printed")->required()->type_name("");
+    join->add_option("TOKEN", inv.token,
+                     "what invite printed; without it, or as -, it is read from the terminal or standard input, where no "
+                     "other user sees it")
+        ->type_name("");
 }
 
 void add_receiver_commands(CLI::App &app, invocation &inv) {
-    group_argument(verb(app, inv, "points", "points", "the recovery points of a group (receiver)"),
-                   inv, true);
+    auto *points = verb(app, inv, "points", "points", "the recovery points of a group (receiver)");
+    group_argument(points, inv, true);
+    points->add_flag("--applied", inv.applied, "don't wait until what is durable is applied");
     auto *open = verb(app, inv, "open", "open", "serve a group as of a point, by NBD (receiver)");
     group_argument(open, inv, true);
     open->add_option("--point", inv.point, "which point (default: latest)")->type_name("P");
+    open->add_flag("--applied", inv.applied, "what the images show now, if `latest` is not applied yet");
+    open->add_flag("--suspect", inv.suspect, "also a point whose images somebody else changed later");
     open->add_flag("--writable", inv.writable, "let clients write to a copy dropped at close");
     open->add_option("--nbd", inv.nbd, "where to serve: unix:PATH or tcp:HOST:PORT")
         ->required()
@@ -89,10 +95,21 @@ void add_receiver_commands(CLI::App &app, invocation &inv) {
     close->add_option("ID", inv.id, "what open printed")->required()->type_name("");
     auto *invite = verb(app, inv, "invite", "invite",
                         "print a token for one join, good for one hour (receiver)");
-    group_argument(invite, inv, true);
-    invite->add_option("--address", inv.address, "where senders reach this receiver")
-        ->required()
-        ->type_name("HOST:PORT");
+    group_argument(invite, inv, false);
+    auto *address = invite->add_option("--address", inv.address, "where senders reach this receiver")
+                        ->type_name("HOST:PORT");
+    auto *list = invite->add_flag("--list", inv.list, "the invitations that are open")->excludes(address);
+    auto *revoke = invite->add_option("--revoke", inv.revoke, "end one of them")->type_name("ID")->excludes(address);
+    list->excludes(revoke);
+    invite->callback([&inv] {
+        inv.command = inv.list ? "invite --list" : inv.revoke.empty() ? "invite" : "invite --revoke";
+        if (inv.command != "invite" && !inv.group.empty()) {
+            throw CLI::ValidationError("invite", "--list and --revoke take no GROUP");
+        }
+        if (inv.command == "invite" && (inv.group.empty() || inv.address.empty())) {
+            throw CLI::RequiredError("invite: GROUP and --address HOST:PORT");
+        }
+    });
 }
 
 void add_common_commands(CLI::App &app, invocation &inv) {

@@ -30,7 +30,11 @@ struct invocation {
     bool durable = false;
     bool full = false;
     bool writable = false;
+    bool applied = false;
+    bool suspect = false;
     bool keep = false;
+    bool list = false;      ///< invite --list
+    std::string revoke;     ///< invite --revoke ID
     unsigned seconds = 30;
 };
 

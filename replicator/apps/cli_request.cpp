@@ -54,6 +54,12 @@ std::expected<control_request, control::failure> throttle_request(const invocati
 
 control_request open_request(const invocation &inv) {
     json args{{"group", inv.group}, {"nbd", inv.nbd}, {"writable", inv.writable}};
+    if (inv.applied) {
+        args["applied"] = true;
+    }
+    if (inv.suspect) {
+        args["suspect"] = true;
+    }
     if (!inv.point.empty()) {
         args["point"] = inv.point;
     }
@@ -72,11 +78,19 @@ std::expected<control_request, control::failure> request_of(const invocation &in
     if (inv.command == "open") {
         return open_request(inv);
     }
+    if (inv.command == "invite --list") {
+        return control_request{"invitations", json::object()};
+    }
+    if (inv.command == "invite --revoke") {
+        return control_request{"revoke", json{{"id", inv.revoke}}};
+    }
     json args = json::object();
     if (!inv.group.empty()) {
         args["group"] = inv.group;
     }
-    if (inv.command == "resync") {
+    if (inv.command == "points" && inv.applied) {
+        args["applied"] = true;
+    } else if (inv.command == "resync") {
         args["full"] = inv.full;
     } else if (inv.command == "close") {
         args["id"] = inv.id;

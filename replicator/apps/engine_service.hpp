@@ -12,9 +12,11 @@ namespace farshore::apps {
 template <class Engine, class Commands, class Config>
 class engine_service final : public service {
   public:
-    engine_service(Config config, runtime run, std::vector<executor> nbd_loops)
+    engine_service(Config config, runtime run, std::vector<executor> nbd_loops, pool_maker pools)
         : work_(run.home), engine_(std::move(config), run, files_, std::move(nbd_loops)),
-          commands_(engine_, work_) {}
+          commands_(engine_, work_) {
+        engine_.use_pools(std::move(pools));
+    }
 
     task<result<>> start() override { return engine_.start(); }
     task<void> stop(duration drain) override { return engine_.stop(drain); }
@@ -22,6 +24,7 @@ class engine_service final : public service {
                                        control::progress_sink progress) override {
         return commands_.run(std::move(command), std::move(arguments), std::move(progress));
     }
+    void reload() override { engine_.reload(); }
     task<void> join_commands() override { return work_.join(); }
     std::string summary() const override {
         std::string text;

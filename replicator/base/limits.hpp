@@ -21,6 +21,7 @@ constexpr std::size_t unreadable_blocks_max = 4096;      ///< of one volume, lef
 
 // NBD
 constexpr std::size_t nbd_request_bytes_max = 32 * MiB;  ///< payload of one READ or WRITE
+constexpr std::size_t nbd_refused_payload_bytes_max = 128 * MiB; ///< dropped before a WRITE is refused; more closes
 constexpr std::size_t nbd_option_bytes_max = 64 * KiB;   ///< one option during negotiation
 constexpr std::size_t nbd_export_name_max = 4096;        ///< by the NBD protocol
 constexpr std::size_t nbd_connections_max = 1024;        ///< of one daemon
@@ -35,6 +36,8 @@ constexpr std::size_t frame_raw_bytes_max = 4 * MiB;       ///< block content th
 constexpr std::size_t frame_payload_bytes_max = 1 * MiB + 128 * KiB;
 constexpr std::size_t frame_blocks_max = frame_raw_bytes_max / 4096;
 constexpr std::size_t frames_per_interval_max = 4096;
+constexpr std::uint64_t verify_bytes_max = MiB;            ///< a range that is compared by its digest
+constexpr std::uint64_t verify_hole_bytes_max = 2 * GiB;   ///< a hole that is compared by extents
 constexpr std::size_t segment_bytes_max = 256 * MiB;       ///< a file of the interval log
 
 // Undo
@@ -64,6 +67,9 @@ constexpr std::size_t sessions_unauthenticated_max = 64;   ///< of one listener 
 constexpr std::size_t window_bytes_max = 64 * MiB;         ///< sent and not acknowledged, of one group
 constexpr std::size_t digests_per_message_max = 16384;
 constexpr std::size_t regions_per_nak_max = 4096;
+constexpr std::size_t changed_runs_max = 1 << 16;          ///< runs of regions that the DR site says changed; coarser beyond
+constexpr std::size_t changed_runs_per_message_max = 4096;
+constexpr std::size_t extents_per_message_max = 16384;     ///< of data, in an answer about holes
 
 // Control socket and configuration
 constexpr std::size_t control_line_bytes_max = 1 * MiB;

@@ -214,6 +214,8 @@ task<void> server::impl::serve(client_ptr c) {
 
 task<void> server::impl::accept_clients() {
     const auto keep = shared_from_this();
+    bool failing = false;
+    std::size_t failures = 0;
     while (!closing) {
         auto [ec, socket] = co_await acceptor.async_accept(as_result);
         if (closing) {
@@ -221,10 +223,16 @@ task<void> server::impl::accept_clients() {
         }
         if (ec) {
             // Out of descriptors, most likely: the clients that are there must end first.
-            log::warning("control socket {}: {}", path, ec.message());
+            ++failures;
+            if (!std::exchange(failing, true)) {
+                log::warning("control socket {}: {}; tried again until it works", path, ec.message());
+            }
             asio::steady_timer pause(home, std::chrono::milliseconds(100));
             co_await pause.async_wait(as_result);
             continue;
+        }
+        if (std::exchange(failing, false)) {
+            log::info("control socket {}: takes clients again after {} failures", path, std::exchange(failures, 0));
         }
         auto c = std::make_shared<client>(std::move(socket));
         if (clients.size() >= limits::control_clients_max) {

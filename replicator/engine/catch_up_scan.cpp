@@ -10,7 +10,8 @@ namespace farshore::engine {
 namespace {
 
 constexpr std::uint64_t piece_bytes_max = 1ULL << 20; ///< coarsest unit of comparison
-constexpr std::size_t pieces_per_request = 16;
+constexpr std::size_t pieces_per_request = 16; ///< whole ones, or as much in smaller ones
+constexpr std::size_t ranges_per_request = 128;
 /// At least so often a piece is recorded while memory lasts: 5 MiB a second.
 constexpr duration record_at_least_every = std::chrono::milliseconds(200);
 
@@ -26,12 +27,15 @@ digest_function hasher(const dedupe::digest_key &key) {
 } // namespace
 
 catch_up_scan::catch_up_scan(capture_group &capture, runtime run, scan_options options, send_request send,
-                             may_record may)
+                             send_extent_request send_extents, may_record may)
     : capture_(capture), run_(std::move(run)), options_(options), send_(std::move(send)),
-      may_record_(std::move(may)) {}
+      send_extents_(std::move(send_extents)), may_record_(std::move(may)) {}
 
 void catch_up_scan::stop() {
     stopped_ = true;
+    if (holes_) {
+        holes_->stop();
+    }
     changed_.notify_all();
 }
 
@@ -42,10 +46,35 @@ task<void> catch_up_scan::wait_for_room() {
     recorded_ = run_.time->now();
 }
 
+task<bool> catch_up_scan::room_for_piece() {
+    co_await wait_for_room();
+    co_return !stopped_;
+}
+
+result<> catch_up_scan::on_extents(const wire::extent_reply &reply) {
+    if (!holes_) {
+        return fail(errc::corrupt, "the DR site's extent_reply.id was not asked for");
+    }
+    return holes_->on_reply(reply);
+}
+
+task<result<>> catch_up_scan::settle_holes() {
+    hole_scan::hooks with;
+    with.send = send_extents_;
+    with.room = [this] { return room_for_piece(); };
+    with.digest = hasher(options_.key);
+    with.settled = options_.holes;
+    holes_ = std::make_unique<hole_scan>(capture_, run_, std::move(with), options_.compare);
+    auto done = co_await holes_->run();
+    holes_.reset();
+    co_return done;
+}
+
 // The next pieces of the walk; false when the walk is at its end.
 bool catch_up_scan::gather(request &out) {
     out.unit = piece_bytes_max;
-    while (at_volume_ < capture_.volume_count() && out.ranges.size() < pieces_per_request) {
+    while (at_volume_ < capture_.volume_count() && out.ranges.size() < ranges_per_request &&
+           out.bytes < pieces_per_request * piece_bytes_max) {
         const auto piece = capture_.next_pending(volume_index{at_volume_}, at_offset_, piece_bytes_max);
         if (!piece) {
             break;
@@ -167,37 +196,43 @@ task<result<>> catch_up_scan::record_readable(pending_range piece, error why) {
     co_return outcome ? result<>{} : std::unexpected(outcome.error());
 }
 
-task<result<>> catch_up_scan::run() {
-    for (;;) {
-        at_volume_ = 0;
-        at_offset_ = 0;
-        if (!options_.compare) {
-            FS_CO_CHECK(co_await record_pass());
+task<result<>> catch_up_scan::digest_pass() {
+    bool walking = true;
+    while (walking || !asked_.empty() || !answers_.empty()) {
+        if (stopped_) {
+            co_return fail(errc::cancelled, "");
         }
-        bool walking = options_.compare;
-        while (walking || !asked_.empty() || !answers_.empty()) {
-            if (stopped_) {
-                co_return fail(errc::cancelled, "");
-            }
-            if (walking && ahead_bytes_ < options_.ahead_bytes_max) {
-                request r;
-                walking = gather(r);
-                if (walking) {
-                    ahead_bytes_ += r.bytes;
-                    FS_CO_CHECK(co_await ask(std::move(r)));
-                }
-                if (answers_.empty()) {
-                    continue;
-                }
+        if (walking && ahead_bytes_ < options_.ahead_bytes_max) {
+            request r;
+            walking = gather(r);
+            if (walking) {
+                ahead_bytes_ += r.bytes;
+                FS_CO_CHECK(co_await ask(std::move(r)));
             }
             if (answers_.empty()) {
-                co_await changed_.wait();
                 continue;
             }
-            answer a = std::move(answers_.front());
-            answers_.pop_front();
-            FS_CO_CHECK(co_await work_off(std::move(a)));
         }
+        if (answers_.empty()) {
+            co_await changed_.wait();
+            continue;
+        }
+        answer a = std::move(answers_.front());
+        answers_.pop_front();
+        FS_CO_CHECK(co_await work_off(std::move(a)));
+    }
+    co_return result<>{};
+}
+
+task<result<>> catch_up_scan::run() {
+    for (bool first = true;; first = false) {
+        FS_CO_CHECK(co_await settle_holes());
+        if (first && options_.before_data) {
+            co_await options_.before_data();
+        }
+        at_volume_ = 0;
+        at_offset_ = 0;
+        FS_CO_CHECK(options_.compare ? co_await digest_pass() : co_await record_pass());
         if (capture_.pending_bytes() == 0) {
             co_return result<>{};
         }

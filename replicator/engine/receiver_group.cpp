@@ -6,9 +6,9 @@
 #include "replicator/engine/peer_claims.hpp"
 #include "replicator/engine/reaction.hpp"
 #include "replicator/engine/receiver_session.hpp"
+#include "replicator/engine/trust.hpp"
 
 #include <fmt/format.h>
-#include <openssl/rand.h>
 
 namespace farshore::engine {
 namespace {
@@ -35,7 +35,7 @@ receiver_group::receiver_group(receiver_group_options options, runtime run, file
                                std::vector<executor> nbd_loops)
     : options_(std::move(options)), run_(std::move(run)), files_(files), nbd_loops_(std::move(nbd_loops)),
       tasks_(run_.home) {
-    RAND_bytes(as_unsigned(bytes_span(digest_key_)), static_cast<int>(digest_key_.size()));
+    fill_random(digest_key_);
 }
 receiver_group::~receiver_group() = default;
 
@@ -44,6 +44,7 @@ replica_options receiver_group::storage_options() const {
     o.state_directory = options_.state_directory;
     o.journal_bytes_max = options_.config.journal_bytes_max;
     o.batch_bytes_max = options_.memory.batch_bytes;
+    o.own_directory = options_.config.replica;
     for (const retain_rule &r : options_.config.retain) {
         o.retain.push_back({r.spacing, r.age});
     }
@@ -67,24 +68,39 @@ task<result<>> receiver_group::open_copy() {
     copy_ = std::move(*opened);
     copy_->set_verify_key(digest_key_);
     failure_.reset();
-    const replica_position at = copy_->position();
-    durable_barrier_ = {at.durable.interval, {}};
-    applied_barrier_ = {at.applied.interval, {}};
-    if (at.newest_point && at.newest_point->id == at.applied.interval) {
-        applied_barrier_.time = at.newest_point->time;
-    }
+    note_newest();
+    begin_replay(copy_->position());
     work_.notify_all();
     co_return result<>{};
 }
 
-task<result<>> receiver_group::start() {
-    FS_CO_CHECK(files_.make_directories(options_.state_directory));
-    FS_CO_TRY(present, replica_group::exists(files_, options_.state_directory));
-    if (present) {
-        FS_CO_CHECK(co_await open_copy());
+task<void> receiver_group::start() {
+    if (auto opened = co_await open_if_present(); !opened) {
+        open_failed(opened.error());
     }
     tasks_.spawn(apply_loop());
+}
+
+task<result<>> receiver_group::open_if_present() {
+    FS_CO_TRY(present, co_await run_on(run_.disk, [this]() -> result<bool> {
+        FS_CHECK(files_.make_directories(options_.state_directory));
+        FS_CHECK(load_digest_key());
+        return replica_group::exists(files_, options_.state_directory);
+    }));
+    if (present) {
+        co_return co_await open_copy();
+    }
+    failure_.reset(); // the state directory is there
     co_return result<>{};
+}
+
+void receiver_group::open_failed(const error &e) {
+    if (!last_error_ || *last_error_ != e.text()) {
+        log::error("group {}: not served: {}; tried again every {:.0f} s", name(), e.text(), seconds_of(reopen_after));
+    }
+    failure_ = e;
+    last_error_ = e.text();
+    reopen_at_ = run_.time->now() + reopen_after;
 }
 
 task<void> receiver_group::stop() {
@@ -140,10 +156,11 @@ wire::welcome receiver_group::make_welcome() {
     }
     w.point = newest_point();
     w.in_catch_up = at.in_catch_up;
-    w.damage_count = told_damage_ = at.damage_count;
+    w.damage_count = damage_told_ = at.damage_count;
     w.damaged = at.damaged;
     w.window_bytes = options_.memory.window_bytes;
     w.digest_key = digest_key_;
+    w.clock_ms = clock_ms_of(run_.time->wall());
     return w;
 }
 
@@ -172,6 +189,12 @@ task<void> receiver_group::attach(std::unique_ptr<transport::link> link, wire::h
         co_return;
     }
     hello_verdict verdict = judge_hello(facts(pinned), hello);
+    if (verdict.accept) {
+        if (auto told = clock_.heard(hello.clock_ms, run_.time->wall()); !told) {
+            verdict = {};
+            verdict.text = told.error().text();
+        }
+    }
     if (verdict.accept && (stopping_ || greeting_)) {
         verdict = {};
         verdict.code = wire::refusal_code::stopping;
@@ -227,6 +250,7 @@ task<void> receiver_group::attach(std::unique_ptr<transport::link> link, wire::h
     if (!apply_waits_) {
         last_error_.reset();
     }
+    damage_told_ = copy_->position().damage_count; // by the welcome
     session_ = std::make_shared<receiver_session>(*this, run_, std::move(link), std::move(hello),
                                                   options_.memory.window_bytes);
     greeting_ = false;
@@ -245,24 +269,17 @@ void receiver_group::drop_session(const char *why) {
 
 bool receiver_group::connected() const { return session_ && session_->responsive(); }
 std::string receiver_group::session_address() const { return session_ ? session_->address() : ""; }
+std::string receiver_group::session_fingerprint() const { return session_ ? session_->fingerprint() : ""; }
 
 std::uint64_t receiver_group::newest_point() const {
     const replica_position at = copy_->position();
     return at.newest_point ? at.newest_point->id.value : 0;
 }
 
-void receiver_group::note_durable() {
-    const replica_position at = copy_->position();
-    if (at.durable.interval > durable_barrier_.id) {
-        durable_barrier_ = {at.durable.interval, run_.time->wall()};
-    }
-}
-
 task<void> receiver_group::send_ack() {
     if (!copy_) {
         co_return;
     }
-    note_durable();
     const replica_position at = copy_->position();
     const auto session = session_;
     if (!session || !session->live()) {
@@ -273,7 +290,7 @@ task<void> receiver_group::send_ack() {
     a.applied = at.applied;
     a.point = newest_point();
     a.journaled_bytes = session->journaled_bytes();
-    a.damage_count = told_damage_;
+    a.damage_count = damage_told_; // an ack must not overtake its nak
     co_await session->send(a);
 }
 
@@ -305,8 +322,9 @@ void receiver_group::react(error e) {
 }
 
 void receiver_group::storage_failed(error e) {
-    last_error_ = e.text();
-    log::error("group {}: {}", name(), e.text());
+    const std::string words = with_open_points(e);
+    last_error_ = words;
+    log::error("group {}: {}", name(), words);
     const bool space = reaction_to(blame(fault::storage, e)) == reaction::await_space;
     if (!space && !failure_) {
         failure_ = e;
@@ -314,77 +332,51 @@ void receiver_group::storage_failed(error e) {
     }
     work_.notify_all();
     if (const auto session = session_) {
-        session->refuse_soon(space ? wire::refusal_code::full : wire::refusal_code::failed, e.text());
+        session->refuse_soon(space ? wire::refusal_code::full : wire::refusal_code::failed, words);
     }
-}
-
-task<void> receiver_group::tell_damage(const apply_outcome &done, std::uint64_t count) {
-    damage_ = done.undecoded.empty()
-                  ? fmt::format("up to {} block(s) of the copy are not what the primary's changes build on: somebody wrote to "
-                                "the replica images. They are repaired from the primary; no point is made until then",
-                                done.damaged.size())
-                  : fmt::format("what the sender sent can't be decoded ({}). Everything is compared with the primary and "
-                                "repaired; no point is made until then",
-                                done.undecoded);
-    log::error("group {}: {}", name(), *damage_);
-    const auto session = session_;
-    if (!session) {
-        co_return; // the next welcome says it
-    }
-    wire::nak n;
-    n.damage_count = count;
-    n.complete = done.undecoded.empty() && done.damaged.size() <= limits::regions_per_nak_max;
-    for (std::size_t i = 0; n.complete && i < done.damaged.size(); ++i) {
-        n.blocks.push_back({done.damaged[i].volume.value, done.damaged[i].block});
-    }
-    co_await session->send(std::move(n));
 }
 
 task<result<>> receiver_group::apply_once() {
     const auto copy = copy_;
-    const auto session = session_; // one that comes while this is applied did not ask, and its welcome has the rest
     const replica_position before = copy->position();
     const bool behind = before.durable.interval.value > before.applied.interval.value + apply_backlog_max;
     FS_CO_TRY(done, co_await run_on(behind ? run_.cpu_urgent : run_.cpu, [copy] { return copy->apply(); }));
     if (done.intervals == 0) {
+        apply_worked();
         const bool wait_for_more = run_.time->now() < next_commit_;
         if (!wait_for_more) {
             next_commit_ = run_.time->now() + commit_every;
             FS_CO_CHECK(co_await run_on(run_.disk, [copy] { return copy->commit(); }));
+            tell_damage(copy->position());
         }
         if (run_.time->now() >= next_retain_ || copy->crowded()) {
-            next_retain_ = run_.time->now() + retain_every;
-            FS_CO_CHECK(co_await run_on(run_.disk, [copy, now = run_.time->wall()] { return copy->retain(now); }));
+            FS_CO_CHECK(co_await retain());
         }
-        told_damage_ = copy->position().damage_count;
         // Idle: nothing to commit later than the next multiple of the commit time.
         co_await work_.wait_until(*run_.time, run_.time->now() + commit_every);
         co_return result<>{};
     }
     bytes_applied_ += done.bytes_written;
+    apply_worked();
     const replica_position at = copy->position();
-    applied_barrier_ = {done.applied.interval, run_.time->wall()};
-    if (at.newest_point && at.newest_point->id == done.applied.interval) {
-        applied_barrier_.time = at.newest_point->time;
-    }
-    if (!done.damaged.empty() || !done.undecoded.empty()) {
-        co_await tell_damage(done, at.damage_count);
-    }
-    if (!at.damaged) {
-        damage_.reset();
-    }
-    told_damage_ = std::max(told_damage_, at.damage_count);
-    for (std::size_t i = 0; i < done.verified.size() && session && session == session_;) {
-        wire::verify_result v;
-        v.interval = done.verified[i].at.value;
-        for (; i < done.verified.size() && done.verified[i].at.value == v.interval; ++i) {
-            const verify_answer &x = done.verified[i];
-            v.items.push_back({x.entry.volume.value, x.entry.range.offset, x.entry.range.length, x.equal});
+    wrong_bases_ += done.damaged.size();
+    const auto session = session_;
+    if (!done.damaged.empty() && session) {
+        damage_told_ = at.damage_count;
+        log::error("group {}: up to {} block(s) of the copy are not what the primary's changes build on: somebody wrote to "
+                   "the replica images. They are repaired from the primary; no point is made until then",
+                   name(), done.damaged.size());
+        wire::nak n;
+        n.damage_count = at.damage_count;
+        n.complete = done.damaged.size() <= limits::regions_per_nak_max;
+        for (std::size_t i = 0; n.complete && i < done.damaged.size(); ++i) {
+            n.blocks.push_back({done.damaged[i].volume.value, done.damaged[i].block});
         }
-        co_await session->send(std::move(v));
+        co_await session->send(std::move(n));
     }
+    co_await tell_verified(std::move(done.verified));
     applied_.notify_all();
-    note_durable();
+    note_newest();
     if (session_) {
         session_->ack_soon();
     }
@@ -393,22 +385,40 @@ task<result<>> receiver_group::apply_once() {
         FS_CO_CHECK(co_await run_on(run_.disk, [copy] { return copy->commit(); }));
     }
     if (run_.time->now() >= next_retain_ || copy->crowded()) {
-        next_retain_ = run_.time->now() + retain_every;
-        FS_CO_CHECK(co_await run_on(run_.disk, [copy, now = run_.time->wall()] { return copy->retain(now); }));
+        FS_CO_CHECK(co_await retain());
     }
+    tell_damage(copy->position());
     co_return result<>{};
+}
+
+task<result<>> receiver_group::retain() {
+    next_retain_ = run_.time->now() + retain_every;
+    const auto copy = copy_;
+    std::optional<wall_time> newest;
+    if (const auto point = copy->position().newest_point) {
+        newest = point->arrival == wall_time{} ? point->time : std::min(point->time, point->arrival);
+    }
+    const auto difference = connected() ? clock_.difference() : std::nullopt;
+    const wall_time now = retention_.advance(run_.time->now(), run_.time->wall(), newest, difference);
+    co_return co_await run_on(run_.disk, [copy, now] { return copy->retain(now); });
+}
+
+void receiver_group::note_newest() {
+    if (const auto point = copy_->position().newest_point; point && point->id != newest_seen_) {
+        newest_seen_ = point->id;
+        newest_since_ = run_.time->now();
+    }
 }
 
 task<void> receiver_group::reopen_copy() {
     co_await suspend_openings(); // their devices read through the object that failed
     copy_.reset();
-    if (auto opened = co_await open_copy(); !opened) {
-        log::error("group {}: {}; tried again in {:.0f} s", name(), opened.error().text(), seconds_of(reopen_after));
-        last_error_ = opened.error().text();
-        reopen_at_ = run_.time->now() + reopen_after;
+    if (auto opened = co_await open_if_present(); !opened) {
+        open_failed(opened.error());
         co_return;
     }
-    log::info("group {}: the copy is open again, at barrier {}", name(), applied_barrier_.id.value);
+    last_error_.reset();
+    log::info("group {}: served again, at barrier {}", name(), copy_ ? copy_->position().applied.interval.value : 0);
     co_await resume_openings();
 }
 
@@ -430,13 +440,10 @@ task<void> receiver_group::apply_loop() {
             continue;
         }
         if (auto done = co_await apply_once(); !done) { // only of storage: what the sender sent is damage, not an error
-            storage_failed(done.error());
-            if (!failure_) { // space: it may come back; the points that are there stay
-                apply_waits_ = true;
+            apply_failed(done.error());
+            if (!failure_) {
                 co_await work_.wait_until(*run_.time, run_.time->now() + reopen_after);
             }
-        } else if (std::exchange(apply_waits_, false)) {
-            last_error_.reset();
         }
     }
 }

@@ -18,8 +18,10 @@
 #include "replicator/engine/frame_assembly.hpp"
 #include "replicator/engine/group_memory.hpp"
 #include "replicator/engine/handshake.hpp"
+#include "replicator/engine/peer_clock.hpp"
 #include "replicator/engine/status.hpp"
 #include "replicator/format/messages.hpp"
+#include "replicator/recovery/retention_clock.hpp"
 #include "replicator/storage/file_system.hpp"
 #include "transport/link.hpp"
 
@@ -35,6 +37,9 @@ struct receiver_group_options {
     receiver_group_config config;
     std::string state_directory; ///< STATE/groups/NAME
     receiver_memory memory{};
+    std::shared_ptr<memory_account> account;    ///< of what clients of opened points hold; null: a test's own
+    std::shared_ptr<nbd::client_places> places; ///< of the daemon, with the account
+    std::function<executor()> make_point_disk;  ///< threads for the clients of opened points; may be empty
     /// The copy of another group that is paired with the same sender; null: none.
     std::function<std::shared_ptr<replica_group>(const std::string &)> lender;
 };
@@ -46,8 +51,9 @@ class receiver_group {
     receiver_group(receiver_group_options options, runtime run, file_system &files, std::vector<executor> nbd_loops);
     ~receiver_group();
 
-    /// Opens the copy if there is one. Errors that need the operator (wrong size, locked) fail the start.
-    task<result<>> start();
+    /// Opens the copy if there is one. When that fails (an image of a wrong size, a missing disk) the group is `failed`
+    /// with the reason and tried again, and the daemon's others are served.
+    task<void> start();
     task<void> stop();
 
     const std::string &name() const { return options_.config.name; }
@@ -55,6 +61,9 @@ class receiver_group {
     receiver_group_status status() const;
     bool connected() const;
     std::string session_address() const;
+    std::string session_fingerprint() const; ///< of the control link; empty without a session
+    bool may_lend() const { return options_.config.loans; }
+    const std::string &peer_name() const { return options_.config.peer_name; }
 
     /// What attach() would say to it now.
     hello_verdict judge(const wire::hello &hello, bool pinned) const { return judge_hello(facts(pinned), hello); }
@@ -63,7 +72,13 @@ class receiver_group {
     void drop_session(const char *why);
 
     result<std::vector<point_info>> points() const;
-    task<result<opened_point>> open_point(std::string point, std::string nbd);
+    /// Returns when `point` can be resolved: `latest` is the newest durable barrier, so apply has to reach what is durable
+    /// now (bytes of the journal as progress). errc::not_in_sync when it can't. Cancel it freely.
+    task<result<>> reach(std::string point, progress_report progress);
+    /// Why no point is made of what arrives.
+    std::optional<std::string> held_back() const;
+    /// Of what the images show now. `suspect`: also of a point that is.
+    task<result<opened_point>> open_point(std::string point, std::string nbd, bool suspect);
     result<open_replica_point> open_devices(const std::string &point);
     std::vector<opened_point> opened() const;
     task<bool> close_point(std::string id);
@@ -74,10 +89,14 @@ class receiver_group {
         opened_point view;
         nbd::endpoint where;
         interval_id point;
+        bool suspect = false;
         std::unique_ptr<nbd::server> server; ///< null while the copy is being opened anew
+        time_point since{};
     };
 
     task<result<>> open_copy();
+    task<result<>> open_if_present();
+    void open_failed(const error &e);
     task<result<>> create_copy(std::vector<wire::volume_entry> volumes);
     replica_options storage_options() const;
     std::string path_of(const std::string &volume) const;
@@ -96,19 +115,33 @@ class receiver_group {
     task<result<>> apply_once();
     /// What a failure leads to, by whose fault it is (reaction.hpp). Doesn't wait for the line to take the words.
     void react(error e);
+    task<result<>> retain();
+    void note_newest();
+    duration age_of(const replica_point &p) const;
     /// Ends the session with the error as words for the sender's operator.
     void storage_failed(error e);
     void note_peer_fault(const error &rule);
     task<void> send_ack();
-    /// Tells the sender what of the copy is wrong.
-    task<void> tell_damage(const apply_outcome &done, std::uint64_t count);
-    void note_durable();
     std::uint64_t newest_point() const;
+
+    // receiver_group_replay.cpp
+    void begin_replay(const replica_position &at);
+    std::optional<replay_status> replay() const;
+    result<bool> wants_all_durable(const std::string &point) const;
+    void apply_failed(error e);
+    void apply_worked();
+    std::string with_open_points(const error &e) const;
+    std::string words_for_sender() const;
+    void tell_sender();
+    void tell_damage(const replica_position &at);
+    task<void> tell_verified(std::vector<verify_answer> answers);
+    result<> load_digest_key();
 
     receiver_group_options options_;
     runtime run_;
     file_system &files_;
     std::vector<executor> nbd_loops_;
+    std::optional<executor> point_disk_; ///< made with the first point that is opened
     task_group tasks_;
     bool stopping_ = false;
 
@@ -120,13 +153,19 @@ class receiver_group {
     std::uint64_t bytes_applied_ = 0;
     std::uint64_t wire_bytes_before_ = 0;
     bool greeting_ = false; ///< a control link is being taken over
-    std::uint64_t told_damage_ = 0;         ///< count that the session was told: an ack must not overtake its nak
-    std::optional<std::string> damage_;     ///< the last that was found, until it is healed
     std::string peer_fault_;                ///< logged last
     std::optional<std::string> last_error_; ///< until a session works again, or apply does
     bool apply_waits_ = false;              ///< for space: what is durable is not all applied
-    barrier_info durable_barrier_;
-    barrier_info applied_barrier_;
+    std::optional<std::string> apply_error_; ///< until apply works again
+    std::uint64_t damage_told_ = 0;          ///< by nak or verify answer; the rest is told with the next welcome
+    std::uint64_t wrong_bases_ = 0;
+    interval_id replay_until_; ///< durable when the copy was opened
+    std::uint64_t replay_total_ = 0;
+    time_point replay_began_{};
+    peer_clock clock_;                ///< the primary's
+    retention_clock retention_;
+    interval_id newest_seen_;         ///< newest point, and since when it is that, by the steady clock
+    time_point newest_since_{};
     time_point next_commit_{};
     time_point next_retain_{};
     std::uint64_t next_open_id_ = 1;

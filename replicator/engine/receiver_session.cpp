@@ -31,8 +31,7 @@ result<> check_heals(bytes_view frame, std::uint64_t damage_count) {
 receiver_session::receiver_session(receiver_group &group, runtime run, std::unique_ptr<transport::link> control,
                                    wire::hello hello, std::uint64_t window_bytes)
     : group_(group), run_(std::move(run)), control_(std::move(control)), hello_(std::move(hello)),
-      // The sender counts a frame as sent before it is on a link, so a frame of each link may be beyond.
-      assembly_(window_bytes + (limits::data_links_max + 1) * limits::frame_payload_bytes_max), tasks_(run_.home) {
+      window_bytes_(window_bytes), assembly_(window_bytes), tasks_(run_.home) {
     heard_ = run_.time->now();
 }
 receiver_session::~receiver_session() = default;
@@ -100,6 +99,29 @@ void receiver_session::refuse_soon(wire::refusal_code code, std::string text) {
     }
 }
 
+namespace {
+
+template <class Message> task<void> tell(std::shared_ptr<receiver_session> session, Message m) {
+    co_await session->send(std::move(m));
+}
+
+} // namespace
+
+void receiver_session::tell_soon(std::string text) {
+    constexpr std::size_t notice_bytes_max = 4096;
+    wire::notice n;
+    n.text = text.substr(0, notice_bytes_max);
+    if (live()) {
+        tasks_.spawn(tell(group_.session_, std::move(n)));
+    }
+}
+
+void receiver_session::tell_soon(wire::nak n) {
+    if (live()) {
+        tasks_.spawn(tell(group_.session_, std::move(n)));
+    }
+}
+
 void receiver_session::peer_broke(const error &rule) {
     if (live() && !refusing_) {
         group_.note_peer_fault(rule);
@@ -132,6 +154,7 @@ task<void> receiver_session::serve(wire::welcome welcome) {
         tasks_.spawn(journal_loop());
         tasks_.spawn(digest_loop());
         tasks_.spawn(loan_loop());
+        group_.tell_sender();
         while (live()) {
             co_await ended_.wait();
         }
@@ -146,6 +169,8 @@ void receiver_session::add_data_link(std::unique_ptr<transport::link> link) {
         return;
     }
     data_.push_back(std::move(link));
+    // The sender counts a frame as sent before it is on a link, so a frame of each link may be beyond.
+    assembly_.set_bytes_max(window_bytes_ + (data_.size() + 1) * limits::frame_payload_bytes_max);
     tasks_.spawn(read_data(data_.size() - 1));
 }
 
@@ -202,7 +227,8 @@ task<result<>> receiver_session::dispatch(transport::message m) {
     constexpr std::size_t loan_requests_max = limits::interval_entries_max / limits::loan_blocks_max + 64;
     const auto type = static_cast<wire::message_type>(m.type);
     if (type == wire::message_type::heartbeat) {
-        co_return result<>{};
+        FS_CO_TRY(beat, wire::parse<wire::heartbeat>(m.payload.view()));
+        co_return group_.clock_.heard(beat.clock_ms, run_.time->wall());
     }
     if (type == wire::message_type::begin_stream) {
         FS_CO_TRY(begin, wire::parse<wire::begin_stream>(m.payload.view()));
@@ -211,11 +237,28 @@ task<result<>> receiver_session::dispatch(transport::message m) {
     if (type == wire::message_type::digest_request) {
         FS_CO_TRY(request, wire::parse<wire::digest_request>(m.payload.view()));
         FS_CO_CHECK(check_digest_request(request, volume_sizes()));
-        if (digests_.size() >= digest_requests_max) {
+        if (questions_.size() >= digest_requests_max) {
             co_return fail_peer(errc::limit, fmt::format("more than {} digest requests without an answer", digest_requests_max));
         }
-        digests_.push_back(std::move(request));
+        questions_.push_back(std::move(request));
         digests_wanted_.notify_all();
+        co_return result<>{};
+    }
+    if (type == wire::message_type::extent_request) {
+        FS_CO_TRY(request, wire::parse<wire::extent_request>(m.payload.view()));
+        if (questions_.size() >= digest_requests_max) {
+            co_return fail(errc::limit, "too many questions about the copy at a time");
+        }
+        questions_.push_back(std::move(request));
+        digests_wanted_.notify_all();
+        co_return result<>{};
+    }
+    if (type == wire::message_type::changed_request) {
+        FS_CO_TRY(request, wire::parse<wire::changed_request>(m.payload.view()));
+        if (std::exchange(telling_, true)) {
+            co_return fail(errc::limit, "asked for what changed while that is being told");
+        }
+        tasks_.spawn(tell_changed(request));
         co_return result<>{};
     }
     if (type == wire::message_type::loan_request) {
@@ -241,6 +284,9 @@ task<result<>> receiver_session::begin_stream(wire::begin_stream m) {
     }
     FS_CO_CHECK(check_begin_stream(m, copy->position().durable));
     FS_CO_CHECK(blame(fault::storage, co_await run_on(run_.disk, [copy] { return copy->abandon_partial(); })));
+    if (m.copy_went_back) {
+        copy->suspect_unproved();
+    }
     assembly_.expect({stream_id{m.stream}, interval_id{m.first}}, 0);
     wire::stream_ready ready;
     ready.stream = m.stream;
@@ -268,6 +314,7 @@ task<void> receiver_session::beat() {
         }
         wire::heartbeat m;
         m.count = ++count;
+        m.clock_ms = clock_ms_of(run_.time->wall());
         if (!co_await send(m)) {
             break;
         }
@@ -279,14 +326,14 @@ task<result<>> receiver_session::journal_ready() {
     constexpr std::uint64_t append_bytes_max = 8 * limits::MiB;
     const auto copy = group_.copy_;
     auto batch = std::make_shared<std::vector<buffer>>();
-    std::uint64_t bytes = 0;
+    std::uint64_t bytes = 0; // as in the window
     bool barrier_seen = false;
     while (bytes < append_bytes_max) {
         auto taken = assembly_.take();
         if (!taken) {
             break;
         }
-        bytes += taken->frame.size();
+        bytes += frame_window_bytes(taken->frame.size());
         barrier_seen = barrier_seen || taken->barrier;
         batch->push_back(std::move(taken->frame));
     }
@@ -294,10 +341,10 @@ task<result<>> receiver_session::journal_ready() {
         co_return result<>{};
     }
     journaling_ = true;
-    auto done = co_await run_on(run_.disk, [copy, batch, barrier_seen]() -> result<> {
+    auto done = co_await run_on(run_.disk, [copy, batch, barrier_seen, now = run_.time->wall()]() -> result<> {
         for (const buffer &frame : *batch) {
             FS_CHECK(check_heals(frame.view(), copy->position().damage_count));
-            FS_CHECK(copy->append(frame.view()));
+            FS_CHECK(copy->append(frame.view(), now));
         }
         return barrier_seen ? copy->sync_journal() : result<>{};
     });
@@ -333,10 +380,7 @@ task<result<wire::digest_reply>> receiver_session::digest(wire::digest_request r
         co_return fail(errc::closed, "the copy is being opened");
     }
     const std::uint64_t units = units_of(r); // its ranges lie in their volumes (check_digest_request)
-    const interval_id until = copy->position().durable.interval;
-    while (live() && group_.copy_ == copy && copy->position().applied.interval < until) {
-        co_await group_.applied_.wait_until(*run_.time, run_.time->now() + std::chrono::seconds(1));
-    }
+    co_await copy_as_durable();
     auto reply = co_await run_on(run_.disk, [copy, r = std::move(r), units, key = group_.digest_key_]() -> result<wire::digest_reply> {
         wire::digest_reply out;
         out.id = r.id;
@@ -367,20 +411,26 @@ task<result<wire::digest_reply>> receiver_session::digest(wire::digest_request r
     co_return blame(fault::storage, std::move(reply));
 }
 
+task<result<>> receiver_session::answer(wire::digest_request r) {
+    FS_CO_TRY(reply, co_await digest(std::move(r)));
+    co_return co_await send(std::move(reply));
+}
+
 task<void> receiver_session::digest_loop() {
     while (live()) {
-        if (digests_.empty()) {
+        if (questions_.empty()) {
             co_await digests_wanted_.wait();
             continue;
         }
-        wire::digest_request request = std::move(digests_.front());
-        digests_.pop_front();
-        auto reply = co_await digest(std::move(request));
-        if (!reply) {
-            group_.react(reply.error());
-            break;
+        auto question = std::move(questions_.front());
+        questions_.pop_front();
+        const bool digests = std::holds_alternative<wire::digest_request>(question);
+        const auto done = digests ? co_await answer(std::get<wire::digest_request>(std::move(question)))
+                                  : co_await answer(std::get<wire::extent_request>(std::move(question)));
+        if (!done && live()) {
+            group_.react(done.error());
         }
-        if (!co_await send(std::move(*reply))) {
+        if (!done) {
             break;
         }
     }

@@ -6,6 +6,7 @@
 
 #include "replicator/base/async.hpp"
 #include "replicator/engine/config.hpp"
+#include "replicator/engine/pools.hpp"
 #include "replicator/engine/status.hpp"
 
 #include <functional>
@@ -21,7 +22,6 @@ class file_system;
 namespace farshore::engine {
 
 /// Called now and then by commands that take long: bytes done, bytes in all.
-using progress_report = std::function<void(std::uint64_t done, std::uint64_t total)>;
 
 struct sender_access;
 
@@ -35,9 +35,12 @@ class sender {
     /// On failure nothing is left running; the error names the object: a volume that is missing,
     /// locked by another daemon, read-only or of changed size; a state directory in use.
     task<result<>> start();
+    /// Before start(): threads for each group and volume (pools.hpp). Without it everything runs on the runtime's.
+    void use_pools(pool_maker make);
     /// Stops: no new NBD clients, drain to a durable point for at most `drain`, close everything.
     task<void> stop(duration drain);
 
+    void reload(); ///< SIGHUP: reads the files of [tls] again, now
     std::vector<sender_group_status> status() const;
     /// All commands: errc::not_found when there is no such group.
     task<result<wait_outcome>> wait(std::string group, bool durable_only, duration timeout);

@@ -42,6 +42,7 @@ task<result<>> sender_group::start(std::optional<pinned_peer> peer) {
         capture.volumes.push_back({v.name, v.path});
     }
     capture.boot_id = options_.boot_id;
+    capture.boot_began = options_.boot_began;
     capture.interval_bytes = options_.memory.interval_bytes;
     capture.memory_bytes_max = options_.memory.open_bytes_max;
     capture.time = run_.time;
@@ -53,16 +54,11 @@ task<result<>> sender_group::start(std::optional<pinned_peer> peer) {
     held.disk_bytes_max = options_.config.spool_bytes_max;
     FS_CO_TRY(spool, co_await run_on(run_.disk, [this, held] { return spool::open(files_, held); }));
     spool_ = std::move(spool);
-    if (options_.shared) {
-        std::vector<std::uint64_t> blocks;
-        for (std::size_t i = 0; i < capture_->volume_count(); ++i) {
-            blocks.push_back(block_count(capture_->volume_size(volume_index{static_cast<std::uint16_t>(i)})));
-        }
-        number_ = options_.shared->add_group(name(), blocks);
-        options_.shared->set_peer(number_, peer_);
-    }
     durable_ = capture_->start().acknowledged;
     receiver_ = capture_->start().receiver;
+    if (!capture_->start().alarm.empty()) {
+        compared_ = capture_->start().alarm;
+    }
 
     capture_->set_attention([posted = attention_posted_, home = run_.home, alive = std::weak_ptr(alive_), this] {
         if (posted->exchange(true)) {
@@ -79,6 +75,14 @@ task<result<>> sender_group::start(std::optional<pinned_peer> peer) {
     if (auto served = serve_nbd(); !served) {
         co_await close_nbd();
         co_return served;
+    }
+    if (options_.shared) { // last, since a start that failed is tried again
+        std::vector<std::uint64_t> blocks;
+        for (std::size_t i = 0; i < capture_->volume_count(); ++i) {
+            blocks.push_back(block_count(capture_->volume_size(volume_index{static_cast<std::uint16_t>(i)})));
+        }
+        number_ = options_.shared->add_group(name(), blocks);
+        options_.shared->set_peer(number_, peer_);
     }
     apply_throttle();
     tasks_.spawn(close_loop());
@@ -97,7 +101,10 @@ result<> sender_group::serve_nbd() {
         FS_TRY(where, nbd::parse_endpoint(v.nbd));
         nbd::export_entry entry{v.name, fmt::format("{}/{}", name(), v.name),
                                 capture_->device(volume_index{static_cast<std::uint16_t>(i)})};
-        servers_.push_back(std::make_unique<nbd::server>(std::vector{std::move(entry)}, nbd_loops_, run_.disk));
+        servers_.push_back(std::make_unique<nbd::server>(std::vector{std::move(entry)}, nbd_loops_,
+                                                         i < options_.volume_disks.size() ? options_.volume_disks[i]
+                                                                                          : run_.disk,
+                                                         options_.clients.value_or(nbd::default_client_bounds())));
         FS_CHECK(servers_.back()->listen(where));
         log::info("group {}: volume {} ({}) is served at {}", name(), v.name, v.path,
                   nbd::export_uri(where, v.name));
@@ -264,6 +271,7 @@ task<void> sender_group::encode_loop() {
                 run_.disk, [this, encoded] { return spool_->push((*encoded)->what, std::move((*encoded)->frames)); });
             if (epoch != epoch_) {
                 spool_->clear(); // order was lost meanwhile; only this loop adds, so nothing newer is in it
+                tidy_soon();
             } else if (!pushed) {
                 lose_order(fmt::format("{}; from here on only which blocks change is kept", pushed.error().text()));
             }
@@ -296,6 +304,24 @@ void sender_group::reset_stream() {
     acked_in_stream_ = false;
     spool_->clear();
     verify_questions_->clear();
+    tidy_soon();
+}
+
+// What was dropped leaves the disk off home: a slow spool disk must not hold up the lines of other groups.
+void sender_group::tidy_soon() {
+    if (spool_->untidy() && !std::exchange(tidying_, true)) {
+        tasks_.spawn(tidy_spool());
+    }
+}
+
+task<void> sender_group::tidy_spool() {
+    while (spool_->untidy()) {
+        co_await run_on(run_.disk, [this] {
+            spool_->tidy();
+            return true;
+        });
+    }
+    tidying_ = false;
 }
 
 // From an unbroken stream to tracking. The dirty map has every block of every dropped interval.
@@ -321,13 +347,12 @@ task<void> sender_group::upkeep_loop() {
         if (stopping_) {
             break;
         }
+        capture_->note_writes_in_flight();
         const wall_time now = run_.time->wall();
         if (throttle_.has_override && now >= throttle_.override_until) {
             throttle_.has_override = false;
             apply_throttle();
-            if (auto saved = save_state(); !saved) {
-                log::warning("group {}: {}", name(), saved.error().text());
-            }
+            save_soon();
         }
         if (run_.time->now() < next_upkeep_) {
             continue;
@@ -336,6 +361,10 @@ task<void> sender_group::upkeep_loop() {
         const auto kept = co_await run_on(run_.disk, [this] { return capture_->maintain(); });
         if (!kept) {
             log::error("group {}: {}", name(), kept.error().text());
+        }
+        if (!disturbed_ && !capture_->disturbance().empty()) {
+            disturbed_ = capture_->disturbance();
+            log::error("group {}: {}", name(), *disturbed_);
         }
         co_await reread();
     }
@@ -403,7 +432,39 @@ result<> sender_group::load_state() {
     return {};
 }
 
-result<> sender_group::save_state() {
+// For what nobody waits for: off home, the newest state each time.
+void sender_group::save_soon() {
+    save_wanted_ = true;
+    if (!std::exchange(saving_, true)) {
+        tasks_.spawn(save_while_wanted());
+    }
+}
+
+task<void> sender_group::save_while_wanted() {
+    while (std::exchange(save_wanted_, false)) {
+        const auto saved = co_await run_on(run_.disk, [this, text = state_text(), number = ++state_number_] {
+            return write_state(text, number);
+        });
+        if (!saved) {
+            log::warning("group {}: {}", name(), saved.error().text());
+        }
+    }
+    saving_ = false;
+}
+
+result<> sender_group::save_state() { return write_state(state_text(), ++state_number_); }
+
+result<> sender_group::write_state(const std::string &text, std::uint64_t number) {
+    const std::scoped_lock one_at_a_time(state_mutex_);
+    if (number < state_written_) {
+        return {}; // a newer one is there
+    }
+    FS_CHECK(files_.replace_file(join_path(options_.state_directory, "group.json"), as_bytes(text)));
+    state_written_ = number;
+    return {};
+}
+
+std::string sender_group::state_text() const {
     using json = nlohmann::json;
     const auto rate = [](std::optional<std::uint64_t> r) { return r ? json(*r) : json(nullptr); };
     const json j = {
@@ -417,7 +478,7 @@ result<> sender_group::save_state() {
                                   throttle_.override_until.time_since_epoch())
                                   .count()},
     };
-    return files_.replace_file(join_path(options_.state_directory, "group.json"), as_bytes(j.dump(2) + "\n"));
+    return j.dump(2) + "\n";
 }
 
 void sender_group::apply_throttle() { pace_->set_rate(view_of(throttle_, run_.time->wall()).rate); }

@@ -20,6 +20,8 @@
 #include "replicator/engine/loans.hpp"
 #include "replicator/engine/handshake.hpp"
 #include "replicator/engine/network.hpp"
+#include "replicator/engine/peer_clock.hpp"
+#include "replicator/engine/peer_trust.hpp"
 #include "replicator/engine/sender.hpp"
 #include "replicator/engine/sender_session.hpp"
 #include "replicator/engine/throttle.hpp"
@@ -28,6 +30,7 @@
 #include <atomic>
 #include <deque>
 #include <memory>
+#include <mutex>
 
 namespace farshore::engine {
 
@@ -39,6 +42,10 @@ struct sender_group_options {
     wire::id16 sender{};
     std::uint64_t instance = 0;
     std::string boot_id;
+    wall_time boot_began{}; ///< 0: not known
+    trust_mode trust = trust_mode::pinned;
+    std::vector<executor> volume_disks; ///< threads for the clients of each volume
+    std::optional<nbd::client_bounds> clients; ///< with the daemon's other groups; none: a test's own
     std::shared_ptr<pair_index> shared; ///< of all groups; null when this is the only one
     /// Has the other groups offer their content; called before much is shipped.
     std::function<task<void>()> gather_offers;
@@ -65,6 +72,8 @@ class sender_group {
     task<void> offer_content(time_point until);
 
     void set_peer(std::optional<pinned_peer> peer); ///< join, unpair: drops the session
+    /// Who is trusted has changed: connects again.
+    void prove_anew() { restart_session("the files of [tls] changed"); }
     task<result<wait_outcome>> wait(bool durable_only, duration timeout);
     result<> set_paused(bool paused);
     result<> resync(bool full);
@@ -99,7 +108,9 @@ class sender_group {
     task<result<wire::key32>> begin_shipping(sender_session::make_connector connect);
     task<void> hold_catch_up();
     task<result<>> begin_new_stream(const sender_plan &plan, const wire::welcome &theirs);
+    task<result<>> settle_dirty(const sender_plan &plan, const wire::welcome &theirs);
     task<void> run_scan(wire::key32 key);
+    task<void> gather_offers();
     sender_facts facts() const;
     wire::hello make_hello() const;
     std::shared_ptr<dedupe::encoder> make_encoder() const;
@@ -110,13 +121,22 @@ class sender_group {
     void on_nak(const wire::nak &n);
     void on_damage(std::string what, std::uint64_t count);
     result<> on_verify(const wire::verify_result &r);
+    void heal(const verify_run &run);
     void restart_session(const char *why);
+    task<std::vector<pending_range>> take_to_verify();
     // small things
+    std::uint64_t dirty_bytes() const;
     bool consistent() const { return durable_point_.value != 0; }
     task<void> close_nbd();
     result<> serve_nbd();
     result<> load_state();
     result<> save_state();
+    std::string state_text() const;
+    result<> write_state(const std::string &text, std::uint64_t number);
+    void save_soon();
+    task<void> save_while_wanted();
+    void tidy_soon();
+    task<void> tidy_spool();
     void apply_throttle();
     void reset_stream();
     void note_failure(const error &e);
@@ -147,11 +167,18 @@ class sender_group {
     std::vector<std::unique_ptr<nbd::server>> servers_;
     task_group tasks_;
     bool stopping_ = false;
+    std::mutex state_mutex_; ///< the state's file: a save on the pool and one that a command waits for
+    std::uint64_t state_number_ = 0;  ///< of the newest text
+    std::uint64_t state_written_ = 0; ///< with the mutex
+    bool save_wanted_ = false;
+    bool saving_ = false;
+    bool tidying_ = false;
 
     // The stream. All reset by lose_order().
     bool recording_ = false;
     stream_id stream_;
     interval_id stream_first_; ///< id of its first interval
+    interval_id sent_; ///< no barrier of stream_ above it was sent
     std::uint64_t epoch_ = 0; ///< grows with each loss of order: what pools bring back from before is dropped
     std::deque<std::unique_ptr<interval>> closed_;
     std::uint64_t encoding_bytes_ = 0; ///< memory of the interval being encoded
@@ -176,7 +203,7 @@ class sender_group {
     wire::id16 receiver_{};
     std::uint64_t damage_known_ = 0;
     bool ever_consistent_ = false;
-    std::uint64_t sync_total_ = 0;
+    std::uint64_t sync_total_ = 0; ///< what the catch-up had to look at; holes leave it when they are settled
     time_point sync_began_{};
 
     // The session.
@@ -212,8 +239,11 @@ class sender_group {
     std::uint64_t wire_bytes_before_ = 0; ///< of ended sessions
     std::optional<std::string> error_;    ///< last error, until things work again
     std::optional<std::string> notice_;   ///< the DR site's words
+    peer_clock clock_;                      ///< the DR site's
     std::optional<std::string> order_lost_; ///< why, until it is kept again
     std::optional<std::string> damage_;     ///< what the DR site found wrong, until it has a point again
+    std::optional<std::string> disturbed_;  ///< a volume's file is not ours alone; for good
+    std::optional<std::string> compared_;   ///< why so much is compared, until the DR site is in sync again
 };
 
 } // namespace farshore::engine

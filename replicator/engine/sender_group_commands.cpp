@@ -53,6 +53,7 @@ sender_group_status sender_group::status() const {
     const bool recording = recording_ && capture_->mode() == capture_mode::recording;
 
     sender_state_facts f;
+    f.failed = disturbed_.has_value();
     f.paired = peer_.has_value();
     f.paused = paused_;
     f.recording = recording;
@@ -107,6 +108,9 @@ sender_group_status sender_group::status() const {
         s.volumes.push_back({options_.config.volumes[i].name, capture_->volume_size(v), capture_->dirty_bytes(v),
                              capture_->unreadable(v, unreadable_shown_max), capture_->unreadable_bytes(v)});
     }
+    if (const auto skew = clock_.warning()) {
+        s.warnings.push_back(*skew);
+    }
     s.error = notice_ ? notice_ : error_ ? error_ : damage_;
     if (session_up_ && hold_.active()) {
         s.error = fmt::format("the catch-up begins when clients slow down (they write {:.0f} MB/s), {:.0f} s after that at the "
@@ -116,8 +120,14 @@ sender_group_status sender_group::status() const {
     if (const std::string bad = unreadable_text(s.volumes); !bad.empty()) {
         s.error = s.error ? *s.error + "; " + bad : bad;
     }
+    if (compared_) {
+        s.error = s.error ? *compared_ + "; " + *s.error : *compared_;
+    }
     if (order_lost_) { // what to do about it is still there when the line is down as well
         s.error = s.error ? *order_lost_ + "; " + *s.error : *order_lost_;
+    }
+    if (disturbed_) {
+        s.error = disturbed_;
     }
     return s;
 }
@@ -156,6 +166,9 @@ class counted {
 
 task<result<wait_outcome>> sender_group::wait(bool durable_only, duration timeout) {
     const time_point deadline = run_.time->now() + timeout;
+    if (disturbed_) {
+        co_return fail(errc::dead, *disturbed_);
+    }
     if (!peer_) {
         co_return fail(errc::not_in_sync, fmt::format("group \"{}\" is not paired with a DR site; run `farshore invite {}` "
                                                       "there and `farshore join TOKEN` here",
@@ -270,8 +283,53 @@ result<> sender_group::throttle_clear() {
 
 // ---- verify ----------------------------------------------------------------------------------------
 
+// The DR site knows as well, and makes no point until a catch-up has brought it what is marked here.
+void sender_group::heal(const verify_run &run) {
+    const std::vector<pending_range> wrong = run.to_heal();
+    if (wrong.empty()) {
+        return;
+    }
+    std::uint64_t bytes = 0;
+    for (const pending_range &r : wrong) {
+        capture_->mark_dirty(r.volume, r.range);
+        bytes += r.range.length;
+    }
+    damage_known_ += run.damage_counted();
+    lose_order(fmt::format("verify found that the DR site's copy differs in {} range(s), {} bytes; they are shipped again, and "
+                           "the DR site makes no point until then",
+                           wrong.size(), bytes));
+}
+
+// What one barrier compares.
+task<std::vector<pending_range>> sender_group::take_to_verify() {
+    constexpr std::size_t ranges_max = 2048;
+    constexpr std::uint64_t bytes_max = 64 * limits::MiB;
+    std::vector<pending_range> ranges;
+    std::uint64_t bytes = 0;
+    while (ranges.size() < ranges_max && bytes < bytes_max) {
+        if (const auto where = verify_->wants_data()) {
+            const auto data = co_await run_on(run_.disk, [this, where] {
+                return capture_->next_data(where->volume, where->range.offset);
+            });
+            if (!data) {
+                verify_->fail_with(data.error());
+                break;
+            }
+            verify_->data_is(*data);
+        }
+        const std::vector<pending_range> more = verify_->take(ranges_max - ranges.size(), bytes_max - bytes);
+        for (const pending_range &r : more) {
+            bytes += verify_run::is_hole(r) ? 0 : r.range.length;
+        }
+        ranges.insert(ranges.end(), more.begin(), more.end());
+        if (more.empty() && !verify_->wants_data()) {
+            break;
+        }
+    }
+    co_return ranges;
+}
+
 task<result<verify_outcome>> sender_group::verify(progress_report progress) {
-    constexpr std::size_t ranges_per_barrier = 64;
     constexpr duration answer_timeout = std::chrono::minutes(2);
     if (verify_) {
         co_return fail(errc::busy, fmt::format("a verify of group \"{}\" is running already", name()));
@@ -290,13 +348,24 @@ task<result<verify_outcome>> sender_group::verify(progress_report progress) {
     time_point heard = run_.time->now();
     std::uint64_t heard_bytes = 0;
     while (!verify_->failure() && !verify_->done() && !stopping_) {
-        const std::vector<pending_range> ranges = verify_->waiting() ? std::vector<pending_range>{}
-                                                                     : verify_->take(ranges_per_barrier);
+        std::vector<pending_range> ranges;
+        if (!verify_->waiting()) {
+            ranges = co_await take_to_verify();
+        }
         for (const pending_range &r : ranges) {
-            const auto added = co_await run_on(run_.disk, [this, r, &digest] { return capture_->add_verify(r, digest); });
+            const auto added = co_await run_on(run_.disk, [this, r, &digest]() -> result<bool> {
+                if (verify_run::is_hole(r)) {
+                    return capture_->add_verify_hole(r);
+                }
+                FS_CHECK(capture_->add_verify(r, digest));
+                return true;
+            });
             if (!added) {
                 verify_->fail_with(added.error());
                 break;
+            }
+            if (!*added) {
+                verify_->no_hole(r);
             }
         }
         if (!ranges.empty() && !verify_->failure()) {
@@ -317,6 +386,7 @@ task<result<verify_outcome>> sender_group::verify(progress_report progress) {
         }
     }
     const auto run = std::move(verify_);
+    heal(*run);
     if (run->failure()) {
         co_return std::unexpected(*run->failure());
     }

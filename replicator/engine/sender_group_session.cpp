@@ -61,6 +61,8 @@ wire::hello sender_group::make_hello() const {
     h.session = random_u64();
     h.sender = options_.sender;
     h.instance = options_.instance;
+    h.common = durable_;
+    h.clock_ms = clock_ms_of(run_.time->wall());
     for (std::size_t i = 0; i < options_.config.volumes.size(); ++i) {
         h.volumes.push_back({options_.config.volumes[i].name,
                              capture_->volume_size(volume_index{static_cast<std::uint16_t>(i)})});
@@ -80,6 +82,10 @@ sender_facts sender_group::facts() const {
     f.receiver = receiver_;
     f.last_used = std::max(last_barrier_.id, capture_->start().last_interval);
     f.damage_known = damage_known_;
+    const bool shipped = stream_.value != 0; // in this life
+    f.begun = shipped ? stream_ : capture_->start().begun;
+    f.sent = shipped ? sent_ : capture_->start().last_interval;
+    f.exact = shipped || capture_->start().same_boot_or_clean;
     return f;
 }
 
@@ -117,8 +123,12 @@ task<void> sender_group::session_loop() {
 
 task<error> sender_group::run_session() {
     const std::string address = options_.config.peer.empty() ? peer_->address : options_.config.peer;
-    auto connect = [this, address, pinned = peer_->fingerprint](bool control) {
-        return net_.make_connector(address, transport::alpn_session, pinned, {pace_, daemon_pace_}, control);
+    // Under a site's CA a name counts and no fingerprint: a certificate that is renewed stays the DR site's.
+    const expected_peer expected = options_.trust == trust_mode::site_ca
+                                       ? expected_peer{options_.trust, "", name_expected(options_.config.peer_name, address)}
+                                       : expected_peer{options_.trust, peer_->fingerprint, ""};
+    auto connect = [this, address, expected](bool control) {
+        return net_.make_connector(address, transport::alpn_session, expected, {pace_, daemon_pace_}, control);
     };
     sender_session::callbacks calls;
     calls.on_ack = [this](const wire::ack &a) { on_ack(a); };
@@ -134,7 +144,11 @@ task<error> sender_group::run_session() {
             scan_->on_reply(std::move(r));
         }
     };
+    calls.on_extents = [this](const wire::extent_reply &r) {
+        return scan_ ? scan_->on_extents(r) : result<>(); // of a scan that was given up
+    };
     calls.on_verify = [this](const wire::verify_result &r) { return on_verify(r); };
+    calls.on_clock = [this](std::uint64_t ms) { return clock_.heard(ms, run_.time->wall()); };
     calls.on_notice = [this](const wire::notice &n) {
         notice_ = n.text.empty() ? std::nullopt : std::optional(n.text);
     };
@@ -146,7 +160,6 @@ task<error> sender_group::run_session() {
     } else {
         session_up_ = true;
         error_.reset();
-        notice_.reset();
         scanning.spawn(run_scan(*shipping));
         progress_.notify_all();
     }
@@ -167,6 +180,9 @@ task<error> sender_group::run_session() {
     co_await scanning.join();
     co_await session_->join();
     wire_bytes_before_ += session_->wire_bytes();
+    if (session_->sending() > next(sent_)) { // the one that it was at may have been sent in part
+        sent_ = interval_id{session_->sending().value - 1};
+    }
     session_.reset();
     notice_.reset();
     co_return reason;
@@ -192,6 +208,7 @@ task<result<wire::key32>> sender_group::begin_shipping(sender_session::make_conn
         break;
     }
     case sender_decision::catch_up:
+    case sender_decision::compare_changed:
     case sender_decision::compare_all:
         co_await hold_catch_up();
         FS_CO_CHECK(co_await begin_new_stream(plan, theirs));
@@ -230,24 +247,69 @@ task<void> sender_group::hold_catch_up() {
     }
 }
 
+// Makes everything dirty in which volumes and copy may differ, beyond what is.
+task<result<>> sender_group::settle_dirty(const sender_plan &plan, const wire::welcome &theirs) {
+    if (plan.put_back) {
+        compared_ = plan.reason;
+    }
+    bool all = plan.decision == sender_decision::compare_all;
+    std::vector<wire::changed_run> changed;
+    if (plan.decision == sender_decision::compare_changed && !capture_->all_dirty()) {
+        FS_CO_TRY(told, co_await session_->ask_changed(durable_));
+        all = !told;
+        changed = std::move(told).value_or(std::vector<wire::changed_run>{});
+        if (all) {
+            log::warning("group {}: the DR site's history does not reach back to barrier {}, the newest that both sites are "
+                         "known to have had: everything is compared",
+                         name(), durable_.interval.value);
+        }
+    }
+    const std::uint64_t before = dirty_bytes();
+    co_await run_on(run_.disk, [this, all, &changed] {
+        if (all) {
+            capture_->mark_all_dirty();
+        }
+        for (const wire::changed_run &run : changed) {
+            capture_->mark_dirty(volume_index{static_cast<std::uint16_t>(run.volume)},
+                                 {run.first * region_bytes, run.count * region_bytes});
+        }
+        return true;
+    });
+    if (plan.decision == sender_decision::compare_changed) {
+        log::info("group {}: {} bytes that the DR site changed after barrier {} are compared beside {} that changed here; it is "
+                  "at barrier {}",
+                  name(), dirty_bytes() - before, durable_.interval.value, before, theirs.durable.interval.value);
+    }
+    co_return result<>{};
+}
+
+std::uint64_t sender_group::dirty_bytes() const {
+    std::uint64_t sum = 0;
+    for (std::size_t i = 0; i < capture_->volume_count(); ++i) {
+        sum += capture_->dirty_bytes(volume_index{static_cast<std::uint16_t>(i)});
+    }
+    return sum;
+}
+
 task<result<>> sender_group::begin_new_stream(const sender_plan &plan, const wire::welcome &theirs) {
     if (recording_) {
         capture_->begin_tracking();
         reset_stream();
     }
-    if (plan.decision == sender_decision::compare_all) {
-        co_await run_on(run_.disk, [this] {
-            capture_->mark_all_dirty();
-            return true;
-        });
-    }
+    FS_CO_CHECK(co_await settle_dirty(plan, theirs));
     const stream_id stream{random_u64() | 1};
-    FS_CO_CHECK(co_await session_->begin_stream(stream, plan.first));
+    FS_CO_CHECK(co_await run_on(run_.disk, [this, stream, &plan, &theirs] {
+        return capture_->prepare_stream(stream, plan.first, theirs.durable, theirs.receiver);
+    }));
+    durable_ = theirs.durable;
+    receiver_ = theirs.receiver;
+    stream_ = stream;
+    sent_ = interval_id{plan.first.value - 1};
+    FS_CO_CHECK(co_await session_->begin_stream(stream, plan.first, plan.copy_went_back));
     co_await run_on(run_.disk, [this, stream, first = plan.first] {
         capture_->begin_recording(stream, first);
         return true;
     });
-    stream_ = stream;
     stream_first_ = plan.first;
     heals_ = theirs.damage_count;
     damage_known_ = theirs.damage_count;
@@ -264,18 +326,25 @@ task<result<>> sender_group::begin_new_stream(const sender_plan &plan, const wir
     co_return result<>{};
 }
 
-task<void> sender_group::run_scan(wire::key32 key) {
+// What is still pending is what one side has data of, and may be shipped.
+task<void> sender_group::gather_offers() {
     if (options_.gather_offers && capture_->pending_bytes() >= offers_bytes_min) {
         co_await options_.gather_offers();
     }
+}
+
+task<void> sender_group::run_scan(wire::key32 key) {
     if (capture_->pending_bytes() > 0) {
         scan_options options;
         options.compare = !scan_full_;
         options.key = key;
         options.same = [this](const pending_range &piece) { note_same(piece); };
+        options.holes = [this](std::uint64_t bytes) { sync_total_ -= std::min(sync_total_, bytes); };
+        options.before_data = [this] { return gather_offers(); };
         scan_ = std::make_unique<catch_up_scan>(
             *capture_, run_, options,
             [this](wire::digest_request r) { return session_->ask(std::move(r)); },
+            [this](wire::extent_request r) { return session_->send_control(std::move(r)); },
             [this](bool overdue) {
                 if (known_.many()) {
                     work_.notify_all();
@@ -324,24 +393,22 @@ void sender_group::on_ack(const wire::ack &a) {
             durable_point_time_ = points_in_flight_.front().time;
             points_in_flight_.pop_front();
         }
+        if (consistent()) {
+            compared_.reset();
+        }
         spool_->drop_through(a.durable.interval);
+        tidy_soon();
         capture_->durable(a.durable, receiver_);
         acked_in_stream_ = true;
         session_worked_ = true;
         if (consistent() && !ever_consistent_) {
             ever_consistent_ = true;
-            if (auto saved = save_state(); !saved) {
-                log::warning("group {}: {}", name(), saved.error().text());
-            }
+            save_soon();
         }
     }
     durable_ = a.durable;
     applied_ = a.applied;
     applied_point_ = interval_id{a.point};
-    if (session_up_ && recording_ && a.damage_count > damage_known_) { // a nak would have named the blocks
-        capture_->mark_all_dirty();
-        on_damage("its copy is not what was sent", a.damage_count);
-    }
     if (scan_) {
         scan_->kick();
     }
@@ -350,8 +417,9 @@ void sender_group::on_ack(const wire::ack &a) {
 }
 
 result<> sender_group::on_verify(const wire::verify_result &r) {
-    FS_CHECK(verify_questions_->answered(r));
-    if (verify_) {
+    FS_TRY(awaited, verify_questions_->answered(r));
+    if (awaited && verify_) {
+        verify_->note_damage(r.damage_count, damage_known_);
         verify_->on_result(r);
         progress_.notify_all();
     }

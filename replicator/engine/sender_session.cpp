@@ -1,5 +1,8 @@
 #include "replicator/engine/sender_session.hpp"
 
+#include "replicator/base/geometry.hpp"
+#include "replicator/engine/frame_assembly.hpp"
+#include "replicator/engine/peer_clock.hpp"
 #include "replicator/engine/trust.hpp"
 
 #include <algorithm>
@@ -77,6 +80,7 @@ task<result<wire::welcome>> sender_session::open(make_connector connect, wire::h
         co_return fail_peer(errc::unsupported, "the DR site chose a protocol version or feature that this sender "
                                           "did not offer");
     }
+    FS_CO_CHECK(calls_.on_clock(welcome.clock_ms));
     window_bytes_ = std::clamp<std::uint64_t>(welcome.window_bytes, limits::frame_payload_bytes_max,
                                               limits::window_bytes_max);
     FS_CO_CHECK(check_welcome(welcome, known));
@@ -126,10 +130,11 @@ task<result<>> sender_session::open_data_links(std::uint32_t count) {
     co_return result<>{};
 }
 
-task<result<>> sender_session::begin_stream(stream_id stream, interval_id first) {
+task<result<>> sender_session::begin_stream(stream_id stream, interval_id first, bool copy_went_back) {
     wire::begin_stream m;
     m.stream = stream.value;
     m.first = first.value;
+    m.copy_went_back = copy_went_back;
     claims_.asked(m);
     FS_CO_CHECK(co_await send_control(m));
     while (live() && ready_stream_ != stream.value) {
@@ -139,6 +144,47 @@ task<result<>> sender_session::begin_stream(stream_id stream, interval_id first)
         co_return std::unexpected(*end_reason_);
     }
     co_return result<>{};
+}
+
+task<result<std::optional<std::vector<wire::changed_run>>>> sender_session::ask_changed(stream_position after) {
+    wire::changed_request m;
+    m.after = after;
+    changed_.emplace();
+    FS_CO_CHECK(co_await send_control(m));
+    while (live() && !changed_->complete) {
+        co_await ready_.wait();
+    }
+    if (end_reason_) {
+        co_return std::unexpected(*end_reason_);
+    }
+    changed_answer answer = std::move(*changed_);
+    changed_.reset();
+    if (!answer.known) {
+        co_return std::nullopt;
+    }
+    co_return std::move(answer.runs);
+}
+
+// Nothing but an answer to what was asked, inside the volumes, within the bound.
+result<> sender_session::take_changed(wire::changed_reply r) {
+    if (!changed_ || changed_->complete) {
+        return fail(errc::corrupt, "the DR site tells what changed without having been asked");
+    }
+    const bool empty_and_last = r.runs.empty() && !r.more;
+    if (changed_->runs.size() + r.runs.size() > limits::changed_runs_max || (!r.known && !empty_and_last)) {
+        return fail(errc::corrupt, "the DR site tells of more changes than the protocol allows");
+    }
+    for (const wire::changed_run &run : r.runs) {
+        const std::uint64_t regions = run.volume < hello_.volumes.size() ? region_count(hello_.volumes[run.volume].size) : 0;
+        if (run.count == 0 || run.first > regions || run.count > regions - run.first) {
+            return fail(errc::corrupt, "the DR site tells of changes outside a volume");
+        }
+    }
+    changed_->known = r.known;
+    changed_->runs.insert(changed_->runs.end(), r.runs.begin(), r.runs.end());
+    changed_->complete = !r.more;
+    ready_.notify_all();
+    return {};
 }
 
 task<result<>> sender_session::ask(wire::digest_request question) {
@@ -208,7 +254,7 @@ task<std::optional<buffer>> sender_session::next_frame() {
             continue;
         }
         buffer frame = buffer::copy_of((*frames_)[next_index_].view());
-        claims_.sent_bytes(frame.size());
+        claims_.sent_bytes(frame_window_bytes(frame.size()));
         if (++next_index_ == frames_->size()) {
             claims_.sent_through(next_interval_);
             frames_.reset();
@@ -254,6 +300,14 @@ result<> sender_session::dispatch(const transport::message &m) {
         ready_.notify_all();
         return {};
     }
+    case wire::message_type::changed_reply: {
+        FS_TRY(reply, wire::parse<wire::changed_reply>(body));
+        return take_changed(std::move(reply));
+    }
+    case wire::message_type::extent_reply: {
+        FS_TRY(reply, wire::parse<wire::extent_reply>(body));
+        return calls_.on_extents(reply);
+    }
     case wire::message_type::digest_reply: {
         FS_TRY(reply, wire::parse<wire::digest_reply>(body));
         FS_CHECK(claims_.answered(reply));
@@ -285,14 +339,18 @@ result<> sender_session::dispatch(const transport::message &m) {
         FS_TRY(refusal, wire::parse<wire::refusal>(body));
         return std::unexpected(error_of(refusal));
     }
-    case wire::message_type::heartbeat:
-        return {};
+    case wire::message_type::heartbeat: {
+        FS_TRY(beat, wire::parse<wire::heartbeat>(body));
+        return calls_.on_clock(beat.clock_ms);
+    }
     case wire::message_type::hello:
     case wire::message_type::welcome:
     case wire::message_type::frame:
     case wire::message_type::begin_stream:
     case wire::message_type::digest_request:
+    case wire::message_type::extent_request:
     case wire::message_type::loan_request:
+    case wire::message_type::changed_request:
     case wire::message_type::join_request:
     case wire::message_type::join_reply:
         break;
@@ -332,6 +390,7 @@ task<void> sender_session::beat() {
         }
         wire::heartbeat m;
         m.count = ++count;
+        m.clock_ms = clock_ms_of(run_.time->wall());
         if (auto sent = co_await send_control(m); !sent) {
             break;
         }

@@ -25,15 +25,24 @@ constexpr duration heartbeat_interval = std::chrono::seconds(1);
 constexpr duration peer_silence_max = std::chrono::seconds(10); ///< then the peer counts as dead
 constexpr duration connect_timeout = std::chrono::seconds(5);
 
+/// To a changed_request, as it comes in.
+struct changed_answer {
+    bool known = true;
+    bool complete = false;
+    std::vector<wire::changed_run> runs;
+};
+
 class sender_session {
   public:
     struct callbacks {
         std::function<void(const wire::ack &)> on_ack;
         std::function<void(wire::digest_reply)> on_digests;
+        std::function<result<>(const wire::extent_reply &)> on_extents;
         std::function<void(const wire::loan_reply &)> on_loans;
         std::function<void(const wire::nak &)> on_nak;
         std::function<result<>(const wire::verify_result &)> on_verify;
         std::function<void(const wire::notice &)> on_notice;
+        std::function<result<>(std::uint64_t clock_ms)> on_clock;
     };
     using make_connector = std::function<result<std::unique_ptr<transport::connector>>(bool control)>;
 
@@ -47,7 +56,9 @@ class sender_session {
     /// Connects the data links, all at once.
     task<result<>> open_data_links(std::uint32_t count);
     /// Tells the receiver that a new stream begins and waits until it is ready for it.
-    task<result<>> begin_stream(stream_id stream, interval_id first);
+    task<result<>> begin_stream(stream_id stream, interval_id first, bool copy_went_back = false);
+    /// What the copy changed after a barrier, as the receiver knows it; nothing: its history does not reach back so far.
+    task<result<std::optional<std::vector<wire::changed_run>>>> ask_changed(stream_position after);
     /// Begins sending frames of the stream from the position on, as the spool has them.
     void start_sending(stream_id stream, interval_id from, std::uint32_t index);
     task<result<>> ask(wire::digest_request question);
@@ -84,6 +95,7 @@ class sender_session {
     task<void> connect_data_link(std::uint32_t index, int &missing);
     task<std::optional<buffer>> next_frame();
     result<> dispatch(const transport::message &m);
+    result<> take_changed(wire::changed_reply r);
 
     runtime run_;
     spool &held_;
@@ -99,6 +111,7 @@ class sender_session {
     std::optional<error> end_reason_;
     std::uint64_t ready_stream_ = 0;
     receiver_claims claims_;
+    std::optional<changed_answer> changed_; ///< while one is awaited
     std::uint64_t window_bytes_ = 0;
     time_point heard_{};
     std::uint64_t heard_bytes_ = 0; ///< on the control link; more of them count as a sign of life too

@@ -18,11 +18,12 @@
 //    32    4 index            <= limits::frames_per_interval_max
 //    36    4 blocks           changes in a data frame; 0 in a barrier frame
 //    40    8 payload_checksum XXH3-64 of the payload
-//    48    8 reserved         zero
+//    48    8 arrival          in a barrier frame of the receiver's journal: when it came, by the receiver's clock, ns
+//                            since 1970; else zero, and what comes over the wire with anything else is refused
 //    56    8 header_checksum  XXH3-64 of bytes 0..55
 // Checksums are against accidents (torn writes, bad memory, disk rot); on the wire TLS guards against
 // adversaries. A torn frame fails one of the checksums or is short: the log ends before it.
-// History: version 1, first.
+// History: version 1, first; the arrival was reserved and zero, which reads as "not known".
 
 #include "replicator/base/bytes.hpp"
 #include "replicator/base/clock.hpp"
@@ -48,12 +49,15 @@ struct frame_header {
     std::uint32_t index = 0;
     std::uint32_t blocks = 0;
     std::uint64_t payload_checksum = 0;
+    wall_time arrival{}; ///< 1970: not known
     bool operator==(const frame_header &) const = default;
 };
 
 /// Header and payload in one buffer, checksums set. `header.payload_bytes` and `payload_checksum` are
 /// computed from the payload.
 buffer make_frame(frame_header header, bytes_view payload);
+/// A copy of a barrier frame that says when it arrived.
+buffer with_arrival(bytes_view frame, wall_time arrival);
 /// The header alone; the first frame_header_bytes of `bytes` are looked at. errc::corrupt (too short,
 /// magic, checksum, reserved bits, range), errc::unsupported (version, required flag).
 result<frame_header> parse_frame_header(bytes_view bytes);
@@ -64,7 +68,8 @@ struct parsed_frame {
 };
 result<parsed_frame> parse_frame(bytes_view frame);
 
-/// One range whose content at this barrier the receiver is asked to compare (verify).
+/// One range whose content at this barrier the receiver is asked to compare (verify): of at most 1 MiB, or,
+/// with the zero digest, of at most 2 GiB: a hole, which both sides know by their extents.
 struct verify_entry {
     volume_index volume;
     byte_range range; ///< length <= 1 MiB

@@ -1,5 +1,6 @@
 #include "replicator/format/messages.hpp"
 
+#include "replicator/base/clean_text.hpp"
 #include "replicator/base/plain_name.hpp"
 #include "replicator/format/endian.hpp"
 
@@ -88,8 +89,14 @@ class field_reader {
             std::copy(raw.begin(), raw.end(), a.begin());
         }
     }
+    /// Cleaned here, so that whoever holds a peer's words may log and show them (base/clean_text.hpp).
     void operator()(std::string &text, const length &l) {
-        if (take(in_.text(l.max), text, l.name) && l.plain && !is_plain_name(text)) {
+        if (!take(in_.text(l.max), text, l.name)) {
+            return;
+        }
+        if (!l.plain) {
+            text = clean_text(text, l.max);
+        } else if (!is_plain_name(text)) {
             state_ = fail(errc::corrupt, fmt::format("{} is no name: {}", l.name, plain_name_rule));
         }
     }
@@ -242,8 +249,12 @@ FS_MESSAGE(begin_stream)
 FS_MESSAGE(stream_ready)
 FS_MESSAGE(digest_request)
 FS_MESSAGE(digest_reply)
+FS_MESSAGE(extent_request)
+FS_MESSAGE(extent_reply)
 FS_MESSAGE(loan_request)
 FS_MESSAGE(loan_reply)
+FS_MESSAGE(changed_request)
+FS_MESSAGE(changed_reply)
 FS_MESSAGE(nak)
 FS_MESSAGE(heartbeat)
 FS_MESSAGE(verify_result)

@@ -8,6 +8,8 @@
 //   hello (each data link) ----------->  (same session id; no answer)
 //   begin_stream -------------------->   when order was lost: a catch-up begins
 //                   <------------------ stream_ready
+//   changed_request ----------------->   before begin_stream, when the copy is ahead of what the sender remembers
+//                   <------------------ changed_reply ...
 //   frame ... (data links) ---------->
 //   digest_request ------------------>
 //                   <------------------ digest_reply
@@ -39,7 +41,7 @@
 //   ack.durable                                         not back; new: of this session's stream, sent to the end
 //   ack.applied, .point          point <= applied       <= durable, not back
 //   ack.journaled_bytes                                 not back, <= bytes of frames sent in this session
-//   damage_count (all)           0..2^63-1              not back; above what is known here: a catch-up begins
+//   damage_count (all)           0..2^63-1              not back
 //   begin_stream.stream, .first  not 0                  first > durable, at most jump_max above it (new copy: 2^62);
 //                                                       the copy's own stream goes on with durable + 1
 //   stream_ready.stream                                 the stream of the begin_stream before it, once
@@ -54,6 +56,8 @@
 //   nak.blocks                   1..4096, or not        blocks of the group; damage_count above the last
 //                                complete
 //   heartbeat.count              any                    not looked at
+//   clock_ms                     before 2200            (a warning; engine/peer_clock.hpp)
+//   changed_*, extent_*          see there              looked at where they are used (sender_session, extents)
 //   verify_result                1..4096 items          ranges of that barrier without an answer
 //   frame                        format/frame.hpp       stream and place in order; a barrier fits its frames
 //   barrier.heals                0..2^63-1              damage that was told (counts lost in a crash forgiven)
@@ -131,6 +135,10 @@ enum class message_type : std::uint16_t {
     join_reply = 15,
     loan_request = 16,
     loan_reply = 17,
+    changed_request = 18,
+    changed_reply = 19,
+    extent_request = 20,
+    extent_reply = 21,
 };
 
 struct volume_entry {
@@ -156,12 +164,15 @@ struct hello {
     id16 sender{};             ///< identity of the sender's state
     random64 instance;        ///< random, new at each start of the sender
     std::vector<volume_entry> volumes;
+    stream_position common; ///< newest barrier that the sender remembers as held by both; {0,0}: none
+    std::uint64_t clock_ms = 0; ///< of the control link: what its clock shows, ms since 1970, before the year 2200
     template <class V> void visit(V &v) {
         v(version_min, field{"hello.version_min"}); v(version_max, field{"hello.version_max"});
         v(features_required, field{"hello.features_required"}); v(features_offered, field{"hello.features_offered"});
         v(group, name_field("hello.group")); v(session);
         v(link, field{"hello.link", 0, limits::data_links_max}); v(sender); v(instance);
         v(volumes, length{"hello.volumes", limits::volumes_per_group_max});
+        v(common, id_field("hello.common")); v(clock_ms, field{"hello.clock_ms"});
     }
     result<> check() const;
 };
@@ -182,6 +193,7 @@ struct welcome {
     bool damaged = false;         ///< damage not healed yet
     std::uint64_t window_bytes = 0; ///< frames it takes beyond what it has journaled
     key32 digest_key{};
+    std::uint64_t clock_ms = 0; ///< as in hello
     template <class V> void visit(V &v) {
         v(version, field{"welcome.version"}); v(features, field{"welcome.features"}); v(receiver);
         v(durable, id_field("welcome.durable")); v(applied, id_field("welcome.applied"));
@@ -190,6 +202,7 @@ struct welcome {
         v(point, id_field("welcome.point")); v(in_catch_up, "welcome.in_catch_up");
         v(damage_count, count_field("welcome.damage_count")); v(damaged, "welcome.damaged");
         v(window_bytes, field{"welcome.window_bytes"}); v(digest_key);
+        v(clock_ms, field{"welcome.clock_ms"});
     }
     result<> check() const;
 };
@@ -233,8 +246,10 @@ struct begin_stream {
     static constexpr auto type = message_type::begin_stream;
     random64 stream;
     std::uint64_t first = 0; ///< id of its first interval, above every id before
+    bool copy_went_back = false; ///< the copy is older than what it had acknowledged: its points may be of other images
     template <class V> void visit(V &v) {
         v(stream); v(first, field{"begin_stream.first", 1, limits::interval_id_max});
+        v(copy_went_back, "begin_stream.copy_went_back");
     }
     result<> check() const;
 };
@@ -276,6 +291,53 @@ struct digest_reply {
         v(id, field{"digest_reply.id"});
         v(zero_bits, length{"digest_reply.zero_bits", limits::digests_per_message_max / 8 + 1});
         v(digests, length{"digest_reply.digests", limits::digests_per_message_max * 16, 0, 16});
+    }
+};
+
+struct extent_range {
+    std::uint32_t volume = 0;
+    std::uint64_t offset = 0; ///< of whole blocks, as the length but at the volume's end
+    std::uint64_t length = 0;
+    template <class V> void visit(V &v) {
+        v(volume, volume_field("extent_request.ranges[].volume"));
+        v(offset, field{"extent_request.ranges[].offset", 0, limits::volume_bytes_max, block_unit});
+        v(length, field{"extent_request.ranges[].length", 1, limits::volume_bytes_max});
+    }
+};
+constexpr std::size_t extent_ranges_max = 256;
+/// Asks where the copy has data. Ranges of any length: one says "all of 64 TiB".
+struct extent_request {
+    static constexpr auto type = message_type::extent_request;
+    std::uint64_t id = 0;
+    std::vector<extent_range> ranges; ///< at least one
+    template <class V> void visit(V &v) {
+        v(id, field{"extent_request.id"}); v(ranges, length{"extent_request.ranges", extent_ranges_max});
+    }
+};
+struct data_extent {
+    std::uint64_t gap = 0;    ///< blocks without data before it, from the last extent or the range's start
+    std::uint64_t blocks = 0; ///< with data, about: not 0
+    template <class V> void visit(V &v) {
+        v(gap, field{"extent_reply.extents[].gap"}); v(blocks, field{"extent_reply.extents[].blocks"});
+    }
+};
+struct extent_part {
+    std::uint64_t covered = 0; ///< bytes of the range that it speaks of; all, but for the last part
+    std::uint32_t extents = 0; ///< how many of the list are its own
+    template <class V> void visit(V &v) {
+        v(covered, field{"extent_reply.parts[].covered"}); v(extents, field{"extent_reply.parts[].extents"});
+    }
+};
+/// A part for each range in order, until the list is full; what has no part, or is not covered, is asked
+/// again. What is covered and in no extent is a hole: it reads as zeroes.
+struct extent_reply {
+    static constexpr auto type = message_type::extent_reply;
+    std::uint64_t id = 0;
+    std::vector<extent_part> parts;
+    std::vector<data_extent> extents; ///< of all parts, one after the other
+    template <class V> void visit(V &v) {
+        v(id, field{"extent_reply.id"}); v(parts, length{"extent_reply.parts", extent_ranges_max});
+        v(extents, length{"extent_reply.extents", limits::extents_per_message_max});
     }
 };
 
@@ -324,6 +386,34 @@ struct loan_reply {
     std::size_t granted_blocks() const; ///< bits set
 };
 
+/// What did the copy change after this barrier? Answered once all that is durable is applied.
+struct changed_request {
+    static constexpr auto type = message_type::changed_request;
+    stream_position after; ///< not above the welcome's `durable`
+    template <class V> void visit(V &v) { v(after, id_field("changed_request.after")); }
+};
+/// Neighbouring 64 KiB regions.
+struct changed_run {
+    std::uint32_t volume = 0;
+    std::uint64_t first = 0;
+    std::uint64_t count = 0; ///< not 0
+    template <class V> void visit(V &v) {
+        v(volume, volume_field("changed_reply.runs[].volume")); v(first, field{"changed_reply.runs[].first"});
+        v(count, field{"changed_reply.runs[].count", 1});
+    }
+};
+/// One or more for a request; at most limits::changed_runs_max runs in all of them.
+struct changed_reply {
+    static constexpr auto type = message_type::changed_reply;
+    bool known = false; ///< false: the history does not reach back so far; then `runs` is empty and this is the last
+    std::vector<changed_run> runs;
+    bool more = false;
+    template <class V> void visit(V &v) {
+        v(known, "changed_reply.known"); v(runs, length{"changed_reply.runs", limits::changed_runs_per_message_max});
+        v(more, "changed_reply.more");
+    }
+};
+
 struct damaged_entry {
     std::uint32_t volume = 0;
     std::uint64_t block = 0;
@@ -347,7 +437,10 @@ struct nak {
 struct heartbeat {
     static constexpr auto type = message_type::heartbeat;
     std::uint64_t count = 0;
-    template <class V> void visit(V &v) { v(count, field{"heartbeat.count"}); }
+    std::uint64_t clock_ms = 0; ///< as in hello
+    template <class V> void visit(V &v) {
+        v(count, field{"heartbeat.count"}); v(clock_ms, field{"heartbeat.clock_ms"});
+    }
 };
 
 struct verify_item {
@@ -365,9 +458,11 @@ struct verify_result {
     static constexpr auto type = message_type::verify_result;
     std::uint64_t interval = 0;
     std::vector<verify_item> items;
+    std::uint64_t damage_count = 0; ///< with what is not equal here counted; 0: all of it is
     template <class V> void visit(V &v) {
         v(interval, field{"verify_result.interval", 1, limits::interval_id_max});
         v(items, length{"verify_result.items", 4096, 1});
+        v(damage_count, count_field("verify_result.damage_count"));
     }
 };
 

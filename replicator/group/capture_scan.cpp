@@ -73,6 +73,8 @@ class range_scan {
         return content().subspan(at, std::min(unit_bytes, range_.length - at));
     }
 
+    /// Everything is taken, whatever the peer has.
+    void compare_nothing() { compares_ = false; }
     /// Applies the verdicts (one a unit, in order) to the regions that are still pending.
     result<resolve_outcome> apply(std::uint64_t unit_bytes,
                                   const std::vector<unit_verdict> &verdicts);
@@ -131,6 +133,8 @@ class range_scan {
     std::vector<std::uint64_t> taken_;    ///< blocks, ascending
     std::set<std::uint64_t> lost_;        ///< blocks that can't be read, or were not to be
     std::vector<std::uint64_t> newly_lost_; ///< of the regions that are resolved
+    bool sample_differs_ = false;
+    bool compares_ = true;
     interval_core *core_ = nullptr;
     run_list runs_;
 };
@@ -158,6 +162,7 @@ void range_scan::judge_locked(std::uint64_t unit_bytes, const std::vector<unit_v
                 }
             } else if (verdict == unit_verdict::take ||
                        (verdict == unit_verdict::take_nonzero && !zero(b))) {
+                sample_differs_ = sample_differs_ || (compares_ && v_.sampled.test(r));
                 taken_.push_back(b);
             }
         }
@@ -234,6 +239,10 @@ result<resolve_outcome> range_scan::apply(std::uint64_t unit_bytes,
     }
     copy_and_part();
     group_.ask_attention(look);
+    if (sample_differs_) {
+        group_.sample_differed(v_);
+        return lost_recording();
+    }
     if (!recording) {
         return lost_recording();
     }
@@ -322,7 +331,9 @@ result<resolve_outcome> capture_group::resolve(const pending_range &where, std::
     std::vector<unit_verdict> verdicts;
     verdicts.reserve(peer.size());
     for (std::size_t i = 0; i < peer.size(); ++i) {
-        const bool same = digest(scan.unit(i, unit_bytes)) == peer[i];
+        // Only zeroes have the zero digest: what the peer has as such is not hashed here.
+        const bool same = peer[i] == digest16{} ? is_zero(scan.unit(i, unit_bytes))
+                                                : digest(scan.unit(i, unit_bytes)) == peer[i];
         verdicts.push_back(same                    ? unit_verdict::same
                            : peer[i] == digest16{} ? unit_verdict::take_nonzero
                            : finest                ? unit_verdict::take
@@ -335,6 +346,7 @@ result<resolve_outcome> capture_group::record_all(const pending_range &where) {
     FS_TRY(volume, checked_volume(*impl_, where));
     range_scan scan(*impl_, *volume, where.range);
     FS_CHECK(scan.read());
+    scan.compare_nothing();
     const std::vector<unit_verdict> all(regions_of(where.range).count(), unit_verdict::take);
     return scan.apply(region_bytes, all);
 }
@@ -408,20 +420,23 @@ result<> capture_group::add_verify(const pending_range &where, const digest_func
     range_scan scan(*impl_, *volume, where.range);
     FS_CHECK(scan.read());
     const digest16 found = digest(scan.content());
-    const index_range regions = regions_of(where.range);
     const std::lock_guard lock(impl_->mutex);
     if (!scan.valid_locked()) {
         return lost_recording();
     }
-    if (volume->pending.any_in(regions.first, regions.last)) {
+    return impl_->put_verify_locked(*volume, {where.volume, where.range, found});
+}
+
+result<> capture_core::put_verify_locked(captured_volume &v, const verify_entry &entry) {
+    const index_range regions = regions_of(entry.range);
+    if (v.pending.any_in(regions.first, regions.last)) {
         return fail(errc::not_in_sync, "the range is still to be compared by the catch-up");
     }
-    std::vector<verify_entry> &entries = impl_->open->commit.verify;
-    if (entries.size() >= verify_entries_max) {
+    if (open->commit.verify.size() >= verify_entries_max) {
         return fail(errc::full, "the open interval has no room for another range to verify");
     }
-    entries.push_back({where.volume, where.range, found});
-    volume->verified.set_range(regions.first, regions.last);
+    open->commit.verify.push_back(entry);
+    v.verified.set_range(regions.first, regions.last);
     return {};
 }
 

@@ -104,7 +104,7 @@ struct interval_log::impl {
     result<bool> scan_segment(const segment_info &segment, std::uint64_t &good);
     result<parsed_frame> check(bytes_view frame) const;
     result<> append(bytes_view frame);
-    void complete(barrier commit);
+    void complete(barrier commit, wall_time arrival);
     void drop_open();
     void reconcile();
     std::optional<stored_interval> find(interval_id id) const;
@@ -178,7 +178,7 @@ result<bool> interval_log::impl::scan_segment(const segment_info &segment, std::
             used += bytes;
             if (*commit) {
                 interval_entry entry{checker.position(), std::move(**commit), at + used - good,
-                                     checker.raw_bytes()};
+                                     checker.raw_bytes(), frame->header.arrival};
                 newest = entry.position.interval;
                 intervals.push_back({std::move(entry), {segment.number, good}});
                 good = at + used;
@@ -232,12 +232,12 @@ void interval_log::impl::reconcile() {
                                : intervals.back().entry.position.interval;
 }
 
-void interval_log::impl::complete(barrier commit) {
+void interval_log::impl::complete(barrier commit, wall_time arrival) {
     store->keep(open_place.offset + open_bytes);
     {
         const std::scoped_lock lock(mutex);
         interval_entry entry{open_interval.position(), std::move(commit), open_bytes,
-                             open_interval.raw_bytes()};
+                             open_interval.raw_bytes(), arrival};
         newest = entry.position.interval;
         intervals.push_back({std::move(entry), open_place});
     }
@@ -289,7 +289,7 @@ result<> interval_log::impl::append(bytes_view frame) {
     }
     open_bytes += frame.size();
     if (commit) {
-        complete(std::move(*commit));
+        complete(std::move(*commit), parsed.header.arrival);
     }
     return {};
 }
@@ -355,6 +355,22 @@ std::vector<interval_entry> interval_log::entries_after(interval_id after, std::
         entries.push_back(at->entry);
     }
     return entries;
+}
+
+std::optional<wall_time> interval_log::time_of(interval_id id) const {
+    const auto found = impl_->find(id);
+    return found ? std::optional(found->entry.commit.time) : std::nullopt;
+}
+
+std::uint64_t interval_log::bytes_between(interval_id after, interval_id upto) const {
+    const std::scoped_lock lock(impl_->mutex);
+    std::uint64_t bytes = 0;
+    for (const stored_interval &s : impl_->intervals) {
+        if (s.entry.position.interval > after && s.entry.position.interval <= upto) {
+            bytes += s.entry.bytes;
+        }
+    }
+    return bytes;
 }
 
 std::optional<stored_interval> interval_log::impl::find(interval_id id) const {

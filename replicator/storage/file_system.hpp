@@ -8,6 +8,7 @@
 
 #include "replicator/base/bytes.hpp"
 #include "replicator/base/error.hpp"
+#include "replicator/base/file_identity.hpp"
 #include "replicator/base/types.hpp"
 
 #include <cstdint>
@@ -34,6 +35,9 @@ class file {
     virtual const std::string &path() const = 0;
     virtual result<std::uint64_t> size() = 0;
     virtual bool block_special() const = 0; ///< a block device: fixed size, not to be truncated
+    virtual result<file_identity> identity() = 0;
+    /// Whether path() still leads to this file: false when it was deleted, renamed or replaced.
+    virtual result<bool> named() = 0;
 
     /// Reads exactly out.size() bytes (short reads and EINTR are retried); bytes beyond the end of
     /// the file fail with errc::corrupt.
@@ -46,6 +50,8 @@ class file {
     /// fdatasync. A failure is final for this file object: every later sync_data() and write_at()
     /// fails with errc::dead, since the kernel may have dropped the dirty pages.
     virtual result<> sync_data() = 0;
+    /// fsync: as sync_data, and a power cut leaves also what identity() tells now, the times included.
+    virtual result<> sync_all() = 0;
     virtual result<> truncate(std::uint64_t size) = 0;
     /// Reserves space so that later writes inside [0, size) don't fail for lack of it.
     virtual result<> allocate(std::uint64_t size) = 0;
@@ -59,9 +65,11 @@ class file {
     /// True: all of the range, which is not empty, is a hole inside the file and reads as zero. False: there is data,
     /// the file can't tell, or it would take long to find out.
     virtual result<bool> is_hole(byte_range range) = 0;
-    /// Takes an exclusive lock on the file (flock LOCK_EX | LOCK_NB) for this object's life;
-    /// errc::busy when another process or object holds it.
+    /// Takes the file for this object alone for its life: locks that other programs of ours and QEMU respect;
+    /// errc::busy when another process or object has it, a loop device stands on it, or it is mounted.
     virtual result<> lock() = 0;
+    /// Who may write to the file past all locks (a loop device), in words with what to do. Empty: nobody is seen.
+    virtual std::string intruder() = 0;
     /// The content is a disk's, used in small pieces anywhere: nothing is read ahead, and the page
     /// cache keeps small pages (docs/decisions/0006). Call it after lock(). Only advice.
     virtual void expect_scattered_use() {}
@@ -76,6 +84,9 @@ enum class open_mode : std::uint8_t {
     read_write, ///< must exist
     create,     ///< read_write, made empty if absent (mode 0600)
     create_new, ///< read_write, fails with EEXIST if present (mode 0600)
+    // Of a name that we gave ourselves: ELOOP where it is a symbolic link (in the directory itself; parents are followed).
+    read_write_no_link,
+    create_no_link,
 };
 
 class file_system {
@@ -90,6 +101,8 @@ class file_system {
     /// Makes creations, renames and removals in the directory durable.
     virtual result<> sync_directory(const std::string &directory) = 0;
     virtual result<std::uint64_t> free_bytes(const std::string &path) = 0;
+    /// What a change made now is stamped with, about: ns since 1970 of the clock behind file_identity's times.
+    virtual std::int64_t now() = 0;
 
     /// Whole small files, at most 4 MiB. replace_file is atomic and durable: temporary, sync, rename,
     /// directory sync.

@@ -12,6 +12,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/uio.h>
 #include <sys/vfs.h>
 #include <thread>
@@ -91,13 +92,21 @@ result<> posix_handle::sync() {
     return {};
 }
 
+result<> posix_handle::sync_all() {
+    return sync_alone([this] { return ::fsync(fd()); }, "can't sync ");
+}
+
 result<> posix_handle::sync_map(bytes_span map) {
+    return sync_alone([map] { return ::msync(map.data(), map.size(), MS_SYNC); }, "can't sync the map of ");
+}
+
+template <class F> result<> posix_handle::sync_alone(F call, const char *context) {
     std::unique_lock lock(mutex_);
     ended_.wait(lock, [&] { return dead_ || !running_; });
     FS_CHECK(check_alive());
     running_ = true;
     lock.unlock();
-    const int reason = ::msync(map.data(), map.size(), MS_SYNC) == 0 ? 0 : errno;
+    const int reason = call() == 0 ? 0 : errno;
     lock.lock();
     running_ = false;
     if (reason != 0) {
@@ -105,7 +114,7 @@ result<> posix_handle::sync_map(bytes_span map) {
     }
     ended_.notify_all();
     if (reason != 0) {
-        return fail_errno(reason, "can't sync the map of " + path_);
+        return fail_errno(reason, context + path_);
     }
     return {};
 }
@@ -211,6 +220,67 @@ result<> posix_file::write_at(std::uint64_t offset, bytes_view data) {
 }
 
 result<> posix_file::sync_data() { return handle_->sync(); }
+result<> posix_file::sync_all() { return handle_->sync_all(); }
+
+namespace {
+
+// Newer than the kernel headers that we are built with.
+constexpr unsigned statx_mount_unique = 0x00004000U;
+
+std::int64_t ns_of(const statx_timestamp &t) {
+    constexpr std::int64_t second = 1'000'000'000;
+    return t.tv_sec * second + t.tv_nsec;
+}
+
+std::uint64_t device_number(unsigned major, unsigned minor) { return makedev(major, minor); }
+
+} // namespace
+
+result<file_identity> posix_file::identity() {
+    struct statx st{};
+    if (::statx(handle_->fd(), "", AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_BTIME | statx_mount_unique, &st) != 0) {
+        return fail_errno(errno, "can't ask what " + path() + " is");
+    }
+    file_identity id;
+    id.device = device_number(st.stx_dev_major, st.stx_dev_minor);
+    id.inode = st.stx_ino;
+    id.mount = mounted_instance(st.stx_dev_major, st.stx_dev_minor,
+                                (st.stx_mask & statx_mount_unique) != 0 ? st.stx_mnt_id : 0);
+    id.born = (st.stx_mask & STATX_BTIME) != 0 ? ns_of(st.stx_btime) : 0;
+    id.size = st.stx_size;
+    id.modified = ns_of(st.stx_mtime);
+    id.changed = ns_of(st.stx_ctime);
+    if (block_special_) {
+        FS_TRY(bytes, size());
+        id.device = device_number(st.stx_rdev_major, st.stx_rdev_minor);
+        id.size = bytes;
+        id.modified = id.changed = 0;
+        std::uint64_t sequence = 0;
+        if (::ioctl(handle_->fd(), BLKGETDISKSEQ, &sequence) == 0) {
+            id.instance = sequence;
+        }
+    }
+    return id;
+}
+
+result<bool> posix_file::named() {
+    struct stat here{};
+    struct stat there{};
+    const std::string context = "can't ask what " + path() + " is";
+    if (::fstat(handle_->fd(), &here) != 0) {
+        return fail_errno(errno, context);
+    }
+    if (::stat(path().c_str(), &there) != 0) {
+        if (errno == ENOENT || errno == ENOTDIR || errno == ELOOP) {
+            return false;
+        }
+        return fail_errno(errno, context);
+    }
+    if (block_special_) {
+        return S_ISBLK(there.st_mode) && there.st_rdev == here.st_rdev;
+    }
+    return there.st_dev == here.st_dev && there.st_ino == here.st_ino;
+}
 
 result<> posix_file::truncate(std::uint64_t size) {
     const std::string context = "can't set the size of " + path();
@@ -262,18 +332,24 @@ result<byte_range> posix_file::next_data(std::uint64_t offset) {
     if (!holes_told_) {
         return byte_range{offset, end - offset};
     }
-    const off_t start = ::lseek(handle_->fd(), static_cast<off_t>(offset), SEEK_DATA);
-    if (start < 0 && errno == ENXIO) {
-        return byte_range{end, 0};
+    // Again when what was found has been punched meanwhile: what lies behind it may still be data.
+    constexpr int tries = 8;
+    for (int i = 0; i < tries; ++i) {
+        const off_t start = ::lseek(handle_->fd(), static_cast<off_t>(offset), SEEK_DATA);
+        if (start < 0 && errno == ENXIO) {
+            return byte_range{end, 0};
+        }
+        if (start < 0) {
+            break;
+        }
+        const std::uint64_t first = static_cast<std::uint64_t>(start);
+        const off_t hole = ::lseek(handle_->fd(), start, SEEK_HOLE);
+        const std::uint64_t last = hole < 0 ? end : std::min(static_cast<std::uint64_t>(hole), end);
+        if (first < last) {
+            return byte_range{first, last - first};
+        }
     }
-    if (start < 0) {
-        return byte_range{offset, end - offset}; // can't tell
-    }
-    const std::uint64_t first = static_cast<std::uint64_t>(start);
-    const off_t hole = ::lseek(handle_->fd(), start, SEEK_HOLE);
-    const std::uint64_t last = hole < 0 ? end : std::min(static_cast<std::uint64_t>(hole), end);
-    // A file that shrank or was punched in between: no data where there was some a moment ago.
-    return first < last ? byte_range{first, last - first} : byte_range{end, 0};
+    return byte_range{offset, end - offset}; // can't tell
 }
 
 result<bool> posix_file::is_hole(byte_range range) {
@@ -304,7 +380,12 @@ result<> posix_file::lock() {
     if (block_special_) {
         FS_CHECK(claim_block_device());
     }
-    return lock_flock();
+    FS_CHECK(lock_flock());
+    FS_CHECK(lock_image_bytes());
+    if (const std::string loop = intruder(); !loop.empty()) {
+        return fail(errc::busy, loop);
+    }
+    return {};
 }
 
 // The exclusive descriptor takes the place of the shared one, so that later calls count as the
@@ -318,7 +399,7 @@ result<> posix_file::claim_block_device() {
     const int flags = (writable_ ? O_RDWR : O_RDONLY) | O_EXCL | O_CLOEXEC;
     const unique_fd claimed(::open(self.c_str(), flags));
     if (!claimed && errno == EBUSY) {
-        return fail(errc::busy, path() + " is mounted or claimed by another user of the device");
+        return in_use("is mounted or claimed by another user of the device");
     }
     if (!claimed || ::dup3(claimed.get(), handle_->fd(), O_CLOEXEC) < 0) {
         return fail_errno(errno, "can't claim " + path());
@@ -339,7 +420,7 @@ result<> posix_file::lock_flock() {
             return fail_errno(errno, "can't lock " + path());
         }
         if (--attempts == 0) {
-            return fail(errc::busy, path() + " is locked by another process");
+            return in_use("is locked by another process");
         }
         std::this_thread::sleep_for(std::chrono::milliseconds(10));
     }

@@ -26,10 +26,15 @@ class posix_handle {
     result<> check_alive() const;
     /// fdatasync, shared with others who wait for it.
     result<> sync();
+    /// fsync, by itself.
+    result<> sync_all();
     /// msync of a map of this file.
     result<> sync_map(bytes_span map);
 
   private:
+    /// Not beside another sync: each must see its own error.
+    template <class F> result<> sync_alone(F call, const char *context);
+
     // A mutex, not a hand-off: a sync blocks its own thread anyway.
     std::mutex mutex_;
     std::condition_variable ended_;
@@ -41,6 +46,11 @@ class posix_handle {
     std::string path_;
 };
 
+/// "... is attached to /dev/loop3 ..." when a loop device that may write stands on the open file; else empty.
+std::string loop_device_on(int fd, const std::string &path);
+/// Of the file system on that device; `unique_mount_id` where the kernel does not tell.
+std::uint64_t mounted_instance(unsigned major, unsigned minor, std::uint64_t unique_mount_id);
+
 class posix_file final : public file {
   public:
     posix_file(unique_fd fd, std::string path, bool block_special, bool writable);
@@ -48,10 +58,13 @@ class posix_file final : public file {
     const std::string &path() const override { return handle_->path(); }
     result<std::uint64_t> size() override;
     bool block_special() const override { return block_special_; }
+    result<file_identity> identity() override;
+    result<bool> named() override;
     result<> read_at(std::uint64_t offset, bytes_span out) override;
     result<bool> read_at_cached(std::uint64_t offset, bytes_span out) override;
     result<> write_at(std::uint64_t offset, bytes_view data) override;
     result<> sync_data() override;
+    result<> sync_all() override;
     /// errc::invalid for a block device.
     result<> truncate(std::uint64_t size) override;
     /// Makes a shorter file `size` long. A block device has its space: ENOSPC beyond its end.
@@ -63,6 +76,7 @@ class posix_file final : public file {
     /// Also claims a block device exclusively: errc::busy when it is mounted or part of a RAID or
     /// volume group. Call it before the first write. Locking again is no error.
     result<> lock() override;
+    std::string intruder() override { return loop_device_on(handle_->fd(), path()); }
     void expect_scattered_use() override;
     result<> drop_cached() override;
     /// errc::invalid beyond the file's end.
@@ -74,6 +88,8 @@ class posix_file final : public file {
     result<> write_zeroes(byte_range range);
     result<> claim_block_device();
     result<> lock_flock();
+    result<> lock_image_bytes(); // these in posix_exclusion.cpp
+    std::unexpected<error> in_use(const std::string &how) const;
 
     std::shared_ptr<posix_handle> handle_;
     bool block_special_;

@@ -13,6 +13,7 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <time.h>
 
 namespace farshore {
 namespace {
@@ -35,6 +36,10 @@ int flags_of(open_mode mode) {
         return O_RDWR | O_CREAT;
     case open_mode::create_new:
         return O_RDWR | O_CREAT | O_EXCL;
+    case open_mode::read_write_no_link:
+        return O_RDWR | O_NOFOLLOW;
+    case open_mode::create_no_link:
+        return O_RDWR | O_CREAT | O_NOFOLLOW;
     }
     return O_RDONLY;
 }
@@ -57,6 +62,9 @@ result<std::unique_ptr<file>> posix_file_system::open(const std::string &path, o
     const std::string context = "can't open " + path;
     // O_NONBLOCK: a FIFO in the place of a file must not hang us; it means nothing to files.
     unique_fd fd(open_retrying(path.c_str(), flags_of(mode) | O_NONBLOCK | O_NOCTTY, 0600));
+    if (!fd && errno == ELOOP && (flags_of(mode) & O_NOFOLLOW) != 0) {
+        return fail_errno(ELOOP, context + ": a symbolic link is not followed here");
+    }
     if (!fd) {
         return fail_errno(errno, context);
     }
@@ -187,6 +195,14 @@ result<std::uint64_t> posix_file_system::free_bytes(const std::string &path) {
         return fail_errno(errno, "can't ask for the free space at " + path);
     }
     return static_cast<std::uint64_t>(st.f_bavail) * st.f_frsize;
+}
+
+// The coarse clock: the kernel stamps files with it.
+std::int64_t posix_file_system::now() {
+    struct timespec t{};
+    ::clock_gettime(CLOCK_REALTIME_COARSE, &t);
+    constexpr std::int64_t second = 1'000'000'000;
+    return t.tv_sec * second + t.tv_nsec;
 }
 
 } // namespace farshore

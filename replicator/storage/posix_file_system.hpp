@@ -22,6 +22,7 @@ class posix_file_system final : public file_system {
     result<> remove(const std::string &path) override;
     result<> sync_directory(const std::string &directory) override;
     result<std::uint64_t> free_bytes(const std::string &path) override;
+    std::int64_t now() override;
 };
 
 } // namespace farshore

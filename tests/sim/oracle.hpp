@@ -10,7 +10,6 @@
 
 #include <cstdint>
 #include <optional>
-#include <set>
 #include <vector>
 
 namespace farshore::sim {
@@ -52,18 +51,11 @@ class oracle {
     }
 
     /// The newest k whose prefix these images are; nothing when there is none.
-    /// `but_for`: volume and block that no point covers.
-    std::optional<std::uint64_t>
-    newest_prefix(const std::vector<byte_vector> &images,
-                  const std::set<std::pair<std::size_t, std::uint64_t>> &but_for = {}) const {
+    std::optional<std::uint64_t> newest_prefix(const std::vector<byte_vector> &images) const {
         std::vector<std::int64_t> change(sequence_ + 2, 0);
         std::int64_t blocks = 0;
         for (std::size_t v = 0; v < images.size(); ++v) {
-            for (std::uint64_t b = 0; b < history_[v].size(); ++b) {
-                if (but_for.contains({v, b})) {
-                    continue;
-                }
-                ++blocks;
+            for (std::uint64_t b = 0; b < history_[v].size(); ++b, ++blocks) {
                 const std::uint64_t sum = checksum64(block_of(images[v], b));
                 const auto &h = history_[v][b];
                 for (std::size_t i = 0; i < h.size(); ++i) {

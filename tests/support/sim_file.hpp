@@ -56,6 +56,9 @@ class file final : public farshore::file {
         : world_(std::move(w)), path_(std::move(path)), number_(number), epoch_(world_->epoch),
           writable_(writable), block_special_(self().block_special) {
         ++self().opens;
+        if (self().cached_stamps.modified == 0) {
+            world_->touch(number_);
+        }
     }
     ~file() override {
         const std::lock_guard held(world_->mutex);
@@ -73,6 +76,25 @@ class file final : public farshore::file {
 
     const std::string &path() const override { return path_; }
     bool block_special() const override { return block_special_; }
+
+    result<file_identity> identity() override {
+        FS_TRY(call, begin(sim_operation::size, "can't ask what this is: "));
+        file_identity id;
+        id.device = block_special_ ? number_ : 1;
+        id.inode = number_;
+        id.mount = world_->mount;
+        id.size = self().cached.size;
+        if (!block_special_) {
+            id.modified = self().cached_stamps.modified;
+            id.changed = self().cached_stamps.changed;
+        }
+        return id;
+    }
+    result<bool> named() override {
+        FS_TRY(call, begin(sim_operation::size, "can't ask what this is: "));
+        const auto at = world_->disk.live.find(normal_path(path_));
+        return at != world_->disk.live.end() && at->second.number == number_;
+    }
 
     result<std::uint64_t> size() override {
         FS_TRY(call, begin(sim_operation::size, "can't ask for the size of "));
@@ -136,6 +158,15 @@ class file final : public farshore::file {
             return fail_errno(call.fault, "can't sync " + path_);
         }
         self().sync();
+        return {};
+    }
+
+    result<> sync_all() override {
+        FS_CHECK(sync_data());
+        const std::lock_guard held(world_->mutex);
+        if (epoch_ == world_->epoch) { // else the machine ended meanwhile
+            self().synced_stamps = self().cached_stamps;
+        }
         return {};
     }
 
@@ -207,6 +238,8 @@ class file final : public farshore::file {
         return {};
     }
 
+    std::string intruder() override { return {}; }
+
     result<std::unique_ptr<shared_map>> map(std::uint64_t size) override {
         const std::string context = "can't map " + path_;
         FS_TRY(call, begin(sim_operation::map, "can't map "));
@@ -234,6 +267,7 @@ class file final : public farshore::file {
 
     void make(change one) {
         self().make(std::move(one));
+        world_->touch(number_);
         world_->refresh(number_);
     }
 

@@ -36,6 +36,9 @@
 //   set_capacity(bytes): ENOSPC when 4 KiB pages run out; what fits of a write is written.
 //   corrupt(path, offset): a byte changes at rest.
 //
+// Times: every change of a file stamps it, later than all before; a power cut keeps the stamps of the last sync_all or the
+// latest ones, by the seed.
+//
 // What differs from a real one: a file is mapped at most once at a time; map.sync() syncs the
 // whole file; no permissions, links or ".."; sizes below 2^62.
 //
@@ -61,6 +64,10 @@ class sim_view : public file_system {
     result<> remove(const std::string &path) override;
     result<> sync_directory(const std::string &directory) override;
     result<std::uint64_t> free_bytes(const std::string &path) override;
+    std::int64_t now() override {
+        const std::lock_guard held(world_->mutex);
+        return world_->stamp();
+    }
 
   protected:
     std::shared_ptr<sim::world> world_;
@@ -100,6 +107,24 @@ class sim_file_system final : public sim_view {
         world_->end_processes();
         world_->disk.power_cut(seed);
     }
+
+    /// The file system was shut down by an I/O error, or taken away, and is mounted anew in the same boot: the page cache
+    /// is lost as by a power cut.
+    void mount_anew(std::uint64_t seed) {
+        power_cut(seed);
+        remount();
+    }
+    /// All that is named below the prefix is as it was when `then` was copied, times included: a snapshot of the storage
+    /// below was put back while it was not mounted. Processes end.
+    void put_back(const sim_file_system &then, const std::string &prefix) {
+        const std::lock_guard held(world_->mutex);
+        world_->end_processes();
+        world_->disk.put_back(then.world_->disk, sim::normal_path(prefix));
+        ++world_->mount;
+    }
+
+    /// The disk is what a snapshot of it was; all processes end. Only counters and the clock of stamps go on.
+    void revert(const sim_file_system &snapshot);
 
     std::uint64_t calls() const { return world_->calls; }
     /// Syncs count as mutating.
@@ -141,6 +166,21 @@ class sim_file_system final : public sim_view {
         const std::lock_guard held(world_->mutex);
         world_->bad_pages_seen = seen;
     }
+    /// Times of files follow this clock (ns), never going back; without one only the order of changes counts.
+    void set_stamp_clock(std::function<std::int64_t()> clock) {
+        const std::lock_guard held(world_->mutex);
+        world_->stamp_clock = std::move(clock);
+    }
+    /// The files' clock goes on by so many ns.
+    void pass_stamp_time(std::int64_t ns) {
+        const std::lock_guard held(world_->mutex);
+        world_->last_stamp += ns;
+    }
+    /// The file system is mounted anew: nothing of it is lost, but identity() says so.
+    void remount() {
+        const std::lock_guard held(world_->mutex);
+        ++world_->mount;
+    }
     void set_capacity(std::uint64_t bytes) {
         const std::lock_guard held(world_->mutex);
         world_->disk.capacity = bytes;
@@ -180,7 +220,8 @@ inline result<> sim_view::check_parent(const std::string &path, const std::strin
 inline result<std::unique_ptr<file>> sim_view::open(const std::string &given, open_mode mode) {
     const std::string path = sim::normal_path(given);
     const std::string context = "can't open " + path;
-    const bool creates = mode == open_mode::create || mode == open_mode::create_new;
+    const bool creates = mode == open_mode::create || mode == open_mode::create_new ||
+                         mode == open_mode::create_no_link;
     FS_TRY(call, begin(creates ? sim_operation::create : sim_operation::open, path, context));
     if (world_->disk.is_directory(path)) {
         return fail_errno(mode == open_mode::create_new ? EEXIST : EISDIR, context);
@@ -339,7 +380,19 @@ inline sim_file_system::sim_file_system(const sim_file_system &other)
     other.world_->fold_all();
     world_->disk = other.world_->disk;
     world_->chance = other.world_->chance;
+    world_->last_stamp = other.world_->last_stamp;
+    world_->stamp_clock = other.world_->stamp_clock;
+    world_->mount = other.world_->mount;
     world_->cached_percent = other.world_->cached_percent;
+    world_->end_processes();
+}
+
+inline void sim_file_system::revert(const sim_file_system &snapshot) {
+    const std::lock_guard held(world_->mutex);
+    world_->end_processes();
+    const std::uint64_t capacity = world_->disk.capacity;
+    world_->disk = snapshot.world_->disk;
+    world_->disk.capacity = capacity;
     world_->end_processes();
 }
 

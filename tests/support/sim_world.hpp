@@ -269,6 +269,17 @@ class world {
 
     static constexpr std::uint64_t unlimited = 1ULL << 60;
 
+    /// Each change has a later one, and the clock goes on by itself only if it was given.
+    std::int64_t stamp() {
+        constexpr std::int64_t tick = 1000;
+        last_stamp = std::max(last_stamp + tick, stamp_clock ? stamp_clock() : 0);
+        return last_stamp;
+    }
+    void touch(std::uint64_t number) {
+        const std::int64_t at = stamp();
+        disk.nodes.at(number).cached_stamps = {at, at};
+    }
+
     std::mutex mutex;
     sim::disk disk;
     random chance;
@@ -279,6 +290,9 @@ class world {
     std::atomic<std::uint64_t> mutating_calls = 0;
     std::atomic<std::uint64_t> syncs = 0;
     std::function<void(const sim_call &)> before_call;
+    std::function<std::int64_t()> stamp_clock;
+    std::uint64_t mount = 1;
+    std::int64_t last_stamp = 1'700'000'000'000'000'000;
     std::list<sim_fault> faults;
     std::map<std::string, std::set<std::uint64_t>> bad_pages; ///< by path: can't be read until they are overwritten
     bool bad_pages_seen = true;
@@ -325,6 +339,7 @@ class world {
             m.load(at, stored);
             n.cached.read(at, known);
             if (std::memcmp(stored.data(), known.data(), length) != 0) {
+                touch(m.number);
                 n.make({.what = change::kind::mapped_page,
                         .offset = at,
                         .data = std::make_shared<const byte_vector>(stored)});

@@ -184,6 +184,20 @@ TEST_SUITE("config_file") {
         CHECK(config->groups[0].peer.empty());
     }
 
+    TEST_CASE("a peer can be connected to, and its certificate's name needs a CA") {
+        CHECK(problem_of(replaced(sender_text, "dr.example.net:7420", "dr.example.net:0")) ==
+              "10:12: peer is HOST:PORT: port 0 can't be connected to; 7420 is usual");
+        const std::string named =
+            replaced(sender_text, "rate     =", "peer_name = \"dr\"\nrate     =");
+        const auto config = parse_sender_config(named + "crl = \"/etc/farshore/crl.pem\"\n");
+        REQUIRE(config);
+        CHECK(config->groups[0].peer_name == "dr");
+        CHECK(config->tls->crl == "/etc/farshore/crl.pem");
+        CHECK(problem_of(named.substr(0, named.find("[tls]"))).starts_with("13:13: peer_name needs [tls]"));
+        CHECK(problem_of(replaced(receiver_text, "journal =", "peer_name = \"a\"\njournal ="))
+                  .starts_with("10:13: peer_name needs [tls]"));
+    }
+
     TEST_CASE("the kind of a file is told by its first table") {
         const auto s = parse_config(sender_text);
         REQUIRE(s);

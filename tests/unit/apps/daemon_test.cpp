@@ -89,7 +89,7 @@ class fake_service final : public service {
 
 int run(story &s, const std::string &socket) {
     s.socket = socket;
-    return run_daemon(socket, [&](runtime, std::vector<executor> loops) {
+    return run_daemon(socket, [&](runtime, std::vector<executor> loops, pool_maker) {
         CHECK(!loops.empty());
         return std::make_unique<fake_service>(s);
     });

@@ -51,7 +51,7 @@ TEST_SUITE("status_json") {
         const json &g = d["groups"][0];
         for (const char *key :
              {"name", "state", "peer", "connected", "lag", "last_barrier", "durable_barrier",
-              "bytes", "sync", "throttle", "spool", "volumes", "error"}) {
+              "bytes", "sync", "throttle", "spool", "volumes", "warnings", "error"}) {
             CAPTURE(key);
             CHECK(g.contains(key));
         }
@@ -84,10 +84,21 @@ TEST_SUITE("status_json") {
         CHECK(keys_of(o) == std::set<std::string>{"name", "state", "connected", "applied_barrier",
                                                   "durable_barrier", "points", "oldest_point",
                                                   "newest_point", "journal", "bytes", "volumes",
-                                                  "error"});
+                                                  "warnings", "error", "replay", "suspect_points",
+                                                  "points_held_back", "opened"});
+        CHECK(o["replay"].is_null());
+        CHECK(o["points_held_back"].is_null());
+        CHECK(o["opened"] == json{{"count", 0}, {"oldest_seconds", 0.0}});
+        g.state = engine::receiver_state::replaying;
+        g.replay = engine::replay_status{10, 40, 1.5};
+        g.held_back = "it differs";
+        const json replaying = receiver_status_document({g})["groups"][0];
+        CHECK(replaying["state"] == "replaying");
+        CHECK(replaying["replay"] == json{{"done_bytes", 10}, {"total_bytes", 40}, {"eta_seconds", 1.5}});
+        CHECK(replaying["points_held_back"] == "it differs");
         CHECK(o["points"] == 2);
         CHECK(o["oldest_point"].is_null());
-        CHECK(o["newest_point"] == json{{"id", "9"}, {"time", "1970-01-01T00:00:00.000Z"}});
+        CHECK(o["newest_point"] == json{{"id", "9"}, {"time", "1970-01-01T00:00:00.000Z"}, {"age_seconds", 0.0}});
         CHECK(keys_of(o["journal"]) == std::set<std::string>{"used_bytes", "limit_bytes"});
         CHECK(keys_of(o["bytes"]) == std::set<std::string>{"wire", "applied"});
         CHECK(o["error"] == "disk full");
@@ -97,7 +108,7 @@ TEST_SUITE("status_json") {
         CHECK(keys_of(to_json(engine::wait_outcome{})) ==
               std::set<std::string>{"group", "point", "barrier", "time", "applied"});
         CHECK(keys_of(to_json(engine::point_info{})) ==
-              std::set<std::string>{"id", "time", "kind", "name", "note", "pinned", "size_bytes"});
+              std::set<std::string>{"id", "time", "arrived", "age_seconds", "kind", "name", "note", "pinned", "size_bytes", "suspect"});
         engine::opened_point o{"3", "shop", "9", false, {{"data", "nbd+unix:///data?socket=x"}}};
         CHECK(to_json(o) == json{{"id", "3"},
                                  {"group", "shop"},

@@ -309,7 +309,7 @@ TEST_CASE("hostile sender: what does not decode is damage that both sides know o
         CHECK_FALSE(told->complete);
         CHECK(told->blocks.empty());
         CHECK(told->damage_count == 1);
-        CHECK_MESSAGE(says(a.mail().error, "can't be decoded"), a.mail().error.value_or("no error"));
+        CHECK_MESSAGE(says(a.mail().held_back, "could not be decoded"), a.mail().held_back.value_or("nothing"));
         CHECK(a.mail().newest_point->id == "10");
     }
     scripted_sender s(a.w);
@@ -321,7 +321,7 @@ TEST_CASE("hostile sender: what does not decode is damage that both sides know o
     s.frame(barrier_frame(7, 20, heals));
     s.acknowledged(20);
     CHECK(a.mail().newest_point->id == "20");
-    CHECK_FALSE(a.mail().error);
+    CHECK_FALSE(a.mail().held_back);
     CHECK(a.site.engine->opened().size() == 1);
 }
 }

@@ -56,6 +56,7 @@ barrier full_barrier() {
     b.frames_checksum = 0xdeadbeefcafef00d;
     b.verify.push_back({volume_index{2}, {4096, limits::MiB}, {std::byte{9}}});
     b.verify.push_back({volume_index{0}, {limits::volume_bytes_max - 1, 1}, {}});
+    b.verify.push_back({volume_index{1}, {4096, limits::verify_hole_bytes_max}, {}}); // a hole
     return b;
 }
 

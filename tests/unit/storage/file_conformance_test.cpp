@@ -31,6 +31,51 @@ TEST_SUITE("storage") {
         CHECK(t.fs.open(join_path(t.root(), "new"), open_mode::create_new));
     }
 
+    TEST_CASE_TEMPLATE("file: its identity is one file's, and tells of each change", T, posix_fixture, sim_fixture) {
+        T t;
+        const std::string path = join_path(t.root(), "f");
+        const auto f = t.fs.open(path, open_mode::create);
+        const auto other = t.fs.open(join_path(t.root(), "other"), open_mode::create_no_link);
+        REQUIRE(f);
+        REQUIRE(other);
+        REQUIRE((*f)->write_at(0, as_bytes("one")));
+        REQUIRE((*f)->sync_all());
+        const file_identity made = (*f)->identity().value();
+        CHECK(made.size == 3);
+        CHECK(made.inode != 0);
+        CHECK(made.modified != 0);
+        CHECK((*other)->identity()->inode != made.inode);
+        CHECK((*other)->identity()->device == made.device);
+        byte_vector out(3);
+        REQUIRE((*f)->read_at(0, out));
+        CHECK((*f)->identity().value() == made);
+        CHECK((*t.fs.open(path, open_mode::read_write_no_link))->identity().value() == made);
+        const std::int64_t before = t.fs.now();
+        while (t.fs.now() == before) { // a clock of milliseconds
+        }
+        REQUIRE((*f)->write_at(0, as_bytes("two")));
+        const file_identity changed = (*f)->identity().value();
+        CHECK(changed.modified > made.modified);
+        CHECK(changed.changed > made.changed);
+        CHECK(changed.inode == made.inode);
+    }
+
+    TEST_CASE_TEMPLATE("file: knows whether its name still leads to it", T, posix_fixture, sim_fixture) {
+        T t;
+        const std::string path = join_path(t.root(), "f");
+        const auto f = t.fs.open(path, open_mode::create);
+        REQUIRE(f);
+        CHECK((*f)->named().value());
+        REQUIRE(t.fs.rename(path, join_path(t.root(), "g")));
+        CHECK_FALSE((*f)->named().value());
+        REQUIRE(t.fs.open(path, open_mode::create)); // another one in its place
+        CHECK_FALSE((*f)->named().value());
+        REQUIRE(t.fs.rename(join_path(t.root(), "g"), path));
+        CHECK((*f)->named().value());
+        REQUIRE(t.fs.remove(path));
+        CHECK_FALSE((*f)->named().value());
+    }
+
     TEST_CASE_TEMPLATE("file: opened for reading refuses writes", T, posix_fixture, sim_fixture) {
         T t;
         const std::string path = join_path(t.root(), "f");

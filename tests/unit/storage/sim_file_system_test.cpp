@@ -29,6 +29,21 @@ byte_vector content(sim_file_system &fs, const std::string &path = "/f") {
 } // namespace
 
 TEST_SUITE("storage") {
+    TEST_CASE("sim: a power cut keeps the times of the last sync of all, or the latest ones") {
+        for (const std::uint64_t seed : {0, 1}) {
+            sim_file_system fs(1);
+            make_synced(fs, 10);
+            auto f = fs.open("/f", open_mode::read_write);
+            REQUIRE((*f)->sync_all());
+            const file_identity synced = (*f)->identity().value();
+            REQUIRE((*f)->write_at(0, as_bytes("x")));
+            REQUIRE((*f)->sync_data());
+            const file_identity latest = (*f)->identity().value();
+            fs.power_cut(seed);
+            CHECK((*fs.open("/f", open_mode::read))->identity().value() == (seed == 0 ? synced : latest));
+        }
+    }
+
     TEST_CASE("sim: after a kill what was written is there, and old objects are dead") {
         sim_file_system fs(1);
         const auto daemon = fs.process();
