@@ -106,12 +106,11 @@ struct damaged_block {
     volume_index volume;
     std::uint64_t block = 0;
 };
-/// Of an entry that is a hole (zero digest, longer than 1 MiB) "not equal" says only that the copy has data
-/// there, or more of it than is looked at: the sender asks about its parts.
 struct verify_answer {
     verify_entry entry;
     interval_id at;
     bool equal = false;
+    bool unseen = false; ///< a hole (longer than 1 MiB) of which the copy has too much data to look at: says nothing
 };
 
 struct apply_outcome {

@@ -6,6 +6,7 @@
 #include "replicator/engine/sender_verify.hpp"
 
 #include <algorithm>
+#include <span>
 #include <fmt/format.h>
 
 namespace farshore::engine {
@@ -283,6 +284,29 @@ result<> sender_group::throttle_clear() {
 
 // ---- verify ----------------------------------------------------------------------------------------
 
+namespace {
+
+constexpr std::size_t ranges_each_job = 32; ///< on the disk pool at a time; at most 32 MiB are read
+
+/// Puts ranges into the open interval; returns those that should be holes and are none.
+result<std::vector<pending_range>> add_ranges(capture_group &capture, std::span<const pending_range> ranges,
+                                              const digest_function &digest) {
+    std::vector<pending_range> no_holes;
+    for (const pending_range &r : ranges) {
+        if (!verify_run::is_hole(r)) {
+            FS_CHECK(capture.add_verify(r, digest));
+            continue;
+        }
+        FS_TRY(hole, capture.add_verify_hole(r));
+        if (!hole) {
+            no_holes.push_back(r);
+        }
+    }
+    return no_holes;
+}
+
+} // namespace
+
 // The DR site knows as well, and makes no point until a catch-up has brought it what is marked here.
 void sender_group::heal(const verify_run &run) {
     const std::vector<pending_range> wrong = run.to_heal();
@@ -352,19 +376,14 @@ task<result<verify_outcome>> sender_group::verify(progress_report progress) {
         if (!verify_->waiting()) {
             ranges = co_await take_to_verify();
         }
-        for (const pending_range &r : ranges) {
-            const auto added = co_await run_on(run_.disk, [this, r, &digest]() -> result<bool> {
-                if (verify_run::is_hole(r)) {
-                    return capture_->add_verify_hole(r);
-                }
-                FS_CHECK(capture_->add_verify(r, digest));
-                return true;
-            });
+        for (std::size_t at = 0; at < ranges.size() && !verify_->failure(); at += ranges_each_job) {
+            const auto some = std::span(ranges).subspan(at, std::min(ranges_each_job, ranges.size() - at));
+            const auto added = co_await run_on(run_.disk, [this, some, &digest] { return add_ranges(*capture_, some, digest); });
             if (!added) {
                 verify_->fail_with(added.error());
                 break;
             }
-            if (!*added) {
+            for (const pending_range &r : *added) {
                 verify_->no_hole(r);
             }
         }

@@ -159,7 +159,9 @@ void verify_run::on_result(const wire::verify_result &r) {
             different_.push_back(where);
             done_bytes_ += item.length;
         } else {
-            coarse_.push_back(where);
+            if (!item.unseen || !is_hole(where)) {
+                coarse_.push_back(where);
+            }
             look_at_parts(where);
         }
         at->second -= at->second > 0 ? 1 : 0;

@@ -448,10 +448,12 @@ struct verify_item {
     std::uint64_t offset = 0;
     std::uint64_t length = 0;
     bool equal = false;
+    bool unseen = false; ///< a hole of which the copy has too much data to look at: ask about its parts
     template <class V> void visit(V &v) {
         v(volume, volume_field("verify_result.items[].volume"));
         v(offset, field{"verify_result.items[].offset", 0, limits::volume_bytes_max});
-        v(length, field{"verify_result.items[].length", 1, limits::MiB}); v(equal, "verify_result.items[].equal");
+        v(length, field{"verify_result.items[].length", 1, limits::verify_hole_bytes_max});
+        v(equal, "verify_result.items[].equal"); v(unseen, "verify_result.items[].unseen");
     }
 };
 struct verify_result {
