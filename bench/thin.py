@@ -58,12 +58,12 @@ def seconds(action):
 
 
 def fill(path, size, pieces, piece_bytes, seed):
-    dice = random.Random(seed)
+    some = random.Random(seed).randbytes(piece_bytes)
     with open(path, "wb") as file:
         file.truncate(size)
         for i in range(pieces):
             file.seek(size // pieces * i)
-            file.write(dice.randbytes(piece_bytes))
+            file.write(some[i:] + some[:i])
 
 
 def run(context, line, size, pieces, piece_bytes, seeded):

@@ -66,6 +66,7 @@ class applier {
         std::vector<applied_state> finished; ///< intervals that the images show now, in order
         std::uint64_t bytes_written = 0;
         std::vector<damaged_block> damaged;
+        std::string undecoded; ///< why a payload did not decode; empty: all did
         std::vector<verify_answer> verified;
     };
     /// Applies the next batch of intervals not after `durable`. errc::full and ENOSPC: nothing is
@@ -93,8 +94,9 @@ class applier {
     result<> record_old_data(volume_index volume, std::uint64_t block, std::uint64_t count);
     result<byte_range> next_data(volume_index volume, std::uint64_t offset);
     result<> verify(const interval_entry &entry);
-    result<bool> is_zero_now(volume_index volume, byte_range range, std::uint64_t &budget);
-    result<bool> zero_content(volume_index volume, index_range blocks, std::uint64_t &budget);
+    enum class hole_verdict : std::uint8_t { zero, differs, unseen };
+    result<hole_verdict> is_zero_now(volume_index volume, byte_range range, std::uint64_t &budget);
+    result<hole_verdict> zero_content(volume_index volume, index_range blocks, std::uint64_t &budget);
     result<> read_old(volume_index volume, std::uint64_t block, bytes_span out);
     result<> read_source(volume_index volume, std::uint64_t block, bytes_span out);
     result<> read_base(volume_index volume, std::uint64_t block, bytes_span out);

@@ -38,9 +38,10 @@ std::optional<replay_status> receiver_group::replay() const {
     return s;
 }
 
-// `latest` is the newest durable barrier, always. So is a time after the one that the images show, and an id after theirs.
+// `latest` is the newest durable barrier, always. So is a time after the one that the images show, an id after theirs,
+// and an age: what is not applied yet may be as old.
 result<bool> receiver_group::wants_all_durable(const std::string &point) const {
-    FS_TRY(wanted, parse_point_name(point, run_.time->wall()));
+    FS_TRY(wanted, parse_point_name(point));
     const replica_position at = copy_->position();
     if (const auto *id = std::get_if<point_by_id>(&wanted)) {
         return id->id > at.applied.interval.value && id->id <= at.durable.interval.value;
@@ -59,7 +60,8 @@ task<result<>> receiver_group::reach(std::string point, progress_report progress
     }
     const interval_id until = copy_->position().durable.interval;
     const std::uint64_t total = copy_->bytes_to_apply(until);
-    while (!stopping_) {
+    const command_under_way here(commands_);
+    while (!ending_) {
         const auto copy = copy_;
         if (copy && copy->position().applied.interval >= until) {
             co_return result<>{};
@@ -83,9 +85,7 @@ task<result<>> receiver_group::reach(std::string point, progress_report progress
 /// Apply failed: told to whoever asks, here and at the primary, until it works again.
 void receiver_group::apply_failed(error e) {
     const std::string words = with_open_points(e);
-    if (apply_error_ != words) {
-        log::error("group {}: what is durable can't be applied: {}", name(), words);
-    }
+    tell(log::level::error, "what is durable can't be applied: " + words);
     apply_error_ = words;
     if (!is(e, errc::full) && !is_errno(e, ENOSPC)) {
         storage_failed(std::move(e));
@@ -98,7 +98,7 @@ void receiver_group::apply_failed(error e) {
 void receiver_group::apply_worked() {
     apply_waits_ = false;
     if (std::exchange(apply_error_, std::nullopt)) {
-        log::info("group {}: apply works again", name());
+        tell(log::level::info, "apply works again");
         last_error_.reset();
         tell_sender();
     }
@@ -157,7 +157,8 @@ void receiver_group::tell_damage(const replica_position &at) {
 
 // The key of the digests is the copy's for its life, so an answer is right whenever its barrier was made.
 task<void> receiver_group::tell_verified(std::vector<verify_answer> answers) {
-    const bool differs = !std::ranges::all_of(answers, &verify_answer::equal);
+    const auto differing = [](const verify_answer &x) { return !x.equal && !x.unseen; };
+    const bool differs = std::ranges::any_of(answers, differing);
     std::uint64_t counted = 0;
     if (differs && copy_) {
         copy_->report_damage("verify compared it with the primary");
@@ -171,8 +172,8 @@ task<void> receiver_group::tell_verified(std::vector<verify_answer> answers) {
         v.interval = answers[i].at.value;
         for (; i < answers.size() && answers[i].at.value == v.interval; ++i) {
             const verify_answer &x = answers[i];
-            v.items.push_back({x.entry.volume.value, x.entry.range.offset, x.entry.range.length, x.equal});
-            v.damage_count = x.equal ? v.damage_count : counted;
+            v.items.push_back({x.entry.volume.value, x.entry.range.offset, x.entry.range.length, x.equal, x.unseen});
+            v.damage_count = differing(x) ? counted : v.damage_count;
         }
         co_await session->send(std::move(v));
     }

@@ -1,5 +1,7 @@
 #include "tests/sim/two_sites.hpp"
 
+#include "replicator/base/limits.hpp"
+
 #include <cstdio>
 #include <fmt/format.h>
 
@@ -10,6 +12,7 @@ std::vector<std::uint64_t> pick_sizes(std::mt19937_64 &dice) {
     std::vector<std::uint64_t> sizes(1 + dice() % 3);
     for (auto &s : sizes) {
         s = (1 + dice() % 12) * region_bytes - (dice() % 3 == 0 ? 512 * (dice() % 9) : 0);
+        s += dice() % 6 == 0 ? (1 + dice() % 3) * limits::MiB : 0; // mostly holes
     }
     return sizes;
 }
@@ -116,7 +119,10 @@ void two_sites::one_write() {
     const std::uint64_t length = std::min<std::uint64_t>(room, std::max<std::uint64_t>(1, roll(one_in(8) ? 200'000 : 12'000)) / unit * unit + unit);
     result<> done{};
     if (one_in(8)) {
-        done = one_in(2) ? device->trim({offset, length}, one_in(4)) : device->write_zeroes({offset, length}, {});
+        const auto at_once = device->try_zero({offset, length}, {});
+        if (!at_once || !*at_once) {
+            done = one_in(2) ? device->trim({offset, length}, one_in(4)) : device->write_zeroes({offset, length}, {});
+        }
         if (done) {
             g.truth.zero(v, {offset, length});
         }
