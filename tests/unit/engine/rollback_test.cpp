@@ -29,6 +29,9 @@ struct two_ends {
         const auto reached = w.await(host.engine->wait("shop", false, std::chrono::minutes(1)));
         REQUIRE(reached);
     }
+    void idle() {
+        static_cast<void>(w.run_until([] { return false; }, std::chrono::seconds(15)));
+    }
     /// Another host with these disks, another boot.
     void put_back(const sim_file_system &then) {
         primary.reset();
@@ -125,6 +128,7 @@ TEST_CASE("rollback: what a plain kill leaves is compared, and nothing else") {
         t.write(*t.primary, i, 'a');
     }
     t.settle(*t.primary);
+    t.idle();
     std::string said;
     log::set_sink([&said](log::level, std::string_view text) { said.append(text).append("\n"); });
     const sim_file_system as_it_was(t.primary->disk); // of one that is killed: the same mount, the same boot

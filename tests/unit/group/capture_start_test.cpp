@@ -248,12 +248,12 @@ TEST_CASE("capture: of a block device some clean regions are compared at each st
     }
 }
 
-TEST_CASE("capture: a bit of the map that flips after a clean stop is noticed") {
+TEST_CASE("capture: a bit of the map that flips after a clean stop is noticed") { // here: of what a page of it says
     capture_rig rig = synced_rig({9U << 20});
     start(rig);
     rig.note(rig.group->close_clean());
     rig.group.reset();
-    rig.disk.corrupt("state/v0.map", map_layout::of(9U << 20).fine_offset + 3);
+    rig.disk.corrupt("state/v0.map", map_page_bytes);
     rig.note(rig.open());
     CHECK(rig.dirty_bytes() == 9U << 20);
     CHECK(rig.group->start().alarm.find("dirty map changed at rest") != std::string::npos);
