@@ -31,6 +31,11 @@ json volumes(const std::vector<engine::volume_status> &list, bool with_dirty) {
         json one{{"name", v.name}, {"size", v.size}};
         if (with_dirty) {
             one["dirty_bytes"] = v.dirty_bytes;
+            one["unreadable_bytes"] = v.unreadable_bytes;
+            one["unreadable"] = json::array();
+            for (const byte_range &r : v.unreadable) {
+                one["unreadable"].push_back({{"offset", r.offset}, {"length", r.length}});
+            }
         }
         out.push_back(std::move(one));
     }

@@ -5,8 +5,9 @@
 // Path of a frame: data link -> frame_assembly (order) -> journal append -> at a barrier one sync -> ack
 // "durable" -> applier (batches, on the disk pool) -> ack "applied". The journal never waits for the applier.
 //
-// A storage failure ends the session with words for the sender's operator, and the storage is opened anew after a
-// pause (roll back, replay), so that space that comes back is enough to go on.
+// Whose fault a failure is decides (reaction.hpp): a rule that the sender broke is found before journal and replica are
+// touched and ends the session, nothing else. A storage failure ends the session with words for the sender's operator,
+// and the storage is opened anew after a pause (roll back, replay), so that space that comes back is enough to go on.
 //
 // Thread: home; storage calls on the disk pool.
 
@@ -102,7 +103,10 @@ class receiver_group {
     friend class receiver_session;
     struct opened_entry {
         opened_point view;
-        std::unique_ptr<nbd::server> server;
+        nbd::endpoint where;
+        interval_id point;
+        bool suspect = false;
+        std::unique_ptr<nbd::server> server; ///< null while the copy is being opened anew
         time_point since{};
     };
 
@@ -113,16 +117,28 @@ class receiver_group {
     replica_options storage_options() const;
     std::string path_of(const std::string &volume) const;
     receiver_facts facts(bool pinned) const;
-    wire::welcome make_welcome() const;
+    wire::welcome make_welcome();
     result<replica_point> resolve_point(const std::string &text) const;
 
+    /// Serves the point's devices where the entry says, by the copy that is open now.
+    task<result<>> serve(opened_entry &entry);
+    /// The copy is opened anew: clients are disconnected, find the point again at the same place, and the opening keeps
+    /// its id. One whose point is gone is closed, and said.
+    task<void> suspend_openings();
+    task<void> resume_openings();
+    task<void> reopen_copy();
     task<void> apply_loop();
     task<result<>> apply_once();
+    /// What a failure leads to, by whose fault it is (reaction.hpp). Doesn't wait for the line to take the words.
+    void react(error e);
     task<result<>> retain();
+    wall_time retention_time();
+    wall_time stamp(); ///< the arrival of what is journaled now
     void note_newest();
     duration age_of(const replica_point &p) const;
-    /// Ends the session with the error as words for the sender's operator; doesn't wait for the line to take them.
+    /// Ends the session with the error as words for the sender's operator.
     void storage_failed(error e);
+    void note_peer_fault(const error &rule);
     task<void> send_ack();
     /// One line for the log, unless it says what was just said (base/log_repeat.hpp).
     void tell(log::level level, const std::string &text) { tell(level, text, text); }
@@ -161,6 +177,7 @@ class receiver_group {
     std::uint64_t bytes_applied_ = 0;
     std::uint64_t wire_bytes_before_ = 0;
     bool greeting_ = false; ///< a control link is being taken over
+    std::string peer_fault_;                ///< logged last
     std::optional<std::string> last_error_; ///< until a session works again, or apply does
     bool apply_waits_ = false;              ///< for space: what is durable is not all applied
     std::optional<std::string> apply_error_; ///< until apply works again

@@ -25,7 +25,7 @@ sender_group::sender_group(sender_group_options options, runtime run, file_syste
                            std::shared_ptr<transport::pacer> daemon_pace, std::vector<executor> nbd_loops)
     : options_(std::move(options)), run_(std::move(run)), files_(files), net_(net),
       daemon_pace_(std::move(daemon_pace)), pace_(std::make_shared<transport::pacer>(*run_.time)),
-      nbd_loops_(std::move(nbd_loops)), tasks_(run_.home) {
+      nbd_loops_(std::move(nbd_loops)), tasks_(run_.home), verify_questions_(std::make_unique<verify_questions>()) {
     throttle_.configured = options_.config.rate;
 }
 
@@ -167,6 +167,7 @@ std::optional<sender_group::cut_outcome> sender_group::cut(bool even_if_empty, b
     if (consistent_cut) {
         points_in_flight_.push_back(last_barrier_);
     }
+    verify_questions_->asked(closed->position().interval, closed->commit().verify);
     if (verify_) {
         verify_->on_cut(closed->position().interval, closed->commit().verify);
     }
@@ -250,7 +251,7 @@ task<void> sender_group::encode_loop() {
             encoder_->forget_contents();
         }
         const time_point began = run_.time->now();
-        auto encoded = std::make_shared<encoded_interval>(
+        auto encoded = std::make_shared<result<encoded_interval>>(
             co_await run_on(pool, [this, encoder = encoder_, taken, heals = heals_, patient = !consistent(), &loans] {
                 taken->wait_settled();
                 learn(*encoder);
@@ -267,11 +268,18 @@ task<void> sender_group::encode_loop() {
             }));
         encoder_busy_.add(began, run_.time->now());
         level_.took(level, load.bytes, run_.time->now() - began);
-        if (epoch == epoch_) {
-            folded_bytes_ += encoded->folded_bytes;
-            encoded_bytes_ += encoded->what.bytes;
+        if (!*encoded) { // a bug or bad memory: not one byte of it leaves, clients go on, a catch-up compares
+            ++encoder_faults_;
+            encoder_ = make_encoder();
+            if (epoch == epoch_) {
+                lose_order(fmt::format("the encoder's self-check failed ({}); look at this host's memory, and report it",
+                                       encoded->error().context));
+            }
+        } else if (epoch == epoch_) {
+            folded_bytes_ += (*encoded)->folded_bytes;
+            encoded_bytes_ += (*encoded)->what.bytes;
             const auto pushed = co_await run_on(
-                run_.disk, [this, encoded] { return spool_->push(encoded->what, std::move(encoded->frames)); });
+                run_.disk, [this, encoded] { return spool_->push((*encoded)->what, std::move((*encoded)->frames)); });
             if (epoch != epoch_) {
                 spool_->clear(); // order was lost meanwhile; only this loop adds, so nothing newer is in it
                 tidy_soon();
@@ -306,6 +314,7 @@ void sender_group::reset_stream() {
     durable_point_ = {};
     acked_in_stream_ = false;
     spool_->clear();
+    verify_questions_->clear();
     tidy_soon();
 }
 
@@ -371,6 +380,33 @@ task<void> sender_group::upkeep_loop() {
             disturbed_ = capture_->disturbance();
             log::error("group {}: {}", name(), *disturbed_);
         }
+        co_await reread();
+    }
+}
+
+std::uint64_t sender_group::unreadable_bytes() const {
+    std::uint64_t sum = 0;
+    for (std::uint16_t i = 0; i < capture_->volume_count(); ++i) {
+        sum += capture_->unreadable_bytes(volume_index{i});
+    }
+    return sum;
+}
+
+// Reading a bad place may take seconds: less and less often.
+task<void> sender_group::reread() {
+    const std::uint64_t before = unreadable_bytes();
+    if (before == 0 || !recording_) {
+        reread_after_ = {};
+        co_return;
+    }
+    if (run_.time->now() < next_reread_) {
+        co_return;
+    }
+    const auto left = co_await run_on(run_.disk, [this] { return capture_->retry_unreadable(); });
+    reread_after_ = std::min<duration>(std::chrono::minutes(5), std::max<duration>(std::chrono::seconds(5), reread_after_ * 2));
+    next_reread_ = run_.time->now() + reread_after_;
+    if (left && *left == 0) {
+        log::info("group {}: what its disks could not read is known again; the next point covers it", name());
     }
 }
 

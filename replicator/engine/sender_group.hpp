@@ -54,6 +54,7 @@ struct sender_group_options {
 };
 
 class verify_run;
+class verify_questions;
 
 class sender_group {
   public:
@@ -92,6 +93,8 @@ class sender_group {
     task<std::vector<dedupe::loan>> borrow(std::shared_ptr<interval> taken, executor pool);
     task<std::vector<dedupe::loan>> ask_for_loans(std::vector<loan_candidate> candidates, interval_id interval);
     task<void> upkeep_loop();
+    task<void> reread();
+    std::uint64_t unreadable_bytes() const;
     struct cut_outcome {
         barrier_info barrier;
         bool consistent = false;
@@ -120,6 +123,8 @@ class sender_group {
     std::uint64_t offer_piece(volume_index v, byte_range piece);
     void on_ack(const wire::ack &a);
     void on_nak(const wire::nak &n);
+    void on_damage(std::string what, std::uint64_t count);
+    result<> on_verify(const wire::verify_result &r);
     void heal(const verify_run &run);
     void restart_session(const char *why);
     task<std::vector<pending_range>> take_to_verify();
@@ -178,6 +183,7 @@ class sender_group {
     // The stream. All reset by lose_order().
     bool recording_ = false;
     stream_id stream_;
+    interval_id stream_first_; ///< id of its first interval
     interval_id sent_; ///< no barrier of stream_ above it was sent
     std::uint64_t epoch_ = 0; ///< grows with each loss of order: what pools bring back from before is dropped
     std::deque<std::unique_ptr<interval>> closed_;
@@ -220,6 +226,7 @@ class sender_group {
     bool session_worked_ = false; ///< the last session made something durable
     path_judge path_;
     std::unique_ptr<verify_run> verify_; ///< while a verify command runs
+    std::unique_ptr<verify_questions> verify_questions_;
 
     // What the operator set (STATE/groups/NAME/group.json).
     bool paused_ = false;
@@ -234,10 +241,13 @@ class sender_group {
     bool close_early_ = false;
     time_point next_close_{};
     time_point next_upkeep_{};
+    time_point next_reread_{}; ///< of what the volumes' disks could not read
+    duration reread_after_{};
 
     // Counters since start.
     std::uint64_t folded_bytes_ = 0;
     std::uint64_t encoded_bytes_ = 0;
+    std::uint64_t encoder_faults_ = 0;
     std::uint64_t wire_bytes_before_ = 0; ///< of ended sessions
     std::optional<std::string> error_;    ///< last error, until things work again
     log::repeats failures_;    ///< of the session, until the DR site acknowledges something
@@ -246,6 +256,7 @@ class sender_group {
     std::optional<std::string> notice_;   ///< the DR site's words
     peer_clock clock_;                      ///< the DR site's
     std::optional<std::string> order_lost_; ///< why, until it is kept again
+    std::optional<std::string> damage_;     ///< what the DR site found wrong, until it has a point again
     std::optional<std::string> disturbed_;  ///< a volume's file is not ours alone; for good
     std::optional<std::string> compared_;   ///< why so much is compared, until the DR site is in sync again
 };

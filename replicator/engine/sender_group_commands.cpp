@@ -10,6 +10,21 @@
 #include <fmt/format.h>
 
 namespace farshore::engine {
+namespace {
+constexpr std::size_t unreadable_shown_max = 16; ///< ranges of a volume
+
+std::string unreadable_text(const std::vector<volume_status> &volumes) {
+    std::string text;
+    for (const volume_status &v : volumes) {
+        if (v.unreadable_bytes > 0) {
+            text += fmt::format("{}volume {} can't be read at offset {} ({} bytes in all): points hold older content there until "
+                                "it is overwritten or can be read",
+                                text.empty() ? "" : "; ", v.name, v.unreadable.front().offset, v.unreadable_bytes);
+        }
+    }
+    return text;
+}
+} // namespace
 
 // ---- status ----------------------------------------------------------------------------------------
 
@@ -89,6 +104,7 @@ sender_group_status sender_group::status() const {
     s.bytes_written = counts.written_bytes;
     s.bytes_folded = folded_bytes_;
     s.bytes_encoded = encoded_bytes_;
+    s.encoder_faults = encoder_faults_;
     s.bytes_wire = wire_bytes_before_ + (session_ ? session_->wire_bytes() : 0);
     if (recording && !consistent()) {
         const std::uint64_t pending = capture_->pending_bytes();
@@ -108,12 +124,13 @@ sender_group_status sender_group::status() const {
     s.spool_limit_bytes = options_.config.spool_bytes_max;
     for (std::size_t i = 0; i < options_.config.volumes.size(); ++i) {
         const volume_index v{static_cast<std::uint16_t>(i)};
-        s.volumes.push_back({options_.config.volumes[i].name, capture_->volume_size(v), capture_->dirty_bytes(v)});
+        s.volumes.push_back({options_.config.volumes[i].name, capture_->volume_size(v), capture_->dirty_bytes(v),
+                             capture_->unreadable(v, unreadable_shown_max), capture_->unreadable_bytes(v)});
     }
     if (const auto skew = clock_.warning()) {
         s.warnings.push_back(*skew);
     }
-    s.error = notice_ ? notice_ : error_;
+    s.error = notice_ ? notice_ : error_ ? error_ : damage_;
     if (path_.suspects()) { // while a connection is up, too: it is about to end like the ones before
         s.error = error_ ? fmt::format("{} ({})", path_judge::words, *error_) : std::string(path_judge::words);
     }
@@ -121,6 +138,9 @@ sender_group_status sender_group::status() const {
         s.error = fmt::format("the catch-up begins when clients slow down (they write {:.0f} MB/s), {:.0f} s after that at the "
                               "latest",
                               hold_.rate() / 1e6, seconds_of(catch_up_hold::hold_max));
+    }
+    if (const std::string bad = unreadable_text(s.volumes); !bad.empty()) {
+        s.error = s.error ? *s.error + "; " + bad : bad;
     }
     if (compared_) {
         s.error = s.error ? *compared_ + "; " + *s.error : *compared_;

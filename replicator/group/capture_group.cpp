@@ -113,6 +113,8 @@ void capture_core::gather_pending(std::unique_lock<std::mutex> &lock) {
     for (const auto &v : volumes) {
         v->pending.reset();
         v->verified.reset();
+        v->unreadable.clear(); // their regions are dirty, so the scan looks at them anew
+        v->held.reset();
         v->epochs.restart();
     }
     gathering = true;

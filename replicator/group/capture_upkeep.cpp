@@ -32,6 +32,7 @@ result<> capture_core::open_volume(file_system &files, const capture_volume &con
     v->pending = paged_bitmap(v->regions);
     v->sampled = paged_bitmap(v->regions);
     v->verified = paged_bitmap(v->regions);
+    v->held = paged_bitmap(v->regions);
     v->last_idle_pass = options.time->now();
     map_subject subject{bytes, options.boot_id, {}, {}, options.time->wall(), options.boot_began};
     FS_TRY(identity, v->data->identity());

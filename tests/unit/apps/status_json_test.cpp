@@ -65,7 +65,8 @@ TEST_SUITE("status_json") {
         CHECK(g["throttle"] == json{{"limit_bytes_per_second", nullptr}, {"source", "none"}});
         CHECK(g["spool"] == json{{"used_bytes", 7}, {"limit_bytes", 70}});
         CHECK(g["volumes"] ==
-              json::array({{{"name", "data"}, {"size", 4096}, {"dirty_bytes", 64}}}));
+              json::array({{{"name", "data"}, {"size", 4096}, {"dirty_bytes", 64}, {"unreadable_bytes", 0},
+                            {"unreadable", json::array()}}}));
         CHECK(g["error"].is_null());
     }
 
