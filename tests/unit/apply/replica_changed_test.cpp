@@ -62,7 +62,10 @@ TEST_CASE("replica: over random lives, whatever changed after a barrier is named
             switch (r.model.below(10)) {
             case 0: REQUIRE(r.group->commit()); break;
             case 1: REQUIRE(r.group->retain(wall_time(std::chrono::seconds(1'000'000 + r.model.position().interval.value)))); break;
-            case 2: r.open(); break;
+            case 2:
+                r.open();
+                REQUIRE(test::apply_all(*r.group)); // as whoever asks waits for
+                break;
             case 3: r.model.begin_stream(); break;
             default: r.write(1 + r.model.below(4), primary_model::plain(r.model.below(3) != 0)); break;
             }

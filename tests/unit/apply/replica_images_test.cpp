@@ -67,6 +67,7 @@ void check_suspect(rig &r, std::size_t points) {
     CHECK(*test::read_point(*r.group->open_point(r.group->points().back().id)) == r.model.now());
     CHECK(is(r.group->open_point(r.group->points().front().id).error(), errc::refused));
     r.open();
+    REQUIRE(test::apply_all(*r.group)); // what was not committed, again
     CHECK(r.group->points().front().suspect);
     CHECK_FALSE(r.group->points().back().suspect);
 }
@@ -177,7 +178,7 @@ TEST_CASE("replica: found changed and killed at any step of that, it is found ag
         copy.power_cut(stop + 2);
         const auto group = replica_group::open(copy, r.options);
         REQUIRE(group);
-        CHECK((*group)->position().damage_count == 1);
+        CHECK((*group)->position().damage_count >= 1); // twice if the cut took the strange times back
         CHECK((*group)->points().front().suspect);
         if (whole) {
             break;
@@ -305,6 +306,7 @@ TEST_CASE("replica: while the path of an image leads elsewhere nothing is acknow
         if (what != 0) { // put back, it goes on as if nothing had been
             REQUIRE(r.files.rename("/images/gone", path));
             r.open();
+            REQUIRE(test::apply_all(*r.group));
             CHECK(r.group->position().damage_count == 0);
             CHECK(r.group->open_point(interval_id{1}));
         }
