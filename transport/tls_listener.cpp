@@ -6,6 +6,7 @@
 
 #include "replicator/base/limits.hpp"
 #include "replicator/base/log.hpp"
+#include "replicator/base/log_repeat.hpp"
 #include "transport/guest_policy.hpp"
 #include "transport/refusal_log.hpp"
 #include "transport/tls_connection.hpp"
@@ -59,10 +60,11 @@ struct tls_listener::impl : std::enable_shared_from_this<tls_listener::impl> {
     guest_list guests;
     condition moved; ///< somebody left one of them
     refusal_log refusals;
+    log::repeats strangers; ///< who showed no certificate: a port check does so each second
     bool closing = false;
 
     result<> listen(const address &where);
-    void refused(const error &why, const std::string &fingerprint = {});
+    void refused(const error &why, const std::string &peer = {}, const std::string &fingerprint = {});
     tls_session::setup setup(std::string peer) const;
     static std::vector<guest_facts> facts_of(const guest_list &list);
     static void evict(guest_list &from, std::size_t index);
@@ -106,9 +108,22 @@ result<> tls_listener::impl::listen(const address &where) {
     return {};
 }
 
-void tls_listener::impl::refused(const error &why, const std::string &fingerprint) {
-    if (const auto left_out = refusals.allow(time.now(), fingerprint)) {
-        log::warning("refused a connection: {}{}", why.text(), left_out_text(*left_out));
+/// Who shows a certificate is told by it (refusal_log.hpp). Of the others `peer`, whose port differs each time, is left
+/// out of what makes two refusals the same.
+void tls_listener::impl::refused(const error &why, const std::string &peer, const std::string &fingerprint) {
+    if (!fingerprint.empty()) {
+        if (const auto left_out = refusals.allow(time.now(), fingerprint)) {
+            log::warning("refused a connection: {}{}", why.text(), left_out_text(*left_out));
+        }
+        return;
+    }
+    const std::string text = why.text();
+    std::string kind = text;
+    if (const auto at = peer.empty() ? std::string::npos : kind.find(peer); at != std::string::npos) {
+        kind.replace(at, peer.size(), peer.substr(0, peer.rfind(':')));
+    }
+    if (const auto more = strangers.failed(kind, time.now())) {
+        log::warning("refused a connection: {}{}", text, *more);
     }
 }
 
@@ -220,7 +235,7 @@ task<void> tls_listener::impl::serve(std::shared_ptr<impl> self, guest_list::ite
             } else if (limit.expired()) {
                 done = fail(errc::timeout, "the TLS handshake with " + connection->address());
             }
-            self->refused(done.error(), connection->peer_fingerprint());
+            self->refused(done.error(), connection->address(), connection->peer_fingerprint());
             if (!early && has_place) {
                 co_await connection->let_go(limit);
             }

@@ -74,11 +74,15 @@ result<bool> applier::take_next(interval_id durable) {
     }
     unpublished_ = undo_.position();
     const std::size_t damaged_before = outcome_.damaged.size();
+    const bool decoded_before = outcome_.undecoded.empty();
     if (auto taken = take_interval(entry); !taken) {
         // What has not gone out in a step is forgotten and decoded again next time.
         current_.clear();
         if (!split_) {
             outcome_.damaged.resize(damaged_before);
+            if (decoded_before) {
+                outcome_.undecoded.clear();
+            }
         }
         if (batch_.empty()) {
             contents_.clear();
@@ -153,7 +157,10 @@ result<bool> applier::take_payload(bytes_view payload, const interval_entry &ent
         return std::unexpected(*disk);
     }
     if (!decoded) {
-        log::error("interval {}: {}", entry.position.interval.value, decoded.error().text());
+        if (outcome_.undecoded.empty()) {
+            outcome_.undecoded =
+                fmt::format("interval {}: {}", entry.position.interval.value, decoded.error().text());
+        }
         return false;
     }
     for (const dedupe::bad_block &bad : decoded->bad) {

@@ -66,6 +66,7 @@ class applier {
         std::vector<applied_state> finished; ///< intervals that the images show now, in order
         std::uint64_t bytes_written = 0;
         std::vector<damaged_block> damaged;
+        std::string undecoded; ///< why a payload did not decode; empty: all did
         std::vector<verify_answer> verified;
     };
     /// Applies the next batch of intervals not after `durable`. errc::full and ENOSPC: nothing is

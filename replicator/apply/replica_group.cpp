@@ -96,19 +96,23 @@ std::uint64_t replica_group::impl::append_limit() const {
     return options.journal_bytes_max - options.journal_bytes_max / 8;
 }
 
-result<> replica_group::append(bytes_view frame, wall_time arrival) {
-    impl &i = *impl_;
-    FS_CHECK(i.check_alive());
+/// All that a sender may do wrong with a frame.
+result<> replica_group::impl::check_frame(bytes_view frame) const {
+    FS_CHECK(journal->check(frame));
     FS_TRY(header, parse_frame_header(frame));
     if (header.arrival != wall_time{}) {
         return fail(errc::invalid, "a frame that says by itself when it arrived");
     }
-    if (!i.journal->incomplete()) {
-        FS_CHECK(i.check_order(header));
+    if (!journal->incomplete()) {
+        FS_CHECK(check_order(header));
     }
-    if (header.type == frame_type::barrier) {
-        FS_CHECK(i.check_verify(frame));
-    }
+    return header.type == frame_type::barrier ? check_verify(frame) : result<>{};
+}
+
+result<> replica_group::append(bytes_view frame, wall_time arrival) {
+    impl &i = *impl_;
+    FS_CHECK(i.check_alive());
+    FS_CHECK(blame(fault::peer, i.check_frame(frame)));
     if (auto room = i.make_room(frame.size(), i.append_limit()); !room) {
         static_cast<void>(i.journal->abandon_partial().has_value());
         const std::scoped_lock lock(i.mutex);
@@ -161,6 +165,7 @@ result<apply_outcome> replica_group::impl::apply_once() {
     outcome.intervals = step.finished.size();
     outcome.bytes_written = step.bytes_written;
     outcome.damaged = std::move(step.damaged);
+    outcome.undecoded = std::move(step.undecoded);
     outcome.verified = std::move(step.verified);
     const std::scoped_lock lock(mutex);
     for (const applied_state &state : step.finished) {
@@ -207,12 +212,14 @@ result<apply_outcome> replica_group::apply() {
     if (!std::ranges::all_of(outcome->verified, &verify_answer::equal)) {
         i.found_damage("verify compared it with the primary");
     } else if (outcome->damaged.empty() && i.damage_counted() > counted) {
-        i.found_damage("a payload of the sender's could not be decoded");
+        i.found_damage("a payload of the sender's could not be decoded: " + outcome->undecoded);
     }
     if (!outcome->damaged.empty()) {
         i.found_damage(fmt::format("up to {} block(s) of the images are not what the primary's changes build on: "
                                    "somebody else wrote to them",
                                    outcome->damaged.size()));
+    }
+    if (!outcome->damaged.empty() || !outcome->undecoded.empty()) {
         FS_CHECK(i.commit(false)); // what is known to be wrong stays known
     }
     if (i.starved()) {

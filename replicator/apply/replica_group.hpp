@@ -118,6 +118,8 @@ struct apply_outcome {
     stream_position applied;
     std::uint64_t bytes_written = 0; ///< to the replica images
     std::vector<damaged_block> damaged;
+    /// Why a payload did not decode; empty: all did. Its blocks are not known.
+    std::string undecoded;
     std::vector<verify_answer> verified;
 };
 
@@ -156,8 +158,10 @@ class replica_group {
     std::uint64_t used_bytes() const; ///< journal, both undo logs, loans
 
     // Journal
-    /// errc::full: no room; the next apply() commits what it can to make some.
-    /// `arrival` is stamped on a barrier frame. errc::invalid also for a frame that claims one of its own.
+    /// fault::peer: the frame breaks a rule (checksum, order, a barrier that does not fit its frames or names what no
+    /// volume has); it is found before anything is touched. All else is of the storage. errc::full: no room; the next
+    /// apply() commits what it can to make some.
+    /// `arrival` is stamped on a barrier frame. A frame that claims one of its own breaks a rule.
     result<> append(bytes_view frame, wall_time arrival = {});
     result<> abandon_partial();
     std::optional<std::pair<stream_position, std::uint32_t>>

@@ -78,6 +78,7 @@ struct replica_group::impl {
     stream_position last_known() const;
     result<> check_order(const frame_header &header) const;
     result<> check_verify(bytes_view frame) const;
+    result<> check_frame(bytes_view frame) const;
     result<apply_outcome> apply_once();
     result<> commit(bool always);
     result<> check_undisturbed();

@@ -36,19 +36,21 @@ void group_argument(CLI::App *sub, invocation &inv, bool required) {
 void add_throttle(CLI::App &parent, invocation &inv) {
     parent.require_subcommand(1);
     auto *show =
-        verb(parent, inv, "show", "throttle show", "the limit of each group and its source");
+        verb(parent, inv, "show", "throttle show", "the limits of the daemon and of each group, and their sources");
     group_argument(show, inv, false);
     auto *set = verb(parent, inv, "set", "throttle set",
                      "limit what goes over the line, for instance to 40Mbit/s");
     set->add_option("RATE", inv.rate, "such as 40Mbit/s or 5MiB/s; unlimited for none")
         ->required()
         ->type_name("");
-    set->add_option("--group", inv.group, "only this group (default: every group)")
+    set->add_option("--group", inv.group,
+                    "this group, besides the daemon's cap (default: the daemon's whole use of the line)")
         ->type_name("GROUP");
     set->add_option("--for", inv.lasts, "the override expires by itself, for instance after 2h")
         ->type_name("TIME");
-    auto *clear = verb(parent, inv, "clear", "throttle clear", "back to the configured rate");
-    clear->add_option("--group", inv.group, "only this group (default: every group)")
+    auto *clear = verb(parent, inv, "clear", "throttle clear",
+                       "take back what set made: of the daemon, or of a group (then its configured rate holds)");
+    clear->add_option("--group", inv.group, "of this group (default: of the daemon)")
         ->type_name("GROUP");
 }
 
@@ -57,7 +59,7 @@ void add_sender_commands(CLI::App &app, invocation &inv) {
                       "cut a barrier now, return when the DR site holds and shows it (sender)");
     group_argument(wait, inv, true);
     wait->add_flag("--durable", inv.durable, "return as soon as it is durable there");
-    wait->add_option("--timeout", inv.timeout, "give up after this time, such as 60s")
+    wait->add_option("--timeout", inv.timeout, "give up after this time, such as 60s (default: never)")
         ->type_name("TIME");
     group_argument(verb(app, inv, "pause", "pause", "stop shipping; capture goes on (sender)"), inv,
                    true);
@@ -148,7 +150,7 @@ void add_common_commands(CLI::App &app, invocation &inv) {
 /// The first word that is neither an option nor an option's value.
 std::string first_word(const std::vector<std::string> &arguments) {
     for (std::size_t i = 0; i < arguments.size(); ++i) {
-        if (arguments[i] == "--socket") {
+        if (arguments[i] == "--socket" || arguments[i] == "--timeout") {
             ++i;
         } else if (!arguments[i].starts_with("-")) {
             return arguments[i];
@@ -188,6 +190,10 @@ std::expected<invocation, parse_end> parse_invocation(cli_program program,
                    "control socket of the daemon (default: the only one under /run/farshore)")
         ->type_name("PATH");
     app.add_flag("--json", inv.as_json, "one JSON document on standard output, failures too");
+    app.add_option("--timeout", inv.timeout,
+                   "how long the command may take, such as 30s (default: check 10s; wait, verify, open, close, join "
+                   "and --watch as long as the daemon is alive; others 30s)")
+        ->type_name("TIME");
     if (throttle) {
         add_throttle(app, inv);
     } else {

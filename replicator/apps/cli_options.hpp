@@ -23,7 +23,7 @@ struct invocation {
     std::string file;
     std::string rate;
     std::string lasts;   ///< throttle set --for
-    std::string timeout; ///< wait
+    std::string timeout; ///< of the call, and of what `wait` waits for; empty: the command's default
     std::string lag_max = "5m";
     std::string point_age_max = "1h";
     bool watch = false;

@@ -107,6 +107,29 @@ std::expected<control_request, control::failure> request_of(const invocation &in
     return control_request{std::move(command), std::move(args)};
 }
 
+std::expected<control::call_limits, control::failure> call_limits_of(const invocation &inv) {
+    control::call_limits limits;
+    std::optional<duration> given;
+    if (!inv.timeout.empty()) {
+        const auto ms = milliseconds_of("--timeout", inv.timeout);
+        if (!ms) {
+            return std::unexpected(ms.error());
+        }
+        given = std::chrono::milliseconds(*ms);
+    }
+    const std::string &c = inv.command;
+    if (c == "check" || inv.watch) {
+        limits.total = given.value_or(std::chrono::seconds(10));
+    } else if (c == "wait") {
+        limits.total = given ? std::optional(*given + wait_grace) : std::nullopt;
+    } else if (c == "verify" || c == "open" || c == "close" || c == "join") {
+        limits.total = given;
+    } else {
+        limits.total = given.value_or(std::chrono::seconds(30));
+    }
+    return limits;
+}
+
 std::expected<check_limits, control::failure> check_limits_of(const invocation &inv) {
     check_limits limits;
     const auto lag = parse_duration(inv.lag_max);

@@ -3,6 +3,7 @@
 #include "replicator/apps/config_reader.hpp"
 #include "replicator/apps/units.hpp"
 #include "replicator/base/limits.hpp"
+#include "replicator/base/plain_name.hpp"
 #include "replicator/base/unique_fd.hpp"
 #include "replicator/capture/nbd_server.hpp"
 #include "transport/tls_link.hpp"
@@ -26,23 +27,10 @@ constexpr std::uint64_t memory_bytes_min = 16 * limits::MiB;
 constexpr std::uint64_t store_bytes_min = limits::MiB;
 constexpr std::size_t socket_path_max = sizeof(sockaddr_un::sun_path) - 1;
 
-/// Group and volume names appear in file names, URIs and messages, so they are plain.
-bool is_plain_name(std::string_view name) {
-    const auto alphanumeric = [](char c) {
-        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
-    };
-    return !name.empty() && name.size() <= limits::name_bytes_max && alphanumeric(name.front()) &&
-           std::ranges::all_of(
-               name, [&](char c) { return alphanumeric(c) || c == '.' || c == '_' || c == '-'; });
-}
-
-constexpr const char *name_rule =
-    "letters, digits, '.', '_' and '-', a letter or digit first, at most 64";
-
 std::string name_of(table_reader &r) {
     auto name = r.text("name", true);
     if (name && !is_plain_name(*name)) {
-        r.note_at("name", fmt::format("name \"{}\" is not valid: {}", *name, name_rule));
+        r.note_at("name", fmt::format("name \"{}\" is not valid: {}", *name, plain_name_rule));
     }
     return name.value_or("");
 }
@@ -259,12 +247,29 @@ void read_targets(table_reader &r, engine::receiver_group_config &g, uniqueness 
         const std::string volume(key.str());
         if (!is_plain_name(volume)) {
             note(problems, key.source(),
-                 fmt::format("volume name \"{}\" is not valid: {}", volume, name_rule));
+                 fmt::format("volume name \"{}\" is not valid: {}", volume, plain_name_rule));
         }
         if (auto path = targets.text(volume.c_str(), true)) {
             paths.add(targets, volume.c_str(), *path, "volume of group " + g.name);
             g.targets.emplace_back(volume, std::move(*path));
         }
+    }
+}
+
+/// [group.volumes] name = size: what a sender may have made, exactly.
+void read_volumes(table_reader &r, engine::receiver_group_config &g, config_problems &problems) {
+    const toml::table *table = r.table("volumes");
+    if (table == nullptr) {
+        return;
+    }
+    table_reader volumes(*table, "[group.volumes]", problems);
+    for (const auto &[key, value] : *table) {
+        const std::string volume(key.str());
+        if (!is_plain_name(volume)) {
+            note(problems, key.source(),
+                 fmt::format("volume name \"{}\" is not valid: {}", volume, plain_name_rule));
+        }
+        g.volumes.emplace_back(volume, size_of(volumes, volume.c_str(), 0, 1));
     }
 }
 
@@ -284,6 +289,11 @@ engine::receiver_group_config receiver_group(const toml::table &table, uniquenes
     }
     g.journal_bytes_max = size_of(r, "journal", g.journal_bytes_max, store_bytes_min);
     g.retain = retain_of(r, problems);
+    read_volumes(r, g, problems);
+    if (const auto most = r.integer("volumes_max", 1, limits::volumes_per_group_max)) {
+        g.volumes_max = static_cast<std::uint32_t>(*most);
+    }
+    g.size_max = size_of(r, "size_max", g.size_max, 1);
     g.loans = r.flag("loans").value_or(true);
     r.finish();
     return g;

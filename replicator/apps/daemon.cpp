@@ -218,10 +218,12 @@ task<void> life::tell_summary() {
 
 task<void> life::stop() {
     stopping_ = true;
+    const time_point began = system_clock().now();
     summary_timer_.cancel();
+    engine_.end_commands();
     co_await control_.close();
-    co_await engine_.stop(drain_max);
-    co_await engine_.join_commands();
+    const duration left = drain_max - (system_clock().now() - began);
+    co_await engine_.stop(std::max<duration>(left, std::chrono::seconds(1)));
     co_await tasks_.join();
     deadline_.cancel();
     signals_.cancel();

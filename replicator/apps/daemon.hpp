@@ -7,7 +7,9 @@
 // others, one at theirs for what clients must not outrun.
 //
 // Stopping: the first SIGTERM or SIGINT stops in order within stop_within (drain to a durable point
-// included), the second one ends the process at once. SIGHUP has the engine read its files of [tls] again.
+// included), the second one ends the process at once. Order: clients of the control socket, commands,
+// groups, network; each is joined before what it uses goes. SIGHUP has the engine read its files of
+// [tls] again.
 
 #include "replicator/base/async.hpp"
 #include "replicator/control/control.hpp"
@@ -27,11 +29,13 @@ class service {
   public:
     virtual ~service() = default;
     virtual task<result<>> start() = 0;
+    /// From now on commands end, new ones too, with the words of stopping_failure(). Returns at once.
+    virtual void end_commands() = 0;
+    /// Joins what commands left running, then stops groups, then the network: nothing that runs may use
+    /// what is gone. After end_commands().
     virtual task<void> stop(duration drain) = 0;
     virtual task<control::outcome> run_command(std::string command, control::json arguments,
                                                control::progress_sink progress) = 0;
-    /// Ends what commands left running. After stop().
-    virtual task<void> join_commands() = 0;
     /// SIGHUP: files that may be read again while it runs.
     virtual void reload() {}
     /// One line for the service manager.

@@ -117,7 +117,8 @@ class sender_commands {
         if (!keep_group(groups, group)) {
             return no_such_group(group);
         }
-        return command == "status" ? sender_status_document(groups) : throttle_document(groups);
+        return command == "status" ? sender_status_document(groups)
+                                   : throttle_document(engine_.throttle(), groups);
     }
 
     task<control::outcome> wait(arguments &args) {
@@ -163,7 +164,7 @@ class sender_commands {
         }
         auto groups = engine_.status();
         keep_group(groups, group);
-        return throttle_document(groups);
+        return throttle_document(engine_.throttle(), groups);
     }
 
     control::outcome of_group(const std::string &command, arguments &args) {

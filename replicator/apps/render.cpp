@@ -181,13 +181,18 @@ std::string render_invitations(const json &invitations) {
 }
 
 std::string render_throttle(const json &throttle) {
-    std::vector<row> rows;
-    for (const json &g : list_field(throttle, "/groups")) {
-        const json *limit = field(g, "/limit_bytes_per_second");
+    const auto row_of = [](const std::string &name, const json &entry) -> row {
+        const json *limit = field(entry, "/limit_bytes_per_second");
         const bool limited = limit != nullptr && limit->is_number();
-        rows.push_back({text_field(g, "/name", "-"),
-                        limited ? format_rate(limit->get<double>()) : "unlimited",
-                        text_field(g, "/source", "-"), text_field(g, "/until", "-")});
+        return {name, limited ? format_rate(limit->get<double>()) : "unlimited",
+                text_field(entry, "/source", "-"), text_field(entry, "/until", "-")};
+    };
+    std::vector<row> rows;
+    if (const json *daemon = field(throttle, "/daemon")) {
+        rows.push_back(row_of("(all together)", *daemon));
+    }
+    for (const json &g : list_field(throttle, "/groups")) {
+        rows.push_back(row_of(text_field(g, "/name", "-"), g));
     }
     return format_table({{"GROUP"}, {"LIMIT", true}, {"SOURCE"}, {"UNTIL"}}, rows);
 }

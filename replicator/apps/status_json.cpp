@@ -31,6 +31,11 @@ json volumes(const std::vector<engine::volume_status> &list, bool with_dirty) {
         json one{{"name", v.name}, {"size", v.size}};
         if (with_dirty) {
             one["dirty_bytes"] = v.dirty_bytes;
+            one["unreadable_bytes"] = v.unreadable_bytes;
+            one["unreadable"] = json::array();
+            for (const byte_range &r : v.unreadable) {
+                one["unreadable"].push_back({{"offset", r.offset}, {"length", r.length}});
+            }
         }
         out.push_back(std::move(one));
     }
@@ -198,16 +203,20 @@ json peers_document(const std::vector<engine::peer_status> &peers) {
     return {{"peers", std::move(list)}};
 }
 
-json throttle_document(const std::vector<engine::sender_group_status> &groups) {
+json throttle_document(const engine::throttle_view &daemon,
+                       const std::vector<engine::sender_group_status> &groups) {
+    const auto limit = [](const auto &rate, const std::string &source, const auto &until) {
+        return json{{"limit_bytes_per_second", or_null(rate)},
+                    {"source", source},
+                    {"until", until ? json(to_rfc3339(*until)) : json(nullptr)}};
+    };
     json list = json::array();
     for (const auto &g : groups) {
-        list.push_back(
-            {{"name", g.name},
-             {"limit_bytes_per_second", or_null(g.limit_bytes_per_second)},
-             {"source", g.limit_source},
-             {"until", g.limit_until ? json(to_rfc3339(*g.limit_until)) : json(nullptr)}});
+        json entry = limit(g.limit_bytes_per_second, g.limit_source, g.limit_until);
+        entry["name"] = g.name;
+        list.push_back(std::move(entry));
     }
-    return {{"groups", std::move(list)}};
+    return {{"daemon", limit(daemon.rate, daemon.source, daemon.until)}, {"groups", std::move(list)}};
 }
 
 } // namespace farshore::apps

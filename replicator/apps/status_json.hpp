@@ -3,6 +3,7 @@
 // fields are added, never renamed.
 
 #include "replicator/engine/status.hpp"
+#include "replicator/engine/throttle.hpp"
 #include "replicator/engine/trust.hpp"
 
 #include <nlohmann/json.hpp>
@@ -29,6 +30,8 @@ json to_json(const engine::invitation &i);
 json to_json(const engine::peer_status &p);
 json invitations_document(const std::vector<engine::open_invitation> &invitations);
 json peers_document(const std::vector<engine::peer_status> &peers);
-json throttle_document(const std::vector<engine::sender_group_status> &groups);
+/// `daemon`: the cap of all groups together.
+json throttle_document(const engine::throttle_view &daemon,
+                       const std::vector<engine::sender_group_status> &groups);
 
 } // namespace farshore::apps

@@ -17,6 +17,8 @@ constexpr std::size_t volumes_per_group_max = 1024;      ///< of one group
 constexpr std::size_t name_bytes_max = 64;               ///< group and volume names
 constexpr std::uint64_t volume_bytes_max = 1ULL << 50;   ///< 1 PiB
 
+constexpr std::size_t unreadable_blocks_max = 4096;      ///< of one volume, left out of points; beyond, no point is made
+
 // NBD
 constexpr std::size_t nbd_request_bytes_max = 32 * MiB;  ///< payload of one READ or WRITE
 constexpr std::size_t nbd_refused_payload_bytes_max = 128 * MiB; ///< dropped before a WRITE is refused; more closes
@@ -40,6 +42,16 @@ constexpr std::size_t segment_bytes_max = 256 * MiB;       ///< a file of the in
 
 // Undo
 constexpr std::size_t covered_bytes_max = 64 * MiB;        ///< which blocks the history has, of one group
+
+// Numbers that peers say
+constexpr std::uint64_t interval_id_max = (1ULL << 63) - 1; ///< and of all other counts: sums can't overflow
+/// How far a peer's position may be above what is known here. No honest peer gets so far ahead: reserved ids
+/// are skipped by 2^20 at a power cut.
+constexpr std::uint64_t interval_jump_max = 1ULL << 40;
+constexpr std::uint64_t first_stream_id_max = 1ULL << 62;  ///< where the first stream of a new copy begins
+constexpr std::uint64_t loan_window = 4096;                ///< intervals ahead that loans may be asked for
+constexpr std::uint64_t heals_slack = 1024;                ///< damage that was told and lost by a crash
+constexpr std::size_t peer_text_bytes_max = 4096;          ///< words for the other side's operator
 
 // Loans between groups
 constexpr std::size_t loan_bytes_max = 1024 * MiB;         ///< of one group at the DR site

@@ -319,6 +319,9 @@ result<> dirty_map::begin(const map_subject &subject) {
     state_.volume = subject.volume;
     state_.left = subject.times;
     state_.fine_checksum = 0;
+    if (subject.times.told()) {
+        last_write().store(std::max(subject.times.modified_ns, subject.times.changed_ns), std::memory_order_relaxed);
+    }
     store_state();
     FS_CHECK(map_->sync());
     std::mutex nobody_else;

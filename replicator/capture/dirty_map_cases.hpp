@@ -23,8 +23,8 @@
 //   same_boot   killed; both are the same open instance            the fine bits: the page cache has them
 //
 // What the times of the volume's file prove (judge_times). Our own last write is known from a word of
-// the map that each write stores first, at most 50 ms old (`last write`); a kill keeps it at once,
-// a power cut as of at most a minute before.
+// the map that each write stores first, at most 50 ms old (`last write`; at a start: the file's newest time); a
+// kill keeps it at once, a power cut as of at most a minute before. It follows the clock back as well.
 //
 //   event                                 evidence                                            -> times
 //   stopped in order, nobody wrote        both times equal those in the slot                  -> as_left
@@ -78,7 +78,7 @@ struct time_evidence {
     bool clean = false;
     bool same_boot = false;
     bool same_instance = false;
-    file_times left;    ///< clean: at the stop; else when last looked at, ours at that time
+    file_times left;    ///< clean: at the stop
     file_times durable; ///< known to be on the disk; told() false: none
     file_times now;
     std::int64_t last_write_ns = 0;
@@ -102,18 +102,17 @@ constexpr volume_times judge_times(const time_evidence &e) {
         }
         return e.now.changed_ns < e.left.changed_ns ? volume_times::earlier : volume_times::later;
     }
-    const std::int64_t ours = std::max({e.last_write_ns, e.left.modified_ns, e.left.changed_ns});
     if (e.clock_ns < e.last_write_ns - last_write_late_ns) {
         return volume_times::unsure;
     }
     const bool cached = e.same_boot && e.same_instance;
-    if (newest > ours + (cached ? last_write_late_ns : last_write_unsynced_ns)) {
+    if (newest > e.last_write_ns + (cached ? last_write_late_ns : last_write_unsynced_ns)) {
         return volume_times::later;
     }
     if (!e.same_boot && e.boot_began_ns != 0 && newest > e.boot_began_ns) {
         return volume_times::later;
     }
-    if (e.durable.told() && e.now.changed_ns < e.durable.changed_ns) {
+    if (!cached && e.durable.told() && e.now.changed_ns < e.durable.changed_ns) {
         return volume_times::earlier;
     }
     return volume_times::as_left;

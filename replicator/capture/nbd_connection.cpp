@@ -335,7 +335,7 @@ connection::progress connection::handle_one() {
     stream_.consume(sizeof(request_header));
     if (r.type == command_read) {
         handle_read(r);
-    } else {
+    } else if (!zero_at_once(r)) {
         start_job(r, {});
     }
     return progress::done;
@@ -425,6 +425,20 @@ bool connection::write_at_once(const request &r, bytes_view data) {
     return *written;
 }
 
+/// False when it has to be a job.
+bool connection::zero_at_once(const request &r) {
+    if (r.type != command_trim && r.type != command_write_zeroes) {
+        return false;
+    }
+    const auto zeroed = device_->try_zero({r.offset, r.length}, zero_options_of(r));
+    if (!zeroed) {
+        reply_error(r, wire_error_of(zeroed.error()));
+    } else if (*zeroed) {
+        reply_success(r);
+    }
+    return !zeroed || *zeroed;
+}
+
 void connection::handle_read(const request &r) {
     if (r.length > inline_bytes_max) {
         start_job(r, {});
@@ -436,8 +450,7 @@ void connection::handle_read(const request &r) {
     if (!read) {
         reply_error(r, wire_error_of(read.error()));
     } else if (*read) {
-        write_read_prefix(out, r, facts_.structured);
-        stream_.commit(prefix + r.length);
+        stream_.commit(write_read_reply(out, r, facts_.structured));
     } else {
         start_job(r, {});
     }

@@ -126,6 +126,7 @@ class connection : public std::enable_shared_from_this<connection> {
     progress continue_payload(incoming_write &write);
     void handle_read(const request &r);
     bool write_at_once(const request &r, bytes_view data);
+    bool zero_at_once(const request &r);
     void start_job(const request &r, buffer payload);
     void start_in_lane(const request &r, buffer payload);
     void post_job(const request &r, buffer payload);

@@ -2,6 +2,7 @@
 
 #include "replicator/base/limits.hpp"
 #include "replicator/base/log.hpp"
+#include "replicator/base/log_repeat.hpp"
 #include "replicator/capture/nbd_connection.hpp"
 #include "replicator/capture/nbd_listener.hpp"
 
@@ -25,8 +26,6 @@ namespace {
 constexpr std::uint64_t default_memory = 256 * limits::MiB;
 /// After an accept that failed for want of descriptors or memory.
 constexpr auto accept_pause = std::chrono::milliseconds(100);
-/// A line of each kind that clients can cause, at most.
-constexpr auto log_every = std::chrono::seconds(10);
 
 /// Who is at the other end, for messages.
 std::string name_of_peer(int fd, bool tcp) {
@@ -48,23 +47,6 @@ std::string name_of_peer(int fd, bool tcp) {
     }
     return fmt::format("the client at {}:{}", host.data(), port.data());
 }
-
-/// Says whether a line may be logged now, and counts those left out.
-class seldom {
-  public:
-    std::optional<std::size_t> allow(time_point now) {
-        if (said_ && now - *said_ < log_every) {
-            ++left_out_;
-            return std::nullopt;
-        }
-        said_ = now;
-        return std::exchange(left_out_, 0);
-    }
-
-  private:
-    std::optional<time_point> said_;
-    std::size_t left_out_ = 0;
-};
 
 bool nobody_waits(const error &e) { return is_errno(e, EAGAIN) || is_errno(e, EWOULDBLOCK); }
 bool client_gave_up(const error &e) { return is_errno(e, ECONNABORTED) || is_errno(e, EINTR); }
@@ -109,8 +91,6 @@ struct server::impl : std::enable_shared_from_this<server::impl> {
     executor disk;
     client_bounds bounds;
     share_pool::tenant place{}; ///< among the servers of the daemon
-    seldom refused_lines;       ///< on the accepting loop, as is the next
-    seldom failed_lines;
     std::atomic<std::uint16_t> port{0};
     std::atomic<std::size_t> open{0};
 
@@ -121,6 +101,7 @@ struct server::impl : std::enable_shared_from_this<server::impl> {
     std::set<std::shared_ptr<listener>> listeners;
     std::list<client> clients;
     std::size_t next_loop = 0;
+    log::repeats failures; ///< of the accepting loop
     std::function<void()> on_empty; ///< set by close(), called once with the mutex held
 
     ~impl() {
@@ -201,9 +182,8 @@ task<void> server::impl::accept_clients(std::shared_ptr<listener> l) {
             co_await l->readiness.async_wait(asio::socket_base::wait_read, as_result);
             continue;
         }
-        if (const auto left_out = failed_lines.allow(system_clock().now())) {
-            log::warning("NBD server: {}; trying again ({} failures since the last such line)",
-                         fd.error().text(), *left_out);
+        if (const auto more = failures.failed(fd.error().text(), system_clock().now())) {
+            log::warning("NBD server: {}; trying again{}", fd.error().text(), *more);
         }
         l->pause.expires_after(accept_pause);
         co_await l->pause.async_wait(as_result);
@@ -211,10 +191,9 @@ task<void> server::impl::accept_clients(std::shared_ptr<listener> l) {
 }
 
 void server::impl::refuse_client() {
-    if (const auto left_out = refused_lines.allow(system_clock().now())) {
-        log::warning("NBD server: refused a client of {}: it has its share of the {} connections "
-                     "that the daemon takes ({} more refused since the last such line)",
-                     exports->front().description, bounds.places->max(), *left_out);
+    if (const auto more = failures.failed("its share", system_clock().now())) {
+        log::warning("NBD server: refused a client of {}: it has its share of the {} connections that the daemon takes{}",
+                     exports->front().description, bounds.places->max(), *more);
     }
 }
 

@@ -1,6 +1,8 @@
 #include "replicator/engine/catch_up_scan.hpp"
 
 #include "replicator/base/geometry.hpp"
+#include "replicator/base/log.hpp"
+#include "replicator/engine/reaction.hpp"
 
 #include <algorithm>
 
@@ -108,25 +110,14 @@ void catch_up_scan::on_reply(wire::digest_reply reply) {
     for (const pending_range &r : a.asked.ranges) {
         units += units_in(r, a.asked.unit);
     }
-    if (reply.zero_bits.size() != ceil_div(units, 8)) {
-        failure_ = fail(errc::corrupt, "the DR site's digest reply has the wrong length");
-    } else {
-        std::size_t used = 0;
-        a.digests.resize(units);
-        for (std::uint64_t i = 0; i < units && failure_; ++i) {
-            if ((std::to_integer<unsigned>(reply.zero_bits[i / 8]) >> (i % 8) & 1U) != 0) {
-                continue; // stays the all-zero digest
-            }
-            if (used + 16 > reply.digests.size()) {
-                failure_ = fail(errc::corrupt, "the DR site's digest reply is too short");
-                break;
-            }
-            std::copy_n(reply.digests.begin() + static_cast<std::ptrdiff_t>(used), 16, a.digests[i].begin());
-            used += 16;
+    a.digests.resize(units);
+    std::size_t used = 0; // the lengths were looked at (receiver_claims)
+    for (std::uint64_t i = 0; i < units; ++i) {
+        if ((std::to_integer<unsigned>(reply.zero_bits[i / 8]) >> (i % 8) & 1U) != 0) {
+            continue; // stays the all-zero digest
         }
-        if (failure_ && used != reply.digests.size()) {
-            failure_ = fail(errc::corrupt, "the DR site's digest reply is too long");
-        }
+        std::copy_n(reply.digests.begin() + static_cast<std::ptrdiff_t>(used), 16, a.digests[i].begin());
+        used += 16;
     }
     answers_.push_back(std::move(a));
     changed_.notify_all();
@@ -153,7 +144,8 @@ task<result<>> catch_up_scan::work_off(answer a) {
             return resolved;
         });
         if (!outcome) {
-            co_return std::unexpected(outcome.error());
+            FS_CO_CHECK(co_await record_readable(piece, outcome.error()));
+            continue;
         }
         for (const std::uint32_t unit : outcome->differing_units) {
             const std::uint64_t offset = piece.range.offset + unit * a.asked.unit;
@@ -187,11 +179,21 @@ task<result<>> catch_up_scan::record_pass() {
             }
             auto outcome = co_await run_on(run_.disk, [this, piece] { return capture_.record_all(piece); });
             if (!outcome) {
-                co_return std::unexpected(outcome.error());
+                FS_CO_CHECK(co_await record_readable(piece, outcome.error()));
             }
         }
     }
     co_return result<>{};
+}
+
+// A bad place is no reason to stop, let alone to connect again: what can be read goes out.
+task<result<>> catch_up_scan::record_readable(pending_range piece, error why) {
+    if (reaction_to(why) != reaction::keep_pending) {
+        co_return std::unexpected(std::move(why));
+    }
+    log::warning("{}; the rest of it is shipped", why.text());
+    auto outcome = co_await run_on(run_.disk, [this, piece] { return capture_.record_readable(piece); });
+    co_return outcome ? result<>{} : std::unexpected(outcome.error());
 }
 
 task<result<>> catch_up_scan::digest_pass() {
@@ -200,7 +202,6 @@ task<result<>> catch_up_scan::digest_pass() {
         if (stopped_) {
             co_return fail(errc::cancelled, "");
         }
-        FS_CO_CHECK(result<>(failure_));
         if (walking && ahead_bytes_ < options_.ahead_bytes_max) {
             request r;
             walking = gather(r);

@@ -45,9 +45,11 @@ class catch_up_scan {
     catch_up_scan(capture_group &capture, runtime run, scan_options options, send_request send,
                   send_extent_request send_extents, may_record may);
 
-    /// Until no region is pending (ok), stop() (errc::cancelled) or a failure of disk or line. errc::not_in_sync: capture fell to
+    /// Until no region is pending (ok), stop() (errc::cancelled) or a failure of state or line. What the volume's disk
+    /// can't read holds nothing up: the rest of the range is recorded, and capture remembers which blocks are missing. errc::not_in_sync: capture fell to
     /// tracking.
     task<result<>> run();
+    /// An answer that fits its request (receiver_claims).
     void on_reply(wire::digest_reply reply);
     result<> on_extents(const wire::extent_reply &reply);
     /// Look again: the pipeline may have room.
@@ -68,6 +70,7 @@ class catch_up_scan {
     bool gather(request &out);
     task<result<>> ask(request r);
     task<result<>> work_off(answer a);
+    task<result<>> record_readable(pending_range piece, error why);
     task<result<>> settle_holes();
     task<result<>> digest_pass();
     task<result<>> record_pass();
@@ -84,7 +87,6 @@ class catch_up_scan {
     time_point recorded_{}; ///< when room was found last
     condition changed_;
     bool stopped_ = false;
-    result<> failure_{};
     std::uint64_t next_id_ = 1;
     std::map<std::uint64_t, request> asked_;
     std::deque<answer> answers_;

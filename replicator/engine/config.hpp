@@ -60,6 +60,10 @@ struct receiver_group_config {
     std::vector<std::pair<std::string, std::string>> targets; ///< volume name, path
     std::uint64_t journal_bytes_max = 50ULL << 30;
     std::vector<retain_rule> retain;
+    // What a sender may have made here.
+    std::vector<std::pair<std::string, std::uint64_t>> volumes; ///< name, size: these and no others; empty: any within
+    std::uint32_t volumes_max = 64;
+    std::uint64_t size_max = 128ULL << 40; ///< virtual bytes of all volumes
     bool loans = true; ///< false: nothing is lent to this group, nor by it
 };
 

@@ -35,11 +35,16 @@ class frame_assembly {
     }
 
     /// Takes a frame. Frames of another stream (late ones of the stream before) and frames already taken are
-    /// ignored. errc::corrupt: not a frame; errc::limit: more held than a window.
+    /// ignored. All errors are fault::peer. errc::corrupt: not a frame; errc::limit: more held than a window.
     result<> add(buffer frame) {
-        FS_TRY(header, parse_frame_header(frame.view()));
+        auto parsed = parse_frame_header(frame.view());
+        if (!parsed) {
+            return std::unexpected(blame(fault::peer, std::move(parsed).error()));
+        }
+        const frame_header &header = *parsed;
         if (frame.size() != frame_header_bytes + header.payload_bytes) {
-            return fail(errc::corrupt, "a frame's length differs from its header");
+            return fail_peer(errc::corrupt, fmt::format("a frame of {} bytes whose header says {}", frame.size(),
+                                                        frame_header_bytes + header.payload_bytes));
         }
         const key at{header.interval.value, header.index};
         if (header.stream != stream_ || at < next_) {
@@ -47,10 +52,10 @@ class frame_assembly {
         }
         held_bytes_ += frame_window_bytes(frame.size());
         if (held_bytes_ > bytes_max_) {
-            return fail(errc::limit, fmt::format("the sender sent more than the window of {} bytes ahead", bytes_max_));
+            return fail_peer(errc::limit, fmt::format("the sender sent more than the window of {} bytes ahead", bytes_max_));
         }
         if (!held_.emplace(at, held{std::move(frame), header.type}).second) {
-            return fail(errc::corrupt, "a frame came twice");
+            return fail_peer(errc::corrupt, fmt::format("frame {} of interval {} came twice", at.index, at.interval));
         }
         return {};
     }
@@ -59,6 +64,7 @@ class frame_assembly {
         buffer frame;
         bool barrier = false;
     };
+    interval_id next_interval() const { return interval_id{next_.interval}; }
     /// The next frame in order, if it is here.
     std::optional<taken> take() {
         const auto first = held_.begin();

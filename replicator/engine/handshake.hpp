@@ -51,6 +51,7 @@ struct sender_plan {
 /// Cases, first match wins:
 ///   receiver's identity is another (or none was known and something was acknowledged) -> compare_all
 ///   receiver's durable position is older than what it acknowledged before             -> compare_all
+///   receiver's durable position is of our stream, and beyond what was made of it       -> compare_all
 ///   receiver has damage whose blocks we do not know                                    -> compare_all
 ///   receiver's durable position is ahead of `acknowledged`, and that is not explained
 ///     by intervals of the newest stream begun here that were sent, as is surely known  -> compare_changed

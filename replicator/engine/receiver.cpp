@@ -207,6 +207,12 @@ task<result<>> receiver::start() {
     co_return result<>{};
 }
 
+void receiver::end_commands() {
+    for (auto &g : impl_->groups) {
+        g->end_commands();
+    }
+}
+
 // Lines of those who were let in by TLS and no further: counted beyond one a second, whoever they are.
 void receiver::impl::note_refusal(const transport::link &link, const std::string &what) {
     if (const auto left_out = refusals_.allow(run.time->now(), link.peer_fingerprint())) {
@@ -247,6 +253,7 @@ void receiver::reload() { impl_->files_wanted_.notify_all(); }
 
 task<void> receiver::stop(duration) {
     impl &m = *impl_;
+    end_commands();
     m.stopping = true;
     m.late_.notify_all();
     m.files_wanted_.notify_all();

@@ -29,6 +29,8 @@ class receiver {
 
     /// Opens state, recovers every group (roll back to the committed barrier, replay), listens.
     task<result<>> start();
+    /// Commands under way end soon; returns at once. stop() joins them.
+    void end_commands();
     /// Before start(): threads for each group and volume (pools.hpp). Without it everything runs on the runtime's.
     void use_pools(pool_maker make);
     task<void> stop(duration drain);

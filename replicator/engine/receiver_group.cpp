@@ -3,6 +3,8 @@
 #include "replicator/engine/receiver_group.hpp"
 
 #include "replicator/base/log.hpp"
+#include "replicator/engine/peer_claims.hpp"
+#include "replicator/engine/reaction.hpp"
 #include "replicator/engine/receiver_session.hpp"
 #include "replicator/engine/trust.hpp"
 
@@ -35,7 +37,14 @@ receiver_group::receiver_group(receiver_group_options options, runtime run, file
       tasks_(run_.home) {
     fill_random(digest_key_);
 }
-receiver_group::~receiver_group() = default;
+receiver_group::~receiver_group() {
+    REPL_ASSERT(commands_ == 0); // they end before the group does
+}
+
+void receiver_group::end_commands() {
+    ending_ = true;
+    applied_.notify_all();
+}
 
 replica_options receiver_group::storage_options() const {
     replica_options o;
@@ -93,15 +102,15 @@ task<result<>> receiver_group::open_if_present() {
 }
 
 void receiver_group::open_failed(const error &e) {
-    if (!last_error_ || *last_error_ != e.text()) {
-        log::error("group {}: not served: {}; tried again every {:.0f} s", name(), e.text(), seconds_of(reopen_after));
-    }
+    tell(log::level::error,
+         fmt::format("not served: {}; tried again every {:.0f} s", e.text(), seconds_of(reopen_after)));
     failure_ = e;
     last_error_ = e.text();
     reopen_at_ = run_.time->now() + reopen_after;
 }
 
 task<void> receiver_group::stop() {
+    end_commands();
     stopping_ = true;
     if (session_) {
         co_await session_->refuse(wire::refusal_code::stopping, "the receiver stops");
@@ -112,6 +121,9 @@ task<void> receiver_group::stop() {
     work_.notify_all();
     applied_.notify_all();
     co_await tasks_.join();
+    while (commands_ > 0) { // they see ending_
+        co_await run_.time->sleep_for(std::chrono::milliseconds(10));
+    }
     if (copy_ && !failure_) {
         const auto committed = co_await run_on(run_.disk, [copy = copy_] { return copy->commit(); });
         if (!committed) {
@@ -142,7 +154,7 @@ receiver_facts receiver_group::facts(bool pinned) const {
     return f;
 }
 
-wire::welcome receiver_group::make_welcome() const {
+wire::welcome receiver_group::make_welcome() {
     const replica_position at = copy_->position();
     wire::welcome w;
     w.receiver = copy_->identity();
@@ -154,7 +166,7 @@ wire::welcome receiver_group::make_welcome() const {
     }
     w.point = newest_point();
     w.in_catch_up = at.in_catch_up;
-    w.damage_count = at.damage_count;
+    w.damage_count = damage_told_ = at.damage_count;
     w.damaged = at.damaged;
     w.window_bytes = options_.memory.window_bytes;
     w.digest_key = digest_key_;
@@ -163,15 +175,9 @@ wire::welcome receiver_group::make_welcome() const {
 }
 
 task<result<>> receiver_group::create_copy(std::vector<wire::volume_entry> volumes) {
+    FS_CO_CHECK(check_new_volumes(volumes, options_.config));
     std::vector<replica_volume> made;
     for (const wire::volume_entry &v : volumes) {
-        if (v.size == 0 || v.size > limits::volume_bytes_max) {
-            co_return fail(errc::limit, fmt::format("volume \"{}\" has an impossible size of {} bytes", v.name, v.size));
-        }
-        const bool plain = !v.name.empty() && v.name.front() != '.' && v.name.find('/') == std::string::npos;
-        if (!plain) {
-            co_return fail(errc::invalid, "a volume's name is not usable as a file name");
-        }
         made.push_back({v.name, v.size, path_of(v.name)});
     }
     if (!options_.config.replica.empty()) {
@@ -208,7 +214,8 @@ task<void> receiver_group::attach(std::unique_ptr<transport::link> link, wire::h
         if (failure_ && verdict.code == wire::refusal_code::failed) {
             verdict.text = failure_->text();
         }
-        log::warning("group {}: refused the sender at {}: {}", name(), link->peer_address(), verdict.text);
+        tell(log::level::warning, fmt::format("refused the sender at {}: {}", link->peer_address(), verdict.text),
+             verdict.text);
         co_await link->send(refusal_of(verdict.code, verdict.text));
         link->close();
         co_return;
@@ -223,7 +230,7 @@ task<void> receiver_group::attach(std::unique_ptr<transport::link> link, wire::h
     if (verdict.creates_copy) {
         if (auto created = co_await create_copy(hello.volumes); !created) {
             greeting_ = false;
-            log::error("group {}: {}", name(), created.error().text());
+            tell(log::level::error, created.error().text());
             const auto code = is(created.error(), errc::mismatch) ? wire::refusal_code::volumes : wire::refusal_code::failed;
             last_error_ = created.error().text();
             co_await link->send(refusal_of(code, created.error().text()));
@@ -250,7 +257,7 @@ task<void> receiver_group::attach(std::unique_ptr<transport::link> link, wire::h
         link->close();
         co_return;
     }
-    log::info("group {}: session with the sender at {}", name(), link->peer_address());
+    tell(log::level::info, fmt::format("session with the sender at {}", link->peer_address()), "session");
     if (!apply_waits_) {
         last_error_.reset();
     }
@@ -280,11 +287,22 @@ std::uint64_t receiver_group::newest_point() const {
     return at.newest_point ? at.newest_point->id.value : 0;
 }
 
+void receiver_group::tell(log::level level, const std::string &text, const std::string &kind) {
+    if (const auto more = failures_.failed(kind, run_.time->now())) {
+        log::write(level, fmt::format("group {}: {}{}", name(), text, *more));
+    }
+}
+
 task<void> receiver_group::send_ack() {
     if (!copy_) {
         co_return;
     }
     const replica_position at = copy_->position();
+    if (std::exchange(durable_seen_, at.durable.interval) < at.durable.interval) {
+        if (const auto after = failures_.worked(run_.time->now())) {
+            log::debug("group {}: data arrives and is kept{}", name(), *after);
+        }
+    }
     const auto session = session_;
     if (!session || !session->live()) {
         co_return;
@@ -294,17 +312,42 @@ task<void> receiver_group::send_ack() {
     a.applied = at.applied;
     a.point = newest_point();
     a.journaled_bytes = session->journaled_bytes();
-    a.damage_count = at.damage_count;
+    a.damage_count = damage_told_; // an ack must not overtake its nak
     co_await session->send(a);
 }
 
 // ---- apply -----------------------------------------------------------------------------------------
 
+void receiver_group::note_peer_fault(const error &rule) {
+    const std::string text = fmt::format("the sender broke the protocol: {}", rule.text());
+    last_error_ = text;
+    if (std::exchange(peer_fault_, text) != text) { // it may come back with it as often as it likes
+        log::error("group {}: {}; its session ends, the copy and its points stay as they are", name(), text);
+    }
+}
+
+void receiver_group::react(error e) {
+    switch (reaction_to(e)) {
+    case reaction::end_session:
+        if (session_ && e.whose == fault::peer) {
+            session_->peer_broke(e);
+        } else if (session_) {
+            session_->refuse_soon(wire::refusal_code::failed, e.text());
+        }
+        return;
+    case reaction::reopen_copy:
+    case reaction::await_space:
+    case reaction::keep_pending: // there is no volume of a primary here
+        storage_failed(std::move(e));
+        return;
+    }
+}
+
 void receiver_group::storage_failed(error e) {
     const std::string words = with_open_points(e);
     last_error_ = words;
-    log::error("group {}: {}", name(), words);
-    const bool space = is(e, errc::full) || is_errno(e, ENOSPC);
+    tell(log::level::error, words);
+    const bool space = reaction_to(blame(fault::storage, e)) == reaction::await_space;
     if (!space && !failure_) {
         failure_ = e;
         reopen_at_ = run_.time->now() + reopen_after;
@@ -372,14 +415,22 @@ task<result<>> receiver_group::apply_once() {
 
 task<result<>> receiver_group::retain() {
     next_retain_ = run_.time->now() + retain_every;
-    const auto copy = copy_;
+    co_return co_await run_on(run_.disk, [copy = copy_, now = retention_time()] { return copy->retain(now); });
+}
+
+wall_time receiver_group::retention_time() {
     std::optional<wall_time> newest;
-    if (const auto point = copy->position().newest_point) {
+    if (const auto point = copy_->position().newest_point) {
         newest = point->arrival == wall_time{} ? point->time : std::min(point->time, point->arrival);
     }
     const auto difference = connected() ? clock_.difference() : std::nullopt;
-    const wall_time now = retention_.advance(run_.time->now(), run_.time->wall(), newest, difference);
-    co_return co_await run_on(run_.disk, [copy, now] { return copy->retain(now); });
+    return retention_.advance(run_.time->now(), run_.time->wall(), newest, difference);
+}
+
+wall_time receiver_group::stamp() {
+    static_cast<void>(retention_time());
+    retention_.stamped();
+    return run_.time->wall();
 }
 
 void receiver_group::note_newest() {
@@ -387,6 +438,19 @@ void receiver_group::note_newest() {
         newest_seen_ = point->id;
         newest_since_ = run_.time->now();
     }
+}
+
+task<void> receiver_group::reopen_copy() {
+    co_await suspend_openings(); // their devices read through the object that failed
+    copy_.reset();
+    if (auto opened = co_await open_if_present(); !opened) {
+        open_failed(opened.error());
+        co_return;
+    }
+    last_error_.reset();
+    tell(log::level::info, fmt::format("served again, at barrier {}", copy_ ? copy_->position().applied.interval.value : 0),
+         "served again");
+    co_await resume_openings();
 }
 
 task<void> receiver_group::apply_loop() {
@@ -399,24 +463,14 @@ task<void> receiver_group::apply_loop() {
                 }
                 continue;
             }
-            while (!opened_.empty()) { // their devices read through the object that failed
-                co_await close_point(opened_.begin()->first);
-            }
-            copy_.reset();
-            if (auto opened = co_await open_if_present(); !opened) {
-                open_failed(opened.error());
-            } else {
-                last_error_.reset();
-                log::info("group {}: served again, at barrier {}", name(),
-                          copy_ ? copy_->position().applied.interval.value : 0);
-            }
+            co_await reopen_copy();
             continue;
         }
         if (!copy_) {
             co_await work_.wait();
             continue;
         }
-        if (auto done = co_await apply_once(); !done) {
+        if (auto done = co_await apply_once(); !done) { // only of storage: what the sender sent is damage, not an error
             apply_failed(done.error());
             if (!failure_) {
                 co_await work_.wait_until(*run_.time, run_.time->now() + reopen_after);

@@ -5,13 +5,16 @@
 // Path of a frame: data link -> frame_assembly (order) -> journal append -> at a barrier one sync -> ack
 // "durable" -> applier (batches, on the disk pool) -> ack "applied". The journal never waits for the applier.
 //
-// A storage failure ends the session with words for the sender's operator, and the storage is opened anew after a
-// pause (roll back, replay), so that space that comes back is enough to go on.
+// Whose fault a failure is decides (reaction.hpp): a rule that the sender broke is found before journal and replica are
+// touched and ends the session, nothing else. A storage failure ends the session with words for the sender's operator,
+// and the storage is opened anew after a pause (roll back, replay), so that space that comes back is enough to go on.
 //
 // Thread: home; storage calls on the disk pool.
 
 #include "replicator/apply/replica_group.hpp"
 #include "replicator/base/async.hpp"
+#include "replicator/base/log.hpp"
+#include "replicator/base/log_repeat.hpp"
 #include "replicator/capture/nbd_server.hpp"
 #include "replicator/engine/config.hpp"
 #include "replicator/engine/frame_assembly.hpp"
@@ -45,6 +48,18 @@ struct receiver_group_options {
 
 class receiver_session;
 
+/// Counts a command for as long as it uses its group.
+class command_under_way {
+  public:
+    explicit command_under_way(std::size_t &count) : count_(count) { ++count_; }
+    ~command_under_way() { --count_; }
+    command_under_way(const command_under_way &) = delete;
+    command_under_way &operator=(const command_under_way &) = delete;
+
+  private:
+    std::size_t &count_;
+};
+
 class receiver_group {
   public:
     receiver_group(receiver_group_options options, runtime run, file_system &files, std::vector<executor> nbd_loops);
@@ -53,6 +68,8 @@ class receiver_group {
     /// Opens the copy if there is one. When that fails (an image of a wrong size, a missing disk) the group is `failed`
     /// with the reason and tried again, and the daemon's others are served.
     task<void> start();
+    /// Commands under way end soon; the group itself goes on until stop(), which joins them.
+    void end_commands();
     task<void> stop();
 
     const std::string &name() const { return options_.config.name; }
@@ -86,7 +103,10 @@ class receiver_group {
     friend class receiver_session;
     struct opened_entry {
         opened_point view;
-        std::unique_ptr<nbd::server> server;
+        nbd::endpoint where;
+        interval_id point;
+        bool suspect = false;
+        std::unique_ptr<nbd::server> server; ///< null while the copy is being opened anew
         time_point since{};
     };
 
@@ -97,17 +117,33 @@ class receiver_group {
     replica_options storage_options() const;
     std::string path_of(const std::string &volume) const;
     receiver_facts facts(bool pinned) const;
-    wire::welcome make_welcome() const;
+    wire::welcome make_welcome();
     result<replica_point> resolve_point(const std::string &text) const;
 
+    /// Serves the point's devices where the entry says, by the copy that is open now.
+    task<result<>> serve(opened_entry &entry);
+    /// The copy is opened anew: clients are disconnected, find the point again at the same place, and the opening keeps
+    /// its id. One whose point is gone is closed, and said.
+    task<void> suspend_openings();
+    task<void> resume_openings();
+    task<void> reopen_copy();
     task<void> apply_loop();
     task<result<>> apply_once();
+    /// What a failure leads to, by whose fault it is (reaction.hpp). Doesn't wait for the line to take the words.
+    void react(error e);
     task<result<>> retain();
+    wall_time retention_time();
+    wall_time stamp(); ///< the arrival of what is journaled now
     void note_newest();
     duration age_of(const replica_point &p) const;
-    /// Ends the session with the error as words for the sender's operator; doesn't wait for the line to take them.
+    /// Ends the session with the error as words for the sender's operator.
     void storage_failed(error e);
+    void note_peer_fault(const error &rule);
     task<void> send_ack();
+    /// One line for the log, unless it says what was just said (base/log_repeat.hpp).
+    void tell(log::level level, const std::string &text) { tell(level, text, text); }
+    /// `kind`: the text without what varies.
+    void tell(log::level level, const std::string &text, const std::string &kind);
     std::uint64_t newest_point() const;
 
     // receiver_group_replay.cpp
@@ -129,6 +165,8 @@ class receiver_group {
     std::vector<executor> nbd_loops_;
     std::optional<executor> point_disk_; ///< made with the first point that is opened
     task_group tasks_;
+    bool ending_ = false;      ///< commands end; then the group stops
+    std::size_t commands_ = 0; ///< under way
     bool stopping_ = false;
 
     std::shared_ptr<replica_group> copy_; ///< shared with pool work under way
@@ -139,6 +177,7 @@ class receiver_group {
     std::uint64_t bytes_applied_ = 0;
     std::uint64_t wire_bytes_before_ = 0;
     bool greeting_ = false; ///< a control link is being taken over
+    std::string peer_fault_;                ///< logged last
     std::optional<std::string> last_error_; ///< until a session works again, or apply does
     bool apply_waits_ = false;              ///< for space: what is durable is not all applied
     std::optional<std::string> apply_error_; ///< until apply works again
@@ -155,6 +194,9 @@ class receiver_group {
     time_point next_retain_{};
     std::uint64_t next_open_id_ = 1;
     std::map<std::string, opened_entry> opened_;
+
+    log::repeats failures_; ///< and sessions; until something becomes durable
+    interval_id durable_seen_;
 
     condition work_;    ///< something durable to apply, or stop
     condition applied_; ///< the applied position moved

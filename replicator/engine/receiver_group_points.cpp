@@ -1,5 +1,6 @@
 // A group at the DR site: its recovery points, those that are open, and its status.
 
+#include "replicator/base/log.hpp"
 #include "replicator/engine/point_name.hpp"
 #include "replicator/engine/receiver_group.hpp"
 #include "replicator/engine/receiver_session.hpp"
@@ -77,40 +78,93 @@ result<open_replica_point> receiver_group::open_devices(const std::string &point
 task<result<opened_point>> receiver_group::open_point(std::string point, std::string nbd, bool suspect) {
     FS_CO_TRY(where, nbd::parse_endpoint(nbd));
     FS_CO_TRY(p, resolve_point(point));
-    auto devices = co_await run_on(run_.disk, [copy = copy_, id = p.id, suspect] { return copy->open_point(id, suspect); });
-    if (!devices) {
-        co_return std::unexpected(devices.error());
-    }
-    std::vector<nbd::export_entry> exports;
+    const command_under_way here(commands_);
     opened_entry entry;
     entry.since = run_.time->now();
     entry.view.id = fmt::format("{}-{}", name(), next_open_id_++);
     entry.view.group = name();
     entry.view.point = std::to_string(p.id.value);
-    for (std::size_t i = 0; i < devices->devices.size(); ++i) {
-        const std::string &volume = copy_->volumes()[i].name;
-        exports.push_back({volume, fmt::format("{}/{} at point {}", name(), volume, p.id.value), devices->devices[i]});
-    }
-    if (!point_disk_) {
-        point_disk_ = options_.make_point_disk ? options_.make_point_disk() : run_.disk;
-    }
-    entry.server = std::make_unique<nbd::server>(
-        std::move(exports), nbd_loops_, *point_disk_,
-        options_.account ? nbd::client_bounds{options_.account->open_share(), options_.places}
-                         : nbd::default_client_bounds());
-    if (auto listening = entry.server->listen(where); !listening) {
-        co_await entry.server->close(duration{});
-        co_return std::unexpected(listening.error());
-    }
-    if (where.unix_path.empty()) {
-        where.port = entry.server->port();
-    }
-    for (const replica_volume &v : copy_->volumes()) {
-        entry.view.exports.push_back({v.name, nbd::export_uri(where, v.name)});
+    entry.where = where;
+    entry.point = p.id;
+    entry.suspect = suspect;
+    const auto copy = copy_;
+    FS_CO_CHECK(co_await serve(entry));
+    for (const replica_volume &v : copy->volumes()) {
+        entry.view.exports.push_back({v.name, nbd::export_uri(entry.where, v.name)});
     }
     opened_point view = entry.view;
     opened_.emplace(view.id, std::move(entry));
     co_return view;
+}
+
+task<result<>> receiver_group::serve(opened_entry &entry) {
+    const auto copy = copy_;
+    if (!copy) {
+        co_return fail(errc::closed, "the copy is being opened");
+    }
+    FS_CO_TRY(opened, co_await run_on(run_.disk, [copy, id = entry.point, suspect = entry.suspect] {
+                  return copy->open_point(id, suspect);
+              }));
+    if (ending_) {
+        co_return fail(errc::closed, "the receiver stops");
+    }
+    std::vector<nbd::export_entry> exports;
+    for (std::size_t i = 0; i < opened.devices.size(); ++i) {
+        const std::string &volume = copy->volumes()[i].name;
+        exports.push_back({volume, fmt::format("{}/{} at point {}", name(), volume, entry.point.value), opened.devices[i]});
+    }
+    if (!point_disk_) {
+        point_disk_ = options_.make_point_disk ? options_.make_point_disk() : run_.disk;
+    }
+    auto server = std::make_unique<nbd::server>(
+        std::move(exports), nbd_loops_, *point_disk_,
+        options_.account ? nbd::client_bounds{options_.account->open_share(), options_.places}
+                         : nbd::default_client_bounds());
+    if (auto listening = server->listen(entry.where); !listening) {
+        co_await server->close(duration{});
+        co_return listening;
+    }
+    if (entry.where.unix_path.empty()) {
+        entry.where.port = server->port();
+    }
+    entry.server = std::move(server);
+    co_return result<>{};
+}
+
+task<void> receiver_group::suspend_openings() {
+    std::vector<std::unique_ptr<nbd::server>> servers; // an operator may close an opening meanwhile
+    for (auto &[id, entry] : opened_) {
+        if (entry.server) {
+            servers.push_back(std::move(entry.server));
+        }
+    }
+    for (auto &server : servers) {
+        co_await server->close(std::chrono::seconds(1));
+    }
+}
+
+task<void> receiver_group::resume_openings() {
+    std::vector<std::string> ids;
+    for (const auto &[id, entry] : opened_) {
+        ids.push_back(id);
+    }
+    for (const std::string &id : ids) {
+        auto node = opened_.extract(id);
+        if (node.empty()) {
+            continue;
+        }
+        if (auto served = co_await serve(node.mapped()); !served) {
+            log::warning("group {}: point {}, opened as {}, is closed: {}", name(), node.mapped().point.value, id,
+                         served.error().text());
+            continue;
+        }
+        if (stopping_) {
+            co_await node.mapped().server->close(duration{});
+            continue;
+        }
+        log::info("group {}: point {}, opened as {}, is served again", name(), node.mapped().point.value, id);
+        opened_.insert(std::move(node));
+    }
 }
 
 std::vector<opened_point> receiver_group::opened() const {
@@ -126,7 +180,10 @@ task<bool> receiver_group::close_point(std::string id) {
     if (node.empty()) {
         co_return false;
     }
-    co_await node.mapped().server->close(std::chrono::seconds(1));
+    const command_under_way here(commands_);
+    if (node.mapped().server) {
+        co_await node.mapped().server->close(std::chrono::seconds(1));
+    }
     co_return true;
 }
 
@@ -187,7 +244,7 @@ receiver_group_status receiver_group::status() const {
         s.newest_point = info_of(all.back(), age_of(all.back()));
     }
     for (const replica_volume &v : copy_->volumes()) {
-        s.volumes.push_back({v.name, v.size, 0});
+        s.volumes.push_back({v.name, v.size});
     }
     return s;
 }

@@ -63,7 +63,8 @@ task<result<>> receiver_group::reach(std::string point, progress_report progress
     }
     const interval_id until = copy_->position().durable.interval;
     const std::uint64_t total = copy_->bytes_to_apply(until);
-    while (!stopping_) {
+    const command_under_way here(commands_);
+    while (!ending_) {
         const auto copy = copy_;
         if (copy && copy->position().applied.interval >= until) {
             co_return result<>{};
@@ -87,9 +88,7 @@ task<result<>> receiver_group::reach(std::string point, progress_report progress
 /// Apply failed: told to whoever asks, here and at the primary, until it works again.
 void receiver_group::apply_failed(error e) {
     const std::string words = with_open_points(e);
-    if (apply_error_ != words) {
-        log::error("group {}: what is durable can't be applied: {}", name(), words);
-    }
+    tell(log::level::error, "what is durable can't be applied: " + words);
     apply_error_ = words;
     if (!is(e, errc::full) && !is_errno(e, ENOSPC)) {
         storage_failed(std::move(e));
@@ -102,7 +101,7 @@ void receiver_group::apply_failed(error e) {
 void receiver_group::apply_worked() {
     apply_waits_ = false;
     if (std::exchange(apply_error_, std::nullopt)) {
-        log::info("group {}: apply works again", name());
+        tell(log::level::info, "apply works again");
         last_error_.reset();
         tell_sender();
     }

@@ -3,6 +3,7 @@
 #include "dedupe/digest.hpp"
 #include "replicator/base/geometry.hpp"
 #include "replicator/base/log.hpp"
+#include "replicator/engine/peer_claims.hpp"
 #include "replicator/engine/sender_session.hpp"
 
 #include <algorithm>
@@ -13,6 +14,17 @@ namespace farshore::engine {
 namespace {
 
 constexpr duration refusal_patience = std::chrono::seconds(1);
+
+/// A frame that is none is for append to say.
+result<> check_heals(bytes_view frame, std::uint64_t damage_count) {
+    const auto parsed = parse_frame(frame);
+    if (parsed && parsed->header.type == frame_type::barrier) {
+        if (const auto b = parse_barrier(parsed->payload)) {
+            return check_barrier(*b, damage_count);
+        }
+    }
+    return {};
+}
 
 } // namespace
 
@@ -50,7 +62,7 @@ void receiver_session::close(const char *why) {
         return;
     }
     closed_ = true;
-    log::info("group {}: the session with {} ended: {}", group_.name(), control_->peer_address(), why);
+    group_.tell(log::level::info, fmt::format("the session with {} ended: {}", control_->peer_address(), why), why);
     control_->close();
     for (auto &link : data_) {
         link->close();
@@ -110,6 +122,13 @@ void receiver_session::tell_soon(wire::nak n) {
     }
 }
 
+void receiver_session::peer_broke(const error &rule) {
+    if (live() && !refusing_) {
+        group_.note_peer_fault(rule);
+        refuse_soon(wire::refusal_code::protocol, rule.text());
+    }
+}
+
 void receiver_session::ack_soon() {
     ack_wanted_ = true;
     if (live() && !std::exchange(acking_, true)) {
@@ -165,12 +184,13 @@ task<void> receiver_session::read_data(std::size_t index) {
         }
         heard_ = run_.time->now();
         if (got->type != static_cast<std::uint16_t>(wire::message_type::frame)) {
-            close("the sender sent something else than frames on a data connection");
+            peer_broke(fail_peer(errc::corrupt, fmt::format("a message of type {} on a data connection, where frames are sent",
+                                                            got->type))
+                           .error());
             break;
         }
         if (auto added = assembly_.add(std::move(got->payload)); !added) {
-            log::error("group {}: {}", group_.name(), added.error().text());
-            close("the sender broke the rules of frames");
+            peer_broke(added.error());
             break;
         }
         frames_.notify_all();
@@ -186,10 +206,20 @@ task<void> receiver_session::read_control() {
         }
         heard_ = run_.time->now();
         if (auto done = co_await dispatch(std::move(*got)); !done) {
-            log::error("group {}: {}", group_.name(), done.error().text());
-            close("the sender broke the rules of the protocol");
+            group_.react(done.error());
+            break;
         }
     }
+}
+
+std::vector<std::uint64_t> receiver_session::volume_sizes() const {
+    std::vector<std::uint64_t> sizes;
+    if (const auto copy = group_.copy_) {
+        for (const replica_volume &v : copy->volumes()) {
+            sizes.push_back(v.size);
+        }
+    }
+    return sizes;
 }
 
 task<result<>> receiver_session::dispatch(transport::message m) {
@@ -206,8 +236,9 @@ task<result<>> receiver_session::dispatch(transport::message m) {
     }
     if (type == wire::message_type::digest_request) {
         FS_CO_TRY(request, wire::parse<wire::digest_request>(m.payload.view()));
+        FS_CO_CHECK(check_digest_request(request, volume_sizes()));
         if (questions_.size() >= digest_requests_max) {
-            co_return fail(errc::limit, "too many digest requests at a time");
+            co_return fail_peer(errc::limit, fmt::format("more than {} digest requests without an answer", digest_requests_max));
         }
         questions_.push_back(std::move(request));
         digests_wanted_.notify_all();
@@ -233,13 +264,14 @@ task<result<>> receiver_session::dispatch(transport::message m) {
     if (type == wire::message_type::loan_request) {
         FS_CO_TRY(request, wire::parse<wire::loan_request>(m.payload.view()));
         if (loans_.size() >= loan_requests_max) {
-            co_return fail(errc::limit, "too many loan requests at a time");
+            co_return fail_peer(errc::limit, fmt::format("more than {} loan requests without an answer", loan_requests_max));
         }
+        FS_CO_CHECK(check_loan_request(request, assembly_.next_interval()));
         loans_.push_back(std::move(request));
         loans_wanted_.notify_all();
         co_return result<>{};
     }
-    co_return fail(errc::corrupt, fmt::format("the sender sent a message of type {} that has no place here", m.type));
+    co_return fail_peer(errc::corrupt, fmt::format("a message of type {} that has no place here", m.type));
 }
 
 task<result<>> receiver_session::begin_stream(wire::begin_stream m) {
@@ -250,12 +282,8 @@ task<result<>> receiver_session::begin_stream(wire::begin_stream m) {
     if (!live() || !copy) {
         co_return result<>{};
     }
-    const replica_position at = copy->position();
-    if (m.stream == 0 || m.first <= at.durable.interval.value) {
-        co_return fail(errc::corrupt, fmt::format("a stream that begins with interval {} after interval {}", m.first,
-                                                  at.durable.interval.value));
-    }
-    FS_CO_CHECK(co_await run_on(run_.disk, [copy] { return copy->abandon_partial(); }));
+    FS_CO_CHECK(check_begin_stream(m, copy->position().durable));
+    FS_CO_CHECK(blame(fault::storage, co_await run_on(run_.disk, [copy] { return copy->abandon_partial(); })));
     if (m.copy_went_back) {
         copy->suspect_unproved();
     }
@@ -313,8 +341,10 @@ task<result<>> receiver_session::journal_ready() {
         co_return result<>{};
     }
     journaling_ = true;
-    auto done = co_await run_on(run_.disk, [copy, batch, barrier_seen, now = run_.time->wall()]() -> result<> {
+    const wall_time now = barrier_seen ? group_.stamp() : run_.time->wall();
+    auto done = co_await run_on(run_.disk, [copy, batch, barrier_seen, now]() -> result<> {
         for (const buffer &frame : *batch) {
+            FS_CHECK(check_heals(frame.view(), copy->position().damage_count));
             FS_CHECK(copy->append(frame.view(), now));
         }
         return barrier_seen ? copy->sync_journal() : result<>{};
@@ -322,7 +352,7 @@ task<result<>> receiver_session::journal_ready() {
     journaling_ = false;
     quiet_.notify_all();
     if (!done) {
-        co_return done;
+        co_return blame(fault::storage, std::move(done)); // unless append found that it is the sender's
     }
     journaled_bytes_ += bytes;
     group_.work_.notify_all();
@@ -334,7 +364,7 @@ task<void> receiver_session::journal_loop() {
     while (live()) {
         const std::uint64_t before = journaled_bytes_;
         if (auto done = co_await journal_ready(); !done) {
-            group_.storage_failed(done.error());
+            group_.react(done.error());
             break;
         }
         if (journaled_bytes_ == before && live()) {
@@ -350,23 +380,9 @@ task<result<wire::digest_reply>> receiver_session::digest(wire::digest_request r
     if (!copy) {
         co_return fail(errc::closed, "the copy is being opened");
     }
-    const std::size_t volumes = copy->volumes().size();
-    std::uint64_t units = 0;
-    if (r.unit < block_bytes || r.unit > limits::MiB || r.unit % block_bytes != 0) {
-        co_return fail(errc::corrupt, "a digest unit out of range");
-    }
-    for (const wire::digest_range &d : r.ranges) {
-        if (d.volume >= volumes || d.length == 0 || d.length > limits::MiB || d.offset % block_bytes != 0 ||
-            d.offset > copy->volumes()[d.volume].size || d.length > copy->volumes()[d.volume].size - d.offset) {
-            co_return fail(errc::corrupt, "a digest range outside its volume");
-        }
-        units += ceil_div(d.length, r.unit);
-    }
-    if (units > limits::digests_per_message_max) {
-        co_return fail(errc::limit, "a digest request for too many units");
-    }
+    const std::uint64_t units = units_of(r); // its ranges lie in their volumes (check_digest_request)
     co_await copy_as_durable();
-    co_return co_await run_on(run_.disk, [copy, r = std::move(r), units, key = group_.digest_key_]() -> result<wire::digest_reply> {
+    auto reply = co_await run_on(run_.disk, [copy, r = std::move(r), units, key = group_.digest_key_]() -> result<wire::digest_reply> {
         wire::digest_reply out;
         out.id = r.id;
         out.zero_bits.resize(ceil_div(units, 8));
@@ -393,6 +409,7 @@ task<result<wire::digest_reply>> receiver_session::digest(wire::digest_request r
         }
         return out;
     });
+    co_return blame(fault::storage, std::move(reply));
 }
 
 task<result<>> receiver_session::answer(wire::digest_request r) {
@@ -412,8 +429,7 @@ task<void> receiver_session::digest_loop() {
         const auto done = digests ? co_await answer(std::get<wire::digest_request>(std::move(question)))
                                   : co_await answer(std::get<wire::extent_request>(std::move(question)));
         if (!done && live()) {
-            log::error("group {}: {}", group_.name(), done.error().text());
-            co_await refuse(wire::refusal_code::failed, done.error().text());
+            group_.react(done.error());
         }
         if (!done) {
             break;

@@ -35,6 +35,8 @@ class receiver_session {
     task<void> refuse(wire::refusal_code code, std::string text);
     /// The same, for callers that have other things to do than to wait for a line.
     void refuse_soon(wire::refusal_code code, std::string text);
+    /// The sender broke a rule: logged, told to it, and the session ends. Nothing else is touched.
+    void peer_broke(const error &rule);
     /// Text for the sender's operator, or blocks that are wrong; likewise.
     void tell_soon(std::string text);
     void tell_soon(wire::nak n);
@@ -61,6 +63,7 @@ class receiver_session {
     task<void> digest_loop();
     task<void> loan_loop();
     task<result<wire::loan_reply>> lend(wire::loan_request r);
+    std::vector<std::uint64_t> volume_sizes() const;
     task<result<>> dispatch(transport::message m);
     task<result<>> begin_stream(wire::begin_stream m);
     task<result<wire::digest_reply>> digest(wire::digest_request r);

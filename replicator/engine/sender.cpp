@@ -5,10 +5,14 @@
 #include "replicator/engine/sender_access.hpp"
 #include "replicator/engine/sender_group.hpp"
 #include "replicator/engine/tls_network.hpp"
+#include "transport/deadline.hpp"
 
 #include <algorithm>
 #include <cerrno>
 #include <fmt/format.h>
+#include <list>
+#include <nlohmann/json.hpp>
+#include <openssl/rand.h>
 
 namespace farshore::engine {
 namespace {
@@ -44,6 +48,11 @@ struct sender::impl {
     trust_store trust;
     std::vector<std::unique_ptr<sender_group>> groups; ///< those that could be started
     std::vector<slot> slots;                           ///< as configured
+    std::size_t joins = 0;                             ///< commands under way that use groups and network
+    std::list<transport::link *> join_links;           ///< to receivers that have not answered yet
+    bool ending = false;                               ///< end_commands()
+    throttle_setting throttle;                         ///< of the daemon (STATE/daemon.json)
+    condition throttle_changed{};
     wire::id16 identity{};
     std::uint64_t instance = 0;
     std::uint64_t group_memory = 0;
@@ -54,12 +63,10 @@ struct sender::impl {
     task_group tasks;
     condition stopped;
     condition files_wanted{}; ///< SIGHUP, or stop
-    condition late{};         ///< a join was answered, or stop
     bool stopping = false;
 
     trust_mode mode() const { return config.tls ? trust_mode::site_ca : trust_mode::pinned; }
     task<void> watch_files();
-    task<void> close_late(std::shared_ptr<transport::link *> link);
     sender_group *running(const std::string &name) const {
         const auto g = std::ranges::find_if(groups, [&](const auto &at) { return at->name() == name; });
         return g == groups.end() ? nullptr : g->get();
@@ -83,7 +90,12 @@ struct sender::impl {
         return {};
     }
     task<void> gather_offers(std::string for_group) const;
+    task<result<transport::message>> ask(std::unique_ptr<transport::link> link, transport::message question);
     result<wire::id16> load_identity();
+    std::string throttle_path() const { return join_path(config.state, "daemon.json"); }
+    result<> load_throttle();
+    result<> change_throttle(throttle_setting changed);
+    task<void> expire_throttle();
     result<> open_state();
     void prepare_shares();
     task<void> start_group(std::size_t index);
@@ -92,6 +104,18 @@ struct sender::impl {
 };
 
 namespace {
+
+/// Counts a join for as long as it uses groups and network.
+class join_under_way {
+  public:
+    explicit join_under_way(std::size_t &count) : count_(count) { ++count_; }
+    ~join_under_way() { --count_; }
+    join_under_way(const join_under_way &) = delete;
+    join_under_way &operator=(const join_under_way &) = delete;
+
+  private:
+    std::size_t &count_;
+};
 
 /// Sleep included.
 duration time_since_boot() {
@@ -114,7 +138,18 @@ result<std::string> read_boot_id(file_system &files) {
 
 sender::sender(sender_config config, runtime run, file_system &files, std::vector<executor> nbd_loops)
     : impl_(new impl(std::move(config), std::move(run), files, std::move(nbd_loops))) {}
-sender::~sender() = default;
+sender::~sender() { REPL_ASSERT(impl_->joins == 0); }
+
+void sender::end_commands() {
+    impl_->ending = true;
+    for (auto &g : impl_->groups) {
+        g->end_commands();
+    }
+    for (transport::link *link : impl_->join_links) {
+        link->close();
+    }
+    impl_->throttle_changed.notify_all();
+}
 void sender::use_pools(pool_maker make) { impl_->pools = std::move(make); }
 
 void sender_access::set_network(sender &s, std::unique_ptr<network> net, std::string boot_id, wall_time boot_began) {
@@ -265,6 +300,8 @@ task<result<>> sender::start() {
     }
     FS_CO_TRY(identity, m.load_identity());
     m.pace = std::make_shared<transport::pacer>(*m.run.time);
+    FS_CO_CHECK(m.load_throttle());
+    m.pace->set_rate(view_of(m.throttle, m.run.time->wall()).rate);
     m.identity = identity;
     m.instance = random_u64();
     m.prepare_shares();
@@ -274,18 +311,9 @@ task<result<>> sender::start() {
     if (m.config.tls) {
         m.tasks.spawn(m.watch_files());
     }
+    m.tasks.spawn(m.expire_throttle());
     m.tasks.spawn(m.start_failed_again());
     co_return result<>{};
-}
-
-// Closes a link that was not answered in time.
-task<void> sender::impl::close_late(std::shared_ptr<transport::link *> link) {
-    const time_point limit = run.time->now() + join_timeout;
-    while (!stopping && *link != nullptr && co_await late.wait_until(*run.time, limit)) {
-    }
-    if (*link != nullptr) {
-        (*link)->close();
-    }
 }
 
 task<void> sender::impl::watch_files() {
@@ -302,12 +330,15 @@ task<void> sender::impl::watch_files() {
 void sender::reload() { impl_->files_wanted.notify_all(); }
 
 task<void> sender::stop(duration drain) {
+    end_commands();
     const time_point until = impl_->run.time->now() + drain;
     impl_->stopping = true;
     impl_->stopped.notify_all();
     impl_->files_wanted.notify_all();
-    impl_->late.notify_all();
     co_await impl_->tasks.join();
+    while (impl_->joins > 0) { // their links are closed
+        co_await impl_->run.time->sleep_for(std::chrono::milliseconds(10));
+    }
     for (auto &g : impl_->groups) {
         co_await g->stop(until);
     }
@@ -366,27 +397,71 @@ task<result<verify_outcome>> sender::verify(std::string group, progress_report p
     co_return co_await g->verify(std::move(progress));
 }
 
+// ---- the daemon's throttle ---------------------------------------------------------------------------
+
+result<> sender::impl::load_throttle() {
+    const std::string path = throttle_path();
+    FS_TRY(present, files.exists(path));
+    if (!present) {
+        return {};
+    }
+    FS_TRY(bytes, files.read_file(path));
+    const auto j = nlohmann::json::parse(as_text(bytes), nullptr, false);
+    try {
+        take_throttle(j, throttle);
+    } catch (const nlohmann::json::exception &) {
+        return fail(errc::corrupt,
+                    fmt::format("{} can't be read; remove it to start without a throttle of the daemon", path));
+    }
+    return {};
+}
+
+/// Takes hold only when it is on the disk, so that a failure leaves what was.
+result<> sender::impl::change_throttle(throttle_setting changed) {
+    nlohmann::json j = nlohmann::json::object();
+    put_throttle(j, changed);
+    FS_CHECK(files.replace_file(throttle_path(), as_bytes(j.dump(2) + "\n")));
+    throttle = changed;
+    pace->set_rate(view_of(throttle, run.time->wall()).rate);
+    throttle_changed.notify_all();
+    return {};
+}
+
+// An override that ended is a lesser cap or none, which no failure may keep: it takes hold whether or not it can be
+// written, and is said.
+task<void> sender::impl::expire_throttle() {
+    while (!ending) {
+        co_await throttle_changed.wait_until(*run.time, run.time->now() + std::chrono::seconds(1));
+        if (!throttle.expire(run.time->wall())) {
+            continue;
+        }
+        pace->set_rate(view_of(throttle, run.time->wall()).rate);
+        if (auto saved = change_throttle(throttle); !saved) {
+            log::warning("the end of the daemon's throttle can't be kept: {}", saved.error().text());
+        }
+    }
+}
+
 result<> sender::throttle_set(const std::string &group, std::optional<std::uint64_t> bytes_per_second,
                               std::optional<duration> lasts) {
     if (!group.empty()) {
         FS_TRY(g, impl_->find(group));
         return g->throttle_set(bytes_per_second, lasts);
     }
-    for (auto &g : impl_->groups) {
-        FS_CHECK(g->throttle_set(bytes_per_second, lasts));
-    }
-    return {};
+    throttle_setting changed = impl_->throttle;
+    changed.set(bytes_per_second, lasts, impl_->run.time->wall());
+    return impl_->change_throttle(changed);
 }
 result<> sender::throttle_clear(const std::string &group) {
     if (!group.empty()) {
         FS_TRY(g, impl_->find(group));
         return g->throttle_clear();
     }
-    for (auto &g : impl_->groups) {
-        FS_CHECK(g->throttle_clear());
-    }
-    return {};
+    throttle_setting changed = impl_->throttle;
+    changed.clear();
+    return impl_->change_throttle(changed);
 }
+throttle_view sender::throttle() const { return view_of(impl_->throttle, impl_->run.time->wall()); }
 
 namespace {
 /// What to do about it depends on whether the receiver was reached: it ends the handshake of a token that is spent.
@@ -407,9 +482,38 @@ std::unexpected<error> no_link_to_join(const error &e, const std::string &group)
 }
 } // namespace
 
+/// One question and its answer, over a link of its own. A stop ends it, and so does its time.
+task<result<transport::message>> sender::impl::ask(std::unique_ptr<transport::link> link, transport::message question) {
+    const std::string peer = link->peer_address();
+    const auto place = join_links.insert(join_links.end(), link.get());
+    std::optional<result<transport::message>> answer;
+    {
+        const transport::deadline limit(run.home, *run.time, run.time->now() + join_timeout,
+                                        [&link] { link->close(); });
+        if (ending) {
+            link->close();
+        }
+        auto sent = co_await link->send(std::move(question));
+        answer = sent ? co_await link->receive() : std::unexpected(sent.error());
+        if (!*answer && limit.expired()) {
+            answer = fail(errc::timeout,
+                          fmt::format("the receiver at {} took the connection and did not answer within {:.0f} s; "
+                                      "whether it paired is not known: look at `farshore peers` there",
+                                      peer, seconds_of(join_timeout)));
+        }
+    }
+    join_links.erase(place);
+    link->close();
+    co_return std::move(*answer);
+}
+
 task<result<peer_status>> sender::join(std::string token) {
     FS_CO_TRY(t, parse_token(token));
     FS_CO_TRY(group, impl_->find(t.group));
+    if (impl_->ending) {
+        co_return fail(errc::closed, "the sender stops");
+    }
+    const join_under_way here(impl_->joins);
     const std::string address = t.address;
     FS_CO_TRY(connector, impl_->net->make_connector(address, transport::alpn_join,
                                                         {impl_->mode(), t.fingerprint, ""}, {}, true));
@@ -423,21 +527,8 @@ task<result<peer_status>> sender::join(std::string token) {
     transport::message m;
     m.type = static_cast<std::uint16_t>(wire::message_type::join_request);
     m.payload = wire::encode(request);
-    const auto late = std::make_shared<transport::link *>(link->get());
-    impl_->tasks.spawn(impl_->close_late(late));
-    const time_point limit = impl_->run.time->now() + join_timeout;
-    auto sent = co_await (*link)->send(std::move(m));
-    auto reply_or = sent ? co_await (*link)->receive() : std::unexpected(sent.error());
-    *late = nullptr;
-    impl_->late.notify_all();
-    if (!reply_or && impl_->run.time->now() >= limit) {
-        co_return fail(errc::timeout, fmt::format("the receiver at {} took the connection and did not answer within {:.0f} s; "
-                                                  "whether it paired is not known: look at `farshore peers` there",
-                                                  address, seconds_of(join_timeout)));
-    }
-    FS_CO_TRY(reply, std::move(reply_or));
+    FS_CO_TRY(reply, co_await impl_->ask(std::move(*link), std::move(m)));
     FS_CO_TRY(answer, wire::parse<wire::join_reply>(reply.payload.view()));
-    (*link)->close();
     if (!answer.ok) {
         co_return fail(errc::not_trusted, answer.text);
     }

@@ -10,6 +10,7 @@
 
 #include "dedupe/codec.hpp"
 #include "replicator/base/async.hpp"
+#include "replicator/base/log_repeat.hpp"
 #include "replicator/capture/nbd_server.hpp"
 #include "replicator/engine/catch_up_hold.hpp"
 #include "replicator/engine/catch_up_scan.hpp"
@@ -20,6 +21,7 @@
 #include "replicator/engine/loans.hpp"
 #include "replicator/engine/handshake.hpp"
 #include "replicator/engine/network.hpp"
+#include "replicator/engine/path_judge.hpp"
 #include "replicator/engine/peer_clock.hpp"
 #include "replicator/engine/peer_trust.hpp"
 #include "replicator/engine/sender.hpp"
@@ -52,6 +54,7 @@ struct sender_group_options {
 };
 
 class verify_run;
+class verify_questions;
 
 class sender_group {
   public:
@@ -60,6 +63,8 @@ class sender_group {
     ~sender_group();
 
     task<result<>> start(std::optional<pinned_peer> peer);
+    /// Commands under way end soon; the group itself goes on until stop(), which joins them.
+    void end_commands();
     task<void> stop(time_point drain_until);
 
     const std::string &name() const { return options_.config.name; }
@@ -88,6 +93,8 @@ class sender_group {
     task<std::vector<dedupe::loan>> borrow(std::shared_ptr<interval> taken, executor pool);
     task<std::vector<dedupe::loan>> ask_for_loans(std::vector<loan_candidate> candidates, interval_id interval);
     task<void> upkeep_loop();
+    task<void> reread();
+    std::uint64_t unreadable_bytes() const;
     struct cut_outcome {
         barrier_info barrier;
         bool consistent = false;
@@ -116,6 +123,8 @@ class sender_group {
     std::uint64_t offer_piece(volume_index v, byte_range piece);
     void on_ack(const wire::ack &a);
     void on_nak(const wire::nak &n);
+    void on_damage(std::string what, std::uint64_t count);
+    result<> on_verify(const wire::verify_result &r);
     void heal(const verify_run &run);
     void restart_session(const char *why);
     task<std::vector<pending_range>> take_to_verify();
@@ -136,6 +145,7 @@ class sender_group {
     void reset_stream();
     void note_failure(const error &e);
     std::optional<time_point> oldest_unsafe_write() const;
+    std::uint64_t bytes_at_risk() const;
 
     sender_group_options options_;
     runtime run_;
@@ -161,6 +171,7 @@ class sender_group {
     condition loans_answered_;
     std::vector<std::unique_ptr<nbd::server>> servers_;
     task_group tasks_;
+    bool ending_ = false; ///< commands end; then the group stops
     bool stopping_ = false;
     std::mutex state_mutex_; ///< the state's file: a save on the pool and one that a command waits for
     std::uint64_t state_number_ = 0;  ///< of the newest text
@@ -172,6 +183,7 @@ class sender_group {
     // The stream. All reset by lose_order().
     bool recording_ = false;
     stream_id stream_;
+    interval_id stream_first_; ///< id of its first interval
     interval_id sent_; ///< no barrier of stream_ above it was sent
     std::uint64_t epoch_ = 0; ///< grows with each loss of order: what pools bring back from before is dropped
     std::deque<std::unique_ptr<interval>> closed_;
@@ -185,6 +197,7 @@ class sender_group {
     bool scan_full_ = false; ///< the next scan ships everything
     catch_up_hold hold_;     ///< since writers outran memory
     std::size_t waits_ = 0;  ///< `wait` commands under way
+    std::size_t commands_ = 0; ///< all that wait for something
 
     // Positions told by the receiver, over all streams.
     stream_position durable_;
@@ -193,7 +206,11 @@ class sender_group {
     barrier_info last_barrier_;
     barrier_info durable_barrier_;
     std::optional<wall_time> durable_point_time_; ///< of the newest consistent durable barrier, over all streams
-    std::deque<barrier_info> barrier_times_; ///< of intervals not yet durable
+    /// A barrier that is not durable yet, with what clients wrote in its interval.
+    struct cut_barrier : barrier_info {
+        std::uint64_t written_bytes = 0;
+    };
+    std::deque<cut_barrier> barrier_times_; ///< of intervals not yet durable
     wire::id16 receiver_{};
     std::uint64_t damage_known_ = 0;
     bool ever_consistent_ = false;
@@ -207,11 +224,13 @@ class sender_group {
     bool session_up_ = false; ///< greeted and shipping
     bool reconnect_now_ = false;
     bool session_worked_ = false; ///< the last session made something durable
+    path_judge path_;
     std::unique_ptr<verify_run> verify_; ///< while a verify command runs
+    std::unique_ptr<verify_questions> verify_questions_;
 
     // What the operator set (STATE/groups/NAME/group.json).
     bool paused_ = false;
-    throttle_setting throttle_;
+    throttle_setting throttle_; ///< of this group, besides the daemon's
 
     condition work_;      ///< a stage has something to do
     condition session_wanted_;
@@ -222,15 +241,22 @@ class sender_group {
     bool close_early_ = false;
     time_point next_close_{};
     time_point next_upkeep_{};
+    time_point next_reread_{}; ///< of what the volumes' disks could not read
+    duration reread_after_{};
 
     // Counters since start.
     std::uint64_t folded_bytes_ = 0;
     std::uint64_t encoded_bytes_ = 0;
+    std::uint64_t encoder_faults_ = 0;
     std::uint64_t wire_bytes_before_ = 0; ///< of ended sessions
     std::optional<std::string> error_;    ///< last error, until things work again
+    log::repeats failures_;    ///< of the session, until the DR site acknowledges something
+    log::repeats connections_; ///< what each one begins with
+    log::repeats upkeep_failures_;
     std::optional<std::string> notice_;   ///< the DR site's words
     peer_clock clock_;                      ///< the DR site's
     std::optional<std::string> order_lost_; ///< why, until it is kept again
+    std::optional<std::string> damage_;     ///< what the DR site found wrong, until it has a point again
     std::optional<std::string> disturbed_;  ///< a volume's file is not ours alone; for good
     std::optional<std::string> compared_;   ///< why so much is compared, until the DR site is in sync again
 };

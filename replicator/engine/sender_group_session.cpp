@@ -15,6 +15,12 @@ namespace {
 constexpr duration backoff_first = std::chrono::milliseconds(200);
 constexpr duration backoff_max = std::chrono::seconds(3);
 
+/// The line ended it: neither we nor the peer said anything.
+bool is_of_line(const error &e) {
+    return is(e, errc::timeout) || is_errno(e, ETIMEDOUT) || is_errno(e, ECONNRESET) || is_errno(e, EPIPE) ||
+           is_errno(e, EHOSTUNREACH);
+}
+
 } // namespace
 
 namespace {
@@ -91,10 +97,15 @@ sender_facts sender_group::facts() const {
 
 void sender_group::note_failure(const error &e) {
     const std::string text = e.text();
-    if (error_ != text) {
-        log::warning("group {}: {}", name(), text);
+    if (const auto more = failures_.failed(text, run_.time->now())) {
+        log::warning("group {}: {}{}", name(), text, *more);
     }
     error_ = text;
+    if (path_.suspects()) {
+        if (const auto more = failures_.failed(path_judge::words, run_.time->now())) {
+            log::error("group {}: {}{}", name(), path_judge::words, *more);
+        }
+    }
 }
 
 task<void> sender_group::session_loop() {
@@ -134,9 +145,10 @@ task<error> sender_group::run_session() {
     calls.on_ack = [this](const wire::ack &a) { on_ack(a); };
     calls.on_nak = [this](const wire::nak &n) { on_nak(n); };
     calls.on_loans = [this](const wire::loan_reply &r) {
-        const result<> fits = loans_ ? loans_->take(r) : result<>();
+        if (loans_) {
+            loans_->take(r);
+        }
         loans_answered_.notify_all();
-        return fits;
     };
     calls.on_digests = [this](wire::digest_reply r) {
         if (scan_) {
@@ -146,13 +158,7 @@ task<error> sender_group::run_session() {
     calls.on_extents = [this](const wire::extent_reply &r) {
         return scan_ ? scan_->on_extents(r) : result<>(); // of a scan that was given up
     };
-    calls.on_verify = [this](const wire::verify_result &r) {
-        if (verify_) {
-            verify_->note_damage(r.damage_count, damage_known_);
-            verify_->on_result(r);
-            progress_.notify_all();
-        }
-    };
+    calls.on_verify = [this](const wire::verify_result &r) { return on_verify(r); };
     calls.on_clock = [this](std::uint64_t ms) { return clock_.heard(ms, run_.time->wall()); };
     calls.on_notice = [this](const wire::notice &n) {
         notice_ = n.text.empty() ? std::nullopt : std::optional(n.text);
@@ -170,6 +176,11 @@ task<error> sender_group::run_session() {
     }
     const error reason = co_await session_->ended();
     session_up_ = false;
+    session_end end;
+    if (const auto since = session_->welcomed_at()) {
+        end = {true, session_->moved(), is_of_line(reason), session_->tried(), run_.time->now() - *since};
+    }
+    path_.ended(end);
     if (scan_) {
         scan_->stop();
     }
@@ -195,18 +206,24 @@ task<error> sender_group::run_session() {
 
 // From connecting to frames on their way; returns the digest key of the session.
 task<result<wire::key32>> sender_group::begin_shipping(sender_session::make_connector connect) {
-    FS_CO_TRY(theirs, co_await session_->open(std::move(connect), make_hello()));
+    const sender_facts mine = facts();
+    const interval_id known = std::max(mine.last_used, mine.acknowledged.interval);
+    FS_CO_TRY(theirs, co_await session_->open(std::move(connect), make_hello(), known));
+    verify_questions_->forget_through(theirs.applied.interval);
     FS_CO_CHECK(co_await session_->open_data_links(options_.links));
     const sender_plan plan = plan_session(facts(), theirs);
-    log::info("group {}: connected; {} ({})", name(), name_of(plan.decision), plan.reason);
+    const std::string begins_with = fmt::format("{} ({})", name_of(plan.decision), plan.reason);
+    if (const auto more = connections_.failed(begins_with, run_.time->now())) {
+        log::info("group {}: connected; {}{}", name(), begins_with, *more);
+    }
     session_->set_paused(paused_);
     switch (plan.decision) {
     case sender_decision::resume:
-        session_->start_sending(plan.from, plan.index);
+        session_->start_sending(stream_, plan.from, plan.index);
         break;
     case sender_decision::restart: {
         FS_CO_CHECK(co_await session_->begin_stream(stream_, plan.from));
-        session_->start_sending(plan.from, 0);
+        session_->start_sending(stream_, plan.from, 0);
         break;
     }
     case sender_decision::catch_up:
@@ -214,11 +231,14 @@ task<result<wire::key32>> sender_group::begin_shipping(sender_session::make_conn
     case sender_decision::compare_all:
         co_await hold_catch_up();
         FS_CO_CHECK(co_await begin_new_stream(plan, theirs));
-        session_->start_sending(plan.first, 0);
+        session_->start_sending(stream_, plan.first, 0);
         break;
     }
     if (theirs.receiver != receiver_) {
         receiver_ = theirs.receiver;
+    }
+    if (!theirs.damaged) {
+        damage_known_ = std::max(damage_known_, theirs.damage_count); // healed before
     }
     wire::ack first;
     first.durable = theirs.durable;
@@ -309,6 +329,7 @@ task<result<>> sender_group::begin_new_stream(const sender_plan &plan, const wir
         capture_->begin_recording(stream, first);
         return true;
     });
+    stream_first_ = plan.first;
     heals_ = theirs.damage_count;
     damage_known_ = theirs.damage_count;
     if (!encoder_) {
@@ -341,7 +362,7 @@ task<void> sender_group::run_scan(wire::key32 key) {
         options.before_data = [this] { return gather_offers(); };
         scan_ = std::make_unique<catch_up_scan>(
             *capture_, run_, options,
-            [this](wire::digest_request r) { return session_->send_control(std::move(r)); },
+            [this](wire::digest_request r) { return session_->ask(std::move(r)); },
             [this](wire::extent_request r) { return session_->send_control(std::move(r)); },
             [this](bool overdue) {
                 if (known_.many()) {
@@ -382,6 +403,7 @@ void sender_group::on_ack(const wire::ack &a) {
             barrier_times_.pop_front();
         }
         while (!points_in_flight_.empty() && points_in_flight_.front().id <= a.durable.interval) {
+            damage_.reset();
             if (!consistent()) {
                 log::info("group {}: in sync; the DR site follows from barrier {} on", name(),
                           points_in_flight_.front().id.value);
@@ -398,10 +420,17 @@ void sender_group::on_ack(const wire::ack &a) {
         capture_->durable(a.durable, receiver_);
         acked_in_stream_ = true;
         session_worked_ = true;
+        if (const auto after = failures_.worked(run_.time->now())) {
+            log::info("group {}: the DR site takes data again{}", name(), *after);
+        }
+        static_cast<void>(connections_.worked(run_.time->now()));
         if (consistent() && !ever_consistent_) {
             ever_consistent_ = true;
             save_soon();
         }
+    }
+    if (session_ && session_->moved()) {
+        path_.moved();
     }
     durable_ = a.durable;
     applied_ = a.applied;
@@ -413,24 +442,38 @@ void sender_group::on_ack(const wire::ack &a) {
     progress_.notify_all();
 }
 
+result<> sender_group::on_verify(const wire::verify_result &r) {
+    FS_TRY(awaited, verify_questions_->answered(r));
+    if (awaited && verify_) {
+        verify_->note_damage(r.damage_count, damage_known_);
+        verify_->on_result(r);
+        progress_.notify_all();
+    }
+    return {};
+}
+
 // The DR site found blocks that are not what the stream builds on. They are dirty from here on, and a
 // catch-up repairs them; its copy makes no point until then.
 void sender_group::on_nak(const wire::nak &n) {
     if (!n.complete) {
         capture_->mark_all_dirty();
     }
-    for (const wire::damaged_entry &b : n.blocks) {
-        if (b.volume < capture_->volume_count()) {
-            const volume_index v{static_cast<std::uint16_t>(b.volume)};
-            if (b.block < block_count(capture_->volume_size(v))) {
-                capture_->mark_dirty(v, {b.block * block_bytes, bytes_in_block(block_index{b.block}, capture_->volume_size(v))});
-            }
-        }
+    for (const wire::damaged_entry &b : n.blocks) { // of the group: receiver_claims looked
+        const volume_index v{static_cast<std::uint16_t>(b.volume)};
+        capture_->mark_dirty(v, {b.block * block_bytes, bytes_in_block(block_index{b.block}, capture_->volume_size(v))});
     }
-    damage_known_ = n.damage_count;
-    log::error("group {}: the DR site's copy was changed by somebody else: {} block(s) did not match; they are compared "
-               "and repaired now, until then its newest good point is {}",
-               name(), n.blocks.size(), applied_point_.value);
+    on_damage(n.complete ? fmt::format("its copy was changed by somebody else: {} block(s) did not match", n.blocks.size())
+                         : "too many blocks of its copy did not match, or what was sent could not be decoded there",
+              n.damage_count);
+}
+
+/// What is wrong is dirty already.
+void sender_group::on_damage(std::string what, std::uint64_t count) {
+    damage_known_ = count;
+    damage_ = fmt::format("the DR site says that {}. It is compared and repaired now; until then its newest good "
+                          "point is {}",
+                          what, applied_point_.value);
+    log::error("group {}: {}", name(), *damage_);
     lose_order("");
 }
 

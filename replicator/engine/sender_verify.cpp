@@ -1,10 +1,52 @@
 #include "replicator/engine/sender_verify.hpp"
 
 #include <algorithm>
+#include <fmt/format.h>
 
 namespace farshore::engine {
 namespace {
 constexpr std::uint64_t coarse_bytes = limits::verify_bytes_max;
+}
+
+void verify_questions::asked(interval_id barrier, const std::vector<verify_entry> &ranges) {
+    std::vector<pending_range> &open = open_[barrier.value];
+    for (const verify_entry &e : ranges) {
+        open.push_back({e.volume, e.range});
+    }
+    if (open.empty()) {
+        open_.erase(barrier.value);
+    }
+}
+
+result<bool> verify_questions::answered(const wire::verify_result &r) {
+    if (r.interval <= forgotten_) {
+        return false;
+    }
+    const auto at = open_.find(r.interval);
+    std::vector<pending_range> left = at == open_.end() ? std::vector<pending_range>{} : at->second;
+    for (const wire::verify_item &item : r.items) {
+        const auto asked = std::ranges::find_if(left, [&item](const pending_range &p) {
+            return p.volume.value == item.volume && p.range.offset == item.offset && p.range.length == item.length;
+        });
+        if (asked == left.end()) {
+            return fail_peer(errc::corrupt,
+                             fmt::format("the DR site's verify_result is about {} bytes at {} of volume {} at barrier {}, which "
+                                         "was not asked for",
+                                         item.length, item.offset, item.volume, r.interval));
+        }
+        left.erase(asked);
+    }
+    if (left.empty()) {
+        open_.erase(at);
+    } else {
+        at->second = std::move(left);
+    }
+    return true;
+}
+
+void verify_questions::forget_through(interval_id barrier) {
+    forgotten_ = std::max(forgotten_, barrier.value);
+    open_.erase(open_.begin(), open_.upper_bound(barrier.value));
 }
 
 verify_run::verify_run(std::vector<std::uint64_t> sizes) : sizes_(std::move(sizes)) {

@@ -23,6 +23,22 @@
 
 namespace farshore::engine {
 
+/// Which ranges the DR site was asked to compare and has not answered: of a run under way, or of one that ended
+/// meanwhile. An answer names some of them, or it is no answer.
+class verify_questions {
+  public:
+    void asked(interval_id barrier, const std::vector<verify_entry> &ranges);
+    /// fault::peer when it names anything else; nothing has changed then. False: of a barrier that nobody waits for.
+    result<bool> answered(const wire::verify_result &r);
+    /// The answers went, or go, to a session that ended.
+    void forget_through(interval_id barrier);
+    void clear() { open_.clear(); }
+
+  private:
+    std::map<std::uint64_t, std::vector<pending_range>> open_;
+    std::uint64_t forgotten_ = 0; ///< up to here
+};
+
 class verify_run {
   public:
     /// `sizes`: bytes of each volume, in order.
@@ -43,6 +59,7 @@ class verify_run {
     /// Every range taken and in no cut since was touched by a client: put back, halved to converge under
     /// load. Call after a cut that follows the last add_verify.
     void put_back_touched();
+    /// An answer that verify_questions let through.
     void on_result(const wire::verify_result &r);
 
     bool waiting() const { return !in_flight_.empty(); }

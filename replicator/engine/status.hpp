@@ -32,6 +32,9 @@ struct volume_status {
     std::string name;
     std::uint64_t size = 0;
     std::uint64_t dirty_bytes = 0; ///< sender: regions the DR site may not durably hold
+    /// Sender: what the volume's disk can't read. No point covers it; the first ranges, and how much it is in all.
+    std::vector<byte_range> unreadable = {};
+    std::uint64_t unreadable_bytes = 0;
 };
 
 struct sender_group_status {
@@ -45,6 +48,7 @@ struct sender_group_status {
     std::optional<barrier_info> last_barrier;
     std::optional<barrier_info> durable_barrier;
     std::uint64_t bytes_written = 0, bytes_folded = 0, bytes_encoded = 0, bytes_wire = 0;
+    std::uint64_t encoder_faults = 0; ///< payloads that `verify_encoding` kept back
     std::uint64_t sync_done_bytes = 0, sync_total_bytes = 0;
     std::optional<double> sync_eta_seconds;
     double sync_bytes_per_second = 0;

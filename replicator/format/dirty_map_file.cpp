@@ -193,6 +193,11 @@ result<capture_record> parse_record(bytes_view bytes) {
     if (disk.flags != 0 || disk.reserved != 0) {
         return fail(errc::corrupt, "capture state slot has reserved bits set");
     }
+    // Ids that no honest peer can have brought about: the position is asked from the DR site instead.
+    if (std::max({disk.last_interval.get(), disk.reserved_interval.get(), disk.acknowledged.get()}) >
+        limits::interval_id_max) {
+        return fail(errc::corrupt, "capture state slot with interval ids beyond 2^63-1");
+    }
     capture_record record;
     record.sequence = disk.sequence;
     record.last_interval = interval_id{disk.last_interval};

@@ -36,7 +36,8 @@
 //   160   88 reserved         zero
 //   248    8 checksum         XXH3-64 of bytes 0..247
 // Last write, 8 bytes at 1536, without a checksum: when a client's write to the volume last began, signed ns
-// since 1970, stored before the write when the one that stands there is 50 ms older (or newer).
+// since 1970, stored before the write when the one that stands there is 50 ms older (or newer). At a start: the newest
+// time of the volume's file.
 // All other bytes of the header page are zero.
 // Page states: byte p is what page p of the fine bits (4096 bytes; 2 GiB of the volume) says:
 // 0 clean, its fine bits don't count; 1 mixed, its fine bits say it; 2 dirty, all of its regions,

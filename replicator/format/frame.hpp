@@ -14,7 +14,7 @@
 //     8    4 payload_bytes    <= limits::frame_payload_bytes_max
 //    12    4 raw_bytes        bytes of block content it stands for, <= limits::frame_raw_bytes_max
 //    16    8 stream           random, not 0
-//    24    8 interval         >= 1
+//    24    8 interval         1 .. 2^63-1
 //    32    4 index            <= limits::frames_per_interval_max
 //    36    4 blocks           changes in a data frame; 0 in a barrier frame
 //    40    8 payload_checksum XXH3-64 of the payload
@@ -80,15 +80,15 @@ constexpr std::size_t verify_entries_max = 4096; ///< of one barrier
 
 /// Payload of a barrier frame: the commit of its interval.
 struct barrier {
-    wall_time time{};               ///< when the cut was made, at the primary
+    wall_time time{};               ///< when the cut was made, at the primary; 1970 .. 2199
     bool consistent = false;        ///< the whole group is at this cut once the interval is applied: a point;
                                     ///< false: in the middle of a catch-up
     bool requested = false;         ///< cut by `wait`, not by time or size
     std::uint32_t data_frames = 0;
     std::uint64_t blocks = 0;
     std::uint64_t written_bytes = 0; ///< what clients wrote in it, before folding
-    std::uint64_t heals = 0;        ///< damage count of the receiver that this stream's catch-up repairs
-    std::uint64_t frames_checksum = 0; ///< low half of XXH3-128 over the data frames' payload checksums in order
+    std::uint64_t heals = 0;        ///< < 2^63; damage count of the receiver that this stream's catch-up repairs
+    std::uint64_t frames_checksum = 0; ///< low half of XXH3-128 over their payload checksums in order
     std::vector<verify_entry> verify;
     bool operator==(const barrier &) const = default;
 };

@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstddef>
 
 namespace farshore {
@@ -155,6 +156,8 @@ result<commit_record> parse_commit_slot(bytes_view slot) {
     if (disk.sequence == 0 || disk.healed_count > disk.damage_count ||
         !whole(disk.applied_stream, disk.applied_interval) ||
         !whole(disk.durable_stream, disk.durable_interval) || !is_zero(disk.reserved) ||
+        std::max({disk.applied_interval.get(), disk.durable_interval.get(), disk.point_interval.get(),
+                  disk.damage_count.get()}) > limits::interval_id_max ||
         (disk.suspect_interval == 0 && disk.suspect_time != 0) ||
         !is_zero(slot.subspan(sizeof(disk) + images.size()))) {
         return fail(errc::corrupt, "commit record with a field out of range");

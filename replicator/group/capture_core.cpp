@@ -205,6 +205,22 @@ void capture_core::drop_open_locked() {
     mode = capture_mode::tracking;
 }
 
+bool capture_core::known_again_locked(captured_volume &v, index_range blocks) {
+    auto at = v.unreadable.lower_bound(blocks.first);
+    if (at == v.unreadable.end() || *at >= blocks.last) {
+        return false;
+    }
+    while (at != v.unreadable.end() && *at < blocks.last) {
+        const std::uint64_t region = *at / blocks_per_region;
+        at = v.unreadable.erase(at);
+        const auto first = v.unreadable.lower_bound(region * blocks_per_region);
+        if (first == v.unreadable.end() || *first / blocks_per_region != region) {
+            v.held.clear_word(region / 64, 1ULL << (region % 64));
+        }
+    }
+    return true;
+}
+
 void capture_core::fall_back_locked(std::string reason) {
     if (mode != capture_mode::recording) {
         return;

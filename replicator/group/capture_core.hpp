@@ -21,6 +21,7 @@
 #include <algorithm>
 #include <condition_variable>
 #include <mutex>
+#include <set>
 
 namespace farshore {
 
@@ -44,6 +45,10 @@ struct captured_volume {
     paged_bitmap pending;  ///< to be compared by the scan
     paged_bitmap sampled;  ///< clean by the map, of a block device, and compared all the same
     paged_bitmap verified; ///< where the open interval may have verify entries
+    /// Blocks whose content nobody knows, since the disk can't read them: not shipped, no source of anything. A write
+    /// or zeroing that is recorded, or a later read, makes them known. Their regions stay dirty (`held`).
+    std::set<std::uint64_t> unreadable;
+    paged_bitmap held;
     before_policy before;
     time_point last_idle_pass{};
     bool refusal_logged = false;
@@ -134,15 +139,20 @@ struct capture_core {
     void drop_open_locked();
     bool unchanged_locked(const captured_volume &v, std::uint64_t block, interval_id since) const;
     // What goes into the open interval goes through these.
-    void record_data_locked(const captured_volume &v, index_range blocks, bool want_before,
+    void record_data_locked(captured_volume &v, index_range blocks, bool want_before,
                             run_list &out) {
+        // What the disk may read later is not what the DR site has.
+        const bool old_known = !known_again_locked(v, blocks);
         stamps.changed(v.index, blocks, open->position.interval);
-        open->reserve(v.index, blocks, want_before, out);
+        open->reserve(v.index, blocks, want_before && old_known, out);
     }
-    void record_zero_locked(const captured_volume &v, index_range blocks) {
+    void record_zero_locked(captured_volume &v, index_range blocks) {
+        known_again_locked(v, blocks);
         stamps.changed(v.index, blocks, open->position.interval);
         open->record_zero(v.index, blocks, v.blocks);
     }
+    /// These blocks' content goes into the open interval. True: some were unreadable.
+    bool known_again_locked(captured_volume &v, index_range blocks);
     void fall_back_locked(std::string reason);
     /// A change failed half-way: what the volume holds is unknown.
     void write_failed_locked(captured_volume &v, index_range blocks, const error &why);
@@ -163,6 +173,8 @@ struct capture_core {
     // Requests.
     result<bool> write(captured_volume &v, std::uint64_t offset, bytes_view data, patience p);
     result<> zero(captured_volume &v, byte_range range, zero_options how);
+    /// The same if there is nothing to do; false: zero() is needed.
+    result<bool> zero_at_once(captured_volume &v, byte_range range, zero_options how);
     /// `with_times`: what times the file has is durable too.
     result<> sync_volume(captured_volume &v, bool with_times = false);
 

@@ -39,6 +39,7 @@ capture_counts capture_group::counts() const {
     counts.pending_regions = impl_->pending_regions_locked();
     if (impl_->open) {
         counts.open_bytes = impl_->open->memory_bytes();
+        counts.open_written_bytes = impl_->open->written_bytes;
         counts.open_since = impl_->open->first_write;
     }
     return counts;
@@ -112,6 +113,8 @@ void capture_core::gather_pending(std::unique_lock<std::mutex> &lock) {
     for (const auto &v : volumes) {
         v->pending.reset();
         v->verified.reset();
+        v->unreadable.clear(); // their regions are dirty, so the scan looks at them anew
+        v->held.reset();
         v->epochs.restart();
     }
     gathering = true;

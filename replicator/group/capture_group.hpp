@@ -105,6 +105,7 @@ struct hole_outcome {
 struct capture_counts {
     std::uint64_t written_bytes = 0;
     std::uint64_t open_bytes = 0; ///< memory of the open interval
+    std::uint64_t open_written_bytes = 0; ///< what clients wrote in it
     std::uint64_t pending_regions = 0;
     std::optional<time_point> open_since; ///< first write of the open interval, if any
 };
@@ -169,7 +170,7 @@ class capture_group {
     /// whole region is resolved). Differing units: with unit 4 KiB, or when the peer's unit is all
     /// zero: the blocks that differ are recorded into the open interval and the region is resolved;
     /// else they are returned for a finer look and stay pending. errc::not_in_sync when capture
-    /// fell to tracking meanwhile.
+    /// fell to tracking meanwhile. fault::volume: the disk can't read the range; it stays pending.
     result<resolve_outcome> resolve(const pending_range &where, std::uint64_t unit_bytes,
                                     const std::vector<digest16> &peer,
                                     const digest_function &digest);
@@ -179,6 +180,15 @@ class capture_group {
     result<hole_outcome> settle_holes(const pending_range &where);
     /// Records the whole range whatever the peer has (`resync --full`), zero blocks included.
     result<resolve_outcome> record_all(const pending_range &where);
+    /// For a range that resolve() or record_all() could not read (fault::volume): its pending regions are resolved by
+    /// recording all blocks that the disk can read. The others are known to be unreadable from here on; points don't
+    /// cover them and barriers are consistent without them. errc::limit: more than unreadable_blocks_max of the volume.
+    result<resolve_outcome> record_readable(const pending_range &where);
+    /// Reads them again, and records those that can be read now. Returns how many are left.
+    result<std::uint64_t> retry_unreadable();
+    /// In order, neighbours merged; at most `max` ranges. Bytes of all of them: unreadable_bytes().
+    std::vector<byte_range> unreadable(volume_index v, std::size_t max) const;
+    std::uint64_t unreadable_bytes(volume_index v) const;
     /// Digest of the range as of the next barrier, put into the open interval as a verify entry;
     /// dropped again if a client writes to it before the barrier (then it is not in the closed
     /// interval's commit().verify).

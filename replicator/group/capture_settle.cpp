@@ -24,7 +24,7 @@ void capture_core::settle_page_locked(captured_volume &v, std::uint64_t page) {
         }
     }
     for (std::uint64_t w = first; w < last; ++w) {
-        const std::uint64_t clean = v.epochs.take_older(w) & ~v.pending.word(w);
+        const std::uint64_t clean = v.epochs.take_older(w) & ~v.pending.word(w) & ~v.held.word(w);
         if (clean != 0) {
             v.map->clear(w, clean);
         }

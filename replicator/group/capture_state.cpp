@@ -1,8 +1,10 @@
 #include "replicator/group/capture_state.hpp"
 
+#include "replicator/base/limits.hpp"
 #include "replicator/base/log.hpp"
 
 #include <algorithm>
+#include <fmt/format.h>
 
 namespace farshore {
 namespace {
@@ -77,6 +79,9 @@ result<> capture_state::begin(stream_id stream, interval_id first, stream_positi
 }
 
 result<> capture_state::reserve_locked(interval_id id, std::uint64_t low) {
+    if (id.value > limits::interval_id_max - reserve_ahead) {
+        return fail(errc::limit, fmt::format("interval {} is beyond what can be numbered", id.value));
+    }
     const interval_id old = now_.reserved_interval;
     if (id.value + low <= old.value) {
         return {};

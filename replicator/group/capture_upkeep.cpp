@@ -3,6 +3,7 @@
 #include "replicator/base/limits.hpp"
 #include "replicator/base/log.hpp"
 #include "replicator/group/capture_core.hpp"
+#include "replicator/group/volume_file.hpp"
 
 #include <cerrno>
 #include <fmt/format.h>
@@ -14,49 +15,16 @@ namespace {
 constexpr std::uint64_t active_extents_target = 1024;
 constexpr duration idle_pass_every = std::chrono::minutes(5);
 
-std::string volume_text(const capture_volume &config) {
-    return "volume " + config.name + " (" + config.path + ")";
-}
-
-std::unexpected<error> volume_error(const capture_volume &config, const error &e) {
-    std::string reason = e.text();
-    if (is_errno(e, ENOENT)) {
-        reason = "is missing";
-    } else if (is_errno(e, EACCES) || is_errno(e, EPERM) || is_errno(e, EROFS)) {
-        reason = "can't be opened for writing: " + e.code.message();
-    } else if (is(e, errc::busy)) {
-        reason = "is in use by another daemon or mounted: " + e.context;
-    }
-    return std::unexpected(error{e.code, volume_text(config) + ": " + reason});
-}
-
-result<std::unique_ptr<file>> open_locked(file_system &files, const capture_volume &config) {
-    auto opened = files.open(config.path, open_mode::read_write);
-    if (!opened) {
-        return volume_error(config, opened.error());
-    }
-    if (const auto locked = (*opened)->lock(); !locked) {
-        return volume_error(config, locked.error());
-    }
-    (*opened)->expect_scattered_use();
-    return opened;
-}
-
 } // namespace
 
 result<> capture_core::open_volume(file_system &files, const capture_volume &config) {
     auto v = std::make_unique<captured_volume>();
     v->config = config;
     v->index = volume_index{static_cast<std::uint16_t>(volumes.size())};
-    FS_TRY(data, open_locked(files, config));
+    FS_TRY(data, open_volume_file(files, config));
     v->data = std::move(data);
+    v->data->expect_scattered_use();
     FS_TRY(bytes, v->data->size());
-    if (bytes == 0) {
-        return fail(errc::invalid, volume_text(config) + ": is empty");
-    }
-    if (bytes > limits::volume_bytes_max) {
-        return fail(errc::limit, volume_text(config) + ": is larger than 1 PiB");
-    }
     v->size = bytes;
     v->blocks = block_count(bytes);
     v->regions = region_count(bytes);
@@ -64,6 +32,7 @@ result<> capture_core::open_volume(file_system &files, const capture_volume &con
     v->pending = paged_bitmap(v->regions);
     v->sampled = paged_bitmap(v->regions);
     v->verified = paged_bitmap(v->regions);
+    v->held = paged_bitmap(v->regions);
     v->last_idle_pass = options.time->now();
     map_subject subject{bytes, options.boot_id, {}, {}, options.time->wall(), options.boot_began};
     FS_TRY(identity, v->data->identity());

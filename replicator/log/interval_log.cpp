@@ -38,6 +38,21 @@ class interval_checker {
 
     /// The commit when the frame was the barrier. An error leaves the checker as it was.
     result<std::optional<barrier>> add(const parsed_frame &frame) {
+        FS_TRY(commit, judge(frame));
+        const frame_header &h = frame.header;
+        if (!commit) {
+            const le64 sum(h.payload_checksum);
+            checksums_.update(struct_bytes(sum));
+        }
+        begun_ = true;
+        position_ = {h.stream, h.interval};
+        next_index_ = h.index + 1;
+        blocks_ += h.blocks;
+        raw_bytes_ += h.raw_bytes;
+        return commit;
+    }
+    /// The same without taking it.
+    result<std::optional<barrier>> judge(const parsed_frame &frame) const {
         const frame_header &h = frame.header;
         if (!begun_ ? h.index != 0
                     : h.index != next_index_ || h.stream != position_.stream ||
@@ -55,15 +70,7 @@ class interval_checker {
                                         h.interval.value));
             }
             commit = std::move(b);
-        } else {
-            const le64 sum(h.payload_checksum);
-            checksums_.update(struct_bytes(sum));
         }
-        begun_ = true;
-        position_ = {h.stream, h.interval};
-        next_index_ = h.index + 1;
-        blocks_ += h.blocks;
-        raw_bytes_ += h.raw_bytes;
         return commit;
     }
 
@@ -95,6 +102,7 @@ struct interval_log::impl {
 
     result<> scan();
     result<bool> scan_segment(const segment_info &segment, std::uint64_t &good);
+    result<parsed_frame> check(bytes_view frame) const;
     result<> append(bytes_view frame);
     void complete(barrier commit, wall_time arrival);
     void drop_open();
@@ -237,13 +245,24 @@ void interval_log::impl::complete(barrier commit, wall_time arrival) {
     open_bytes = 0;
 }
 
-result<> interval_log::impl::append(bytes_view frame) {
+result<parsed_frame> interval_log::impl::check(bytes_view frame) const {
     FS_TRY(parsed, parse_frame(frame));
-    const bool first = !open_interval.begun();
-    if (first && parsed.header.interval <= newest) {
+    if (!open_interval.begun() && parsed.header.interval <= newest) {
         return fail(errc::invalid, fmt::format("interval {} after {}: ids must grow",
                                                parsed.header.interval.value, newest.value));
     }
+    return parsed;
+}
+
+result<> interval_log::check(bytes_view frame) const {
+    FS_TRY(parsed, impl_->check(frame));
+    FS_CHECK(impl_->open_interval.judge(parsed));
+    return {};
+}
+
+result<> interval_log::impl::append(bytes_view frame) {
+    FS_TRY(parsed, check(frame));
+    const bool first = !open_interval.begun();
     FS_TRY(commit, open_interval.add(parsed));
     const auto undone = [&](error e) {
         store->drop();

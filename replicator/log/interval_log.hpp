@@ -73,6 +73,8 @@ class interval_log {
     /// indices count up, interval ids grow. errc::full / ENOSPC leave the log without the partial
     /// interval.
     result<> append(bytes_view frame);
+    /// Whether append() would take the frame as far as these rules go; changes nothing.
+    result<> check(bytes_view frame) const;
     /// Drops the frames of an interval that was begun and not completed.
     result<> abandon_partial();
     /// Next frame index of the incomplete interval; nullopt when none is begun.

@@ -1,8 +1,23 @@
 #include "replicator/recovery/retention.hpp"
 
+#include <algorithm>
 #include <set>
 
 namespace farshore {
+
+namespace {
+
+/// The later of arrival and own time, for one of the two clocks may have been behind when the point was made; an own time
+/// that is still to come says nothing.
+wall_time born_at(const kept_candidate &p, wall_time now) {
+    constexpr duration ahead_max = std::chrono::minutes(2);
+    if (p.arrival == wall_time{}) {
+        return p.time;
+    }
+    return p.time <= now + ahead_max ? std::max(p.arrival, p.time) : p.arrival;
+}
+
+} // namespace
 
 std::vector<bool> points_to_keep(std::span<const kept_candidate> points,
                                  std::span<const spacing_rule> rules, wall_time now) {
@@ -18,7 +33,7 @@ std::vector<bool> points_to_keep(std::span<const kept_candidate> points,
                 const auto since = points[i].time.time_since_epoch();
                 first = seen.insert(since / rule.spacing).second;
             }
-            const wall_time born = points[i].arrival != wall_time{} ? points[i].arrival : points[i].time;
+            const wall_time born = born_at(points[i], now);
             // A time in the future (a clock was set back) is young.
             if (first && (born >= now || now - born <= rule.age)) {
                 keep[i] = true;

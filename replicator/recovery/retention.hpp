@@ -25,7 +25,8 @@ struct kept_candidate {
 /// point is dropped when no rule keeps it.
 ///
 /// Clocks: a point is as old as its arrival here, since `now` is of this site's clock and its own time is of another
-/// one's, which may be hours off. Its own time only says in which bucket it is, for a backlog arrives all at once. Where
+/// one's, which may be hours off; by the later of both where its own time is not to come, for this site's clock may have
+/// been behind. Its own time also says in which bucket it is, since a backlog arrives all at once. Where
 /// own times go back (that clock was set), buckets begin anew: else an hour of points would count as seen before.
 ///
 /// Buckets are counted from 1970 on, so that the choice

@@ -160,14 +160,14 @@ def load_units(context, installed):
 
 
 def configure(context, section, primary, dr):
+    os.makedirs(primary.path("srv/shop"))
+    harness.make_image(primary.path("srv/shop/data.img"), VOLUME_BYTES, random_megabytes=8)
     for text in blocks(section, "toml"):
         role, host = ("receiver", dr) if "[receiver]" in text else ("sender", primary)
         path = host.path(f"etc/farshore/{role}.toml")
         harness.write_text(path, text)
         told = host.run("farshore", "config", "check", path)
         context.check(path in told, "config check names the file")
-    os.makedirs(primary.path("srv/shop"))
-    harness.make_image(primary.path("srv/shop/data.img"), VOLUME_BYTES, random_megabytes=8)
 
 
 def pair(context, commands, primary, dr):

@@ -28,11 +28,11 @@ void one_write(capture_rig &rig) {
     length = std::min(length, size - offset);
     switch (rig.below(8)) {
     case 0:
-        rig.note(rig.zero(v, {offset, length}, rig.below(2) == 0));
+        rig.note(rig.zero(v, {offset, length}, rig.below(2) == 0, rig.below(2) == 0));
         return;
     case 1: {
         const std::uint64_t whole = std::min(size - offset, length * 8);
-        rig.note(rig.zero(v, {offset, whole}, rig.below(2) == 0));
+        rig.note(rig.zero(v, {offset, whole}, rig.below(2) == 0, rig.below(2) == 0));
         return;
     }
     default:

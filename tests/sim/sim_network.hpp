@@ -8,7 +8,7 @@
 
 namespace farshore::sim {
 
-class sim_network final : public engine::network {
+class sim_network : public engine::network {
   public:
     sim_network(transport::memory_network &line, std::string fingerprint, std::string peer_fingerprint)
         : line_(line), fingerprint_(std::move(fingerprint)), peer_(std::move(peer_fingerprint)) {}

@@ -33,9 +33,9 @@ two_sites::two_sites(two_sites_options options)
     line.bytes_per_second = one_in(2) ? 0 : 50'000 + roll(2'000'000);
     line.seed = options.seed;
     line_ = std::make_unique<transport::memory_network>(io_.get_executor(), clock_, line);
-    boot_began_ = clock_.wall();
+    boot_began_ = primary_clock_.wall();
     // The DR site's files are stamped by a clock that wall-clock jumps don't move: those are of another test.
-    primary_.set_stamp_clock([this] { return clock_.wall().time_since_epoch().count(); });
+    primary_.set_stamp_clock([this] { return primary_clock_.wall().time_since_epoch().count(); });
     site_.set_stamp_clock([this] { return clock_.now().time_since_epoch().count() + stamp_epoch; });
     for (sim_file_system *fs : {&primary_, &site_}) {
         if (!fs->make_directories("/srv") || !fs->make_directories("/state")) {
@@ -119,7 +119,10 @@ void two_sites::one_write() {
     const std::uint64_t length = std::min<std::uint64_t>(room, std::max<std::uint64_t>(1, roll(one_in(8) ? 200'000 : 12'000)) / unit * unit + unit);
     result<> done{};
     if (one_in(8)) {
-        done = one_in(2) ? device->trim({offset, length}, one_in(4)) : device->write_zeroes({offset, length}, {});
+        const auto at_once = device->try_zero({offset, length}, {});
+        if (!at_once || !*at_once) {
+            done = one_in(2) ? device->trim({offset, length}, one_in(4)) : device->write_zeroes({offset, length}, {});
+        }
         if (done) {
             g.truth.zero(v, {offset, length});
         }

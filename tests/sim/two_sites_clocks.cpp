@@ -37,23 +37,25 @@ void two_sites::disturb_clock() {
     }
 }
 
-// Within one life of the receiver, without trouble of its disk and with room in the journal, a point stays as long as the
-// first rule says, by true time.
+// Within one life of the receiver, without trouble of its disk and with room in the journal, a point that was made in it
+// stays as long as the first rule says, by true time. Those of before may have been stamped by a clock that was wrong then.
 void two_sites::judge_retention() {
     for (replicated_group &g : groups_) {
+        const bool first_look = !seen_points_.contains(g.number);
         auto &seen = seen_points_[g.number];
         const auto status = receiver_->status()[g.number];
         const bool room = status.journal_used_bytes < status.journal_limit_bytes / 2;
         const bool trouble = disk_disturbed_ || site_.stopped() || status.error.has_value() || !room;
         auto points = await(receiver_->points(g.name), std::chrono::minutes(1));
         if (trouble || !points) {
-            seen.clear();
+            seen_points_.erase(g.number);
             continue;
         }
+        const time_point unknown = clock_.now() - 2 * retain_all_;
         std::map<std::string, time_point> now;
         for (const engine::point_info &p : *points) {
             const auto at = seen.find(p.id);
-            now.emplace(p.id, at == seen.end() ? clock_.now() : at->second);
+            now.emplace(p.id, at != seen.end() ? at->second : first_look ? unknown : clock_.now());
         }
         for (const auto &[id, since] : seen) {
             if (!now.contains(id) && clock_.now() - since < retain_all_) {

@@ -23,6 +23,9 @@ void two_sites::check_counters() {
         if (receiver_ && !images_touched_ && receiver_->status()[g.number].wrong_bases > 0) {
             throw broken_promise{"the encoder referred to what the DR site does not have"};
         }
+        if (sender_ && sender_->status()[g.number].encoder_faults > 0) {
+            throw broken_promise{"the encoder's self-check failed"};
+        }
     }
 }
 

@@ -12,7 +12,7 @@ namespace farshore::sim {
 void two_sites::boot_primary() {
     ++boots_;
     pass_time(std::chrono::milliseconds(1 + roll(5)));
-    boot_began_ = clock_.wall();
+    boot_began_ = primary_clock_.wall();
     pass_time(std::chrono::milliseconds(1 + roll(5)));
 }
 

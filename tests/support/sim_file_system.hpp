@@ -32,6 +32,7 @@
 //     forgets that it was dirty, so a later sync through another object succeeds without it, and
 //     reads may show either. A failed rename, create, remove, truncate, allocate or sync_directory
 //     did nothing.
+//   spoil_page(path, page): reads of it fail with EIO until a write or zeroing covers it.
 //   set_capacity(bytes): ENOSPC when 4 KiB pages run out; what fits of a write is written.
 //   corrupt(path, offset): a byte changes at rest.
 //
@@ -151,7 +152,21 @@ class sim_file_system final : public sim_view {
         const std::lock_guard held(world_->mutex);
         world_->faults.clear();
     }
-    /// Times of files follow this clock (ns), never going back; without one only the order of changes counts.
+    /// The 4 KiB page can't be read (EIO) until it is overwritten as a whole, or heal_pages().
+    void spoil_page(const std::string &path, std::uint64_t page) {
+        const std::lock_guard held(world_->mutex);
+        world_->bad_pages[sim::normal_path(path)].insert(page);
+    }
+    void heal_pages() {
+        const std::lock_guard held(world_->mutex);
+        world_->bad_pages.clear();
+    }
+    /// The judge looks behind bad pages.
+    void see_bad_pages(bool seen) {
+        const std::lock_guard held(world_->mutex);
+        world_->bad_pages_seen = seen;
+    }
+    /// Times of files follow this clock (ns), back only if it was set back by a second or more; without one only the order of changes counts.
     void set_stamp_clock(std::function<std::int64_t()> clock) {
         const std::lock_guard held(world_->mutex);
         world_->stamp_clock = std::move(clock);

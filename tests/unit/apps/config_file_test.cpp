@@ -148,6 +148,29 @@ TEST_SUITE("config_file") {
         CHECK(config->groups[1].retain.size() == 3);
     }
 
+    TEST_CASE("what a sender may have made is read, and bounded when left out") {
+        const auto plain = parse_receiver_config(receiver_text);
+        REQUIRE(plain);
+        CHECK(plain->groups[0].volumes_max == 64);
+        CHECK(plain->groups[0].size_max == 128 * 1024 * limits::GiB);
+        CHECK(plain->groups[0].volumes.empty());
+        const auto bounded = parse_receiver_config(
+            replaced(receiver_text, "retain ", "volumes_max = 3\nsize_max = \"2TiB\"\nretain "));
+        REQUIRE(bounded);
+        CHECK(bounded->groups[0].volumes_max == 3);
+        CHECK(bounded->groups[0].size_max == 2048 * limits::GiB);
+        const auto listed = parse_receiver_config(
+            replaced(receiver_text, "retain ", "volumes = { data = \"1GiB\", wal = \"64MiB\" }\nretain "));
+        REQUIRE(listed);
+        CHECK(listed->groups[0].volumes ==
+              std::vector<std::pair<std::string, std::uint64_t>>{{"data", limits::GiB}, {"wal", 64 * limits::MiB}});
+        for (const char *wrong : {"volumes_max = 0", "volumes_max = 1025", "size_max = \"0B\"", "size_max = 5",
+                                  "volumes = { \".x\" = \"1GiB\" }", "volumes = { x = 1 }"}) {
+            CAPTURE(wrong);
+            CHECK_FALSE(problem_of(replaced(receiver_text, "retain ", std::string(wrong) + "\nretain ")).empty());
+        }
+    }
+
     TEST_CASE("what is left out has its documented default") {
         std::string text = replaced(sender_text, "http    = \"127.0.0.1:7421\"\n", "");
         text = replaced(text, "rate     = \"40Mbit/s\"\n", "");

@@ -17,6 +17,7 @@ using control::json;
 struct fake_sender {
     std::vector<std::string> calls;
     std::optional<std::uint64_t> rate;
+    std::optional<std::uint64_t> daemon_rate;
     std::optional<duration> lasts;
     duration timeout{};
     condition release_verify;
@@ -61,13 +62,16 @@ struct fake_sender {
     }
     result<> throttle_set(const std::string &g, std::optional<std::uint64_t> r,
                           std::optional<duration> l) {
-        rate = r;
+        (g.empty() ? daemon_rate : rate) = r;
         lasts = l;
         return known(g, "throttle_set");
     }
     result<> throttle_clear(const std::string &g) {
-        rate.reset();
+        (g.empty() ? daemon_rate : rate).reset();
         return known(g, "throttle_clear");
+    }
+    engine::throttle_view throttle() const {
+        return {daemon_rate, daemon_rate ? "set" : "none", std::nullopt};
     }
     task<result<engine::peer_status>> join(std::string token) {
         if (token != "good") {
@@ -199,8 +203,15 @@ TEST_SUITE("daemon_commands") {
         CHECK((*set)["groups"][0]["limit_bytes_per_second"] == 5000);
         CHECK(r.engine.lasts == duration(std::chrono::seconds(1)));
         CHECK((*r.run("throttle_show", json::object()))["groups"].size() == 2);
-        CHECK((*r.run("throttle_clear", json::object()))["groups"][0]["source"] == "none");
-        CHECK(r.run("throttle_set", {{"bytes_per_second", nullptr}}).has_value());
+        // Without a group it is the daemon's whole use of the line, and the groups' own stay.
+        const auto all = r.run("throttle_set", {{"bytes_per_second", 9000}});
+        REQUIRE(all);
+        CHECK((*all)["daemon"] == json{{"limit_bytes_per_second", 9000}, {"source", "set"}, {"until", nullptr}});
+        CHECK((*all)["groups"][0]["limit_bytes_per_second"] == 5000);
+        CHECK((*r.run("throttle_clear", shop))["groups"][0]["source"] == "none");
+        CHECK((*r.run("throttle_show", shop))["daemon"]["limit_bytes_per_second"] == 9000);
+        CHECK((*r.run("throttle_clear", json::object()))["daemon"]["source"] == "none");
+        CHECK(r.run("throttle_set", {{"bytes_per_second", nullptr}, {"group", "shop"}}).has_value());
         CHECK(!r.engine.rate);
         r.refuses("throttle_set", {{"bytes_per_second", 0}}, "usage", 2);
         r.refuses("throttle_set", {{"bytes_per_second", -5}}, "usage", 2);

@@ -65,7 +65,8 @@ TEST_SUITE("status_json") {
         CHECK(g["throttle"] == json{{"limit_bytes_per_second", nullptr}, {"source", "none"}});
         CHECK(g["spool"] == json{{"used_bytes", 7}, {"limit_bytes", 70}});
         CHECK(g["volumes"] ==
-              json::array({{{"name", "data"}, {"size", 4096}, {"dirty_bytes", 64}}}));
+              json::array({{{"name", "data"}, {"size", 4096}, {"dirty_bytes", 64}, {"unreadable_bytes", 0},
+                            {"unreadable", json::array()}}}));
         CHECK(g["error"].is_null());
     }
 
@@ -128,7 +129,7 @@ TEST_SUITE("status_json") {
         g.limit_bytes_per_second = 5000;
         g.limit_source = "override";
         g.limit_until = wall_time(milliseconds(0));
-        CHECK(throttle_document({g})["groups"][0] == json{{"name", "shop"},
+        CHECK(throttle_document({5000, "set", std::nullopt}, {g})["groups"][0] == json{{"name", "shop"},
                                                           {"limit_bytes_per_second", 5000},
                                                           {"source", "override"},
                                                           {"until", "1970-01-01T00:00:00.000Z"}});

@@ -110,17 +110,21 @@ TEST_CASE("dirty map cases: times after a kill may be as late as our own last wr
     CHECK(judge_times(e) == volume_times::as_left);
     e.now.changed_ns += 1;
     CHECK(judge_times(e) == volume_times::later);
+    e.durable = e.left;
     e.same_instance = false; // the noted time may be older than what was noted
     CHECK(judge_times(e) == volume_times::as_left);
     e.now = {800 * second, 800 * second + 1};
     CHECK(judge_times(e) == volume_times::later);
+    e.same_instance = true;
     e.now = {500 * second, 500 * second};
     e.clock_ns = 496 * second;
     CHECK(judge_times(e) == volume_times::unsure);
     e.clock_ns = 497 * second;
     CHECK(judge_times(e) == volume_times::as_left);
-    e.last_write_ns = 0; // nobody wrote in this life
+    e.last_write_ns = 10 * second; // nobody wrote in this life
     e.now = e.left;
+    CHECK(judge_times(e) == volume_times::as_left);
+    e.durable = {11 * second, 11 * second}; // of before the clock was set back
     CHECK(judge_times(e) == volume_times::as_left);
 }
 

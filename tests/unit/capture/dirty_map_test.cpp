@@ -13,6 +13,21 @@ using namespace farshore;
 
 TEST_SUITE_BEGIN("dirty_map");
 
+namespace {
+
+/// A volume that nobody else touched.
+map_subject subject_of(std::uint64_t size, const char *boot) {
+    map_subject s;
+    s.volume_bytes = size;
+    s.boot_id = boot;
+    s.volume = {1, 2, 3, 4};
+    s.times = {5, 6};
+    s.now = wall_time(std::chrono::hours(1));
+    return s;
+}
+
+} // namespace
+
 TEST_CASE("map file: header, slots and sectors come back, and every changed byte is noticed") {
     const map_layout layout = map_layout::of(123'456'789);
     buffer page(map_page_bytes);
@@ -189,7 +204,7 @@ TEST_CASE("dirty map: pages that are all dirty or all clean say what the bits wo
         sim_file_system disk(seed);
         std::vector<bool> model(region_count(size), true);
         auto process = disk.process();
-        auto map = dirty_map::open(*process, "v.map", size, "boot");
+        auto map = dirty_map::open(*process, "v.map", subject_of(size, "boot"));
         REQUIRE(map);
         CHECK((*map)->pages() == 3);
         CHECK(says(**map, model));
@@ -200,12 +215,12 @@ TEST_CASE("dirty map: pages that are all dirty or all clean say what the bits wo
             REQUIRE(says(**map, model));
             const bool clean = dice() % 3 == 0;
             if (clean) {
-                REQUIRE((*map)->mark_clean());
+                REQUIRE((*map)->mark_clean({5, 6}));
             }
             map->reset();
             disk.kill();
             process = disk.process();
-            map = dirty_map::open(*process, "v.map", size, "boot");
+            map = dirty_map::open(*process, "v.map", subject_of(size, "boot"));
             REQUIRE(map);
             REQUIRE(says(**map, model));
             for (std::uint64_t e = 0; e < (*map)->words(); ++e) {
@@ -221,7 +236,7 @@ TEST_CASE("dirty map: after a power cut every region of an active extent is dirt
         CAPTURE(seed);
         sim_file_system disk(seed);
         auto process = disk.process();
-        auto map = dirty_map::open(*process, "v.map", size, "boot");
+        auto map = dirty_map::open(*process, "v.map", subject_of(size, "boot"));
         REQUIRE(map);
         (*map)->clear_page(0);
         (*map)->clear_page(1);
@@ -236,7 +251,7 @@ TEST_CASE("dirty map: after a power cut every region of an active extent is dirt
         map->reset();
         disk.power_cut(seed);
         process = disk.process();
-        map = dirty_map::open(*process, "v.map", size, "another boot");
+        map = dirty_map::open(*process, "v.map", subject_of(size, "another boot"));
         REQUIRE(map);
         CHECK((*map)->word(700) == ~0ULL);
         for (std::uint64_t e = 0; e < (*map)->words(); ++e) {

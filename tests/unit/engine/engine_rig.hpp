@@ -134,10 +134,14 @@ struct receiver_host {
 struct sender_host {
     sender_host(world &w, char letter, trusting how = trusting::tokens, std::uint64_t volume_bytes = limits::MiB)
         : world_(w), disk(2), how_(how) {
-        REQUIRE(disk.make_directories("/srv"));
-        auto image = disk.open("/srv/data", open_mode::create_new);
-        REQUIRE(image);
-        REQUIRE((*image)->truncate(volume_bytes));
+        make_image(volume_bytes);
+        start(letter);
+    }
+    /// A host with a network of its own.
+    using make_network = std::function<std::unique_ptr<network>(transport::memory_network &)>;
+    sender_host(world &w, char letter, make_network network_of)
+        : world_(w), disk(2), how_(trusting::tokens), network_of_(std::move(network_of)) {
+        make_image(limits::MiB);
         start(letter);
     }
     /// A host with a disk that was another one's.
@@ -162,7 +166,14 @@ struct sender_host {
 
   private:
     const trusting how_;
+    make_network network_of_; ///< empty: a plain one
 
+    void make_image(std::uint64_t bytes) {
+        REQUIRE(disk.make_directories("/srv"));
+        auto image = disk.open("/srv/data", open_mode::create_new);
+        REQUIRE(image);
+        REQUIRE((*image)->truncate(bytes));
+    }
     void start(char letter) {
         sender_config config;
         config.state = state;
@@ -176,11 +187,14 @@ struct sender_host {
         group.volumes.push_back({"data", "/srv/data", ""});
         config.groups.push_back(group);
         engine.emplace(config, world_.sender_run(), disk, std::vector<executor>{world_.io.get_executor()});
-        sender_access::set_network(*engine,
-                                   std::make_unique<sim::sim_network>(
-                                       world_.line, std::string(64, letter),
-                                       how_ == trusting::site_ca ? "" : receiver_fingerprint),
-                                   "boot");
+        std::unique_ptr<network> net;
+        if (network_of_) {
+            net = network_of_(world_.line);
+        } else {
+            net = std::make_unique<sim::sim_network>(world_.line, std::string(64, letter),
+                                                     how_ == trusting::site_ca ? "" : receiver_fingerprint);
+        }
+        sender_access::set_network(*engine, std::move(net), "boot");
         REQUIRE(world_.await(engine->start()));
     }
 };

@@ -113,6 +113,8 @@ TEST_CASE("commit record: identity, every bit of its slot counts, versions and r
     r.undo_offset = 500;
     r.rollback_segment = 7;
     r.rollback_offset = 600;
+    r.applied_arrival = r.applied_time + std::chrono::seconds(1);
+    r.point_arrival = r.point_time + std::chrono::seconds(2);
     r.touched = 12;
     const byte_vector slot = encode_commit_slot(r);
     CHECK(slot.size() == 4096);

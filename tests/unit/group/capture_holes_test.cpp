@@ -29,7 +29,7 @@ struct thin_rig {
         group = std::move(*opened);
     }
     void write(std::uint64_t offset) {
-        buffer data(block_bytes);
+        buffer data(std::min<std::uint64_t>(block_bytes, size - offset));
         std::ranges::fill(data.span(), std::byte{7});
         REQUIRE(group->device(first_volume)->write(offset, data.view(), false));
     }

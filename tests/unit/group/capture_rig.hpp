@@ -125,8 +125,11 @@ class capture_rig {
         }
         return done;
     }
-    result<> zero(std::size_t v, byte_range r, bool as_trim) {
-        FS_CHECK(as_trim ? device(v).trim(r, false) : device(v).write_zeroes(r, {}));
+    result<> zero(std::size_t v, byte_range r, bool as_trim, bool try_first = false) {
+        FS_TRY(at_once, try_first ? device(v).try_zero(r, {}) : result<bool>(false));
+        if (!at_once) {
+            FS_CHECK(as_trim ? device(v).trim(r, false) : device(v).write_zeroes(r, {}));
+        }
         std::fill_n(live[v].begin() + static_cast<std::ptrdiff_t>(r.offset), r.length,
                     std::byte{0});
         return {};

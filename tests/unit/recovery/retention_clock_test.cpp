@@ -51,6 +51,20 @@ TEST_CASE("retention clock: a life begins where the newest point is, until the o
     CHECK(ahead.advance(boot, noon, noon + 1h, std::nullopt) == noon);
 }
 
+TEST_CASE("retention clock: a wall clock that is set right makes no point of this life old") {
+    retention_clock c;
+    CHECK(c.advance(boot, noon - 2h, std::nullopt, 2h) == noon - 2h); // two hours behind; the first arrival is stamped
+    c.stamped();
+    CHECK(c.advance(boot + 10s, noon + 10s, noon - 2h, 0s) == noon - 2h + 10s);
+    const spacing_rule rule{0s, 1h};
+    // Of an earlier life: stamped when this clock was behind, named by one that was right.
+    const std::vector<kept_candidate> points{{interval_id{1}, noon, false, noon - 2h}, {interval_id{2}, noon + 1s, false, noon + 1s}};
+    CHECK(points_to_keep(points, {&rule, 1}, noon + 30min) == std::vector<bool>{true, true});
+    // A name that is still to come keeps nothing.
+    const std::vector<kept_candidate> ahead{{interval_id{1}, noon + 24h, false, noon - 2h}, {interval_id{2}, noon + 25h, false, noon}};
+    CHECK(points_to_keep(ahead, {&rule, 1}, noon + 30min) == std::vector<bool>{false, true});
+}
+
 TEST_CASE("retention: a clock that is a month ahead for 35 seconds drops nothing wrongly") {
     const spacing_rule rules[] = {{0s, 1h}, {1min, 24h}, {1h, 7 * 24h}};
     std::vector<kept_candidate> points;
