@@ -478,13 +478,15 @@ result<> applier::finish_interval(const interval_entry &entry, bool damaged) {
     next.consistent = entry.commit.consistent;
     next.time = entry.commit.time;
     next.arrival = entry.arrival;
-    next.damage_count += damaged ? 1 : 0;
+    const std::size_t verified_before = outcome_.verified.size();
+    auto done = verify(entry);
+    const bool differs = !std::ranges::all_of(outcome_.verified.begin() + static_cast<std::ptrdiff_t>(verified_before),
+                                              outcome_.verified.end(), &verify_answer::equal);
+    next.damage_count += damaged || differs ? 1 : 0;
     if (next.consistent && entry.commit.heals >= next.damage_count) {
         next.healed_count = next.damage_count;
     }
     next.point = next.consistent && next.healed_count == next.damage_count;
-    const std::size_t verified_before = outcome_.verified.size();
-    auto done = verify(entry);
     if (done) {
         done = undo_.end(
             {next.consistent, next.point, next.time, next.arrival, next.damage_count, next.healed_count});

@@ -210,7 +210,9 @@ result<apply_outcome> replica_group::apply() {
             return i.die(named.error());
         }
     }
-    if (outcome->damaged.empty() && i.damage_counted() > counted) {
+    if (!std::ranges::all_of(outcome->verified, &verify_answer::equal)) {
+        i.found_damage("verify compared it with the primary");
+    } else if (outcome->damaged.empty() && i.damage_counted() > counted) {
         i.found_damage("a payload of the sender's could not be decoded: " + outcome->undecoded);
     }
     if (!outcome->damaged.empty()) {

@@ -184,13 +184,11 @@ class replica_group {
     result<> retain(wall_time now);
     /// Little room is left: retain() is due at once, else append has to make some itself.
     bool crowded() const;
-    /// Counts damage that somebody else found (a verify answer that was not equal, once the engine
-    /// is sure that the key was right): from the next interval on no barrier is a point until it is
-    /// healed. Any thread; durable with the next commit. `why`: for the operator.
+    /// Counts damage that somebody else found: from the next interval on no barrier is a point until it is healed. Any
+    /// thread; durable with the next commit. `why`: for the operator.
     void report_damage(std::string why);
-    /// Key of the digests in verify entries. A verify answer alone is no damage to this class: a
-    /// barrier that is replayed after a restart may have been made under another key. Not while
-    /// apply runs.
+    /// Key of the digests in verify entries, the copy's for its life: what is not equal is damage, and its barrier no
+    /// point. Not while apply runs.
     void set_verify_key(const std::array<std::byte, 32> &key);
 
     // Loans (loan_store.hpp)

@@ -51,6 +51,9 @@ result<bool> receiver_group::wants_all_durable(const std::string &point) const {
 }
 
 task<result<>> receiver_group::reach(std::string point, progress_report progress) {
+    if (!copy_ && failure_) {
+        co_return fail(failure_->code, fmt::format("group \"{}\": {}", name(), failure_->context));
+    }
     if (!copy_) {
         co_return result<>{}; // who opens says so
     }
@@ -160,8 +163,7 @@ task<void> receiver_group::tell_verified(std::vector<verify_answer> answers) {
     const auto differing = [](const verify_answer &x) { return !x.equal && !x.unseen; };
     const bool differs = std::ranges::any_of(answers, differing);
     std::uint64_t counted = 0;
-    if (differs && copy_) {
-        copy_->report_damage("verify compared it with the primary");
+    if (differs && copy_) { // counted when it was applied
         counted = damage_told_ = copy_->position().damage_count;
         log::error("group {}: verify found that the copy differs from the primary; no point is made until it is healed",
                    name());
