@@ -42,6 +42,8 @@ class receiver_claims {
     result<> take(const wire::nak &said);
 
     std::uint64_t bytes_on_the_way() const { return sent_bytes_ - journaled_bytes_; }
+    bool something_sent() const { return sent_bytes_ > 0; }
+    bool something_journaled() const { return journaled_bytes_ > 0; }
     std::size_t loans_unanswered() const { return loans_.size(); }
 
   private:

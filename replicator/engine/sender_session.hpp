@@ -84,8 +84,8 @@ class sender_session {
 
     bool live() const { return !end_reason_; }
     /// For path_judge.hpp: something large was answered; something large was sent.
-    bool moved() const { return moved_ || journaled_bytes_ > 0; }
-    bool tried() const { return sent_bytes_ > 0 || large_sent_; }
+    bool moved() const { return moved_ || claims_.something_journaled(); }
+    bool tried() const { return claims_.something_sent() || large_sent_; }
     std::optional<time_point> welcomed_at() const { return welcomed_at_; }
     std::uint64_t wire_bytes() const;
     std::uint64_t unacknowledged_bytes() const { return claims_.bytes_on_the_way(); }
