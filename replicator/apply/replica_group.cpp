@@ -113,6 +113,7 @@ result<> replica_group::append(bytes_view frame, wall_time arrival) {
     impl &i = *impl_;
     FS_CHECK(i.check_alive());
     FS_CHECK(blame(fault::peer, i.check_frame(frame)));
+    FS_TRY(header, parse_frame_header(frame));
     if (auto room = i.make_room(frame.size(), i.append_limit()); !room) {
         static_cast<void>(i.journal->abandon_partial().has_value());
         const std::scoped_lock lock(i.mutex);
