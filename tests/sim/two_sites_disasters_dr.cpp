@@ -77,6 +77,13 @@ void two_sites::put_back(const std::string &path) {
 }
 
 void two_sites::dr_put_back(bool state, bool images) {
+    for (const replicated_group &g : groups_) {
+        for (std::size_t v = 0; images && !state && v < g.sizes.size(); ++v) {
+            if (!site_before_->exists(g.replica_path(v)).value_or(false)) {
+                return; // before there was a copy: its images would be gone, not put back
+            }
+        }
+    }
     say(fmt::format("the DR site's {} put back", state && images ? "state and images are" : state ? "state is" : "images are"));
     if (clock_.now() - site_before_at_ < apart) {
         pass_time(apart - (clock_.now() - site_before_at_));
