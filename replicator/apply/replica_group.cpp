@@ -120,7 +120,6 @@ result<> replica_group::append(bytes_view frame, wall_time arrival) {
         i.append_starved = true;
         return room;
     }
-    FS_TRY(header, parse_frame_header(frame));
     const bool stamped = header.type == frame_type::barrier && arrival > wall_time{};
     return i.journal->append(stamped ? with_arrival(frame, arrival).view() : frame);
 }
