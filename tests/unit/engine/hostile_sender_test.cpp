@@ -49,6 +49,7 @@ struct scripted_sender {
         wire::hello link;
         link.group = h.group;
         link.session = h.session;
+        link.sender = h.sender;
         link.link = 1;
         send(*data, link);
         test::run_for(w.io, w.clock, std::chrono::milliseconds(50));
