@@ -78,6 +78,7 @@ struct scripted_sender {
         b.stream = stream;
         b.first = first;
         say(b);
+        test::run_for(w.io, w.clock, std::chrono::milliseconds(50)); // frames come on another link
     }
     /// What comes next but for heartbeats; nothing when the session ended.
     std::optional<transport::message> hear() {
