@@ -18,6 +18,17 @@ if(FARSHORE_SANITIZE)
         -fno-omit-frame-pointer -fno-sanitize-recover=all)
     target_link_options(farshore_flags INTERFACE -fsanitize=${FARSHORE_SANITIZE})
 endif()
+# Daemons that run as root and listen on the open net: what the compiler, the C library and the linker can check while
+# they run. In the preset `release`; tests/lint/hardening.py looks at the programs. Sanitizers have checks of their own.
+option(FARSHORE_HARDEN "FORTIFY_SOURCE=3, stack protector, libstdc++ assertions, PIE, full RELRO" OFF)
+if(FARSHORE_HARDEN)
+    if(FARSHORE_SANITIZE)
+        message(FATAL_ERROR "FARSHORE_HARDEN and FARSHORE_SANITIZE exclude each other")
+    endif()
+    target_compile_options(farshore_flags INTERFACE -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3
+        -D_GLIBCXX_ASSERTIONS -fstack-protector-strong -fPIE)
+    target_link_options(farshore_flags INTERFACE -pie -Wl,-z,relro -Wl,-z,now)
+endif()
 target_compile_definitions(farshore_flags INTERFACE FARSHORE_VERSION="${PROJECT_VERSION}")
 
 # Asio 1.22 does not recognise clang 19's coroutines by itself; both defines must come before any

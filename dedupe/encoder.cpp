@@ -73,6 +73,7 @@ struct encoder::impl {
     void write_zero_run();
 
     encoder_options options;
+    result<> checked{}; ///< self_check()
     bool quick = false; ///< the level
     encode_stats stats;
     payload_builder out;
@@ -128,6 +129,8 @@ void encoder::forget_contents() { impl_->contents.clear(); }
 
 void encoder::set_level(int level) { impl_->set_level(level); }
 
+const result<> &encoder::self_check() const { return impl_->checked; }
+
 const encode_stats &encoder::stats() const { return impl_->stats; }
 
 std::vector<encoded_payload> encoder::encode(std::span<const block_change> changes,
@@ -135,6 +138,7 @@ std::vector<encoded_payload> encoder::encode(std::span<const block_change> chang
                                              std::span<const loan> loans) {
     std::vector<encoded_payload> payloads;
     impl_->loans = loans;
+    impl_->checked = {};
     source_reader known;
     if (source) {
         known = [&](volume_index v, block_index b, bytes_span out) {
@@ -144,8 +148,15 @@ std::vector<encoded_payload> encoder::encode(std::span<const block_change> chang
     if (impl_->options.verify) {
         const remembering_source remembering(known);
         payloads = impl_->encode(changes, remembering.reader());
-        verify_payloads(changes, impl_->options.volume_blocks, remembering.answers(), loans,
-                        payloads);
+        result<> same = verify_payloads(changes, impl_->options.volume_blocks,
+                                        remembering.answers(), loans, payloads);
+        if (impl_->checked) {
+            impl_->checked = std::move(same);
+        }
+        if (!impl_->checked) {
+            impl_->contents.clear();
+            return {};
+        }
     } else {
         payloads = impl_->encode(changes, known);
     }
@@ -167,8 +178,9 @@ bool encoder::impl::read_known(const source_reader &ask, volume_index volume, bl
     }
     if (options.verify) {
         buffer asked(block_bytes);
-        REPL_ASSERT(!ask(volume, block, asked.span()) ||
-                    std::ranges::equal(asked.view(), bytes_view(page)));
+        if (ask(volume, block, asked.span()) && !std::ranges::equal(asked.view(), bytes_view(page))) {
+            checked = fail(errc::mismatch, "what is kept of a block is not what it was");
+        }
     }
     return true;
 }

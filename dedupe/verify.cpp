@@ -1,6 +1,5 @@
 #include "dedupe/verify.hpp"
 
-#include "replicator/base/assert.hpp"
 #include "replicator/format/codec_payload.hpp"
 
 #include <algorithm>
@@ -54,6 +53,10 @@ bool read_before(std::span<const block_change> changes, const source_reader &sou
     return source && source(at.first, at.second, out);
 }
 
+result<> expect(bool good, const char *else_found) {
+    return good ? result<>{} : result<>(fail(errc::mismatch, std::string("the payloads have ") + else_found));
+}
+
 /// A loan is a block of the interval itself.
 bool read_loan(std::span<const block_change> changes, std::span<const loan> loans,
                std::uint64_t slot, bytes_span out) {
@@ -64,7 +67,9 @@ bool read_loan(std::span<const block_change> changes, std::span<const loan> loan
     const auto found =
         std::ranges::lower_bound(changes, place(lent->volume, lent->block), {},
                                  [](const block_change &c) { return place(c.volume, c.block); });
-    REPL_ASSERT(found != changes.end() && found->content.size() == out.size());
+    if (found == changes.end() || found->content.size() != out.size()) {
+        return false;
+    }
     std::ranges::copy(found->content, out.begin());
     return true;
 }
@@ -88,9 +93,9 @@ remembering_source::remembering_source(const source_reader &source) {
     };
 }
 
-void verify_payloads(std::span<const block_change> changes,
-                     std::span<const std::uint64_t> volume_blocks, const source_reader &source,
-                     std::span<const loan> loans, std::span<const encoded_payload> payloads) {
+result<> verify_payloads(std::span<const block_change> changes,
+                         std::span<const std::uint64_t> volume_blocks, const source_reader &source,
+                         std::span<const loan> loans, std::span<const encoded_payload> payloads) {
     std::vector<std::uint64_t> blocks(volume_blocks.begin(), volume_blocks.end());
     if (!changes.empty() && blocks.size() <= changes.back().volume.value) {
         blocks.resize(changes.back().volume.value + std::size_t{1},
@@ -103,29 +108,32 @@ void verify_payloads(std::span<const block_change> changes,
     decoded_interval decoded;
     const base_reader base = [&](volume_index volume, block_index block, bytes_span out) {
         if (source_only > 0 && volume.value + std::size_t{1} == blocks.size()) {
-            REPL_ASSERT(read_loan(changes, loans, block.value, out));
-            return result<>{};
+            return expect(read_loan(changes, loans, block.value, out), "a loan that was not granted");
         }
-        REPL_ASSERT(read_before(changes, source, {volume, block}, out));
-        return result<>{};
+        return expect(read_before(changes, source, {volume, block}, out), "a place that is not known");
     };
     const base_reader now = [&](volume_index volume, block_index block, bytes_span out) {
         const auto found = decoded.data.find({volume, block});
-        REPL_ASSERT(found != decoded.data.end());
-        std::ranges::copy(found->second, out.begin());
-        return result<>{};
+        if (found != decoded.data.end()) {
+            std::ranges::copy(found->second, out.begin());
+        }
+        return expect(found != decoded.data.end(), "a place that is not there yet");
     };
     decoder check;
     for (const encoded_payload &payload : payloads) {
         auto outcome = check.decode(payload.bytes.view(), blocks, base, now, source_only);
-        REPL_ASSERT(outcome.has_value() && outcome->bad.empty() && !outcome->changes.empty());
-        REPL_ASSERT(outcome->changes.size() == payload.blocks);
+        if (!outcome) {
+            return fail(errc::mismatch, "a payload does not decode: " + outcome.error().text());
+        }
+        FS_CHECK(expect(outcome->bad.empty() && !outcome->changes.empty() &&
+                            outcome->changes.size() == payload.blocks,
+                        "a payload with wrong blocks"));
         for (const block_change &c : outcome->changes) {
             const bool fresh =
                 c.kind == change_kind::zero
                     ? decoded.zeroed.emplace(place(c.volume, c.block), c.count).second
                     : decoded.data.emplace(place(c.volume, c.block), c.content).second;
-            REPL_ASSERT(fresh);
+            FS_CHECK(expect(fresh, "a block that is changed twice"));
         }
         decoded.payloads.push_back(std::move(*outcome));
     }
@@ -136,20 +144,22 @@ void verify_payloads(std::span<const block_change> changes,
             continue;
         }
         if (is_zeroing(change)) {
-            REPL_ASSERT(zeroed(decoded, {change.volume, change.block}, change.count));
+            FS_CHECK(expect(zeroed(decoded, {change.volume, change.block}, change.count),
+                            "a block that does not become zero"));
             zero_blocks += change.count;
         } else {
             const auto found = decoded.data.find({change.volume, change.block});
-            REPL_ASSERT(found != decoded.data.end() &&
-                        std::ranges::equal(found->second, change.content));
+            FS_CHECK(expect(found != decoded.data.end() &&
+                                std::ranges::equal(found->second, change.content),
+                            "a block of other content"));
             ++data_blocks;
         }
     }
-    REPL_ASSERT(data_blocks == decoded.data.size());
+    FS_CHECK(expect(data_blocks == decoded.data.size(), "blocks that did not change"));
     for (const auto &[first, length] : decoded.zeroed) {
         zero_blocks -= length;
     }
-    REPL_ASSERT(zero_blocks == 0);
+    return expect(zero_blocks == 0, "zeroes that nobody wrote");
 }
 
 } // namespace farshore::dedupe

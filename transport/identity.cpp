@@ -1,5 +1,6 @@
 #include "transport/identity.hpp"
 
+#include "replicator/base/clean_text.hpp"
 #include "transport/openssl.hpp"
 
 #include <openssl/evp.h>
@@ -7,7 +8,9 @@
 #include <openssl/rand.h>
 #include <openssl/x509v3.h>
 
+#include <algorithm>
 #include <ctime>
+#include <optional>
 
 namespace farshore::transport {
 namespace {
@@ -82,6 +85,82 @@ result<std::string> fingerprint_of(X509 *certificate) {
         return openssl_failure("can't take the fingerprint of a certificate");
     }
     return to_hex(std::as_bytes(std::span(digest, length)));
+}
+
+bool has_name(X509 *certificate, const std::string &name) {
+    if (certificate == nullptr || name.empty()) {
+        return false;
+    }
+    if (X509_check_ip_asc(certificate, name.c_str(), 0) == 1) {
+        return true;
+    }
+    const bool found =
+        X509_check_host(certificate, name.data(), name.size(), X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS, nullptr) == 1;
+    drop_openssl_errors();
+    return found;
+}
+
+std::string names_of(X509 *certificate) {
+    constexpr std::size_t names_bytes_max = 300;
+    const bio_ptr out(BIO_new(BIO_s_mem()));
+    if (!out || certificate == nullptr) {
+        return {};
+    }
+    const int at = X509_get_ext_by_NID(certificate, NID_subject_alt_name, -1);
+    if (at >= 0) {
+        X509V3_EXT_print(out.get(), X509_get_ext(certificate, at), 0, 0);
+    } else {
+        X509_NAME_print_ex(out.get(), X509_get_subject_name(certificate), 0, XN_FLAG_ONELINE);
+    }
+    drop_openssl_errors();
+    return clean_text(text_of(out.get()), names_bytes_max);
+}
+
+namespace {
+
+/// Seconds since 1970; nothing for a time that can't be read.
+std::optional<wall_time> time_of(const ASN1_TIME *t) {
+    std::tm parts{};
+    if (t == nullptr || ASN1_TIME_to_tm(t, &parts) != 1) {
+        return std::nullopt;
+    }
+    // Without an end by convention: the year 9999, which is beyond what nanoseconds count to.
+    const std::chrono::seconds since(::timegm(&parts));
+    constexpr auto most = std::chrono::duration_cast<std::chrono::seconds>(duration::max());
+    return wall_time(std::clamp(since, -most, most));
+}
+
+void add_term(std::vector<term> &terms, std::string what, const ASN1_TIME *from, const ASN1_TIME *until) {
+    const auto begin = time_of(from);
+    const auto end = time_of(until);
+    if (begin && end) {
+        terms.push_back({std::move(what), *begin, *end});
+    }
+}
+
+} // namespace
+
+result<std::vector<term>> terms_of(const std::string &certificate_pem, const std::string &ca_pem,
+                                   const std::string &crl_pem) {
+    std::vector<term> terms;
+    FS_TRY(own, read_certificates(certificate_pem));
+    for (const x509_ptr &c : own) {
+        add_term(terms, "the certificate " + names_of(c.get()), X509_get0_notBefore(c.get()), X509_get0_notAfter(c.get()));
+    }
+    if (!ca_pem.empty()) {
+        FS_TRY(authorities, read_certificates(ca_pem));
+        for (const x509_ptr &c : authorities) {
+            add_term(terms, "the CA " + names_of(c.get()), X509_get0_notBefore(c.get()), X509_get0_notAfter(c.get()));
+        }
+    }
+    if (!crl_pem.empty()) {
+        FS_TRY(lists, read_revocations(crl_pem));
+        for (const crl_ptr &l : lists) {
+            add_term(terms, "the list of revoked certificates", X509_CRL_get0_lastUpdate(l.get()),
+                     X509_CRL_get0_nextUpdate(l.get()));
+        }
+    }
+    return terms;
 }
 
 result<identity> make_identity(const std::string &common_name) {

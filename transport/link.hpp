@@ -43,6 +43,8 @@ class link {
     virtual const std::string &peer_address() const = 0; ///< "host:port", for messages
     virtual const std::string &
     peer_fingerprint() const = 0; ///< 64 hex digits, SHA-256 of the certificate
+    /// Whether the peer's certificate is for this DNS name or IP address.
+    virtual bool peer_has_name(const std::string &) const { return false; }
     virtual const std::string &application() const = 0; ///< the ALPN name agreed
     virtual wire_count wire() const = 0;
 };

@@ -14,6 +14,7 @@ bio_ptr reader_of(const std::string &pem) {
 int no_passphrase(char *, int, int, void *) { return 0; }
 
 constexpr std::size_t pem_bytes_max = 1024 * 1024;
+constexpr std::size_t revocation_bytes_max = 4 * 1024 * 1024;
 constexpr std::size_t certificates_max = 64;
 
 } // namespace
@@ -59,6 +60,26 @@ result<std::vector<x509_ptr>> read_certificates(const std::string &pem) {
     }
     drop_openssl_errors(); // the end of the text counts as one
     return certificates;
+}
+
+result<std::vector<crl_ptr>> read_revocations(const std::string &pem) {
+    if (pem.size() > revocation_bytes_max) {
+        return fail(errc::limit, "a list of revoked certificates of " + std::to_string(pem.size()) + " bytes");
+    }
+    const bio_ptr in = reader_of(pem);
+    std::vector<crl_ptr> lists;
+    while (lists.size() < certificates_max) {
+        crl_ptr next(PEM_read_bio_X509_CRL(in.get(), nullptr, no_passphrase, nullptr));
+        if (!next) {
+            break;
+        }
+        lists.push_back(std::move(next));
+    }
+    if (lists.empty()) {
+        return openssl_failure("not a list of revoked certificates in PEM form");
+    }
+    drop_openssl_errors();
+    return lists;
 }
 
 result<key_ptr> read_private_key(const std::string &pem) {

@@ -25,6 +25,7 @@ struct openssl_deleter {
 using bio_ptr = std::unique_ptr<BIO, openssl_deleter<BIO_free_all>>;
 using key_ptr = std::unique_ptr<EVP_PKEY, openssl_deleter<EVP_PKEY_free>>;
 using x509_ptr = std::unique_ptr<X509, openssl_deleter<X509_free>>;
+using crl_ptr = std::unique_ptr<X509_CRL, openssl_deleter<X509_CRL_free>>;
 using ssl_ctx_ptr = std::unique_ptr<SSL_CTX, openssl_deleter<SSL_CTX_free>>;
 using ssl_ptr = std::unique_ptr<SSL, openssl_deleter<SSL_free>>;
 
@@ -38,10 +39,16 @@ std::unexpected<error> openssl_failure(const std::string &what);
 std::string text_of(BIO *bio);
 /// All certificates of a PEM text, at least one and at most 64; errc::invalid.
 result<std::vector<x509_ptr>> read_certificates(const std::string &pem);
+/// All lists of revoked certificates of a PEM text, at least one and at most 64; errc::invalid.
+result<std::vector<crl_ptr>> read_revocations(const std::string &pem);
 /// errc::invalid. A key with a passphrase is refused, nobody is asked for it.
 result<key_ptr> read_private_key(const std::string &pem);
 
 /// SHA-256 of the certificate's DER form, 64 lower-case hex digits.
 result<std::string> fingerprint_of(X509 *certificate);
+/// Whether the certificate is for this DNS name (by its subjectAltName, else its CN) or IP address.
+bool has_name(X509 *certificate, const std::string &name);
+/// All of them, for messages: cleaned, at most a few hundred bytes.
+std::string names_of(X509 *certificate);
 
 } // namespace farshore::transport

@@ -89,8 +89,9 @@ task<result<>> tls_connection::flush(pacing p) {
             for (const auto &gate : pace_) {
                 if (p == pacing::account_only || !waits_) {
                     gate->note(slice.size());
-                } else if (gate->rate() && !co_await gate->acquire(
-                                               slice.size(), [this] { return may_not_send(); })) {
+                } else if (gate->rate() &&
+                           !co_await gate->acquire(
+                               slice.size(), [this] { return may_not_send(); }, pace_.front().get())) {
                     co_return why_not_send();
                 }
             }
@@ -146,6 +147,18 @@ task<result<>> tls_connection::shake_hands(const deadline &limit) {
         }
         FS_CO_CHECK(co_await fill(handshake_read_bytes));
     }
+}
+
+task<result<>> tls_connection::first_byte() {
+    if (interrupted_) {
+        co_return fail(errc::cancelled, "the connection to " + address_);
+    }
+    const auto [code] = co_await socket_.async_wait(tcp_socket::wait_read, as_result);
+    if (closed_ || code || interrupted_) {
+        co_return std::unexpected(
+            socket_failure(code ? code : std::error_code(asio::error::operation_aborted)));
+    }
+    co_return result<>();
 }
 
 task<result<>> tls_connection::accept_side(const deadline &limit) {

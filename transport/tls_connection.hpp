@@ -28,6 +28,9 @@ class tls_connection : public std::enable_shared_from_this<tls_connection> {
     /// The handshakes end when both sides have accepted each other (envelope.hpp). `limit` cancels.
     task<result<>> connect_side(const deadline &limit);
     task<result<>> accept_side(const deadline &limit);
+    /// Returns when something has come (or the end), before any of the handshakes. interrupt() ends it.
+    task<result<>> first_byte();
+    void limit_first_message(std::size_t bytes_max) { next_bytes_max_ = bytes_max; }
     /// After a failed accept_side: ends the stream and lets the peer read our alert.
     task<void> let_go(const deadline &limit);
     /// Makes the handshake end; for deadlines.
@@ -39,6 +42,7 @@ class tls_connection : public std::enable_shared_from_this<tls_connection> {
 
     const std::string &address() const { return address_; }
     const std::string &peer_fingerprint() const { return session_.peer_fingerprint(); }
+    bool peer_has_name(const std::string &name) const { return session_.peer_has_name(name); }
     const std::string &application() const { return application_; }
     wire_count wire() const { return wire_; }
 
@@ -58,6 +62,8 @@ class tls_connection : public std::enable_shared_from_this<tls_connection> {
     bool may_not_send() const { return closed_ || send_end_.has_value(); }
     std::unexpected<error> why_not_send() const;
     void end_both(const error &why);
+
+    task<result<>> carry_answers();
 
     const std::string address_;
     tcp_socket socket_;
@@ -83,6 +89,7 @@ class tls_connection : public std::enable_shared_from_this<tls_connection> {
     std::array<std::byte, envelope_bytes> head_{};
     std::size_t head_done_ = 0;
     std::optional<message> partial_;
+    std::size_t next_bytes_max_ = SIZE_MAX; ///< of the next message's payload
     std::size_t payload_done_ = 0;
 };
 

@@ -12,6 +12,8 @@ namespace {
 /// worth of time, and each link holds about this much.
 constexpr std::size_t step_bytes = 128 * 1024;
 constexpr std::size_t record_bytes = 16 * 1024;
+/// Of TLS's own answers, before they are sent without a message.
+constexpr std::size_t answers_bytes_max = 4096;
 
 /// Sets a flag while a coroutine is in a section, however it leaves it.
 class while_inside {
@@ -112,7 +114,7 @@ result<std::optional<message>> tls_connection::assemble() {
         if (!complete) {
             return std::nullopt;
         }
-        FS_TRY(head, parse_envelope(head_, payload_bytes_max(application_)));
+        FS_TRY(head, parse_envelope(head_, std::min(payload_bytes_max(application_), next_bytes_max_)));
         if (head.type == transport_ready) {
             return fail(errc::corrupt, "the type of a message from " + address_);
         }
@@ -131,6 +133,16 @@ result<std::optional<message>> tls_connection::assemble() {
     return std::exchange(partial_, std::nullopt);
 }
 
+/// What TLS itself has to say (answers to renewals of the key) goes with the next message; on a link that sends none it
+/// must not gather.
+task<result<>> tls_connection::carry_answers() {
+    const auto turn = co_await turn_.acquire();
+    if (may_not_send()) {
+        co_return why_not_send();
+    }
+    co_return co_await flush(pacing::account_only);
+}
+
 task<result<message>> tls_connection::receive() {
     REPL_ASSERT(!receiving_);
     const while_inside guard(receiving_);
@@ -147,7 +159,14 @@ task<result<message>> tls_connection::receive() {
             continue;
         }
         if (*next) {
+            next_bytes_max_ = SIZE_MAX;
             co_return std::move(**next);
+        }
+        if (session_.output_bytes() >= answers_bytes_max) {
+            if (auto carried = co_await carry_answers(); !carried) {
+                end_both(carried.error());
+                continue;
+            }
         }
         const auto filled = co_await fill(input_.size());
         if (!filled && !closed_) {
@@ -180,6 +199,7 @@ class tls_link final : public link {
 
     const std::string &peer_address() const override { return connection_->address(); }
     const std::string &peer_fingerprint() const override { return connection_->peer_fingerprint(); }
+    bool peer_has_name(const std::string &name) const override { return connection_->peer_has_name(name); }
     const std::string &application() const override { return connection_->application(); }
     wire_count wire() const override { return connection_->wire(); }
 

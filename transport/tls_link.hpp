@@ -21,20 +21,38 @@
 
 namespace farshore::transport {
 
+/// Who a peer says it is, in the handshake.
+struct peer_claim {
+    std::string fingerprint;
+    std::string alpn;
+    std::string address;
+    /// Signed by the CA of the options, in its time, not on their list of revoked ones. Whoever is
+    /// not never gets as far as the check; without a CA: false.
+    bool signed_by_ca = false;
+    /// Whether the certificate is for this DNS name (wildcards count) or IP address.
+    std::function<bool(const std::string &name)> has_name;
+    std::string names; ///< that it is for, in words
+};
+
 /// Decides on a peer during the handshake, before it gets a byte of ours beyond the handshake. The
 /// certificate is only claimed at that moment (that the peer has its key is proved right after), so
-/// the check must have no effect but its answer. On the executor of the link.
-using trust_check = std::function<bool(const std::string &fingerprint, const std::string &alpn,
-                                       const std::string &address)>;
+/// the check must have no effect but its answer. A refusal's context goes on the sentence "the
+/// certificate of ADDRESS has fingerprint F, which ...". On the executor of the link.
+using trust_check = std::function<result<>(const peer_claim &peer)>;
 
 struct tls_options {
     identity self;
-    std::string ca_pem; ///< non-empty: peers must be signed by this CA (then trust may accept all)
+    std::string ca_pem;  ///< non-empty: peers must be signed by this CA
+    std::string crl_pem; ///< non-empty: lists of revoked certificates, one for each CA of a chain
     trust_check trust;
+    /// Accepting: whether a paired peer last came from this source (guest_policy.hpp); may be empty.
+    std::function<bool(const std::string &source)> known;
     bool pace_waits = true;   ///< false: bytes are accounted for in `pace` but do not wait (control traffic)
     pacers pace;                 ///< sending waits for all of them
     time_source *time = nullptr; ///< absent: the machine's clock; else it must outlive all links
     duration handshake_timeout = std::chrono::seconds(10);
+    /// Accepting: of the first message's payload. Who has yet to say what it wants may not say much.
+    std::size_t first_message_bytes_max = SIZE_MAX;
     /// Application bytes under one key; then the sending key is renewed. AES-GCM allows about
     /// 380 GiB in records of 16 KiB (RFC 8446, 5.5). Tests make it small.
     std::uint64_t key_update_bytes = 64ULL << 30;
@@ -74,6 +92,8 @@ class tls_listener {
     ~tls_listener(); ///< close() must have completed
     /// errc::busy when the address is in use. Port 0: the system chooses, see port().
     result<> listen(const address &where);
+    /// From the next connection on; errc::invalid leaves what was.
+    result<> use(const identity &self, const std::string &ca_pem, const std::string &crl_pem);
     std::uint16_t port() const;
     task<void> close();
 

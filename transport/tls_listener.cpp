@@ -1,20 +1,28 @@
 // Accepts connections and hands over those whose peer has proved who it is. Until then a connection
-// may cost one of sessions_unauthenticated_max places, handshake_bytes_max bytes and
-// handshake_timeout. When all places are taken, new ones wait in the kernel's queue; a place whose
-// handshake takes unduly long (a fifth of the timeout) is then given to the next, so that somebody
-// who holds them all open can't shut out honest peers.
+// may cost a descriptor while it is silent, then one of sessions_unauthenticated_max places,
+// handshake_bytes_max bytes and handshake_timeout. Who waits and who gives way: guest_policy.hpp.
+// Nothing but the accept itself holds up the queue of the kernel, so that a paired peer behind
+// strangers is seen.
 
 #include "replicator/base/limits.hpp"
 #include "replicator/base/log.hpp"
+#include "replicator/base/log_repeat.hpp"
+#include "transport/guest_policy.hpp"
 #include "transport/refusal_log.hpp"
 #include "transport/tls_connection.hpp"
 
+#include <algorithm>
 #include <list>
+#include <vector>
 
 namespace farshore::transport {
 namespace {
 
-constexpr int backlog = 256;
+/// The oldest handshake gives way after this part of the timeout, when somebody waits.
+constexpr int patience_part = 5;
+/// After an accept that failed, mostly for want of descriptors.
+constexpr duration accept_pause_min = std::chrono::milliseconds(100);
+constexpr duration accept_pause_max = std::chrono::seconds(2);
 
 /// errc::busy for an address in use, else the system's error.
 std::unexpected<error> cannot_listen(const address &where, std::error_code code) {
@@ -28,35 +36,42 @@ std::unexpected<error> cannot_listen(const address &where, std::error_code code)
 } // namespace
 
 struct tls_listener::impl : std::enable_shared_from_this<tls_listener::impl> {
-    /// A connection before authentication.
+    /// A connection before authentication; in the lobby until it has spoken, then waiting for a place, then a guest.
     struct guest {
         std::shared_ptr<tls_connection> connection;
-        time_point since;
-        bool evicted = false;
+        guest_facts facts;
+        bool evicted() const { return facts.leaving; }
     };
+    using guest_list = std::list<guest>;
 
     impl(executor h, tls_options o, on_link f)
         : home(std::move(h)), options(std::move(o)), handler(std::move(f)), time(clock_of(options)),
           acceptor(home), tasks(home) {}
 
     const executor home;
-    const tls_options options;
+    tls_options options;
     const on_link handler;
     time_source &time;
     ssl_ctx_ptr context;
     asio::ip::tcp::acceptor acceptor;
     task_group tasks;
-    std::list<guest> guests; ///< oldest first
-    condition guest_left;
+    guest_list lobby;   ///< each in order of arrival
+    guest_list waiting; ///< have spoken, and there is no place
+    guest_list guests;
+    condition moved; ///< somebody left one of them
     refusal_log refusals;
+    log::repeats strangers; ///< who showed no certificate: a port check does so each second
     bool closing = false;
 
     result<> listen(const address &where);
-    void refused(const error &why);
+    void refused(const error &why, const std::string &peer = {}, const std::string &fingerprint = {});
     tls_session::setup setup(std::string peer) const;
-    task<void> make_room();
+    static std::vector<guest_facts> facts_of(const guest_list &list);
+    static void evict(guest_list &from, std::size_t index);
+    bool try_enter(guest_list::iterator who);
     static task<void> accept_all(std::shared_ptr<impl> self);
-    static task<void> serve(std::shared_ptr<impl> self, std::list<guest>::iterator place);
+    static task<result<>> reach_place(std::shared_ptr<impl> self, guest_list::iterator who, const deadline &limit);
+    static task<void> serve(std::shared_ptr<impl> self, guest_list::iterator who);
     static task<void> close(std::shared_ptr<impl> self);
 };
 
@@ -82,7 +97,7 @@ result<> tls_listener::impl::listen(const address &where) {
         acceptor.bind(endpoint, code);
     }
     if (!code) {
-        acceptor.listen(backlog, code);
+        acceptor.listen(asio::socket_base::max_listen_connections, code);
     }
     if (code) {
         std::error_code ignored;
@@ -93,12 +108,22 @@ result<> tls_listener::impl::listen(const address &where) {
     return {};
 }
 
-void tls_listener::impl::refused(const error &why) {
-    if (const auto left_out = refusals.allow(time.now())) {
-        log::warning("refused a connection: {}{}", why.text(),
-                     *left_out > 0
-                         ? fmt::format(" ({} more refused since the last such line)", *left_out)
-                         : "");
+/// Who shows a certificate is told by it (refusal_log.hpp). Of the others `peer`, whose port differs each time, is left
+/// out of what makes two refusals the same.
+void tls_listener::impl::refused(const error &why, const std::string &peer, const std::string &fingerprint) {
+    if (!fingerprint.empty()) {
+        if (const auto left_out = refusals.allow(time.now(), fingerprint)) {
+            log::warning("refused a connection: {}{}", why.text(), left_out_text(*left_out));
+        }
+        return;
+    }
+    const std::string text = why.text();
+    std::string kind = text;
+    if (const auto at = peer.empty() ? std::string::npos : kind.find(peer); at != std::string::npos) {
+        kind.replace(at, peer.size(), peer.substr(0, peer.rfind(':')));
+    }
+    if (const auto more = strangers.failed(kind, time.now())) {
+        log::warning("refused a connection: {}{}", text, *more);
     }
 }
 
@@ -112,23 +137,55 @@ tls_session::setup tls_listener::impl::setup(std::string peer) const {
             .key_update_bytes = options.key_update_bytes};
 }
 
-/// Returns when there is a place for one more.
-task<void> tls_listener::impl::make_room() {
-    while (!closing && guests.size() >= limits::sessions_unauthenticated_max) {
-        const time_point patience = guests.front().since + options.handshake_timeout / 5;
-        if (time.now() < patience) {
-            co_await guest_left.wait_until(time, patience);
-            continue;
-        }
-        if (!guests.front().evicted) {
-            guests.front().evicted = true;
-            guests.front().connection->interrupt();
-        }
-        co_await guest_left.wait();
+std::vector<guest_facts> tls_listener::impl::facts_of(const guest_list &list) {
+    std::vector<guest_facts> out;
+    for (const guest &g : list) {
+        out.push_back(g.facts);
     }
+    return out;
+}
+
+void tls_listener::impl::evict(guest_list &from, std::size_t index) {
+    guest &g = *std::next(from.begin(), static_cast<std::ptrdiff_t>(index));
+    g.facts.leaving = true;
+    g.connection->interrupt();
+}
+
+/// From the list of those who wait into the places, if it may.
+bool tls_listener::impl::try_enter(guest_list::iterator who) {
+    const bool known_waits = std::ranges::any_of(waiting, [](const guest &g) { return g.facts.known; });
+    const auto verdict = judge_place(facts_of(guests), who->facts, known_waits, time.now(),
+                                     options.handshake_timeout / patience_part);
+    if (verdict.gives_way) {
+        evict(guests, *verdict.gives_way);
+    }
+    if (verdict.enter) {
+        guests.splice(guests.end(), waiting, who);
+    }
+    return verdict.enter;
+}
+
+/// Returns when its first byte has come and it has a place.
+task<result<>> tls_listener::impl::reach_place(std::shared_ptr<impl> self, guest_list::iterator who,
+                                               const deadline &limit) {
+    const auto spoke = co_await who->connection->first_byte();
+    self->waiting.splice(self->waiting.end(), self->lobby, who);
+    if (!spoke) {
+        co_return spoke;
+    }
+    while (!self->try_enter(who)) {
+        if (limit.expired() || who->evicted() || self->closing) {
+            co_return fail(errc::cancelled, "the connection to " + who->connection->address());
+        }
+        co_await self->moved.wait_until(
+            self->time, self->time.now() + self->options.handshake_timeout / patience_part / 4);
+    }
+    self->moved.notify_all(); // a stranger waits while somebody known does
+    co_return result<>();
 }
 
 task<void> tls_listener::impl::accept_all(std::shared_ptr<impl> self) {
+    duration pause = accept_pause_min;
     for (;;) {
         tcp_socket socket(self->home);
         const auto [code] = co_await self->acceptor.async_accept(socket, as_result);
@@ -138,55 +195,60 @@ task<void> tls_listener::impl::accept_all(std::shared_ptr<impl> self) {
         if (code) {
             // Mostly out of file descriptors: not a reason to end, nor to spin.
             self->refused(error{code, "accepting a connection"});
-            co_await self->guest_left.wait_until(self->time,
-                                                 self->time.now() + std::chrono::milliseconds(100));
+            co_await self->moved.wait_until(self->time, self->time.now() + pause);
+            pause = std::min(2 * pause, accept_pause_max);
             continue;
         }
+        pause = accept_pause_min;
         std::error_code gone;
         const tcp_endpoint peer = socket.remote_endpoint(gone);
         if (gone) {
             continue;
         }
-        co_await self->make_room();
-        if (self->closing) {
-            co_return;
-        }
         set_tcp_options(socket);
+        const std::string source = source_of(peer.address().to_string());
+        const bool known = self->options.known && self->options.known(source);
         auto connection = std::make_shared<tls_connection>(
             std::move(socket), self->setup(to_text(peer)), self->options.pace);
-        self->guests.push_back({std::move(connection), self->time.now()});
-        self->tasks.spawn(serve(self, std::prev(self->guests.end())));
+        self->lobby.push_back({std::move(connection), {source, known, false, self->time.now()}});
+        self->tasks.spawn(serve(self, std::prev(self->lobby.end())));
+        if (const auto leaves = leaves_lobby(facts_of(self->lobby), self->time.now())) {
+            evict(self->lobby, *leaves);
+        }
     }
 }
 
-task<void> tls_listener::impl::serve(std::shared_ptr<impl> self, std::list<guest>::iterator place) {
-    const auto connection = place->connection;
+task<void> tls_listener::impl::serve(std::shared_ptr<impl> self, guest_list::iterator who) {
+    const auto connection = who->connection;
     {
-        const deadline limit(self->home, self->time, place->since + self->options.handshake_timeout,
+        const deadline limit(self->home, self->time, who->facts.since + self->options.handshake_timeout,
                              [&c = *connection] { c.interrupt(); });
-        auto done = co_await connection->accept_side(limit);
+        auto done = co_await reach_place(self, who, limit);
+        const bool has_place = done.has_value();
+        if (done) {
+            done = co_await connection->accept_side(limit);
+        }
         if (!done && !self->closing) {
-            if (limit.expired()) {
+            const bool early = limit.expired() || who->evicted();
+            if (who->evicted()) {
+                done = fail(errc::timeout, "too many connections at once, one of them from " + connection->address());
+            } else if (limit.expired()) {
                 done = fail(errc::timeout, "the TLS handshake with " + connection->address());
-            } else if (place->evicted) {
-                done =
-                    fail(errc::timeout, "too many connections at once, the oldest of them from " +
-                                            connection->address());
             }
-            self->refused(done.error());
-            const bool may_listen = !limit.expired() && !place->evicted;
-            if (may_listen) {
+            self->refused(done.error(), connection->address(), connection->peer_fingerprint());
+            if (!early && has_place) {
                 co_await connection->let_go(limit);
             }
         }
         const bool hand_over = done && !self->closing;
-        self->guests.erase(place);
-        self->guest_left.notify_all();
+        (has_place ? self->guests : self->waiting).erase(who);
+        self->moved.notify_all();
         if (!hand_over) {
             connection->close();
             co_return;
         }
     }
+    connection->limit_first_message(self->options.first_message_bytes_max);
     self->handler(make_tls_link(connection));
 }
 
@@ -194,10 +256,12 @@ task<void> tls_listener::impl::close(std::shared_ptr<impl> self) {
     self->closing = true;
     std::error_code ignored;
     self->acceptor.close(ignored);
-    for (const guest &g : self->guests) {
-        g.connection->interrupt();
+    for (const guest_list *list : {&self->lobby, &self->waiting, &self->guests}) {
+        for (const guest &g : *list) {
+            g.connection->interrupt();
+        }
     }
-    self->guest_left.notify_all();
+    self->moved.notify_all();
     co_await self->tasks.join();
 }
 
@@ -206,6 +270,17 @@ tls_listener::tls_listener(executor home, tls_options options, on_link handler)
 tls_listener::~tls_listener() = default;
 
 result<> tls_listener::listen(const address &where) { return impl_->listen(where); }
+
+result<> tls_listener::use(const identity &self, const std::string &ca_pem, const std::string &crl_pem) {
+    tls_options changed = impl_->options;
+    changed.self = self;
+    changed.ca_pem = ca_pem;
+    changed.crl_pem = crl_pem;
+    FS_TRY(context, make_tls_context(changed, tls_role::accepting));
+    impl_->options = std::move(changed);
+    impl_->context = std::move(context); // connections that are there hold the old one
+    return {};
+}
 
 std::uint16_t tls_listener::port() const {
     std::error_code code;

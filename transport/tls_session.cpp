@@ -14,6 +14,9 @@ namespace {
 /// Output buffers begin with this and grow by doubling: a session that sends only small messages
 /// stays small.
 constexpr std::size_t output_bytes_min = 4096;
+/// A peer may renew its key so often, and once a MiB that it sends besides. Each time costs us a
+/// derivation of keys and, if it wants, an answer, for 26 of its bytes.
+constexpr std::uint64_t peer_updates_free = 32;
 
 /// Alerts by which the peer says that it does not accept our certificate.
 bool is_refusal_of_certificate(int reason) {
@@ -120,6 +123,13 @@ struct tls_callbacks {
         return 0;
     }
 
+    static void message(int sent, int, int type, const void *data, std::size_t size, SSL *, void *session) {
+        if (sent == 0 && type == SSL3_RT_HANDSHAKE && size > 0 &&
+            *static_cast<const unsigned char *>(data) == SSL3_MT_KEY_UPDATE) {
+            ++static_cast<tls_session *>(session)->peer_updates_;
+        }
+    }
+
     static int select_alpn(SSL *, const unsigned char **out, unsigned char *out_size,
                            const unsigned char *offered, unsigned int offered_size, void *) {
         for (unsigned int at = 0; at < offered_size;) {
@@ -147,6 +157,21 @@ result<> use_ca(SSL_CTX *context, const std::string &pem) {
             SSL_CTX_add_client_CA(context, ca.get()) != 1) {
             return openssl_failure("can't use the certificate of the CA");
         }
+    }
+    return {};
+}
+/// Each CA of a chain needs a list that is in its time: one that is missing refuses everybody, which
+/// is noticed, while a certificate that was revoked and is let in is not.
+result<> use_revocations(SSL_CTX *context, const std::string &pem) {
+    FS_TRY(lists, read_revocations(pem));
+    X509_STORE *store = SSL_CTX_get_cert_store(context);
+    for (const crl_ptr &list : lists) {
+        if (X509_STORE_add_crl(store, list.get()) != 1) {
+            return openssl_failure("can't use the list of revoked certificates");
+        }
+    }
+    if (X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL) != 1) {
+        return openssl_failure("can't use the list of revoked certificates");
     }
     return {};
 }
@@ -186,6 +211,9 @@ result<ssl_ctx_ptr> make_tls_context(const tls_options &options, tls_role role) 
     if (!options.ca_pem.empty()) {
         FS_CHECK(use_ca(c, options.ca_pem));
     }
+    if (!options.crl_pem.empty()) {
+        FS_CHECK(use_revocations(c, options.crl_pem));
+    }
     return context;
 }
 
@@ -193,6 +221,8 @@ tls_session::tls_session(setup s) : setup_(std::move(s)), ssl_(SSL_new(setup_.co
     SSL *ssl = ssl_.get();
     REPL_ASSERT(ssl != nullptr);
     SSL_set_app_data(ssl, this);
+    SSL_set_msg_callback(ssl, tls_callbacks::message);
+    SSL_set_msg_callback_arg(ssl, this);
     BIO *bio = tls_callbacks::make_bio(*this);
     SSL_set_bio(ssl, bio, bio);
     if (setup_.role == tls_role::accepting) {
@@ -232,16 +262,26 @@ bool tls_session::accept_certificate(X509_STORE_CTX *store) {
         const char *why = X509_verify_cert_error_string(X509_STORE_CTX_get_error(store));
         refusal_ = error{errc::not_trusted, "the certificate of " + setup_.address +
                                                 " with fingerprint " + peer_fingerprint_ +
-                                                " is not signed by the CA (" + why + ")"};
+                                                " is not accepted under the site's CA (" + why + ")"};
         return false;
     }
-    if (!setup_.trust || !setup_.trust(peer_fingerprint_, alpn, setup_.address)) {
-        refusal_ = error{errc::not_trusted, "the certificate of " + setup_.address +
-                                                " has fingerprint " + peer_fingerprint_ +
-                                                ", which is not the one pinned for it"};
-        return false;
+    X509 *certificate = X509_STORE_CTX_get0_cert(store);
+    const peer_claim claim{peer_fingerprint_,
+                           alpn,
+                           setup_.address,
+                           setup_.has_ca,
+                           [certificate](const std::string &name) { return has_name(certificate, name); },
+                           names_of(certificate)};
+    const result<> trusted = setup_.trust ? setup_.trust(claim) : fail(errc::not_trusted, "nobody here trusts");
+    if (!trusted) {
+        refusal_ = error{errc::not_trusted, "the certificate of " + setup_.address + " has fingerprint " +
+                                                peer_fingerprint_ + ", which " + trusted.error().context};
     }
-    return true;
+    return trusted.has_value();
+}
+
+bool tls_session::peer_has_name(const std::string &name) const {
+    return has_name(SSL_get0_peer_certificate(ssl_.get()), name);
 }
 
 std::unexpected<error> tls_session::failure_of(int code, const char *doing) {
@@ -287,7 +327,11 @@ result<std::size_t> tls_session::read(bytes_span out) {
     ERR_clear_error();
     std::size_t count = 0;
     const int done = SSL_read_ex(ssl_.get(), out.data(), out.size(), &count);
+    if (peer_updates_ > peer_updates_free + read_bytes_ / limits::MiB) {
+        return fail(errc::limit, setup_.address + " renews its keys without end");
+    }
     if (done == 1) {
+        read_bytes_ += count;
         return count;
     }
     const int code = SSL_get_error(ssl_.get(), done);

@@ -64,11 +64,13 @@ class tls_session {
         bytes_view view() const { return storage.view().first(size); }
     };
     bool has_output() const { return output_.size > 0; }
+    std::size_t output_bytes() const { return output_.size; }
     /// Hands over what is to go to the line, in order, in exchange for a buffer to use next (may be
     /// empty).
     encrypted take_output(buffer reuse);
 
     const std::string &peer_fingerprint() const { return peer_fingerprint_; }
+    bool peer_has_name(const std::string &name) const;
     std::string agreed_application() const;
     std::uint64_t key_updates() const { return key_updates_; }
 
@@ -82,6 +84,8 @@ class tls_session {
     encrypted output_;
     std::uint64_t written_under_key_ = 0;
     std::uint64_t key_updates_ = 0;
+    std::uint64_t peer_updates_ = 0; ///< KeyUpdate messages that came
+    std::uint64_t read_bytes_ = 0;
     std::string peer_fingerprint_;
     std::optional<error> refusal_; ///< why accept_certificate said no
     ssl_ptr ssl_;                  ///< last: its BIOs point here

@@ -23,6 +23,9 @@ constexpr std::uint64_t sources_part = 2;            ///< of the memory for a ba
 
 bool wants_space(const error &e) { return is(e, errc::full) || is_errno(e, ENOSPC); }
 
+/// What holes of the primary may have read here at one barrier (verify): a third of a second of a disk.
+constexpr std::uint64_t hole_bytes_looked_at_max = 256 * limits::MiB;
+
 } // namespace
 
 applier::applier(replica_core &core, interval_log &journal, loan_store &loans,
@@ -71,11 +74,15 @@ result<bool> applier::take_next(interval_id durable) {
     }
     unpublished_ = undo_.position();
     const std::size_t damaged_before = outcome_.damaged.size();
+    const bool decoded_before = outcome_.undecoded.empty();
     if (auto taken = take_interval(entry); !taken) {
         // What has not gone out in a step is forgotten and decoded again next time.
         current_.clear();
         if (!split_) {
             outcome_.damaged.resize(damaged_before);
+            if (decoded_before) {
+                outcome_.undecoded.clear();
+            }
         }
         if (batch_.empty()) {
             contents_.clear();
@@ -150,7 +157,10 @@ result<bool> applier::take_payload(bytes_view payload, const interval_entry &ent
         return std::unexpected(*disk);
     }
     if (!decoded) {
-        log::error("interval {}: {}", entry.position.interval.value, decoded.error().text());
+        if (outcome_.undecoded.empty()) {
+            outcome_.undecoded =
+                fmt::format("interval {}: {}", entry.position.interval.value, decoded.error().text());
+        }
         return false;
     }
     for (const dedupe::bad_block &bad : decoded->bad) {
@@ -381,6 +391,56 @@ result<> applier::step_inside(const interval_entry &entry) {
     return {};
 }
 
+// `unseen`: there is more of it than the budget allows to read.
+result<applier::hole_verdict> applier::zero_content(volume_index volume, index_range blocks, std::uint64_t &budget) {
+    constexpr std::uint64_t blocks_each = limits::MiB / block_bytes;
+    buffer bytes;
+    for (std::uint64_t at = blocks.first; at < blocks.last; at += blocks_each) {
+        const std::uint64_t count = std::min(blocks_each, blocks.last - at);
+        const std::uint64_t size = count * block_bytes;
+        if (size > budget) {
+            return hole_verdict::unseen;
+        }
+        budget -= size;
+        bytes = buffer(static_cast<std::size_t>(size));
+        FS_CHECK(read_over(&current_, volume, at, bytes.span()));
+        if (!is_zero(bytes.view())) {
+            return hole_verdict::differs;
+        }
+    }
+    return hole_verdict::zero;
+}
+
+// A hole of the primary: only what the images or the changes on their way there have data of is read.
+// When that is too much the sender asks about smaller parts of it.
+result<applier::hole_verdict> applier::is_zero_now(volume_index volume, byte_range range, std::uint64_t &budget) {
+    const index_range blocks = blocks_of(range);
+    for (const overlay *changes : {&batch_, &current_}) {
+        for (const overlay_run &run : changes->find(volume, blocks.first, blocks.count())) {
+            if (run.content == nullptr) {
+                continue;
+            }
+            FS_TRY(found, zero_content(volume, {run.block, run.block + run.count}, budget));
+            if (found != hole_verdict::zero) {
+                return found;
+            }
+        }
+    }
+    for (std::uint64_t at = range.offset; at < range.end();) {
+        FS_TRY(data, core_.images().next_data(volume, at));
+        if (data.length == 0 || data.offset >= range.end()) {
+            break;
+        }
+        const byte_range found{data.offset, std::min(data.end(), range.end()) - data.offset};
+        FS_TRY(verdict, zero_content(volume, blocks_of(found), budget));
+        if (verdict != hole_verdict::zero) {
+            return verdict;
+        }
+        at = blocks_of(found).last * block_bytes;
+    }
+    return hole_verdict::zero;
+}
+
 result<> applier::verify(const interval_entry &entry) {
     if (entry.commit.verify.empty()) {
         return {};
@@ -392,7 +452,14 @@ result<> applier::verify(const interval_entry &entry) {
     }
     dedupe::digester digest(*verify_key_);
     buffer bytes;
+    std::uint64_t budget = hole_bytes_looked_at_max;
     for (const verify_entry &v : entry.commit.verify) {
+        if (v.range.length > limits::verify_bytes_max) { // a hole; shorter ones are digested as all else
+            FS_TRY(found, is_zero_now(v.volume, v.range, budget));
+            outcome_.verified.push_back({v, entry.position.interval, found == hole_verdict::zero,
+                                         found == hole_verdict::unseen});
+            continue;
+        }
         const index_range blocks = blocks_of(v.range);
         bytes = buffer(static_cast<std::size_t>(blocks.count() * block_bytes));
         FS_CHECK(read_over(&current_, v.volume, blocks.first, bytes.span()));
@@ -410,6 +477,7 @@ result<> applier::finish_interval(const interval_entry &entry, bool damaged) {
     next.position = entry.position;
     next.consistent = entry.commit.consistent;
     next.time = entry.commit.time;
+    next.arrival = entry.arrival;
     next.damage_count += damaged ? 1 : 0;
     if (next.consistent && entry.commit.heals >= next.damage_count) {
         next.healed_count = next.damage_count;
@@ -419,7 +487,7 @@ result<> applier::finish_interval(const interval_entry &entry, bool damaged) {
     auto done = verify(entry);
     if (done) {
         done = undo_.end(
-            {next.consistent, next.point, next.time, next.damage_count, next.healed_count});
+            {next.consistent, next.point, next.time, next.arrival, next.damage_count, next.healed_count});
     }
     if (!done) {
         outcome_.verified.resize(verified_before);

@@ -37,6 +37,7 @@ struct applied_state {
     stream_position position;
     bool consistent = false;
     wall_time time{};
+    wall_time arrival{};
     bool point = false;
     std::uint64_t damage_count = 0;
     std::uint64_t healed_count = 0;
@@ -65,6 +66,7 @@ class applier {
         std::vector<applied_state> finished; ///< intervals that the images show now, in order
         std::uint64_t bytes_written = 0;
         std::vector<damaged_block> damaged;
+        std::string undecoded; ///< why a payload did not decode; empty: all did
         std::vector<verify_answer> verified;
     };
     /// Applies the next batch of intervals not after `durable`. errc::full and ENOSPC: nothing is
@@ -73,6 +75,8 @@ class applier {
     /// True between the steps of one interval, and while a step waits for space: no commit may be
     /// made.
     bool inside_step() const { return write_pending_ || split_.has_value(); }
+    /// The next apply() begins with image writes whose undo is older.
+    bool writes_again() const { return write_pending_; }
     /// Wrong blocks that somebody else found.
     void add_damage() { ++state_.damage_count; }
     void set_verify_key(const dedupe::digest_key &key) { verify_key_ = key; }
@@ -90,6 +94,9 @@ class applier {
     result<> record_old_data(volume_index volume, std::uint64_t block, std::uint64_t count);
     result<byte_range> next_data(volume_index volume, std::uint64_t offset);
     result<> verify(const interval_entry &entry);
+    enum class hole_verdict : std::uint8_t { zero, differs, unseen };
+    result<hole_verdict> is_zero_now(volume_index volume, byte_range range, std::uint64_t &budget);
+    result<hole_verdict> zero_content(volume_index volume, index_range blocks, std::uint64_t &budget);
     result<> read_old(volume_index volume, std::uint64_t block, bytes_span out);
     result<> read_source(volume_index volume, std::uint64_t block, bytes_span out);
     result<> read_base(volume_index volume, std::uint64_t block, bytes_span out);

@@ -21,16 +21,24 @@ result<> check_size(file &disk, const group_volume &volume) {
     return {};
 }
 
+bool is_own(const group_volume &volume, const std::string &own_directory) {
+    return !own_directory.empty() && parent_path(volume.path) == parent_path(join_path(own_directory, "x"));
+}
+
 } // namespace
 
 // An empty file is one that an earlier, interrupted create made: it has no content to keep.
-result<> replica_images::create(file_system &files, std::span<const group_volume> volumes) {
+result<> replica_images::create(file_system &files, std::span<const group_volume> volumes,
+                                const std::string &own_directory) {
     for (const group_volume &volume : volumes) {
         FS_TRY(present, files.exists(volume.path));
         if (!present) {
             FS_CHECK(files.make_directories(parent_path(volume.path)));
         }
-        FS_TRY(disk, files.open(volume.path, present ? open_mode::read_write : open_mode::create));
+        const bool own = is_own(volume, own_directory);
+        const open_mode fresh = own ? open_mode::create_no_link : open_mode::create;
+        const open_mode known = own ? open_mode::read_write_no_link : open_mode::read_write;
+        FS_TRY(disk, files.open(volume.path, present ? known : fresh));
         FS_CHECK(disk->lock());
         FS_TRY(size, disk->size());
         if (size == 0 && volume.size != 0 && !disk->block_special()) {
@@ -44,10 +52,11 @@ result<> replica_images::create(file_system &files, std::span<const group_volume
 }
 
 result<std::unique_ptr<replica_images>>
-replica_images::open(file_system &files, std::span<const group_volume> volumes) {
+replica_images::open(file_system &files, std::span<const group_volume> volumes, const std::string &own_directory) {
     auto all = std::make_unique<replica_images>();
     for (const group_volume &volume : volumes) {
-        FS_TRY(disk, files.open(volume.path, open_mode::read_write));
+        FS_TRY(disk, files.open(volume.path, is_own(volume, own_directory) ? open_mode::read_write_no_link
+                                                                           : open_mode::read_write));
         FS_CHECK(disk->lock());
         FS_CHECK(check_size(*disk, volume));
         disk->expect_scattered_use();
@@ -111,11 +120,36 @@ result<byte_range> replica_images::next_data(volume_index volume, std::uint64_t 
 result<> replica_images::sync() {
     for (image &i : images_) {
         if (i.dirty) {
-            FS_CHECK(i.disk->sync_data());
+            FS_CHECK(i.disk->sync_all());
             i.dirty = false;
         }
     }
     return {};
+}
+
+result<> replica_images::check_named() const {
+    for (const image &i : images_) {
+        FS_TRY(named, i.disk->named());
+        if (!named) {
+            return fail(errc::not_found,
+                        i.disk->path() + " is not the image that is open here any more: it was deleted, renamed or "
+                                         "replaced. Put it back; nothing more is acknowledged until then");
+        }
+    }
+    return {};
+}
+
+result<std::vector<image_stamp>> replica_images::stamps() const {
+    std::vector<image_stamp> all;
+    for (const image &i : images_) {
+        if (i.disk->block_special()) {
+            all.push_back({0, i.size, 0, 0});
+            continue;
+        }
+        FS_TRY(id, i.disk->identity());
+        all.push_back({id.inode, id.size, id.modified, id.changed});
+    }
+    return all;
 }
 
 } // namespace farshore

@@ -26,12 +26,18 @@ replica_position replica_group::position() const {
     const impl &i = *impl_;
     replica_position p;
     const auto durable = i.journal->durable();
+    const auto durable_time = durable ? i.journal->time_of(durable->interval) : std::nullopt;
     const std::scoped_lock lock(i.mutex);
     p.applied = i.applied.position;
     p.durable = durable && durable->interval > p.applied.interval ? *durable : i.applied.position;
-    if (!i.points.empty()) {
-        p.newest_point = replica_point{i.points.back().id, i.points.back().time};
+    if (!i.points.empty() && i.points.back().id > i.suspect) {
+        p.newest_point = replica_point{i.points.back().id, i.points.back().time, i.points.back().arrival};
     }
+    p.applied_time = i.applied.time;
+    p.durable_time = p.durable == p.applied ? i.applied.time : durable_time.value_or(i.applied.time);
+    p.suspect = i.suspect;
+    p.suspect_time = i.suspect_time;
+    p.trouble = i.trouble;
     p.damage_count = i.applied.damage_count + i.reported_damage;
     p.damaged = i.applied.healed_count < p.damage_count;
     p.in_catch_up = p.damaged || (p.applied.interval.value != 0 && !i.applied.consistent);
@@ -90,23 +96,31 @@ std::uint64_t replica_group::impl::append_limit() const {
     return options.journal_bytes_max - options.journal_bytes_max / 8;
 }
 
-result<> replica_group::append(bytes_view frame) {
+/// All that a sender may do wrong with a frame.
+result<> replica_group::impl::check_frame(bytes_view frame) const {
+    FS_CHECK(journal->check(frame));
+    FS_TRY(header, parse_frame_header(frame));
+    if (header.arrival != wall_time{}) {
+        return fail(errc::invalid, "a frame that says by itself when it arrived");
+    }
+    if (!journal->incomplete()) {
+        FS_CHECK(check_order(header));
+    }
+    return header.type == frame_type::barrier ? check_verify(frame) : result<>{};
+}
+
+result<> replica_group::append(bytes_view frame, wall_time arrival) {
     impl &i = *impl_;
     FS_CHECK(i.check_alive());
-    FS_TRY(header, parse_frame_header(frame));
-    if (!i.journal->incomplete()) {
-        FS_CHECK(i.check_order(header));
-    }
-    if (header.type == frame_type::barrier) {
-        FS_CHECK(i.check_verify(frame));
-    }
+    FS_CHECK(blame(fault::peer, i.check_frame(frame)));
     if (auto room = i.make_room(frame.size(), i.append_limit()); !room) {
         static_cast<void>(i.journal->abandon_partial().has_value());
         const std::scoped_lock lock(i.mutex);
         i.append_starved = true;
         return room;
     }
-    return i.journal->append(frame);
+    const bool stamped = header.type == frame_type::barrier && arrival > wall_time{};
+    return i.journal->append(stamped ? with_arrival(frame, arrival).view() : frame);
 }
 
 result<> replica_group::abandon_partial() { return impl_->journal->abandon_partial(); }
@@ -116,8 +130,12 @@ std::optional<std::pair<stream_position, std::uint32_t>> replica_group::partial(
     return open ? std::optional(std::pair(open->position, open->next_index)) : std::nullopt;
 }
 
+// What is durable in the journal is worth as much as the images that it will be applied to.
 result<> replica_group::sync_journal() {
     FS_CHECK(impl_->check_alive());
+    if (auto named = impl_->core->images().check_named(); !named) {
+        return impl_->die(named.error());
+    }
     return impl_->journal->sync();
 }
 
@@ -147,13 +165,14 @@ result<apply_outcome> replica_group::impl::apply_once() {
     outcome.intervals = step.finished.size();
     outcome.bytes_written = step.bytes_written;
     outcome.damaged = std::move(step.damaged);
+    outcome.undecoded = std::move(step.undecoded);
     outcome.verified = std::move(step.verified);
     const std::scoped_lock lock(mutex);
     for (const applied_state &state : step.finished) {
         applied = state;
         uncommitted = true;
         if (state.point) {
-            points.push_back({state.position.interval, state.time});
+            points.push_back({state.position.interval, state.time, state.arrival});
         }
     }
     outcome.applied = applied.position;
@@ -173,6 +192,10 @@ result<> replica_group::impl::free_committed() {
 result<apply_outcome> replica_group::apply() {
     impl &i = *impl_;
     FS_CHECK(i.check_alive());
+    if (i.apply_stage->writes_again()) {
+        FS_CHECK(i.note_touch());
+    }
+    const std::uint64_t counted = i.damage_counted();
     auto outcome = i.apply_once();
     if (!outcome && wants_space(outcome.error())) {
         FS_CHECK(i.free_committed());
@@ -181,7 +204,20 @@ result<apply_outcome> replica_group::apply() {
     if (!outcome) {
         return wants_space(outcome.error()) ? std::move(outcome) : i.die(outcome.error());
     }
+    if (outcome->intervals > 0) { // before anybody is told that the images show it
+        if (auto named = i.core->images().check_named(); !named) {
+            return i.die(named.error());
+        }
+    }
+    if (outcome->damaged.empty() && i.damage_counted() > counted) {
+        i.found_damage("a payload of the sender's could not be decoded: " + outcome->undecoded);
+    }
     if (!outcome->damaged.empty()) {
+        i.found_damage(fmt::format("up to {} block(s) of the images are not what the primary's changes build on: "
+                                   "somebody else wrote to them",
+                                   outcome->damaged.size()));
+    }
+    if (!outcome->damaged.empty() || !outcome->undecoded.empty()) {
         FS_CHECK(i.commit(false)); // what is known to be wrong stays known
     }
     if (i.starved()) {
@@ -195,10 +231,62 @@ result<> replica_group::commit() {
     return impl_->commit(false);
 }
 
+/// Reported damage included: it is counted when the next interval is applied.
+std::uint64_t replica_group::impl::damage_counted() const {
+    const std::scoped_lock lock(mutex);
+    return applied.damage_count + reported_damage;
+}
+
+/// Counted already; this says why.
+void replica_group::impl::found_damage(std::string why) {
+    const std::scoped_lock lock(mutex);
+    trouble = std::move(why);
+}
+
+/// An image that apply did not write since the commit must be as it was left (recovery/image_cases.hpp). If not, points
+/// that show what it holds are suspect, and everything is compared.
+result<> replica_group::impl::check_undisturbed() {
+    FS_TRY(found, core->images().stamps());
+    std::string changed;
+    for (std::uint16_t v = 0; v < found.size() && v < committed.images.size(); ++v) {
+        const volume_index volume{v};
+        if (core->images().has_times(volume) && !core->images().dirty(volume) &&
+            disturbed(committed.images[v], found[v])) {
+            changed += (changed.empty() ? "" : ", ") + core->images().path(volume);
+        }
+    }
+    if (changed.empty()) {
+        return {};
+    }
+    log::error("{}: somebody else wrote to {} while the receiver runs: the points of before are suspect, and everything "
+               "is compared",
+               options.state_directory, changed);
+    apply_stage->add_damage();
+    const std::scoped_lock lock(mutex);
+    applied.damage_count += 1;
+    suspect = applied.position.interval;
+    suspect_time = wall_time(duration(files.now()));
+    trouble = changed + " was written by somebody else while the receiver runs";
+    uncommitted = true;
+    return {};
+}
+
 result<> replica_group::impl::commit(bool always) {
+    if (auto named = core->images().check_named(); !named) {
+        return die(named.error());
+    }
+    if (apply_stage && !apply_stage->inside_step()) {
+        if (auto checked = check_undisturbed(); !checked) {
+            return die(checked.error());
+        }
+    }
     // Once more after the last interval: then the older record needs no more than the newer one,
     // and journal and undo give all their space back.
-    const bool due = always || uncommitted || safe != committed.applied.interval;
+    bool due = always || uncommitted || safe != committed.applied.interval;
+    {
+        const std::scoped_lock lock(mutex);
+        due = due || suspect != committed.suspect;
+    }
     if (!due || (apply_stage && apply_stage->inside_step())) {
         return {};
     }
@@ -213,6 +301,7 @@ result<> replica_group::impl::commit(bool always) {
         record.applied = applied.position;
         record.consistent = applied.consistent;
         record.applied_time = applied.time;
+        record.applied_arrival = applied.arrival;
         record.damage_count = applied.damage_count + reported_damage;
         record.healed_count = applied.healed_count;
         record.durable =
@@ -220,8 +309,16 @@ result<> replica_group::impl::commit(bool always) {
         if (!points.empty()) {
             record.point = points.back().id;
             record.point_time = points.back().time;
+            record.point_arrival = points.back().arrival;
         }
+        record.suspect = suspect;
+        record.suspect_time = suspect_time;
     }
+    auto left = core->images().stamps();
+    if (!left) {
+        return die(left.error());
+    }
+    record.images = std::move(*left);
     const segment_place history = core->history().end_place();
     record.undo_segment = history.segment;
     record.undo_offset = history.offset;
@@ -331,7 +428,7 @@ result<> replica_group::retain(wall_time now) {
         const std::scoped_lock lock(i.mutex);
         std::vector<kept_candidate> candidates;
         for (const impl::kept_point &p : i.points) {
-            candidates.push_back({p.id, p.time, held.contains(p.id)});
+            candidates.push_back({p.id, p.time, held.contains(p.id), p.arrival});
         }
         const auto keep = points_to_keep(candidates, rules, now);
         std::deque<impl::kept_point> kept;
@@ -355,9 +452,32 @@ bool replica_group::crowded() const {
     return i.used_bytes() > i.append_limit() - i.options.journal_bytes_max / room_share;
 }
 
-void replica_group::report_damage() {
+void replica_group::report_damage(std::string why) {
     const std::scoped_lock lock(impl_->mutex);
     ++impl_->reported_damage;
+    impl_->trouble = std::move(why);
+}
+
+void replica_group::suspect_unproved() {
+    impl &i = *impl_;
+    const std::int64_t now = i.files.now();
+    const std::scoped_lock lock(i.mutex);
+    if (!i.images_proved && i.applied.position.interval > i.suspect) {
+        i.suspect = i.applied.position.interval;
+        i.suspect_time = wall_time(duration(now));
+        log::error("{}: the sender had more acknowledged than is here, and nothing proves that the images are of the same "
+                   "moment: the points of before are suspect",
+                   i.options.state_directory);
+    }
+}
+
+std::uint64_t replica_group::bytes_to_apply(interval_id upto) const {
+    interval_id applied;
+    {
+        const std::scoped_lock lock(impl_->mutex);
+        applied = impl_->applied.position.interval;
+    }
+    return impl_->journal->bytes_between(applied, upto);
 }
 
 void replica_group::set_verify_key(const std::array<std::byte, 32> &key) {
@@ -370,7 +490,7 @@ std::vector<replica_point> replica_group::points() const {
     {
         const std::scoped_lock lock(i.mutex);
         for (const impl::kept_point &p : i.points) {
-            all.push_back({p.id, p.time});
+            all.push_back({p.id, p.time, p.arrival, 0, false, p.id <= i.suspect});
         }
     }
     std::size_t at = 0; // the newest point before the record
@@ -386,7 +506,7 @@ std::vector<replica_point> replica_group::points() const {
     return all;
 }
 
-result<open_replica_point> replica_group::open_point(interval_id id) {
+result<open_replica_point> replica_group::open_point(interval_id id, bool suspect_too) {
     impl &i = *impl_;
     open_replica_point opened;
     {
@@ -396,7 +516,13 @@ result<open_replica_point> replica_group::open_point(interval_id id) {
             return fail(errc::not_found,
                         fmt::format("{}: no point {}", i.options.state_directory, id.value));
         }
-        opened.point = {at->id, at->time};
+        opened.point = {at->id, at->time, at->arrival, 0, false, at->id <= i.suspect};
+        if (opened.point.suspect && !suspect_too) {
+            return fail(errc::refused,
+                        fmt::format("point {} is suspect: at {} the images were found changed by somebody else, so it may "
+                                    "show what the primary never had. `--suspect` opens it nevertheless",
+                                    id.value, to_rfc3339(i.suspect_time)));
+        }
         i.core->hold(id); // nothing it needs is dropped from here on
     }
     auto view = i.core->open_view(id, view_kind::point);

@@ -27,6 +27,11 @@
 // be dropped and space is out, append fails with errc::full and a message that says to raise
 // `journal`.
 //
+// Images are ours alone. At open each must be as the commit record says it was left, or as apply that was cut off may have
+// left it (recovery/image_cases.hpp): else damage is counted, and the points of before are suspect: kept, labelled, and
+// served only to who asks for them as such. While it runs the path of each must lead to it: else nothing more is
+// acknowledged, and the object is dead.
+//
 // Damage: a rebuilt block whose digest is wrong (somebody wrote to the replica) is not applied; it
 // is reported by apply, `damage_count` grows (persistent; by one an interval; also, without a list
 // of blocks, for a payload that can't be decoded and for a journal or undo log found damaged at
@@ -70,22 +75,31 @@ struct replica_options {
     std::uint64_t batch_bytes_max = 32ULL << 20;   ///< decoded content of one apply batch
     std::uint64_t segment_bytes =
         0; ///< of journal and undo; 0: journal_bytes_max / 64, 1 to 64 MiB
+    /// Images here have names that we gave them: they are not followed through symbolic links.
+    std::string own_directory = {};
 };
 
 struct replica_point {
     interval_id id;
-    wall_time time{};
+    wall_time time{};             ///< of the cut, by the primary's clock: its name
+    wall_time arrival{};          ///< here, by this site's clock; 1970: not known
     std::uint64_t undo_bytes = 0; ///< kept to go back to it from the next newer point
     bool pinned = false;
+    bool suspect = false; ///< the images were changed by somebody else after it: it may show what never was
 };
 
 struct replica_position {
     stream_position durable; ///< journal synced
     stream_position applied; ///< replica images show it
-    std::optional<replica_point> newest_point;
+    wall_time durable_time{}; ///< of their barriers
+    wall_time applied_time{};
+    std::optional<replica_point> newest_point; ///< that is not suspect
     bool in_catch_up = false; ///< the applied barrier is not consistent, or damage is not healed
     std::uint64_t damage_count = 0;
     bool damaged = false; ///< damage not healed yet
+    std::string trouble;  ///< why it was counted last, for the operator; empty: before this object was opened
+    interval_id suspect;  ///< points up to it are; 0: none
+    wall_time suspect_time{};
 };
 
 struct damaged_block {
@@ -96,6 +110,7 @@ struct verify_answer {
     verify_entry entry;
     interval_id at;
     bool equal = false;
+    bool unseen = false; ///< a hole (longer than 1 MiB) of which the copy has too much data to look at: says nothing
 };
 
 struct apply_outcome {
@@ -103,7 +118,17 @@ struct apply_outcome {
     stream_position applied;
     std::uint64_t bytes_written = 0; ///< to the replica images
     std::vector<damaged_block> damaged;
+    /// Why a payload did not decode; empty: all did. Its blocks are not known.
+    std::string undecoded;
     std::vector<verify_answer> verified;
+};
+
+/// Neighbouring 64 KiB regions.
+struct region_run {
+    volume_index volume;
+    std::uint64_t first = 0;
+    std::uint64_t count = 0;
+    bool operator==(const region_run &) const = default;
 };
 
 /// A set of read-only devices, one a volume in order, all as of one point. Holding it keeps the
@@ -133,8 +158,11 @@ class replica_group {
     std::uint64_t used_bytes() const; ///< journal, both undo logs, loans
 
     // Journal
-    /// errc::full: no room; the next apply() commits what it can to make some.
-    result<> append(bytes_view frame);
+    /// fault::peer: the frame breaks a rule (checksum, order, a barrier that does not fit its frames or names what no
+    /// volume has); it is found before anything is touched. All else is of the storage. errc::full: no room; the next
+    /// apply() commits what it can to make some.
+    /// `arrival` is stamped on a barrier frame. A frame that claims one of its own breaks a rule.
+    result<> append(bytes_view frame, wall_time arrival = {});
     result<> abandon_partial();
     std::optional<std::pair<stream_position, std::uint32_t>>
     partial() const; ///< incomplete interval, next index
@@ -151,14 +179,15 @@ class replica_group {
     /// was applied: the second call after the last interval frees the rest, further ones do
     /// nothing. Nothing happens while apply() waits for space inside an interval.
     result<> commit();
-    /// Applies the retention rules and drops what is not needed. Call now and then.
+    /// Applies the retention rules and drops what is not needed. Call now and then. `now` is no mere look at a wall
+    /// clock: what it drops is gone (recovery/retention_clock.hpp).
     result<> retain(wall_time now);
     /// Little room is left: retain() is due at once, else append has to make some itself.
     bool crowded() const;
     /// Counts damage that somebody else found (a verify answer that was not equal, once the engine
     /// is sure that the key was right): from the next interval on no barrier is a point until it is
-    /// healed. Any thread; durable with the next commit.
-    void report_damage();
+    /// healed. Any thread; durable with the next commit. `why`: for the operator.
+    void report_damage(std::string why);
     /// Key of the digests in verify entries. A verify answer alone is no damage to this class: a
     /// barrier that is replayed after a restart may have been made under another key. Not while
     /// apply runs.
@@ -173,8 +202,16 @@ class replica_group {
 
     // Look
     std::vector<replica_point> points() const; ///< oldest first
-    /// errc::not_found when no such point is kept.
-    result<open_replica_point> open_point(interval_id id);
+    /// errc::not_found when no such point is kept; errc::refused when it is suspect, unless that is what is wanted.
+    result<open_replica_point> open_point(interval_id id, bool suspect_too = false);
+    /// Every region that an applied interval after `id` changed (and perhaps others), in order, at most
+    /// limits::changed_runs_max runs; nothing: the undo does not reach back so far. Any thread; reads undo.
+    std::optional<std::vector<region_run>> changed_since(interval_id id);
+    /// Of what is durable and not applied yet up to this interval: bytes of the journal.
+    std::uint64_t bytes_to_apply(interval_id upto) const;
+    /// The sender remembers more than the copy has: unless each image was proved to be as it was left, its points are
+    /// suspect, for the state alone may have been put back. Any thread; durable with the next commit.
+    void suspect_unproved();
     /// Bytes of the replica as applied now. For digests during catch-up.
     result<> read_replica(volume_index volume, byte_range range, bytes_span out);
     /// Next data (not hole) of an image at or after offset, as file::next_data.

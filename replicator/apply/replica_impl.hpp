@@ -8,6 +8,7 @@
 #include "replicator/apply/replica_group.hpp"
 #include "replicator/format/group_state.hpp"
 #include "replicator/log/interval_log.hpp"
+#include "replicator/recovery/image_cases.hpp"
 #include "replicator/recovery/recovery_cases.hpp"
 
 #include <deque>
@@ -22,6 +23,7 @@ struct replica_group::impl {
     struct kept_point {
         interval_id id;
         wall_time time{};
+        wall_time arrival{};
     };
 
     file_system &files;
@@ -34,7 +36,7 @@ struct replica_group::impl {
     std::unique_ptr<applier> apply_stage;
 
     // The apply thread's own.
-    commit_record committed; ///< in the newer slot
+    commit_record committed; ///< in the newer slot; its images: as they were left then
     std::uint64_t next_slot = 0;
     bool uncommitted = false;
 
@@ -48,6 +50,10 @@ struct replica_group::impl {
     std::uint64_t reported_damage = 0;        ///< not yet known to the apply thread
     bool append_starved = false;              ///< append found no room since the last apply()
     std::string dead;                         ///< why nothing is changed any more; empty: alive
+    interval_id suspect;                      ///< points up to it are not served
+    wall_time suspect_time{};
+    bool images_proved = false; ///< at open; constant after it
+    std::string trouble; ///< why damage was counted last; empty: not in this life
 
     impl(file_system &f, replica_options o) : files(f), options(std::move(o)) {}
 
@@ -56,8 +62,11 @@ struct replica_group::impl {
     result<std::unique_ptr<undo_log>> open_undo(const std::string &name, segment_place end);
     result<> read_commit(file &state, std::optional<commit_record> &newest, interval_id &older);
     recovery_evidence gather(const std::optional<commit_record> &newest) const;
+    own_writes our_writes() const;
+    result<image_case> look_at_images();
+    result<> note_touch();
     result<> recover(const recovery_decision &decision);
-    result<> count_damage(bool drop_points);
+    result<> count_damage(const recovery_decision &decision);
     result<> roll_back();
     result<> cut_tails();
     result<std::uint64_t> put_back(const undo_log &log, const undo_record &record);
@@ -69,8 +78,12 @@ struct replica_group::impl {
     stream_position last_known() const;
     result<> check_order(const frame_header &header) const;
     result<> check_verify(bytes_view frame) const;
+    result<> check_frame(bytes_view frame) const;
     result<apply_outcome> apply_once();
     result<> commit(bool always);
+    result<> check_undisturbed();
+    void found_damage(std::string why);
+    std::uint64_t damage_counted() const;
     result<> write_commit(commit_record record);
     std::uint64_t used_bytes() const {
         return journal->used_bytes() + core->history().used_bytes() +
@@ -80,6 +93,7 @@ struct replica_group::impl {
     result<> free_committed();
     result<> make_room(std::uint64_t bytes, std::uint64_t limit);
     bool drop_oldest_point();
+    interval_id hold_point_before(interval_id id); // replica_changed.cpp
     result<> reclaim();
     std::uint64_t append_limit() const;
 };

@@ -91,7 +91,7 @@ result<> replica_group::create(file_system &files, const replica_options &option
     FS_TRY(state, files.open(state_path(directory), open_mode::create));
     FS_CHECK(state->lock());
     const std::vector<group_volume> listed = to_disk(volumes);
-    FS_CHECK(replica_images::create(files, listed));
+    FS_CHECK(replica_images::create(files, listed, options.own_directory));
     FS_CHECK(state->truncate(0));
     FS_CHECK(state->write_at(0, encode_commit_slot(commit_record{})));
     FS_CHECK(state->write_at(commit_slot_bytes, byte_vector(commit_slot_bytes)));
@@ -211,7 +211,11 @@ result<> replica_group::impl::open() {
         return fail(errc::corrupt, state->path() + ": " + std::string(to_text(refused.label)));
     }
     committed = *newest;
-    FS_TRY(images, replica_images::open(files, info->volumes));
+    if (!committed.images.empty() && committed.images.size() != volumes.size()) {
+        return fail(errc::corrupt, fmt::format("{}: {} images and {} volumes", state->path(),
+                                               committed.images.size(), volumes.size()));
+    }
+    FS_TRY(images, replica_images::open(files, info->volumes, options.own_directory));
     FS_TRY(history, open_undo("undo", {committed.undo_segment, committed.undo_offset}));
     FS_TRY(rollback,
            open_undo("rollback", {committed.rollback_segment, committed.rollback_offset}));
@@ -223,27 +227,80 @@ result<> replica_group::impl::open() {
     FS_TRY(opened, loan_store::open(files, join_path(directory, "loans"),
                                     loan_slots_of(options.journal_bytes_max), safe));
     loans = std::move(opened);
-    FS_CHECK(recover(decide_recovery(gather(newest))));
+    recovery_evidence evidence = gather(newest);
+    FS_TRY(worst, look_at_images());
+    evidence.images_changed = worst == image_case::not_as_left;
+    evidence.images_doubtful = worst == image_case::doubtful;
+    FS_CHECK(recover(decide_recovery(evidence)));
     apply_stage =
         std::make_unique<applier>(*core, *journal, *loans, options.batch_bytes_max, applied,
                                   points.empty() ? interval_id{} : points.back().id);
     return {};
 }
 
+/// After the commit, as far as it is known: undo is durable before images are written.
+own_writes replica_group::impl::our_writes() const {
+    own_writes ours;
+    for (const undo_log *log : {&core->history(), &core->rollback()}) {
+        for (const undo_record &record : log->records_after(committed.applied.interval)) {
+            ours.add(record.header.written);
+        }
+    }
+    if (committed.touched != 0) {
+        ours.add(committed.touched);
+    }
+    return ours;
+}
+
+/// The gravest case of any. A group that was never opened has nothing to say.
+result<image_case> replica_group::impl::look_at_images() {
+    if (committed.images.empty()) {
+        return image_case::as_left;
+    }
+    const own_writes ours = our_writes();
+    FS_TRY(found, core->images().stamps());
+    image_case worst = image_case::as_left;
+    for (std::uint16_t v = 0; v < found.size(); ++v) {
+        const image_case c =
+            judge_image({core->images().has_times(volume_index{v}), committed.images[v], found[v], ours});
+        worst = std::max(worst, c);
+        if (c >= image_case::doubtful) {
+            trouble += (trouble.empty() ? "" : "; ") +
+                       fmt::format("{} is {}", core->images().path(volume_index{v}), to_text(c));
+        }
+    }
+    images_proved = worst == image_case::as_left;
+    return worst;
+}
+
+/// From here on the images may have times that the last commit doesn't know and undo doesn't tell.
+result<> replica_group::impl::note_touch() {
+    commit_record record = committed;
+    record.sequence += 1;
+    record.touched = files.now();
+    return write_commit(record);
+}
+
 // A crash inside it finds the same evidence again, or less of it and a commit record that says what
-// is missing: (1) the images go back; (2) damage is counted in a commit record that names the same
-// places; (3) if points must go, the whole history goes first: while a part of it is missing the
-// tail counts as broken; (4) the logs are cut, newest first over both of them; (5) a commit record
-// ends it.
+// is missing: (1) damage is counted in a commit record that names the same places, and how the
+// images are; (2) the images go back, and a commit record says how they are then; (3) if points
+// must go, the whole history goes first: while a part of it is missing the tail counts as broken;
+// (4) the logs are cut, newest first over both of them; (5) a commit record ends it.
 result<> replica_group::impl::recover(const recovery_decision &decision) {
     if (decision.label != recovery_case::clean) {
         log::warning("{}: {}", options.state_directory, to_text(decision.label));
     }
-    if (decision.roll_back) {
-        FS_CHECK(roll_back());
-    }
     if (decision.add_damage) {
-        FS_CHECK(count_damage(decision.drop_points));
+        FS_CHECK(count_damage(decision));
+    }
+    if (decision.roll_back) {
+        FS_CHECK(note_touch());
+        FS_CHECK(roll_back());
+        commit_record record = committed;
+        record.sequence += 1;
+        FS_TRY(left, core->images().stamps());
+        record.images = std::move(left);
+        FS_CHECK(write_commit(record));
     }
     if (decision.drop_points) {
         FS_CHECK(core->history().cut_after({}, {}));
@@ -256,19 +313,31 @@ result<> replica_group::impl::recover(const recovery_decision &decision) {
     applied.position = committed.applied;
     applied.consistent = committed.consistent;
     applied.time = committed.applied_time;
+    applied.arrival = committed.applied_arrival;
     applied.damage_count = committed.damage_count;
     applied.healed_count = committed.healed_count;
     return commit(true);
 }
 
-result<> replica_group::impl::count_damage(bool drop_points) {
+result<> replica_group::impl::count_damage(const recovery_decision &decision) {
     commit_record record = committed;
     record.sequence += 1;
     record.damage_count += 1;
-    if (drop_points) {
+    if (decision.drop_points) {
         record.point = {};
         record.point_time = {};
+        record.point_arrival = {};
     }
+    if (decision.suspect_points && committed.applied.interval.value != 0) {
+        record.suspect = committed.applied.interval;
+        record.suspect_time = wall_time(duration(files.now()));
+    }
+    FS_TRY(found, core->images().stamps()); // what was found is found once
+    record.images = std::move(found);
+    if (trouble.empty()) {
+        trouble = to_text(decision.label);
+    }
+    log::error("{}: {}", options.state_directory, trouble);
     return write_commit(record);
 }
 
@@ -290,6 +359,9 @@ result<> replica_group::impl::roll_back() {
     };
     std::uint64_t blocks = 0;
     while (!history.empty() || !rollback.empty()) {
+        if (files.now() > committed.touched + own_writes_max / 2) {
+            FS_CHECK(note_touch());
+        }
         const bool later = interval_of(rollback) >= interval_of(history);
         auto &records = later ? rollback : history;
         FS_TRY(count, put_back(later ? core->rollback() : core->history(), records.back()));
@@ -344,15 +416,17 @@ void replica_group::impl::rebuild_points(const recovery_decision &decision) {
     if (decision.drop_points) {
         return;
     }
+    suspect = committed.suspect;
+    suspect_time = committed.suspect_time;
     const interval_id at = committed.applied.interval;
     core->history().each([&](const undo_record &record) {
         if (record.header.last && record.header.point && record.header.position.interval <= at) {
-            points.push_back({record.header.position.interval, record.header.time});
+            points.push_back({record.header.position.interval, record.header.time, record.header.arrival});
         }
     });
     if (committed.point.value != 0 && committed.point == at &&
         (points.empty() || points.back().id != at)) {
-        points.push_back({at, committed.point_time});
+        points.push_back({at, committed.point_time, committed.point_arrival});
     }
 }
 

@@ -6,11 +6,11 @@
 
 #include "replicator/apps/json_fields.hpp"
 #include "replicator/apps/units.hpp"
+#include "replicator/base/rfc3339.hpp"
 
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstdio>
 #include <vector>
 
 namespace farshore::apps {
@@ -47,7 +47,7 @@ check_level level_of_state(const std::string &state) {
         }
     }
     for (const char *passing : {"initial_sync", "spooling", "tracking", "catching_up", "paused",
-                                "empty", "receiving_sync"}) {
+                                "empty", "receiving_sync", "replaying"}) {
         if (state == passing) {
             return check_level::warning;
         }
@@ -106,7 +106,9 @@ finding judge_receiver(const json &g, const check_limits &limits, wall_time now,
         f.level = worse(f.level, check_level::critical);
         f.text += ", no recovery point";
     } else {
-        const double age = std::max(0.0, seconds_of(now.time_since_epoch()) - newest);
+        // The daemon knows more than the point's own time, which is of the primary's clock (engine/peer_clock.hpp).
+        const double age = number_field(g, "/newest_point/age_seconds",
+                                        std::max(0.0, seconds_of(now.time_since_epoch()) - newest));
         f.text += fmt::format(", newest point {} old", format_seconds(age));
         if (age > limit && state != "promoted") {
             f.level = worse(f.level, check_level::critical);
@@ -114,6 +116,14 @@ finding judge_receiver(const json &g, const check_limits &limits, wall_time now,
         }
         perfdata += fmt::format(" '{}_point_age'={:.3f}s;;{:.0f};0", name, age, limit);
     }
+    if (const std::uint64_t open = count_field(g, "/opened/count"); open > 0) {
+        f.text += fmt::format(", {} open, the oldest for {}", open,
+                              format_seconds(number_field(g, "/opened/oldest_seconds")));
+    }
+    if (const std::uint64_t suspect = count_field(g, "/suspect_points"); suspect > 0) {
+        f.text += fmt::format(", {} suspect point(s)", suspect);
+    }
+    perfdata += fmt::format(" '{}_open'={};;;0", name, count_field(g, "/opened/count"));
     perfdata += fmt::format(" '{0}_points'={1};;;0 '{0}_journal'={2}B;;{3};0", name,
                             count_field(g, "/points"), count_field(g, "/journal/used_bytes"),
                             count_field(g, "/journal/limit_bytes"));
@@ -138,25 +148,8 @@ check_verdict verdict(check_level level, const std::string &text, const std::str
 } // namespace
 
 double seconds_of_rfc3339(const std::string &text) {
-    int year = 0;
-    unsigned month = 0;
-    unsigned day = 0;
-    int hour = 0;
-    int minute = 0;
-    double second = 0;
-    char zone = 0;
-    if (std::sscanf(text.c_str(), "%d-%u-%uT%d:%d:%lf%c", &year, &month, &day, &hour, &minute,
-                    &second, &zone) != 7 ||
-        zone != 'Z') {
-        return -1;
-    }
-    const std::chrono::year_month_day date{std::chrono::year(year), std::chrono::month(month),
-                                           std::chrono::day(day)};
-    if (!date.ok()) {
-        return -1;
-    }
-    const auto days = std::chrono::sys_days(date).time_since_epoch().count();
-    return static_cast<double>(days) * 86400.0 + hour * 3600.0 + minute * 60.0 + second;
+    const auto time = parse_rfc3339(text);
+    return time ? seconds_of(time->time_since_epoch()) : -1;
 }
 
 check_verdict judge(const json &status, const check_limits &limits, wall_time now) {
@@ -170,6 +163,10 @@ check_verdict judge(const json &status, const check_limits &limits, wall_time no
         if (const std::string e = text_field(g, "/error"); !e.empty()) {
             f.level = worse(f.level, check_level::warning);
             f.text += ": " + e;
+        }
+        for (const json &w : list_field(g, "/warnings")) {
+            f.level = worse(f.level, check_level::warning);
+            f.text += ": " + (w.is_string() ? w.get<std::string>() : "?");
         }
         level = worse(level, f.level);
         text += (text.empty() ? "" : "; ") + f.text;

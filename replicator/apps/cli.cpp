@@ -5,6 +5,7 @@
 #include "replicator/apps/cli_options.hpp"
 #include "replicator/apps/cli_request.hpp"
 #include "replicator/apps/config_file.hpp"
+#include "replicator/apps/config_probe.hpp"
 #include "replicator/apps/demo.hpp"
 #include "replicator/apps/exit_code.hpp"
 #include "replicator/apps/interrupt.hpp"
@@ -13,6 +14,7 @@
 #include "replicator/apps/render.hpp"
 #include "replicator/apps/socket_search.hpp"
 #include "replicator/control/json_guard.hpp"
+#include "replicator/storage/posix_file_system.hpp"
 
 #include <fmt/format.h>
 
@@ -53,11 +55,17 @@ int run_check(const invocation &inv, const terminal &term) {
         socket = std::move(*found);
     }
     const auto request = request_of(inv);
-    const auto status = control::call(socket, "status", request->arguments, nullptr);
+    const auto patience = call_limits_of(inv);
+    if (!patience) {
+        return report_check(judged_unreachable(check_level::unknown, patience.error().message),
+                            inv.as_json, term);
+    }
+    const auto status = control::call(socket, "status", request->arguments, nullptr, *patience);
     if (!status) {
-        // A daemon that should run and doesn't protects nothing.
-        const auto level =
-            status.error().code == "no_daemon" ? check_level::critical : check_level::unknown;
+        // A daemon that should run and doesn't, or hangs, protects nothing.
+        const std::string &code = status.error().code;
+        const bool dead = code == "no_daemon" || code == "timed_out" || code == "stopping";
+        const auto level = dead ? check_level::critical : check_level::unknown;
         return report_check(judged_unreachable(level, status.error().message), inv.as_json, term);
     }
     return report_check(judge(*status, *limits, system_clock().wall()), inv.as_json, term);
@@ -67,12 +75,17 @@ int run_config_check(const invocation &inv, const terminal &term) {
     config_problems problems;
     std::string kind;
     std::size_t groups = 0;
+    bool runs = false;
     const auto text = read_config_file(inv.file);
     if (text) {
         const auto config = parse_config(*text);
         if (config) {
             kind = std::holds_alternative<engine::sender_config>(*config) ? "sender" : "receiver";
             groups = std::visit([](const auto &c) { return c.groups.size(); }, *config);
+            posix_file_system files;
+            probe_outcome found = probe_paths(files, named_paths_of(*text));
+            problems = std::move(found.problems);
+            runs = found.daemon_runs;
         } else {
             problems = config.error();
         }
@@ -82,11 +95,14 @@ int run_config_check(const invocation &inv, const terminal &term) {
     if (problems.empty()) {
         if (inv.as_json) {
             const json document{
-                {"file", inv.file}, {"kind", kind}, {"valid", true}, {"groups", groups}};
+                {"file", inv.file}, {"kind", kind}, {"valid", true}, {"groups", groups}, {"running", runs}};
             term.out(control::to_line(document) + "\n");
         } else {
             term.out(fmt::format("{}: a valid file for farshore-{}, {} group{}\n", inv.file, kind,
                                  groups, groups == 1 ? "" : "s"));
+            if (runs) {
+                term.err("a daemon runs with this state directory: that its volumes are in use is not counted\n");
+            }
         }
         return value_of(exit_code::ok);
     }
@@ -115,6 +131,9 @@ void print_text(const invocation &inv, const json &d, const terminal &term) {
         if (list_field(d, "/points").empty()) {
             term.err(inv.group + ": no recovery point yet\n");
         }
+        if (const std::string why = text_field(d, "/held_back"); !why.empty()) {
+            term.err(inv.group + ": " + why + "\n");
+        }
     } else if (c == "peers") {
         term.out(render_peers(d));
     } else if (c == "opened") {
@@ -136,8 +155,13 @@ void print_text(const invocation &inv, const json &d, const terminal &term) {
                              flag_field(d, "/applied") ? " and its replica images show it" : ""));
     } else if (c == "invite") {
         term.out(text_field(d, "/token") + "\n");
-        term.err(fmt::format("good once, until {}; at the primary site: farshore join TOKEN\n",
+        term.err(fmt::format("good once, until {}; at the primary site: farshore join, and this line on its standard input\n",
                              text_field(d, "/expires")));
+    } else if (c == "invite --list") {
+        term.out(render_invitations(d));
+        if (list_field(d, "/invitations").empty()) {
+            term.err("no invitation is open\n");
+        }
     } else if (c == "join") {
         term.err(fmt::format("{}: paired with {}, fingerprint {}\n", text_field(d, "/group"),
                              text_field(d, "/address"), text_field(d, "/fingerprint")));
@@ -161,11 +185,38 @@ void make_nbd_absolute(invocation &inv) {
     }
 }
 
+/// A token among the arguments is there for every user of the host to read, who may then be the sender himself.
+std::optional<control::failure> take_token(invocation &inv, const terminal &term) {
+    if (inv.command != "join") {
+        return std::nullopt;
+    }
+    if (!inv.token.empty() && inv.token != "-") {
+        term.err("farshore: every user of this host could read the token in the list of processes; give it on standard "
+                 "input instead: farshore join\n");
+        return std::nullopt;
+    }
+    if (term.in_is_tty) {
+        term.err("token: ");
+    }
+    const auto line = term.in_line ? term.in_line() : std::nullopt;
+    if (!line || line->find_first_not_of(" \t") == std::string::npos) {
+        return usage_failure("join: no token came on standard input");
+    }
+    inv.token = *line;
+    return std::nullopt;
+}
+
 int run_at_daemon(invocation inv, const terminal &term) {
     make_nbd_absolute(inv);
+    if (const auto failed = take_token(inv, term)) {
+        return report(*failed, inv.as_json, term);
+    }
     const auto request = request_of(inv);
     if (!request) {
         return report(request.error(), inv.as_json, term);
+    }
+    if (const auto limits = call_limits_of(inv); !limits) {
+        return report(limits.error(), inv.as_json, term);
     }
     if (inv.socket.empty()) {
         auto found = default_socket(socket_directory);

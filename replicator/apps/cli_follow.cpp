@@ -39,12 +39,21 @@ std::string group_progress(const json &status) {
                        flag_field(g, "/connected") ? "" : ", link down");
 }
 
+/// A look at the status beside something else: never longer than a look of --watch.
+constexpr duration look_max = std::chrono::seconds(10);
+
+control::call_limits limits_of(const invocation &inv) {
+    return call_limits_of(inv).value_or(control::call_limits{look_max});
+}
+
 control::outcome ask_status(const invocation &inv) {
     control::json args = control::json::object();
     if (!inv.group.empty()) {
         args["group"] = inv.group;
     }
-    return control::call(inv.socket, "status", args, nullptr);
+    control::call_limits limits;
+    limits.total = inv.watch ? limits_of(inv).total : look_max;
+    return control::call(inv.socket, "status", args, nullptr, limits);
 }
 
 } // namespace
@@ -73,12 +82,13 @@ control::failure watch_status(const invocation &inv, const terminal &term) {
 control::outcome call_with_progress(const invocation &inv, const control_request &request,
                                     const terminal &term) {
     progress_line line(term);
-    return control::call(inv.socket, request.command, request.arguments, [&](const json &p) {
+    const auto show = [&](const json &p) {
         if (!inv.as_json) {
             line.show_bytes(inv.group + " " + inv.command, count_field(p, "/done_bytes"),
                             count_field(p, "/total_bytes"), system_clock().now());
         }
-    });
+    };
+    return control::call(inv.socket, request.command, request.arguments, show, limits_of(inv));
 }
 
 control::outcome call_beside_status(const invocation &inv, const control_request &request,
@@ -98,7 +108,7 @@ control::outcome call_beside_status(const invocation &inv, const control_request
             held.lock();
         }
     });
-    auto answer = control::call(inv.socket, request.command, request.arguments, nullptr);
+    auto answer = control::call(inv.socket, request.command, request.arguments, nullptr, limits_of(inv));
     {
         const std::lock_guard held(lock);
         done = true;

@@ -36,19 +36,21 @@ void group_argument(CLI::App *sub, invocation &inv, bool required) {
 void add_throttle(CLI::App &parent, invocation &inv) {
     parent.require_subcommand(1);
     auto *show =
-        verb(parent, inv, "show", "throttle show", "the limit of each group and its source");
+        verb(parent, inv, "show", "throttle show", "the limits of the daemon and of each group, and their sources");
     group_argument(show, inv, false);
     auto *set = verb(parent, inv, "set", "throttle set",
                      "limit what goes over the line, for instance to 40Mbit/s");
     set->add_option("RATE", inv.rate, "such as 40Mbit/s or 5MiB/s; unlimited for none")
         ->required()
         ->type_name("");
-    set->add_option("--group", inv.group, "only this group (default: every group)")
+    set->add_option("--group", inv.group,
+                    "this group, besides the daemon's cap (default: the daemon's whole use of the line)")
         ->type_name("GROUP");
     set->add_option("--for", inv.lasts, "the override expires by itself, for instance after 2h")
         ->type_name("TIME");
-    auto *clear = verb(parent, inv, "clear", "throttle clear", "back to the configured rate");
-    clear->add_option("--group", inv.group, "only this group (default: every group)")
+    auto *clear = verb(parent, inv, "clear", "throttle clear",
+                       "take back what set made: of the daemon, or of a group (then its configured rate holds)");
+    clear->add_option("--group", inv.group, "of this group (default: of the daemon)")
         ->type_name("GROUP");
 }
 
@@ -57,7 +59,7 @@ void add_sender_commands(CLI::App &app, invocation &inv) {
                       "cut a barrier now, return when the DR site holds and shows it (sender)");
     group_argument(wait, inv, true);
     wait->add_flag("--durable", inv.durable, "return as soon as it is durable there");
-    wait->add_option("--timeout", inv.timeout, "give up after this time, such as 60s")
+    wait->add_option("--timeout", inv.timeout, "give up after this time, such as 60s (default: never)")
         ->type_name("TIME");
     group_argument(verb(app, inv, "pause", "pause", "stop shipping; capture goes on (sender)"), inv,
                    true);
@@ -71,15 +73,21 @@ void add_sender_commands(CLI::App &app, invocation &inv) {
                    inv, true);
     add_throttle(*app.add_subcommand("throttle", "limit the use of the line (sender)"), inv);
     auto *join = verb(app, inv, "join", "join", "trust the receiver that made the token (sender)");
-    join->add_option("TOKEN", inv.token, "what invite printed")->required()->type_name("");
+    join->add_option("TOKEN", inv.token,
+                     "what invite printed; without it, or as -, it is read from the terminal or standard input, where no "
+                     "other user sees it")
+        ->type_name("");
 }
 
 void add_receiver_commands(CLI::App &app, invocation &inv) {
-    group_argument(verb(app, inv, "points", "points", "the recovery points of a group (receiver)"),
-                   inv, true);
+    auto *points = verb(app, inv, "points", "points", "the recovery points of a group (receiver)");
+    group_argument(points, inv, true);
+    points->add_flag("--applied", inv.applied, "don't wait until what is durable is applied");
     auto *open = verb(app, inv, "open", "open", "serve a group as of a point, by NBD (receiver)");
     group_argument(open, inv, true);
     open->add_option("--point", inv.point, "which point (default: latest)")->type_name("P");
+    open->add_flag("--applied", inv.applied, "what the images show now, if `latest` is not applied yet");
+    open->add_flag("--suspect", inv.suspect, "also a point whose images somebody else changed later");
     open->add_flag("--writable", inv.writable, "let clients write to a copy dropped at close");
     open->add_option("--nbd", inv.nbd, "where to serve: unix:PATH or tcp:HOST:PORT")
         ->required()
@@ -89,10 +97,21 @@ void add_receiver_commands(CLI::App &app, invocation &inv) {
     close->add_option("ID", inv.id, "what open printed")->required()->type_name("");
     auto *invite = verb(app, inv, "invite", "invite",
                         "print a token for one join, good for one hour (receiver)");
-    group_argument(invite, inv, true);
-    invite->add_option("--address", inv.address, "where senders reach this receiver")
-        ->required()
-        ->type_name("HOST:PORT");
+    group_argument(invite, inv, false);
+    auto *address = invite->add_option("--address", inv.address, "where senders reach this receiver")
+                        ->type_name("HOST:PORT");
+    auto *list = invite->add_flag("--list", inv.list, "the invitations that are open")->excludes(address);
+    auto *revoke = invite->add_option("--revoke", inv.revoke, "end one of them")->type_name("ID")->excludes(address);
+    list->excludes(revoke);
+    invite->callback([&inv] {
+        inv.command = inv.list ? "invite --list" : inv.revoke.empty() ? "invite" : "invite --revoke";
+        if (inv.command != "invite" && !inv.group.empty()) {
+            throw CLI::ValidationError("invite", "--list and --revoke take no GROUP");
+        }
+        if (inv.command == "invite" && (inv.group.empty() || inv.address.empty())) {
+            throw CLI::RequiredError("invite: GROUP and --address HOST:PORT");
+        }
+    });
 }
 
 void add_common_commands(CLI::App &app, invocation &inv) {
@@ -131,7 +150,7 @@ void add_common_commands(CLI::App &app, invocation &inv) {
 /// The first word that is neither an option nor an option's value.
 std::string first_word(const std::vector<std::string> &arguments) {
     for (std::size_t i = 0; i < arguments.size(); ++i) {
-        if (arguments[i] == "--socket") {
+        if (arguments[i] == "--socket" || arguments[i] == "--timeout") {
             ++i;
         } else if (!arguments[i].starts_with("-")) {
             return arguments[i];
@@ -171,6 +190,10 @@ std::expected<invocation, parse_end> parse_invocation(cli_program program,
                    "control socket of the daemon (default: the only one under /run/farshore)")
         ->type_name("PATH");
     app.add_flag("--json", inv.as_json, "one JSON document on standard output, failures too");
+    app.add_option("--timeout", inv.timeout,
+                   "how long the command may take, such as 30s (default: check 10s; wait, verify, open, close, join "
+                   "and --watch as long as the daemon is alive; others 30s)")
+        ->type_name("TIME");
     if (throttle) {
         add_throttle(app, inv);
     } else {

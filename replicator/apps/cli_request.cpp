@@ -54,6 +54,12 @@ std::expected<control_request, control::failure> throttle_request(const invocati
 
 control_request open_request(const invocation &inv) {
     json args{{"group", inv.group}, {"nbd", inv.nbd}, {"writable", inv.writable}};
+    if (inv.applied) {
+        args["applied"] = true;
+    }
+    if (inv.suspect) {
+        args["suspect"] = true;
+    }
     if (!inv.point.empty()) {
         args["point"] = inv.point;
     }
@@ -72,11 +78,19 @@ std::expected<control_request, control::failure> request_of(const invocation &in
     if (inv.command == "open") {
         return open_request(inv);
     }
+    if (inv.command == "invite --list") {
+        return control_request{"invitations", json::object()};
+    }
+    if (inv.command == "invite --revoke") {
+        return control_request{"revoke", json{{"id", inv.revoke}}};
+    }
     json args = json::object();
     if (!inv.group.empty()) {
         args["group"] = inv.group;
     }
-    if (inv.command == "resync") {
+    if (inv.command == "points" && inv.applied) {
+        args["applied"] = true;
+    } else if (inv.command == "resync") {
         args["full"] = inv.full;
     } else if (inv.command == "close") {
         args["id"] = inv.id;
@@ -91,6 +105,29 @@ std::expected<control_request, control::failure> request_of(const invocation &in
     std::string command = inv.command;
     std::ranges::replace(command, ' ', '_');
     return control_request{std::move(command), std::move(args)};
+}
+
+std::expected<control::call_limits, control::failure> call_limits_of(const invocation &inv) {
+    control::call_limits limits;
+    std::optional<duration> given;
+    if (!inv.timeout.empty()) {
+        const auto ms = milliseconds_of("--timeout", inv.timeout);
+        if (!ms) {
+            return std::unexpected(ms.error());
+        }
+        given = std::chrono::milliseconds(*ms);
+    }
+    const std::string &c = inv.command;
+    if (c == "check" || inv.watch) {
+        limits.total = given.value_or(std::chrono::seconds(10));
+    } else if (c == "wait") {
+        limits.total = given ? std::optional(*given + wait_grace) : std::nullopt;
+    } else if (c == "verify" || c == "open" || c == "close" || c == "join") {
+        limits.total = given;
+    } else {
+        limits.total = given.value_or(std::chrono::seconds(30));
+    }
+    return limits;
 }
 
 std::expected<check_limits, control::failure> check_limits_of(const invocation &inv) {

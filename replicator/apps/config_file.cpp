@@ -3,6 +3,7 @@
 #include "replicator/apps/config_reader.hpp"
 #include "replicator/apps/units.hpp"
 #include "replicator/base/limits.hpp"
+#include "replicator/base/plain_name.hpp"
 #include "replicator/base/unique_fd.hpp"
 #include "replicator/capture/nbd_server.hpp"
 #include "transport/tls_link.hpp"
@@ -26,23 +27,10 @@ constexpr std::uint64_t memory_bytes_min = 16 * limits::MiB;
 constexpr std::uint64_t store_bytes_min = limits::MiB;
 constexpr std::size_t socket_path_max = sizeof(sockaddr_un::sun_path) - 1;
 
-/// Group and volume names appear in file names, URIs and messages, so they are plain.
-bool is_plain_name(std::string_view name) {
-    const auto alphanumeric = [](char c) {
-        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
-    };
-    return !name.empty() && name.size() <= limits::name_bytes_max && alphanumeric(name.front()) &&
-           std::ranges::all_of(
-               name, [&](char c) { return alphanumeric(c) || c == '.' || c == '_' || c == '-'; });
-}
-
-constexpr const char *name_rule =
-    "letters, digits, '.', '_' and '-', a letter or digit first, at most 64";
-
 std::string name_of(table_reader &r) {
     auto name = r.text("name", true);
     if (name && !is_plain_name(*name)) {
-        r.note_at("name", fmt::format("name \"{}\" is not valid: {}", *name, name_rule));
+        r.note_at("name", fmt::format("name \"{}\" is not valid: {}", *name, plain_name_rule));
     }
     return name.value_or("");
 }
@@ -75,6 +63,24 @@ std::string address_of(table_reader &r, const char *key, bool required) {
     return text.value_or("");
 }
 
+/// An address to call: port 0 is none.
+std::string peer_of(table_reader &r) {
+    std::string text = address_of(r, "peer", false);
+    if (const auto parsed = transport::parse_address(text); !text.empty() && parsed && parsed->port == 0) {
+        r.note_at("peer", "peer is HOST:PORT: port 0 can't be connected to; 7420 is usual");
+    }
+    return text;
+}
+
+/// A name in the peer's certificate; it says something only under a site's CA.
+std::string peer_name_of(table_reader &r, bool site_ca) {
+    const auto name = r.text("peer_name", false);
+    if (name && !site_ca) {
+        r.note_at("peer_name", "peer_name needs [tls]: without a site's CA a peer is known by its fingerprint, not by a name");
+    }
+    return name.value_or("");
+}
+
 std::string socket_of(table_reader &r, const char *key) {
     auto path = r.text(key, true);
     if (path && path->size() > socket_path_max) {
@@ -103,6 +109,7 @@ std::optional<engine::tls_files> tls_of(table_reader &root, config_problems &pro
     files.ca = r.text("ca", true).value_or("");
     files.certificate = r.text("cert", true).value_or("");
     files.key = r.text("key", true).value_or("");
+    files.crl = r.text("crl", false).value_or("");
     r.finish();
     return files;
 }
@@ -112,6 +119,7 @@ struct sender_names {
     uniqueness groups{"group name"};
     uniqueness paths{"path"};
     uniqueness endpoints{"NBD endpoint"};
+    bool site_ca = false; ///< there is a [tls]
 };
 
 engine::sender_volume_config sender_volume(const toml::table &table, const std::string &group,
@@ -146,7 +154,8 @@ engine::sender_group_config sender_group(const toml::table &table, sender_names 
     engine::sender_group_config g;
     g.name = name_of(r);
     all.groups.add(r, "name", g.name, "another [[group]]");
-    g.peer = address_of(r, "peer", false);
+    g.peer = peer_of(r);
+    g.peer_name = peer_name_of(r, all.site_ca);
     if (const auto interval = r.parsed<duration>("interval", false, parse_duration)) {
         if (*interval < milliseconds(10) || *interval > hours(1)) {
             r.note_at("interval", "interval is 10ms to 1h");
@@ -157,6 +166,7 @@ engine::sender_group_config sender_group(const toml::table &table, sender_names 
     if (const auto history = size_of(r, "history", 0, limits::MiB); history > 0) {
         g.history_bytes = history;
     }
+    g.loans = r.flag("loans").value_or(true);
     g.verify_encoding = r.flag("verify_encoding").value_or(false);
     g.rate = r.parsed<std::uint64_t>("rate", false, parse_rate);
     uniqueness names{"volume name"};
@@ -199,6 +209,7 @@ engine::sender_config read_sender(const toml::table &document, config_problems &
     }
     c.tls = tls_of(root, problems);
     sender_names all;
+    all.site_ca = c.tls.has_value();
     for (const toml::table *t : root.tables("group")) {
         c.groups.push_back(sender_group(*t, all, problems));
     }
@@ -236,7 +247,7 @@ void read_targets(table_reader &r, engine::receiver_group_config &g, uniqueness 
         const std::string volume(key.str());
         if (!is_plain_name(volume)) {
             note(problems, key.source(),
-                 fmt::format("volume name \"{}\" is not valid: {}", volume, name_rule));
+                 fmt::format("volume name \"{}\" is not valid: {}", volume, plain_name_rule));
         }
         if (auto path = targets.text(volume.c_str(), true)) {
             paths.add(targets, volume.c_str(), *path, "volume of group " + g.name);
@@ -245,12 +256,31 @@ void read_targets(table_reader &r, engine::receiver_group_config &g, uniqueness 
     }
 }
 
+/// [group.volumes] name = size: what a sender may have made, exactly.
+void read_volumes(table_reader &r, engine::receiver_group_config &g, config_problems &problems) {
+    const toml::table *table = r.table("volumes");
+    if (table == nullptr) {
+        return;
+    }
+    table_reader volumes(*table, "[group.volumes]", problems);
+    for (const auto &[key, value] : *table) {
+        const std::string volume(key.str());
+        if (!is_plain_name(volume)) {
+            note(problems, key.source(),
+                 fmt::format("volume name \"{}\" is not valid: {}", volume, plain_name_rule));
+        }
+        g.volumes.emplace_back(volume, size_of(volumes, volume.c_str(), 0, 1));
+    }
+}
+
 engine::receiver_group_config receiver_group(const toml::table &table, uniqueness &groups,
-                                             uniqueness &paths, config_problems &problems) {
+                                             uniqueness &paths, bool site_ca,
+                                             config_problems &problems) {
     table_reader r(table, "[[group]]", problems);
     engine::receiver_group_config g;
     g.name = name_of(r);
     groups.add(r, "name", g.name, "another [[group]]");
+    g.peer_name = peer_name_of(r, site_ca);
     g.replica = r.text("replica", false).value_or("");
     paths.add(r, "replica", g.replica, "another group's replica");
     read_targets(r, g, paths, problems);
@@ -259,6 +289,12 @@ engine::receiver_group_config receiver_group(const toml::table &table, uniquenes
     }
     g.journal_bytes_max = size_of(r, "journal", g.journal_bytes_max, store_bytes_min);
     g.retain = retain_of(r, problems);
+    read_volumes(r, g, problems);
+    if (const auto most = r.integer("volumes_max", 1, limits::volumes_per_group_max)) {
+        g.volumes_max = static_cast<std::uint32_t>(*most);
+    }
+    g.size_max = size_of(r, "size_max", g.size_max, 1);
+    g.loans = r.flag("loans").value_or(true);
     r.finish();
     return g;
 }
@@ -279,7 +315,7 @@ engine::receiver_config read_receiver(const toml::table &document, config_proble
     uniqueness groups{"group name"};
     uniqueness paths{"path"};
     for (const toml::table *t : root.tables("group")) {
-        c.groups.push_back(receiver_group(*t, groups, paths, problems));
+        c.groups.push_back(receiver_group(*t, groups, paths, c.tls.has_value(), problems));
     }
     check_group_count(root, document, c.groups.size());
     root.finish();

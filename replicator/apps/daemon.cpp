@@ -13,6 +13,7 @@
 #include <cerrno>
 #include <csignal>
 #include <latch>
+#include <list>
 #include <memory>
 #include <malloc.h>
 #include <sys/resource.h>
@@ -23,7 +24,7 @@
 namespace farshore::apps {
 namespace {
 
-constexpr std::size_t disk_threads = 8;
+constexpr std::size_t disk_threads = 2; ///< of the daemon itself; groups and volumes have their own
 constexpr duration summary_every = std::chrono::seconds(5);
 
 /// io_contexts that run one thread each until the object goes.
@@ -62,14 +63,10 @@ class loop_threads {
     std::vector<std::thread> threads_;
 };
 
-/// Clients' requests come first: the pool's threads give way to the NBD loops and to other programs
-/// of the host when cores are short. Encoding and applying then fall behind; what must not falls
-/// to the urgent pool (engine/level_policy.hpp).
-void lower_priority(asio::thread_pool &pool, std::size_t threads) {
-    constexpr int niceness = 10;
+void set_priority(asio::thread_pool &pool, std::size_t threads, int niceness) {
     const auto all_there = std::make_shared<std::latch>(static_cast<std::ptrdiff_t>(threads));
     for (std::size_t i = 0; i < threads; ++i) {
-        asio::post(pool, [all_there] {
+        asio::post(pool, [all_there, niceness] {
             if (::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), niceness) != 0) {
                 log::debug("a worker thread keeps its priority");
             }
@@ -77,6 +74,26 @@ void lower_priority(asio::thread_pool &pool, std::size_t threads) {
         });
     }
 }
+
+/// A pool a tenant (engine/pools.hpp). On home.
+class tenant_pools {
+  public:
+    executor make(std::size_t threads, int niceness) {
+        asio::thread_pool &pool = pools_.emplace_back(threads);
+        if (niceness != 0) {
+            set_priority(pool, threads, niceness);
+        }
+        return pool.get_executor();
+    }
+    void join() {
+        for (asio::thread_pool &pool : pools_) {
+            pool.join();
+        }
+    }
+
+  private:
+    std::list<asio::thread_pool> pools_;
+};
 
 result<> make_socket_directory(const std::string &control_path) {
     const auto slash = control_path.rfind('/');
@@ -99,7 +116,7 @@ result<> make_socket_directory(const std::string &control_path) {
 class life {
   public:
     life(asio::io_context &home, service &engine, std::string control_path)
-        : engine_(engine), control_path_(std::move(control_path)), signals_(home, SIGTERM, SIGINT),
+        : engine_(engine), control_path_(std::move(control_path)), signals_(home, SIGTERM, SIGINT), hangup_(home, SIGHUP),
           deadline_(home), summary_timer_(home), tasks_(home.get_executor()),
           control_(home.get_executor(), [this](std::string command, control::json arguments,
                                                control::progress_sink progress) {
@@ -114,18 +131,21 @@ class life {
     task<void> tell_summary();
     task<void> stop();
     void watch_signals();
+    void watch_hangup();
     void expect_second_signal();
     int failed(const error &e, const char *what);
 
     service &engine_;
     std::string control_path_;
     asio::signal_set signals_;
+    asio::signal_set hangup_;
     asio::steady_timer deadline_;
     asio::steady_timer summary_timer_;
     task_group tasks_;
     control::server control_;
     condition signalled_;
     bool stop_asked_ = false;
+    bool started_ = false;
     bool stopping_ = false;
     int exit_ = 0;
 };
@@ -149,6 +169,20 @@ void life::watch_signals() {
         stop_asked_ = true;
         expect_second_signal();
         signalled_.notify_all();
+    });
+}
+
+/// Never ends the daemon: a terminal that goes away is no reason to take volumes from clients.
+void life::watch_hangup() {
+    hangup_.async_wait([this](asio::error_code ec, int) {
+        if (ec) {
+            return;
+        }
+        log::info("SIGHUP: certificates and lists of [tls] are read again");
+        if (started_ && !stopping_) {
+            engine_.reload();
+        }
+        watch_hangup();
     });
 }
 
@@ -184,13 +218,16 @@ task<void> life::tell_summary() {
 
 task<void> life::stop() {
     stopping_ = true;
+    const time_point began = system_clock().now();
     summary_timer_.cancel();
+    engine_.end_commands();
     co_await control_.close();
-    co_await engine_.stop(drain_max);
-    co_await engine_.join_commands();
+    const duration left = drain_max - (system_clock().now() - began);
+    co_await engine_.stop(std::max<duration>(left, std::chrono::seconds(1)));
     co_await tasks_.join();
     deadline_.cancel();
     signals_.cancel();
+    hangup_.cancel();
 }
 
 task<void> life::run() {
@@ -199,10 +236,12 @@ task<void> life::run() {
         co_return;
     }
     watch_signals();
+    watch_hangup();
     if (auto started = co_await engine_.start(); !started) {
         exit_ = failed(started.error(), "start");
         co_return;
     }
+    started_ = true;
     if (auto listening = control_.listen(control_path_); !listening) {
         exit_ = failed(listening.error(), "control socket");
         co_await stop();
@@ -227,15 +266,15 @@ int run_daemon(const std::string &control_path, const service_factory &make) {
     asio::io_context home(1);
     system_clock time;
     asio::thread_pool disk(disk_threads);
-    asio::thread_pool cpu(cores);
-    lower_priority(cpu, cores);
-    asio::thread_pool urgent(cores);
+    tenant_pools pools;
     int exit = 0;
     {
         const loop_threads loops(cores);
-        const runtime run{home.get_executor(), disk.get_executor(), cpu.get_executor(),
-                          urgent.get_executor(), &time};
-        const auto engine = make(run, loops.executors());
+        const runtime run{home.get_executor(), disk.get_executor(), disk.get_executor(),
+                          disk.get_executor(), &time};
+        const auto engine = make(run, loops.executors(), [&pools](std::size_t threads, int niceness) {
+            return pools.make(threads, niceness);
+        });
         life daemon(home, *engine, control_path);
         asio::co_spawn(home, daemon.run(), [&](std::exception_ptr thrown) {
             if (thrown) {
@@ -247,8 +286,7 @@ int run_daemon(const std::string &control_path, const service_factory &make) {
         exit = daemon.exit();
     }
     disk.join();
-    cpu.join();
-    urgent.join();
+    pools.join();
     return exit;
 }
 

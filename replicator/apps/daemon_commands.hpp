@@ -27,7 +27,7 @@ inline control::outcome no_such_group(const std::string &name) {
 inline control::outcome unknown_command(const std::string &command, const std::string &role) {
     constexpr std::array at_sender{"wait",   "verify",       "join",           "pause",        "resume",
                                    "resync", "throttle_set", "throttle_clear", "throttle_show"};
-    constexpr std::array at_receiver{"points", "open", "opened", "close", "invite"};
+    constexpr std::array at_receiver{"points", "open", "opened", "close", "invite", "invitations", "revoke"};
     std::string text = "the " + role + " has no command \"" + command + "\"";
     if (role == "receiver" && std::ranges::find(at_sender, command) != at_sender.end()) {
         text += "; the sender has: run it at the primary site, or name its socket with --socket";
@@ -53,6 +53,12 @@ inline control::outcome done_or_failure(const result<> &value, const std::string
         return std::unexpected(failure_of(value.error()));
     }
     return done(group, what);
+}
+
+inline auto report_to(control::progress_sink progress) {
+    return [progress = std::move(progress)](std::uint64_t done_bytes, std::uint64_t total) {
+        progress({{"done_bytes", done_bytes}, {"total_bytes", total}});
+    };
 }
 
 /// Keeps the group of that name; all when the name is empty. False when there is none of that name.
@@ -111,7 +117,8 @@ class sender_commands {
         if (!keep_group(groups, group)) {
             return no_such_group(group);
         }
-        return command == "status" ? sender_status_document(groups) : throttle_document(groups);
+        return command == "status" ? sender_status_document(groups)
+                                   : throttle_document(engine_.throttle(), groups);
     }
 
     task<control::outcome> wait(arguments &args) {
@@ -129,11 +136,8 @@ class sender_commands {
         if (auto p = args.problem()) {
             co_return std::unexpected(*p);
         }
-        auto report = [progress = std::move(progress)](std::uint64_t done_bytes,
-                                                       std::uint64_t total) {
-            progress({{"done_bytes", done_bytes}, {"total_bytes", total}});
-        };
-        co_return document_of(co_await shielded(owner_, engine_.verify(group, std::move(report))));
+        co_return document_of(
+            co_await shielded(owner_, engine_.verify(group, report_to(std::move(progress)))));
     }
 
     control::outcome throttle(const std::string &command, arguments &args) {
@@ -160,7 +164,7 @@ class sender_commands {
         }
         auto groups = engine_.status();
         keep_group(groups, group);
-        return throttle_document(groups);
+        return throttle_document(engine_.throttle(), groups);
     }
 
     control::outcome of_group(const std::string &command, arguments &args) {
@@ -195,21 +199,26 @@ class receiver_commands {
   public:
     receiver_commands(Engine &engine, task_group &owner) : engine_(engine), owner_(owner) {}
 
-    task<control::outcome> run(std::string command, control::json given, control::progress_sink) {
+    task<control::outcome> run(std::string command, control::json given,
+                               control::progress_sink progress) {
         arguments args(given);
         if (command == "points") {
             const std::string group = args.text("group");
+            const bool applied = args.flag("applied");
             if (auto p = args.problem()) {
                 co_return std::unexpected(*p);
+            }
+            if (!applied) { // if it can't be reached, the list says what there is and why
+                static_cast<void>(co_await engine_.reach(group, "", report_to(progress)));
             }
             auto points = co_await shielded(owner_, engine_.points(group));
             if (!points) {
                 co_return std::unexpected(failure_of(points.error()));
             }
-            co_return points_document(group, *points);
+            co_return points_document(group, *points, engine_.held_back(group));
         }
         if (command == "open") {
-            co_return co_await open(args);
+            co_return co_await open(args, std::move(progress));
         }
         if (command == "close") {
             const std::string id = args.text("id");
@@ -226,15 +235,24 @@ class receiver_commands {
     }
 
   private:
-    task<control::outcome> open(arguments &args) {
+    // The wait ends with the client; what follows does not.
+    task<control::outcome> open(arguments &args, control::progress_sink progress) {
         const std::string group = args.text("group");
         const std::string point = args.text_or("point", "");
         const bool writable = args.flag("writable");
         const std::string nbd = args.text("nbd");
+        const bool applied = args.flag("applied");
+        const bool suspect = args.flag("suspect");
         if (auto p = args.problem()) {
             co_return std::unexpected(*p);
         }
-        co_return document_of(co_await shielded(owner_, engine_.open(group, point, writable, nbd)));
+        if (!applied) {
+            if (auto reached = co_await engine_.reach(group, point, report_to(progress)); !reached) {
+                co_return std::unexpected(failure_of(reached.error()));
+            }
+        }
+        co_return document_of(
+            co_await shielded(owner_, engine_.open(group, point, writable, nbd, suspect)));
     }
 
     control::outcome at_once(const std::string &command, arguments &args) {
@@ -264,6 +282,9 @@ class receiver_commands {
             }
             return document_of(engine_.invite(group, address));
         }
+        if (command == "invitations" || command == "revoke") {
+            return invitations(command, args);
+        }
         if (command == "unpair") {
             const std::string group = args.text("group");
             if (auto p = args.problem()) {
@@ -272,6 +293,20 @@ class receiver_commands {
             return done_or_failure(engine_.unpair(group), group, "unpaired");
         }
         return unknown_command(command, "receiver");
+    }
+
+    control::outcome invitations(const std::string &command, arguments &args) {
+        const std::string id = command == "revoke" ? args.text("id") : "";
+        if (auto p = args.problem()) {
+            return std::unexpected(*p);
+        }
+        if (command == "invitations") {
+            return invitations_document(engine_.invitations());
+        }
+        if (auto revoked = engine_.revoke(id); !revoked) {
+            return std::unexpected(failure_of(revoked.error()));
+        }
+        return control::json{{"id", id}, {"done", "revoked"}};
     }
 
     control::outcome opened() {

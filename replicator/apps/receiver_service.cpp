@@ -11,11 +11,11 @@ int run_receiver(engine::receiver_config config) {
         log::warning("http = \"{}\": this version serves no HTTP", config.http);
     }
     const std::string control_path = config.control;
-    return run_daemon(control_path, [&](runtime run, std::vector<executor> nbd_loops) {
+    return run_daemon(control_path, [&](runtime run, std::vector<executor> nbd_loops, pool_maker pools) {
         using engine_type = engine::receiver;
         return std::make_unique<
             engine_service<engine_type, receiver_commands<engine_type>, engine::receiver_config>>(
-            std::move(config), run, std::move(nbd_loops));
+            std::move(config), run, std::move(nbd_loops), std::move(pools));
     });
 }
 

@@ -72,6 +72,17 @@ std::string saved_text(const json &group) {
     return render_saved(count_field(group, "/bytes/written"), count_field(group, "/bytes/wire"));
 }
 
+/// The error, else what will be one.
+std::string trouble_text(const json &group) {
+    std::string text = text_field(group, "/error");
+    for (const json &w : list_field(group, "/warnings")) {
+        if (w.is_string()) {
+            text += (text.empty() ? "warning: " : "; ") + w.get<std::string>();
+        }
+    }
+    return or_dash(text);
+}
+
 std::string render_sender(const json &status, const json &before, double seconds) {
     std::vector<row> rows;
     for (const json &g : list_field(status, "/groups")) {
@@ -82,7 +93,7 @@ std::string render_sender(const json &status, const json &before, double seconds
              std::to_string(count_field(g, "/lag/intervals")), sync_text(g),
              barrier_text(g, "/durable_barrier"), throughput(g, before, seconds),
              saved_text(g),
-             or_dash(text_field(g, "/error"))});
+             trouble_text(g)});
     }
     return format_table({{"GROUP"},
                          {"ROLE"},
@@ -108,7 +119,7 @@ std::string render_receiver(const json &status, const json &before, double secon
              std::to_string(count_field(g, "/points")), text_field(g, "/oldest_point/time", "-"),
              fmt::format("{} of {}", format_bytes(count_field(g, "/journal/used_bytes")),
                          format_bytes(count_field(g, "/journal/limit_bytes"))),
-             throughput(g, before, seconds), or_dash(text_field(g, "/error"))});
+             throughput(g, before, seconds), trouble_text(g)});
     }
     return format_table({{"GROUP"},
                          {"ROLE"},
@@ -143,7 +154,8 @@ std::string render_points(const json &points) {
     std::vector<row> rows;
     for (const json &p : list_field(points, "/points")) {
         rows.push_back({id_text(field(p, "/id")), text_field(p, "/time", "-"),
-                        text_field(p, "/kind", "-"), or_dash(text_field(p, "/name")),
+                        flag_field(p, "/suspect") ? "suspect" : text_field(p, "/kind", "-"),
+                        or_dash(text_field(p, "/name")),
                         format_bytes(count_field(p, "/size_bytes")),
                         flag_field(p, "/pinned") ? "yes" : "no", or_dash(text_field(p, "/note"))});
     }
@@ -160,14 +172,27 @@ std::string render_peers(const json &peers) {
     return format_table({{"GROUP"}, {"ADDRESS"}, {"LINK"}, {"FINGERPRINT"}}, rows);
 }
 
-std::string render_throttle(const json &throttle) {
+std::string render_invitations(const json &invitations) {
     std::vector<row> rows;
-    for (const json &g : list_field(throttle, "/groups")) {
-        const json *limit = field(g, "/limit_bytes_per_second");
+    for (const json &i : list_field(invitations, "/invitations")) {
+        rows.push_back({text_field(i, "/id", "-"), text_field(i, "/group", "-"), text_field(i, "/expires", "-")});
+    }
+    return format_table({{"ID"}, {"GROUP"}, {"EXPIRES"}}, rows);
+}
+
+std::string render_throttle(const json &throttle) {
+    const auto row_of = [](const std::string &name, const json &entry) -> row {
+        const json *limit = field(entry, "/limit_bytes_per_second");
         const bool limited = limit != nullptr && limit->is_number();
-        rows.push_back({text_field(g, "/name", "-"),
-                        limited ? format_rate(limit->get<double>()) : "unlimited",
-                        text_field(g, "/source", "-"), text_field(g, "/until", "-")});
+        return {name, limited ? format_rate(limit->get<double>()) : "unlimited",
+                text_field(entry, "/source", "-"), text_field(entry, "/until", "-")};
+    };
+    std::vector<row> rows;
+    if (const json *daemon = field(throttle, "/daemon")) {
+        rows.push_back(row_of("(all together)", *daemon));
+    }
+    for (const json &g : list_field(throttle, "/groups")) {
+        rows.push_back(row_of(text_field(g, "/name", "-"), g));
     }
     return format_table({{"GROUP"}, {"LIMIT", true}, {"SOURCE"}, {"UNTIL"}}, rows);
 }

@@ -14,6 +14,7 @@ using json = nlohmann::json;
 std::string render_status(const json &status, const json &before, double seconds);
 std::string render_points(const json &points);
 std::string render_peers(const json &peers);
+std::string render_invitations(const json &invitations);
 std::string render_throttle(const json &throttle);
 std::string render_opened(const json &opened);
 /// The id on the first line, then a volume and its URI a line.

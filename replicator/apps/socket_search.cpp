@@ -14,11 +14,12 @@ constexpr int greeting_wait_ms = 100;
 
 /// Connected, and silent for a moment: waits for a request.
 bool is_control_socket(const std::filesystem::path &path) {
-    const auto fd = control::connect_to(path.string());
+    const bool by_name = path.filename() == "sender.sock" || path.filename() == "receiver.sock";
+    const auto fd = control::connect_to(path.string(), std::chrono::seconds(1));
     if (!fd) {
-        return false;
+        return by_name && is(fd.error(), errc::timeout); // a daemon that hangs: the call itself says so
     }
-    if (path.filename() == "sender.sock" || path.filename() == "receiver.sock") {
+    if (by_name) {
         return true;
     }
     pollfd ready{fd->get(), POLLIN, 0};

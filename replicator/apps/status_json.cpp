@@ -17,12 +17,13 @@ json barrier(const std::optional<engine::barrier_info> &b) {
     return b ? json{{"id", b->id.value}, {"time", to_rfc3339(b->time)}} : json(nullptr);
 }
 
-json point_or_null(const std::optional<engine::point_info> &p) {
-    return p ? json{{"id", p->id}, {"time", to_rfc3339(p->time)}} : json(nullptr);
-}
-
 /// Milliseconds are as exact as a lag is known; more digits would only look exact.
 double rounded(double seconds) { return std::round(seconds * 1000) / 1000; }
+
+json point_or_null(const std::optional<engine::point_info> &p) {
+    return p ? json{{"id", p->id}, {"time", to_rfc3339(p->time)}, {"age_seconds", rounded(seconds_of(p->age))}}
+             : json(nullptr);
+}
 
 json volumes(const std::vector<engine::volume_status> &list, bool with_dirty) {
     json out = json::array();
@@ -30,6 +31,11 @@ json volumes(const std::vector<engine::volume_status> &list, bool with_dirty) {
         json one{{"name", v.name}, {"size", v.size}};
         if (with_dirty) {
             one["dirty_bytes"] = v.dirty_bytes;
+            one["unreadable_bytes"] = v.unreadable_bytes;
+            one["unreadable"] = json::array();
+            for (const byte_range &r : v.unreadable) {
+                one["unreadable"].push_back({{"offset", r.offset}, {"length", r.length}});
+            }
         }
         out.push_back(std::move(one));
     }
@@ -75,23 +81,35 @@ json to_json(const engine::sender_group_status &g) {
           {"source", g.limit_source}}},
         {"spool", {{"used_bytes", g.spool_used_bytes}, {"limit_bytes", g.spool_limit_bytes}}},
         {"volumes", volumes(g.volumes, true)},
+        {"warnings", g.warnings},
         {"error", or_null(g.error)},
     };
 }
 
 json to_json(const engine::receiver_group_status &g) {
+    const json replay = !g.replay ? json(nullptr)
+                                  : json{{"done_bytes", g.replay->done_bytes},
+                                         {"total_bytes", g.replay->total_bytes},
+                                         {"eta_seconds", g.replay->eta_seconds
+                                                             ? json(rounded(*g.replay->eta_seconds))
+                                                             : json(nullptr)}};
     return {
         {"name", g.name},
         {"state", engine::name_of(g.state)},
         {"connected", g.connected},
         {"applied_barrier", barrier(g.applied_barrier)},
         {"durable_barrier", barrier(g.durable_barrier)},
+        {"replay", replay},
         {"points", g.points},
+        {"suspect_points", g.suspect_points},
+        {"points_held_back", or_null(g.held_back)},
+        {"opened", {{"count", g.open_points}, {"oldest_seconds", rounded(g.oldest_open_seconds)}}},
         {"oldest_point", point_or_null(g.oldest_point)},
         {"newest_point", point_or_null(g.newest_point)},
         {"journal", {{"used_bytes", g.journal_used_bytes}, {"limit_bytes", g.journal_limit_bytes}}},
         {"bytes", {{"wire", g.bytes_wire}, {"applied", g.bytes_applied}}},
         {"volumes", volumes(g.volumes, false)},
+        {"warnings", g.warnings},
         {"error", or_null(g.error)},
     };
 }
@@ -127,19 +145,23 @@ json to_json(const engine::verify_outcome &v) {
 json to_json(const engine::point_info &p) {
     return {{"id", p.id},
             {"time", to_rfc3339(p.time)},
+            {"arrived", p.arrival == wall_time{} ? json(nullptr) : json(to_rfc3339(p.arrival))},
+            {"age_seconds", rounded(seconds_of(p.age))},
             {"kind", p.kind},
             {"name", p.name},
             {"note", p.note},
             {"pinned", p.pinned},
+            {"suspect", p.suspect},
             {"size_bytes", p.size_bytes}};
 }
 
-json points_document(const std::string &group, const std::vector<engine::point_info> &points) {
+json points_document(const std::string &group, const std::vector<engine::point_info> &points,
+                     const std::optional<std::string> &held_back) {
     json list = json::array();
     for (const auto &p : points) {
         list.push_back(to_json(p));
     }
-    return {{"group", group}, {"points", std::move(list)}};
+    return {{"group", group}, {"points", std::move(list)}, {"held_back", or_null(held_back)}};
 }
 
 json to_json(const engine::opened_point &o) {
@@ -165,6 +187,14 @@ json to_json(const engine::peer_status &p) {
             {"connected", p.connected}};
 }
 
+json invitations_document(const std::vector<engine::open_invitation> &invitations) {
+    json list = json::array();
+    for (const auto &i : invitations) {
+        list.push_back({{"id", i.id}, {"group", i.group}, {"expires", to_rfc3339(i.expires)}});
+    }
+    return {{"invitations", std::move(list)}};
+}
+
 json peers_document(const std::vector<engine::peer_status> &peers) {
     json list = json::array();
     for (const auto &p : peers) {
@@ -173,16 +203,20 @@ json peers_document(const std::vector<engine::peer_status> &peers) {
     return {{"peers", std::move(list)}};
 }
 
-json throttle_document(const std::vector<engine::sender_group_status> &groups) {
+json throttle_document(const engine::throttle_view &daemon,
+                       const std::vector<engine::sender_group_status> &groups) {
+    const auto limit = [](const auto &rate, const std::string &source, const auto &until) {
+        return json{{"limit_bytes_per_second", or_null(rate)},
+                    {"source", source},
+                    {"until", until ? json(to_rfc3339(*until)) : json(nullptr)}};
+    };
     json list = json::array();
     for (const auto &g : groups) {
-        list.push_back(
-            {{"name", g.name},
-             {"limit_bytes_per_second", or_null(g.limit_bytes_per_second)},
-             {"source", g.limit_source},
-             {"until", g.limit_until ? json(to_rfc3339(*g.limit_until)) : json(nullptr)}});
+        json entry = limit(g.limit_bytes_per_second, g.limit_source, g.limit_until);
+        entry["name"] = g.name;
+        list.push_back(std::move(entry));
     }
-    return {{"groups", std::move(list)}};
+    return {{"daemon", limit(daemon.rate, daemon.source, daemon.until)}, {"groups", std::move(list)}};
 }
 
 } // namespace farshore::apps

@@ -2,6 +2,7 @@
 // Expected failures travel as result<T>; bugs abort (assert.hpp); a constructor that can't leave a
 // usable object throws and only main catches.
 
+#include <cstdint>
 #include <expected>
 #include <string>
 #include <system_error>
@@ -9,11 +10,22 @@
 
 namespace farshore {
 
+/// Whose fault a failure is. It decides what is done about it (engine/reaction.hpp), so whoever knows says so,
+/// where the failure is found: `blame`.
+enum class fault : std::uint8_t {
+    unsaid,  ///< not yet known; who reacts knows by where it came from
+    line,    ///< the connection: nobody's fault
+    peer,    ///< it broke a rule; our own storage is as good as before
+    storage, ///< of the copy at the DR site, or of the sender's state
+    volume,  ///< a part of one volume's disk; the rest of the group goes on
+};
+
 /// What failed and where. `context` names the object (file, group, peer) and reads as a sentence
 /// for the operator; `code` is what decisions are made on.
 struct error {
     std::error_code code;
     std::string context;
+    fault whose = fault::unsaid;
 
     /// "context: message of the code", or only one of them when the other is empty.
     std::string text() const;
@@ -57,6 +69,19 @@ inline std::unexpected<error> fail(std::error_code code, std::string context) {
 /// From the calling thread's errno, read by the caller before anything else could change it.
 inline std::unexpected<error> fail_errno(int number, std::string context) {
     return std::unexpected(error{std::error_code(number, std::generic_category()), std::move(context)});
+}
+
+/// The same error with its culprit; what was said before stays.
+inline error blame(fault whose, error e) {
+    e.whose = e.whose == fault::unsaid ? whose : e.whose;
+    return e;
+}
+template <class T> result<T> blame(fault whose, result<T> r) {
+    return r ? std::move(r) : result<T>(std::unexpected(blame(whose, std::move(r).error())));
+}
+/// A rule that the peer broke: the text names field, value and bound.
+inline std::unexpected<error> fail_peer(errc code, std::string context) {
+    return std::unexpected(error{make_error_code(code), std::move(context), fault::peer});
 }
 
 inline bool is(const error &e, errc code) { return e.code == make_error_code(code); }

@@ -15,6 +15,7 @@ enum class level : int { debug = 0, info = 1, warning = 2, error = 3 };
 
 using sink = std::function<void(level, std::string_view)>;
 
+/// The sink gets one line: control characters are escaped (clean_text.hpp).
 /// Not thread-safe: call before other threads start. Without a sink messages are dropped.
 void set_sink(sink s);
 void write(level l, std::string_view message);

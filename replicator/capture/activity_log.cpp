@@ -1,9 +1,6 @@
 #include "replicator/capture/activity_log.hpp"
 
-#include "replicator/base/assert.hpp"
-
 #include <algorithm>
-#include <bit>
 
 namespace farshore {
 namespace {
@@ -14,40 +11,23 @@ constexpr std::uint64_t ahead_random = 1;
 
 } // namespace
 
-activity_log::activity_log(file &map_file, const map_layout &layout,
-                           std::vector<std::uint64_t> active)
+activity_log::activity_log(file &map_file, const map_layout &layout, paged_bitmap active)
     : file_(map_file), offset_(layout.activity_offset), extents_(extent_count(layout.volume_bytes)),
-      active_(std::move(active)) {
-    const std::size_t words = layout.sectors() * activity_words;
-    REPL_ASSERT(active_.size() == words);
-    wanted_.resize(words);
-    used_.resize(words);
-    for (const std::uint64_t w : active_) {
-        active_count_ += static_cast<std::uint64_t>(std::popcount(w));
-    }
-}
-
-bool activity_log::all_active(index_range extents) const {
-    for (std::uint64_t e = extents.first; e < extents.last; ++e) {
-        if (!bit(active_, e)) {
-            return false;
-        }
-    }
-    return true;
-}
+      active_(std::move(active)), wanted_(extents_), used_(extents_) {}
 
 void activity_log::want(index_range extents) {
-    for (std::uint64_t e = extents.first; e < extents.last; ++e) {
-        if (!bit(active_, e) && !bit(wanted_, e)) {
-            wanted_[e / 64] |= 1ULL << (e % 64);
-            want_first_ = wants() ? std::min(want_first_, e) : e;
-            want_last_ = std::max(want_last_, e + 1);
-        }
+    std::uint64_t e = active_.next_clear(extents.first, extents.last);
+    while (e < extents.last) {
+        const std::uint64_t end = active_.next_set(e, extents.last).value_or(extents.last);
+        wanted_.set_range(e, end);
+        want_first_ = wants() ? std::min(want_first_, e) : e;
+        want_last_ = std::max(want_last_, end);
+        e = active_.next_clear(end, extents.last);
     }
 }
 
 index_range activity_log::with_next(index_range extents) const {
-    const bool sequential = extents.first > 0 && bit(active_, extents.first - 1);
+    const bool sequential = extents.first > 0 && active(extents.first - 1);
     const std::uint64_t ahead = sequential ? ahead_sequential : ahead_random;
     return {extents.first, std::min(extents_, extents.last + ahead)};
 }
@@ -81,7 +61,10 @@ result<> activity_log::commit(std::unique_lock<std::mutex> &lock) {
 activity_log::image activity_log::image_of(std::uint64_t sector) const {
     image out{static_cast<std::uint32_t>(sector), {}};
     for (std::size_t i = 0; i < activity_words; ++i) {
-        out.bits[i] = active_[sector * activity_words + i] | wanted_[sector * activity_words + i];
+        const std::uint64_t word = sector * activity_words + i;
+        if (word * 64 < extents_) {
+            out.bits[i] = active_.word(word) | wanted_.word(word);
+        }
     }
     return out;
 }
@@ -93,10 +76,11 @@ result<> activity_log::lead(std::unique_lock<std::mutex> &lock) {
     std::vector<image> images;
     for (std::uint64_t s = want_first_ / extents_per_sector; s * extents_per_sector < want_last_;
          ++s) {
-        const auto words = std::span(wanted_).subspan(s * activity_words, activity_words);
-        if (std::ranges::any_of(words, [](std::uint64_t w) { return w != 0; })) {
+        const std::uint64_t first = s * extents_per_sector;
+        const std::uint64_t last = std::min(first + extents_per_sector, extents_);
+        if (wanted_.any_in(first, last)) {
             images.push_back(image_of(s));
-            std::ranges::fill(words, 0);
+            wanted_.clear_range(first, last);
         }
     }
     want_first_ = want_last_ = 0;
@@ -115,9 +99,7 @@ result<> activity_log::lead(std::unique_lock<std::mutex> &lock) {
     }
     for (const image &i : images) {
         for (std::size_t w = 0; w < activity_words; ++w) {
-            std::uint64_t &word = active_[i.sector * activity_words + w];
-            active_count_ += static_cast<std::uint64_t>(std::popcount(i.bits[w] & ~word));
-            word |= i.bits[w];
+            active_.set_word(i.sector * activity_words + w, i.bits[w]);
         }
     }
     return {};
@@ -133,8 +115,7 @@ result<> activity_log::write_retired(std::unique_lock<std::mutex> &lock,
     }
     std::vector<image> images;
     for (const std::uint64_t e : retired) {
-        active_[e / 64] &= ~(1ULL << (e % 64));
-        --active_count_;
+        active_.clear_word(e / 64, 1ULL << (e % 64));
     }
     for (const std::uint64_t e : retired) {
         const std::uint64_t sector = e / extents_per_sector;

@@ -23,13 +23,14 @@
 
 #include "replicator/base/error.hpp"
 #include "replicator/base/geometry.hpp"
+#include "replicator/capture/paged_bitmap.hpp"
 #include "replicator/format/dirty_map_file.hpp"
 #include "replicator/storage/file_system.hpp"
 
+#include <algorithm>
 #include <condition_variable>
 #include <mutex>
 #include <optional>
-#include <span>
 #include <vector>
 
 namespace farshore {
@@ -38,12 +39,16 @@ class activity_log {
   public:
     /// `file`: the map file, kept alive by the caller. `active`: what the file says now, a bit an
     /// extent.
-    activity_log(file &map_file, const map_layout &layout, std::vector<std::uint64_t> active);
+    activity_log(file &map_file, const map_layout &layout, paged_bitmap active);
 
-    bool active(std::uint64_t extent) const { return bit(active_, extent); }
-    bool all_active(index_range extents) const;
-    std::uint64_t active_count() const { return active_count_; }
-    std::span<const std::uint64_t> active_words() const { return active_; }
+    bool active(std::uint64_t extent) const { return active_.test(extent); }
+    bool all_active(index_range e) const { return active_.all_in(e.first, e.last); }
+    bool any_active(index_range e) const { return active_.any_in(e.first, e.last); }
+    /// The first active extent in the range, if any.
+    std::optional<std::uint64_t> next_active(index_range e) const {
+        return active_.next_set(e.first, e.last);
+    }
+    std::uint64_t active_count() const { return active_.count(); }
 
     /// Asks for the extents at the next commit(), without waiting.
     void want(index_range extents);
@@ -53,30 +58,38 @@ class activity_log {
     /// Returns when the extents, and a few that probably come next, are durably active. `lock` is
     /// given up meanwhile.
     result<> activate(std::unique_lock<std::mutex> &lock, index_range extents);
-    /// Takes those of the extents out for which `idle` is true under the lock.
+    /// Takes those of the extents out for which `idle` is true under the lock, which is given up
+    /// now and then.
     template <class Predicate>
-    result<> retire(std::unique_lock<std::mutex> &lock, std::span<const std::uint64_t> extents,
+    result<> retire(std::unique_lock<std::mutex> &lock, const paged_bitmap &extents,
                     Predicate idle) {
-        wait_turn(lock);
-        std::vector<std::uint64_t> retired;
-        for (const std::uint64_t e : extents) {
-            if (active(e) && !bit(wanted_, e) && idle(e)) {
-                retired.push_back(e);
+        constexpr std::uint64_t each_hold = 8 * extents_per_sector;
+        for (std::uint64_t first = 0; first < extents_; first += each_hold) {
+            const std::uint64_t last = std::min(first + each_hold, extents_);
+            if (!extents.any_in(first, last)) {
+                continue;
             }
+            wait_turn(lock);
+            std::vector<std::uint64_t> retired;
+            for (auto e = extents.next_set(first, last); e; e = extents.next_set(*e + 1, last)) {
+                if (active(*e) && !wanted_.test(*e) && idle(*e)) {
+                    retired.push_back(*e);
+                }
+            }
+            FS_CHECK(write_retired(lock, retired));
         }
-        return write_retired(lock, retired);
+        return {};
     }
 
     /// Something in the extent was newly made dirty. Idle extents are those that were not for a
     /// while.
-    void note_use(std::uint64_t extent) { used_[extent / 64] |= 1ULL << (extent % 64); }
-    bool used(std::uint64_t extent) const { return bit(used_, extent); }
-    void forget_use(std::uint64_t extent) { used_[extent / 64] &= ~(1ULL << (extent % 64)); }
+    void note_use(std::uint64_t extent) { used_.set_word(extent / 64, 1ULL << (extent % 64)); }
+    void note_use(index_range e) { used_.set_range(e.first, e.last); }
+    bool used(std::uint64_t extent) const { return used_.test(extent); }
+    bool any_used(index_range e) const { return used_.any_in(e.first, e.last); }
+    void forget_use(std::uint64_t extent) { used_.clear_word(extent / 64, 1ULL << (extent % 64)); }
 
   private:
-    static bool bit(const std::vector<std::uint64_t> &bits, std::uint64_t i) {
-        return (bits[i / 64] >> (i % 64) & 1) != 0;
-    }
     void wait_turn(std::unique_lock<std::mutex> &lock);
     result<> lead(std::unique_lock<std::mutex> &lock);
     result<> write_retired(std::unique_lock<std::mutex> &lock,
@@ -93,12 +106,11 @@ class activity_log {
     file &file_;
     const std::uint64_t offset_;
     const std::uint64_t extents_;
-    std::vector<std::uint64_t> active_; ///< durable; writers may go on
-    std::vector<std::uint64_t> wanted_;
-    std::vector<std::uint64_t> used_;
+    paged_bitmap active_; ///< durable; writers may go on
+    paged_bitmap wanted_;
+    paged_bitmap used_;
     std::uint64_t want_first_ = 0; ///< all wanted extents lie in [want_first_, want_last_)
     std::uint64_t want_last_ = 0;
-    std::uint64_t active_count_ = 0;
     bool busy_ = false; ///< somebody writes sectors; their images stay true meanwhile
     std::condition_variable idle_;
     std::optional<error> failed_;

@@ -1,7 +1,9 @@
 #include "replicator/capture/nbd_connection.hpp"
 
 #include "replicator/base/assert.hpp"
+#include "replicator/base/geometry.hpp"
 #include "replicator/base/limits.hpp"
+#include "replicator/base/log.hpp"
 
 #include <algorithm>
 
@@ -12,14 +14,12 @@ namespace {
 /// Longer options than we take are skipped and refused, up to this; beyond it the client is
 /// dropped.
 constexpr std::uint64_t option_skip_max = 32 * limits::MiB;
-/// What a device copies on the loop's thread; more would keep other clients waiting.
-constexpr std::size_t inline_bytes_max = 256 * limits::KiB;
-static_assert(inline_bytes_max + sizeof(data_chunk_prefix) <= chunk_bytes);
 /// A payload from here on is received straight into its own buffer.
 constexpr std::size_t direct_bytes_min = 32 * limits::KiB;
 /// A write of this size with others behind it is worth another thread.
 constexpr std::size_t overlap_bytes_min = 128 * limits::KiB;
-constexpr std::size_t lane_writes_per_turn = 4;
+/// Credit is asked for in such steps: a chunk of replies, a payload, and some to spare.
+constexpr std::size_t credit_step = limits::MiB;
 /// Replies are sent after so many requests: early enough that the client works while we do.
 constexpr std::size_t requests_per_send = 8;
 /// Requests in a row before other clients of the loop get their turn.
@@ -32,9 +32,14 @@ constexpr std::size_t receives_in_a_row = 4;
 } // namespace
 
 connection::connection(unique_fd fd, export_list exports, const executor &loop, executor disk,
-                       connection_options options)
-    : loop_(loop), disk_(std::move(disk)), exports_(std::move(exports)), options_(options),
-      stream_(std::move(fd), loop, changed_), deadline_(loop) {}
+                       connection_options options, std::shared_ptr<memory_account::share> memory,
+                       std::string peer)
+    : loop_(loop), disk_(std::move(disk)), exports_(std::move(exports)), peer_(std::move(peer)),
+      options_(options), stream_(std::move(fd), loop, changed_), deadline_(loop),
+      credit_(std::move(memory), credit_step) {
+    stream_.set_lean(true);
+    stream_.set_on_sent([this] { rest_credit(); });
+}
 
 task<void> connection::run() {
     const auto self = shared_from_this();
@@ -45,6 +50,7 @@ task<void> connection::run() {
         co_await transmit();
     }
     co_await drain();
+    credit_.release(0);
 }
 
 void connection::stop() {
@@ -120,11 +126,28 @@ task<std::optional<negotiation::outcome>> connection::read_option(negotiation *s
     stream_.consume(sizeof(option_header));
     byte_vector replies;
     auto outcome = negotiation::outcome::more;
-    if (header->length > limits::nbd_option_bytes_max) {
-        if (header->length > option_skip_max || !co_await skip(header->length)) {
+    const bool fits = header->length <= stream_.input_max();
+    if (header->length > limits::nbd_option_bytes_max || (!fits && !credit_.ensure(chunk_bytes))) {
+        // EXPORT_NAME has no reply that refuses.
+        if (header->length > option_skip_max || header->option == option_export_name ||
+            !co_await skip(header->length)) {
             co_return std::nullopt;
         }
         negotiation::refuse_size(header->option, replies);
+    } else if (!fits) {
+        buffer data(header->length);
+        for (std::size_t filled = 0; filled < data.size();) {
+            const std::size_t ahead = std::min(stream_.input().size(), data.size() - filled);
+            std::copy_n(stream_.input().data(), ahead, data.data() + filled);
+            stream_.consume(ahead);
+            filled += ahead;
+            if (filled < data.size() && stream_.ended()) {
+                co_return std::nullopt;
+            }
+            filled += filled < data.size() ? co_await stream_.receive(1, data.span().subspan(filled)) : 0;
+        }
+        outcome = state->handle_option(header->option, data.view(), replies);
+        credit_.release(0);
     } else {
         if (!co_await receive_exactly(header->length)) {
             co_return std::nullopt;
@@ -189,7 +212,9 @@ task<void> connection::transmit() {
         }
         if (p == progress::needs_room) {
             if (!has_room()) { // sending may have made some
+                waits_for_room_ = true;
                 co_await changed_.wait();
+                waits_for_room_ = false;
             }
             continue;
         }
@@ -207,7 +232,9 @@ task<void> connection::transmit() {
         if (receive_spinning()) {
             continue;
         }
+        rest_credit();
         const std::size_t filled = co_await stream_.receive(wanted_, payload_rest());
+        received_ += filled;
         if (incoming_) {
             incoming_->filled += filled;
         }
@@ -218,6 +245,7 @@ task<void> connection::transmit() {
 bool connection::receive_now() {
     const std::size_t before = stream_.input().size();
     const std::size_t filled = stream_.try_receive(wanted_, payload_rest());
+    received_ += filled;
     if (incoming_) {
         incoming_->filled += filled;
     }
@@ -249,12 +277,12 @@ bytes_span connection::payload_rest() {
                      : bytes_span{};
 }
 
-bool connection::has_room() const {
+bool connection::has_room() {
     if (jobs_ + stream_.unsent_replies() >= limits::nbd_inflight_max) {
         return false;
     }
     const std::size_t held = job_bytes_ + stream_.unsent_bytes();
-    return held == 0 || held + room_wanted_ <= limits::nbd_inflight_bytes_max;
+    return (held == 0 || held + room_wanted_ <= limits::nbd_inflight_bytes_max) && admitted();
 }
 
 connection::progress connection::handle_requests() {
@@ -274,10 +302,8 @@ connection::progress connection::handle_one() {
     if (incoming_) {
         return continue_payload(*incoming_);
     }
-    if (discard_ > 0) {
-        const std::size_t part = std::min(discard_, stream_.input().size());
-        stream_.consume(part);
-        discard_ -= part;
+    if (refused_) {
+        return drop_payload(*refused_);
     }
     const bytes_view input = stream_.input();
     if (input.size() < sizeof(request_header)) {
@@ -291,15 +317,17 @@ connection::progress connection::handle_one() {
     const request r = *parsed;
     const wire_error verdict = validate_request(r, facts_);
     const bool moves_data = r.type == command_read || r.type == command_write;
-    room_wanted_ = moves_data && verdict == wire_error::none ? r.length : 0;
+    const bool data = moves_data && verdict == wire_error::none;
+    room_wanted_ = data ? r.length : 0;
+    memory_wanted_ = memory_of(r, data);
+    lean_wanted_ = r.type == command_block_status ? lean_bytes_max + 1 : room_wanted_;
     if (!has_room()) {
         return progress::needs_room;
     }
+    ++handled_;
+    watch();
     if (verdict != wire_error::none) {
-        stream_.consume(sizeof(request_header));
-        discard_ = r.type == command_write ? r.length : 0;
-        reply_error(r, verdict);
-        return progress::done;
+        return refuse(r, verdict);
     }
     if (r.type == command_write) {
         return handle_write(r, input.subspan(sizeof(request_header)));
@@ -307,9 +335,35 @@ connection::progress connection::handle_one() {
     stream_.consume(sizeof(request_header));
     if (r.type == command_read) {
         handle_read(r);
-    } else {
+    } else if (!zero_at_once(r)) {
         start_job(r, {});
     }
+    return progress::done;
+}
+
+connection::progress connection::refuse(const request &r, wire_error verdict) {
+    if (r.type == command_write && r.length > limits::nbd_refused_payload_bytes_max) {
+        return progress::leave;
+    }
+    stream_.consume(sizeof(request_header));
+    if (r.type == command_write) {
+        refused_ = refused_write{r, verdict, r.length};
+        return drop_payload(*refused_);
+    }
+    reply_error(r, verdict);
+    return progress::done;
+}
+
+connection::progress connection::drop_payload(refused_write &write) {
+    const std::size_t part = std::min(write.left, stream_.input().size());
+    stream_.consume(part);
+    write.left -= part;
+    if (write.left > 0) {
+        wanted_ = sizeof(request_header);
+        return progress::needs_input;
+    }
+    reply_error(write.header, write.verdict);
+    refused_.reset();
     return progress::done;
 }
 
@@ -323,7 +377,7 @@ connection::progress connection::handle_write(const request &r, bytes_view avail
         stream_.consume(sizeof(request_header) + r.length);
         return progress::done;
     }
-    if (r.length < direct_bytes_min) {
+    if (r.length < direct_bytes_min && sizeof(request_header) + r.length <= stream_.input_max()) {
         wanted_ = sizeof(request_header) + r.length;
         return progress::needs_input;
     }
@@ -371,6 +425,20 @@ bool connection::write_at_once(const request &r, bytes_view data) {
     return *written;
 }
 
+/// False when it has to be a job.
+bool connection::zero_at_once(const request &r) {
+    if (r.type != command_trim && r.type != command_write_zeroes) {
+        return false;
+    }
+    const auto zeroed = device_->try_zero({r.offset, r.length}, zero_options_of(r));
+    if (!zeroed) {
+        reply_error(r, wire_error_of(zeroed.error()));
+    } else if (*zeroed) {
+        reply_success(r);
+    }
+    return !zeroed || *zeroed;
+}
+
 void connection::handle_read(const request &r) {
     if (r.length > inline_bytes_max) {
         start_job(r, {});
@@ -382,8 +450,7 @@ void connection::handle_read(const request &r) {
     if (!read) {
         reply_error(r, wire_error_of(read.error()));
     } else if (*read) {
-        write_read_prefix(out, r, facts_.structured);
-        stream_.commit(prefix + r.length);
+        stream_.commit(write_read_reply(out, r, facts_.structured));
     } else {
         start_job(r, {});
     }
@@ -397,90 +464,6 @@ void connection::reply_success(const request &r) {
 void connection::reply_error(const request &r, wire_error e) {
     stream_.commit(
         write_error_reply(stream_.reserve(error_reply_bytes_max), r, facts_.structured, e));
-}
-
-// Jobs
-
-void connection::start_job(const request &r, buffer payload) {
-    ++jobs_;
-    job_bytes_ += room_wanted_;
-    asio::post(disk_, [self = shared_from_this(), r, payload = std::move(payload)]() mutable {
-        self->run_job(r, std::move(payload));
-    });
-}
-
-void connection::start_in_lane(const request &r, buffer payload) {
-    ++jobs_;
-    job_bytes_ += room_wanted_;
-    bool idle = false;
-    {
-        const std::lock_guard lock(jobs_mutex_);
-        idle = lane_.empty();
-        lane_.push_back({r, std::move(payload)});
-    }
-    if (idle) {
-        asio::post(disk_, [self = shared_from_this()] { self->run_lane(); });
-    }
-}
-
-/// On a disk thread: a few of the lane's writes, then others of the pool's users get their turn.
-void connection::run_lane() {
-    std::unique_lock lock(jobs_mutex_);
-    for (std::size_t n = 0; n < lane_writes_per_turn; ++n) {
-        lane_write &first = lane_.front(); // stays in place while more are added behind it
-        lock.unlock();
-        run_job(first.header, std::move(first.payload));
-        lock.lock();
-        lane_.pop_front();
-        if (lane_.empty()) {
-            return;
-        }
-    }
-    asio::post(disk_, [self = shared_from_this()] { self->run_lane(); });
-}
-
-/// On a disk thread. device_ and facts_ don't change any more.
-void connection::run_job(const request &r, buffer payload) {
-    finished_job done;
-    const bool write = r.type == command_write;
-    done.reply = run_request(*device_, r, payload.view().first(write ? r.length : 0), facts_);
-    done.payload = std::move(payload);
-    done.cost = write || r.type == command_read ? r.length : 0;
-    bool first = false;
-    {
-        const std::lock_guard lock(jobs_mutex_);
-        first = finished_.empty();
-        finished_.push_back(std::move(done));
-    }
-    if (first) {
-        asio::post(loop_, [self = shared_from_this()] { self->take_finished(); });
-    }
-}
-
-void connection::take_finished() {
-    std::vector<finished_job> ready;
-    {
-        const std::lock_guard lock(jobs_mutex_);
-        ready.swap(finished_);
-    }
-    for (finished_job &job : ready) {
-        --jobs_;
-        job_bytes_ -= job.cost;
-        if (job.payload.size() == chunk_bytes) {
-            give_chunk(std::move(job.payload));
-        }
-        if (stream_.failed()) {
-            continue;
-        }
-        if (!job.reply.body.empty()) {
-            stream_.push(std::move(job.reply.body));
-        } else {
-            std::ranges::copy(job.reply.head, stream_.reserve(job.reply.head.size()).begin());
-            stream_.commit(job.reply.head.size());
-        }
-    }
-    stream_.send();
-    changed_.notify_all();
 }
 
 } // namespace farshore::nbd

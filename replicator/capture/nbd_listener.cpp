@@ -15,7 +15,6 @@ namespace farshore::nbd {
 namespace {
 
 constexpr int socket_flags = SOCK_NONBLOCK | SOCK_CLOEXEC;
-constexpr int backlog = 128;
 
 template <class Address>
 sockaddr *as_sockaddr(Address &address) {
@@ -119,7 +118,7 @@ result<listening_socket> listening_socket::open_unix(const std::string &path) {
         s.inode_ = made.st_ino;
     }
     s.unix_path_ = path;
-    if (::listen(s.fd(), backlog) != 0) {
+    if (::listen(s.fd(), SOMAXCONN) != 0) {
         return fail_errno(errno, path);
     }
     return s;
@@ -144,7 +143,7 @@ result<listening_socket> listening_socket::open_tcp(const endpoint &where) {
             set_option(s.fd(), SOL_SOCKET, SO_REUSEADDR);
         }
         if (!s.fd_ || ::bind(s.fd(), a->ai_addr, a->ai_addrlen) != 0 ||
-            ::listen(s.fd(), backlog) != 0) {
+            ::listen(s.fd(), SOMAXCONN) != 0) {
             reason = errno;
             continue;
         }

@@ -10,6 +10,7 @@ namespace farshore::nbd {
 
 namespace {
 
+constexpr std::size_t refusal_text_max = 4096; ///< any string of the protocol
 constexpr std::uint32_t block_minimum = 1;
 constexpr std::uint32_t block_preferred = 4096;
 constexpr std::uint32_t block_maximum = limits::nbd_request_bytes_max;
@@ -106,7 +107,21 @@ const export_entry *negotiation::find(std::string_view name) const {
     if (at != exports_.end()) {
         return &*at;
     }
-    return name.empty() ? &exports_.front() : nullptr;
+    return name.empty() && exports_.size() == 1 ? &exports_.front() : nullptr;
+}
+
+void negotiation::refuse_name(byte_vector &out, std::uint32_t option, std::string_view name) const {
+    std::string why =
+        name.empty() ? "name the export to use; there are" : "no such export; there are";
+    for (const export_entry &entry : exports_) {
+        if (why.size() + entry.name.size() + 8 > refusal_text_max) {
+            why += ", ...";
+            break;
+        }
+        why += &entry == &exports_.front() ? " '" : ", '";
+        why += entry.name + "'";
+    }
+    refuse(out, option, reply_err_unknown, why);
 }
 
 void negotiation::reply_list(byte_vector &out) const {
@@ -145,7 +160,7 @@ negotiation::outcome negotiation::inform(std::uint32_t option, bytes_view data, 
     }
     const export_entry *entry = find(asked->export_name);
     if (entry == nullptr) {
-        refuse(out, option, reply_err_unknown, "no such export");
+        refuse_name(out, option, asked->export_name);
         return outcome::more;
     }
     export_info info;
@@ -192,7 +207,7 @@ void negotiation::meta_context(std::uint32_t option, bytes_view data, byte_vecto
     }
     const export_entry *entry = find(asked->export_name);
     if (entry == nullptr) {
-        refuse(out, option, reply_err_unknown, "no such export");
+        refuse_name(out, option, asked->export_name);
         return;
     }
     const auto wanted = [&](std::string_view context) {

@@ -47,7 +47,10 @@ class negotiation {
     export_facts facts() const;
 
   private:
+    /// "" is the only export; of several none is meant.
     const export_entry *find(std::string_view name) const;
+    /// Says which exports there are.
+    void refuse_name(byte_vector &out, std::uint32_t option, std::string_view name) const;
     void reply_list(byte_vector &out) const;
     outcome choose_by_name(bytes_view data, byte_vector &out);
     outcome inform(std::uint32_t option, bytes_view data, byte_vector &out);

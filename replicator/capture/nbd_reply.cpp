@@ -4,21 +4,101 @@
 #include "replicator/capture/nbd_negotiation.hpp"
 
 #include <algorithm>
+#include <cstring>
 
 namespace farshore::nbd {
 
-void write_read_prefix(bytes_span out, const request &r, bool structured) {
+namespace {
+
+constexpr std::uint64_t hole_unit = 4096; ///< holes begin and end at such places of the export
+
+/// First and last of a run, relative to the READ.
+struct zero_run {
+    std::size_t first;
+    std::size_t last;
+};
+
+/// The next long run of zeroes at or after `from`; an empty one at the end when there is none.
+zero_run next_hole(bytes_view data, std::uint64_t offset, std::size_t from) {
+    const std::size_t n = data.size();
+    zero_run run{from, from};
+    for (std::size_t at = from; at < n;) {
+        const std::size_t end = std::min<std::size_t>(n, at + (hole_unit - (offset + at) % hole_unit));
+        if (is_zero(data.subspan(at, end - at))) {
+            run.last = end;
+        } else if (run.last - run.first >= hole_run_min) {
+            return run;
+        } else {
+            run = {end, end};
+        }
+        at = end;
+    }
+    const std::size_t length = run.last - run.first;
+    const bool whole = length == n && n >= hole_whole_min;
+    return whole || length >= hole_run_min ? run : zero_run{n, n};
+}
+
+/// Chunks one after the other. A reply gets shorter with each hole, so a chunk of data never overtakes
+/// the bytes that it is made of.
+struct chunk_writer {
+    bytes_span out;
+    const request &r;
+    std::size_t length = 0;
+
+    chunk_header header(std::uint16_t type, std::size_t payload, std::size_t end) const {
+        chunk_header h;
+        h.flags = end == r.length ? chunk_flag_done : std::uint16_t{0};
+        h.type = type;
+        h.cookie = r.cookie;
+        h.length = static_cast<std::uint32_t>(payload);
+        return h;
+    }
+    void data(std::size_t first, std::size_t last) {
+        const bytes_view content = out.subspan(sizeof(data_chunk_prefix) + first, last - first);
+        data_chunk_prefix prefix;
+        prefix.header = header(chunk_offset_data, sizeof(be64) + content.size(), last);
+        prefix.offset = r.offset + first;
+        const bytes_span place = out.subspan(length);
+        REPL_ASSERT(place.data() + sizeof prefix <= content.data());
+        std::memmove(place.data() + sizeof prefix, content.data(), content.size());
+        write_struct(place, prefix);
+        length += sizeof prefix + content.size();
+    }
+    void hole(zero_run run) {
+        hole_chunk chunk;
+        chunk.header =
+            header(chunk_offset_hole, sizeof(hole_chunk) - sizeof(chunk_header), run.last);
+        chunk.offset = r.offset + run.first;
+        chunk.length = static_cast<std::uint32_t>(run.last - run.first);
+        write_struct(out.subspan(length), chunk);
+        length += sizeof chunk;
+    }
+};
+
+} // namespace
+
+std::size_t write_read_reply(bytes_span out, const request &r, bool structured) {
     if (!structured) {
         write_struct(out, success_reply(r));
-        return;
+        return sizeof(simple_reply) + r.length;
     }
-    data_chunk_prefix prefix;
-    prefix.header.flags = chunk_flag_done;
-    prefix.header.type = chunk_offset_data;
-    prefix.header.cookie = r.cookie;
-    prefix.header.length = static_cast<std::uint32_t>(sizeof(be64) + r.length);
-    prefix.offset = r.offset;
-    write_struct(out, prefix);
+    const bytes_view data = out.subspan(sizeof(data_chunk_prefix), r.length);
+    chunk_writer chunks{out, r};
+    if ((r.flags & command_flag_df) != 0) {
+        chunks.data(0, r.length);
+        return chunks.length;
+    }
+    for (std::size_t at = 0; at < r.length;) {
+        const zero_run hole = next_hole(data, r.offset, at);
+        if (hole.first > at) {
+            chunks.data(at, hole.first);
+        }
+        if (hole.last > hole.first) {
+            chunks.hole(hole);
+        }
+        at = hole.last;
+    }
+    return chunks.length;
 }
 
 simple_reply success_reply(const request &r) {
@@ -62,7 +142,10 @@ reply_bytes run_read(block_device &device, const request &r, const export_facts 
     if (auto read = device.read(r.offset, reply.body.span().subspan(prefix)); !read) {
         return error_reply(r, facts, read.error());
     }
-    write_read_prefix(reply.body.span(), r, facts.structured);
+    const std::size_t length = write_read_reply(reply.body.span(), r, facts.structured);
+    if (length < reply.body.size()) { // what waits to be sent takes no more than it is counted for
+        reply.body = buffer::copy_of(reply.body.view().first(length));
+    }
     return reply;
 }
 
@@ -127,10 +210,7 @@ result<> run_change(block_device &device, const request &r, bytes_view payload) 
     case command_trim:
         return device.trim({r.offset, r.length}, r.fua());
     case command_write_zeroes:
-        return device.write_zeroes({r.offset, r.length},
-                                   {.fua = r.fua(),
-                                    .keep_allocated = (r.flags & command_flag_no_hole) != 0,
-                                    .only_if_fast = (r.flags & command_flag_fast_zero) != 0});
+        return device.write_zeroes({r.offset, r.length}, zero_options_of(r));
     default:
         REPL_ASSERT(false); // a command that validation lets through has its action above
         return {};
@@ -138,6 +218,12 @@ result<> run_change(block_device &device, const request &r, bytes_view payload) 
 }
 
 } // namespace
+
+zero_options zero_options_of(const request &r) {
+    return {.fua = r.fua(),
+            .keep_allocated = (r.flags & command_flag_no_hole) != 0,
+            .only_if_fast = (r.flags & command_flag_fast_zero) != 0};
+}
 
 reply_bytes run_request(block_device &device, const request &r, bytes_view payload,
                         const export_facts &facts) {

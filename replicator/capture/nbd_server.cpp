@@ -2,29 +2,74 @@
 
 #include "replicator/base/limits.hpp"
 #include "replicator/base/log.hpp"
+#include "replicator/base/log_repeat.hpp"
 #include "replicator/capture/nbd_connection.hpp"
 #include "replicator/capture/nbd_listener.hpp"
 
+#include <fmt/format.h>
+
+#include <array>
 #include <atomic>
 #include <cerrno>
 #include <list>
 #include <mutex>
+#include <netdb.h>
+#include <optional>
 #include <set>
+#include <sys/resource.h>
+#include <sys/socket.h>
 
 namespace farshore::nbd {
 
 namespace {
 
-/// Of the whole process: the limit is the daemon's, whatever the number of servers.
-std::atomic<std::size_t> connections_in_process{0};
-
+constexpr std::uint64_t default_memory = 256 * limits::MiB;
 /// After an accept that failed for want of descriptors or memory.
 constexpr auto accept_pause = std::chrono::milliseconds(100);
+
+/// Who is at the other end, for messages.
+std::string name_of_peer(int fd, bool tcp) {
+    if (!tcp) {
+        ucred peer{};
+        socklen_t length = sizeof peer;
+        const bool known = ::getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) == 0;
+        return known ? fmt::format("the client with process id {}", peer.pid) : "a client";
+    }
+    sockaddr_storage address{};
+    socklen_t length = sizeof address;
+    std::array<char, NI_MAXHOST> host{};
+    std::array<char, NI_MAXSERV> port{};
+    void *const raw = &address;
+    if (::getpeername(fd, static_cast<sockaddr *>(raw), &length) != 0 ||
+        ::getnameinfo(static_cast<sockaddr *>(raw), length, host.data(), host.size(), port.data(),
+                      port.size(), NI_NUMERICHOST | NI_NUMERICSERV) != 0) {
+        return "a client";
+    }
+    return fmt::format("the client at {}:{}", host.data(), port.data());
+}
 
 bool nobody_waits(const error &e) { return is_errno(e, EAGAIN) || is_errno(e, EWOULDBLOCK); }
 bool client_gave_up(const error &e) { return is_errno(e, ECONNABORTED) || is_errno(e, EINTR); }
 
 } // namespace
+
+std::shared_ptr<client_places> make_client_places(std::size_t volumes) {
+    rlimit files{};
+    const bool known = ::getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur != RLIM_INFINITY;
+    const std::size_t places = places_for(volumes, known ? files.rlim_cur : UINT32_MAX);
+    if (const std::size_t wanted = places_for(volumes, UINT32_MAX); places < wanted) {
+        log::warning("NBD server: at most {} clients at a time instead of {}, since the limit of open files is {}; "
+                     "raise LimitNOFILE= of the unit",
+                     places, wanted, files.rlim_cur);
+    }
+    return std::make_shared<client_places>(places);
+}
+
+client_bounds default_client_bounds() {
+    static const auto memory = std::make_shared<memory_account>(default_memory);
+    static const auto places = std::make_shared<client_places>(limits::nbd_connections_max);
+    return {memory->open_share(), places};
+}
 
 /// Shared by the server, its listeners and its connections, so that each can end in its own time.
 struct server::impl : std::enable_shared_from_this<server::impl> {
@@ -44,6 +89,8 @@ struct server::impl : std::enable_shared_from_this<server::impl> {
     connection::export_list exports;
     std::vector<executor> loops;
     executor disk;
+    client_bounds bounds;
+    share_pool::tenant place{}; ///< among the servers of the daemon
     std::atomic<std::uint16_t> port{0};
     std::atomic<std::size_t> open{0};
 
@@ -54,10 +101,18 @@ struct server::impl : std::enable_shared_from_this<server::impl> {
     std::set<std::shared_ptr<listener>> listeners;
     std::list<client> clients;
     std::size_t next_loop = 0;
+    log::repeats failures; ///< of the accepting loop
     std::function<void()> on_empty; ///< set by close(), called once with the mutex held
 
+    ~impl() {
+        if (bounds.places) {
+            bounds.places->leave(place);
+        }
+    }
+
     task<void> accept_clients(std::shared_ptr<listener> l);
-    void start_client(unique_fd fd);
+    void start_client(unique_fd fd, bool tcp);
+    void refuse_client();
     void forget(const std::shared_ptr<listener> &l);
     void forget(std::list<client>::iterator c);
     void check_empty();
@@ -66,12 +121,15 @@ struct server::impl : std::enable_shared_from_this<server::impl> {
     task<void> end_all(duration grace);
 };
 
-server::server(std::vector<export_entry> exports, std::vector<executor> loops, executor disk)
+server::server(std::vector<export_entry> exports, std::vector<executor> loops, executor disk,
+               client_bounds bounds)
     : impl_(std::make_shared<impl>()) {
     REPL_ASSERT(!exports.empty() && !loops.empty());
     impl_->exports = std::make_shared<const std::vector<export_entry>>(std::move(exports));
     impl_->loops = std::move(loops);
     impl_->disk = std::move(disk);
+    impl_->bounds = std::move(bounds);
+    impl_->place = impl_->bounds.places->join();
 }
 
 server::~server() {
@@ -114,7 +172,7 @@ task<void> server::impl::accept_clients(std::shared_ptr<listener> l) {
     while (!l->stopped) {
         auto fd = l->socket.accept();
         if (fd) {
-            start_client(std::move(*fd));
+            start_client(std::move(*fd), l->socket.tcp());
             continue;
         }
         if (client_gave_up(fd.error())) {
@@ -124,37 +182,46 @@ task<void> server::impl::accept_clients(std::shared_ptr<listener> l) {
             co_await l->readiness.async_wait(asio::socket_base::wait_read, as_result);
             continue;
         }
-        log::warning("NBD server: {}; trying again", fd.error().text());
+        if (const auto more = failures.failed(fd.error().text(), system_clock().now())) {
+            log::warning("NBD server: {}; trying again{}", fd.error().text(), *more);
+        }
         l->pause.expires_after(accept_pause);
         co_await l->pause.async_wait(as_result);
     }
 }
 
-void server::impl::start_client(unique_fd fd) {
-    if (connections_in_process.fetch_add(1) >= limits::nbd_connections_max) {
-        connections_in_process.fetch_sub(1);
-        log::warning("NBD server: refused a client, {} are connected", limits::nbd_connections_max);
+void server::impl::refuse_client() {
+    if (const auto more = failures.failed("its share", system_clock().now())) {
+        log::warning("NBD server: refused a client of {}: it has its share of the {} connections that the daemon takes{}",
+                     exports->front().description, bounds.places->max(), *more);
+    }
+}
+
+void server::impl::start_client(unique_fd fd, bool tcp) {
+    if (!bounds.places->take(place)) {
+        refuse_client();
         return;
     }
     const executor loop = loops[next_loop++ % loops.size()]; // one accepting loop: no race
-    auto talk =
-        std::make_shared<connection>(std::move(fd), exports, loop, disk, connection_options{});
-    std::list<client>::iterator place;
+    std::string peer = name_of_peer(fd.get(), tcp);
+    auto talk = std::make_shared<connection>(std::move(fd), exports, loop, disk,
+                                             connection_options{}, bounds.memory, std::move(peer));
+    std::list<client>::iterator mine;
     {
         const std::lock_guard lock(mutex);
         if (closing) {
-            connections_in_process.fetch_sub(1);
+            bounds.places->give(place);
             return;
         }
-        place = clients.insert(clients.end(), {talk, loop});
+        mine = clients.insert(clients.end(), {talk, loop});
     }
     ++open;
     asio::co_spawn(loop, talk->run(),
-                   [self = shared_from_this(), place](const std::exception_ptr &failure) {
+                   [self = shared_from_this(), mine](const std::exception_ptr &failure) {
                        if (failure) {
                            std::rethrow_exception(failure);
                        }
-                       self->forget(place);
+                       self->forget(mine);
                    });
 }
 
@@ -166,7 +233,7 @@ void server::impl::forget(const std::shared_ptr<listener> &l) {
 
 void server::impl::forget(std::list<client>::iterator c) {
     --open;
-    connections_in_process.fetch_sub(1);
+    bounds.places->give(place);
     const std::lock_guard lock(mutex);
     clients.erase(c);
     check_empty();

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -13,9 +14,11 @@ namespace farshore::nbd {
 
 namespace {
 
-constexpr std::size_t window_bytes = std::size_t{16} * 1024;
 constexpr std::size_t pooled_chunks_max = 4;
 constexpr std::size_t segments_per_send_max = 32;
+
+/// In the process: they count to its fixed memory.
+std::atomic<std::size_t> large_windows{0};
 
 /// Chunks of this thread that nobody uses: the same few stay warm in the CPU's cache.
 std::vector<buffer> &chunk_pool() {
@@ -43,6 +46,12 @@ void give_chunk(buffer chunk) {
     }
 }
 
+stream::~stream() {
+    if (window_.size() == chunk_bytes) {
+        large_windows.fetch_sub(1, std::memory_order_relaxed);
+    }
+}
+
 stream::stream(unique_fd fd, const executor &loop, condition &changed)
     : socket_(loop), changed_(changed), window_(window_bytes) {
     asio::error_code ec;
@@ -62,29 +71,38 @@ void stream::consume(std::size_t n) {
     }
 }
 
-/// After it the window can hold `wanted` bytes and has room for one more. An empty large window
-/// goes back to the pool unless `large` asks for it.
-void stream::make_room(std::size_t wanted, bool large) {
-    REPL_ASSERT(wanted <= chunk_bytes);
-    const std::size_t held = end_ - begin_;
-    const bool is_large = window_.size() == chunk_bytes;
-    const bool needs_large = large || wanted > window_bytes || held >= window_bytes;
-    if (is_large && !needs_large) {
-        if (held == 0) {
-            give_chunk(std::exchange(window_, buffer(window_bytes)));
-        }
-    } else if (!is_large && needs_large) {
-        buffer chunk = take_chunk();
-        std::copy_n(window_.data() + begin_, held, chunk.data());
-        window_ = std::move(chunk);
-        begin_ = 0;
-        end_ = held;
+void stream::window_to_chunk() {
+    if (large_windows.fetch_add(1, std::memory_order_relaxed) >= large_windows_max) {
+        large_windows.fetch_sub(1, std::memory_order_relaxed);
         return;
     }
+    buffer chunk = take_chunk();
+    end_ -= begin_;
+    std::copy_n(window_.data() + begin_, end_, chunk.data());
+    begin_ = 0;
+    window_ = std::move(chunk);
+}
+
+void stream::window_to_small() {
+    give_chunk(std::exchange(window_, buffer(window_bytes)));
+    large_windows.fetch_sub(1, std::memory_order_relaxed);
+}
+
+/// After it the window can hold `wanted` bytes and has room for one more. `large`: better in a
+/// chunk, if there is one; an empty large window goes back to the pool otherwise.
+void stream::make_room(std::size_t wanted, bool large) {
+    const std::size_t held = end_ - begin_;
+    const bool is_large = window_.size() == chunk_bytes;
+    if (is_large && !large && wanted <= window_bytes && held == 0) {
+        window_to_small();
+    } else if (!is_large && large) {
+        window_to_chunk();
+    }
+    REPL_ASSERT(wanted <= window_.size());
     if (begin_ > 0 && begin_ + wanted >= window_.size()) {
         std::copy(window_.data() + begin_, window_.data() + end_, window_.data());
+        end_ -= begin_;
         begin_ = 0;
-        end_ = held;
     }
     REPL_ASSERT(end_ < window_.size());
 }
@@ -133,10 +151,12 @@ task<std::size_t> stream::receive(std::size_t wanted, bytes_span direct) {
 
 bytes_span stream::reserve(std::size_t n) {
     REPL_ASSERT(n <= chunk_bytes);
-    if (queue_.empty() || !queue_.back().is_chunk || chunk_bytes - queue_.back().end < n) {
+    if (queue_.empty() || !queue_.back().shared || queue_.back().data.size() - queue_.back().end < n) {
         segment next;
-        next.data = take_chunk();
-        next.is_chunk = true;
+        next.data = lean_ ? buffer((n + 4095) / 4096 * 4096) : take_chunk();
+        next.is_chunk = !lean_;
+        next.shared = true;
+        segment_bytes_ += allocated_bytes(next.data.size());
         queue_.push_back(std::move(next));
     }
     segment &last = queue_.back();
@@ -158,6 +178,7 @@ void stream::push(buffer reply) {
     next.data = std::move(reply);
     unsent_bytes_ += next.end;
     ++unsent_replies_;
+    segment_bytes_ += allocated_bytes(next.end);
     queue_.push_back(std::move(next));
 }
 
@@ -188,6 +209,7 @@ std::size_t stream::send_some() {
 
 void stream::sent(std::size_t n) {
     unsent_bytes_ -= n;
+    sent_total_ += n;
     while (!queue_.empty()) {
         segment &first = queue_.front();
         const std::size_t part = std::min(n, first.end - first.begin);
@@ -197,11 +219,17 @@ void stream::sent(std::size_t n) {
             return;
         }
         unsent_replies_ -= first.replies;
-        if (first.is_chunk) {
-            give_chunk(std::move(first.data));
-        }
-        queue_.pop_front();
+        drop_front();
     }
+}
+
+void stream::drop_front() {
+    segment &first = queue_.front();
+    segment_bytes_ -= allocated_bytes(first.data.size());
+    if (first.is_chunk) {
+        give_chunk(std::move(first.data));
+    }
+    queue_.pop_front();
 }
 
 void stream::send() {
@@ -221,6 +249,9 @@ void stream::wait_writable() {
         // Cancelled waits are taken up again: cancel_receive() cancels all waits of a socket.
         writer_waits_ = false;
         send();
+        if (on_sent_) {
+            on_sent_();
+        }
         changed_.notify_all();
     });
 }
@@ -237,7 +268,7 @@ void stream::fail() {
     }
     failed_ = ended_ = true;
     queue_.clear();
-    unsent_bytes_ = unsent_replies_ = 0;
+    unsent_bytes_ = unsent_replies_ = segment_bytes_ = 0;
     ::shutdown(socket_.native_handle(), SHUT_RDWR);
     asio::error_code ec;
     socket_.cancel(ec);

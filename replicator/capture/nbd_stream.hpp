@@ -6,8 +6,10 @@
 // epoll_ctl). A busy client's requests come, and its replies go, many at a time: the caller then
 // uses try_receive, which reads at once into a large chunk.
 //
-// Memory: 16 KiB for an idle client. Chunks of 260 KiB are borrowed from a small pool of the thread
-// while there is something in them.
+// Memory: 16 KiB for an idle client's input. A busy one's window is a chunk of 260 KiB, of which
+// there are large_windows_max in the process; they hold no reply and nobody waits for one. Replies
+// go into chunks from a small pool of the thread, or, in a lean stream, into buffers of their size;
+// held_bytes() is what is allocated for them, whatever of it is in use.
 //
 // Thread: the loop's. Bounds are the caller's: it stops reading while unsent() is too much.
 
@@ -16,12 +18,20 @@
 #include "replicator/base/unique_fd.hpp"
 
 #include <cstddef>
+#include <cstdint>
 #include <deque>
+#include <functional>
 
 namespace farshore::nbd {
 
 /// Holds a reply to the usual largest read, 256 KiB, with what stands before its data.
 constexpr std::size_t chunk_bytes = std::size_t{260} * 1024;
+
+/// What an idle client's window has.
+constexpr std::size_t window_bytes = std::size_t{16} * 1024;
+constexpr std::size_t large_windows_max = 16; ///< of the process
+/// What the allocator takes for a buffer of so many bytes (base/bytes.cpp), its own header included.
+constexpr std::size_t allocated_bytes(std::size_t n) { return (n + 4095) / 4096 * 4096 + 64; }
 
 /// A buffer of chunk_bytes from the calling thread's pool of a few, or a new one.
 buffer take_chunk();
@@ -32,6 +42,9 @@ class stream {
     /// Takes a connected, non-blocking stream socket of any family. `changed` is notified whenever
     /// replies left or the client was lost; it outlives this object.
     stream(unique_fd fd, const executor &loop, condition &changed);
+    ~stream();
+    stream(const stream &) = delete;
+    stream &operator=(const stream &) = delete;
 
     /// Received and not yet consumed.
     bytes_view input() const { return window_.view().subspan(begin_, end_ - begin_); }
@@ -39,7 +52,7 @@ class stream {
 
     /// Fills `direct` first (a large payload goes straight to its place), then the window, with
     /// what the socket has. Returns how much of `direct` was filled; received_bytes() grows with
-    /// anything. `wanted`: bytes that input() must be able to hold, at most chunk_bytes.
+    /// anything. `wanted`: bytes that input() must be able to hold, at most input_max().
     std::size_t try_receive(std::size_t wanted, bytes_span direct);
     /// The same, waiting until something came. Returns at once when ended().
     task<std::size_t> receive(std::size_t wanted, bytes_span direct);
@@ -57,6 +70,15 @@ class stream {
     void send();
     std::size_t unsent_bytes() const { return unsent_bytes_; }
     std::size_t unsent_replies() const { return unsent_replies_; }
+    /// Allocated for replies.
+    std::size_t held_bytes() const { return segment_bytes_; }
+    /// Replies get buffers of just their size: for a client that has no credit for chunks.
+    void set_lean(bool lean) { lean_ = lean; }
+    /// What input() can be made to hold.
+    std::size_t input_max() const { return window_.size(); }
+    std::uint64_t sent_total() const { return sent_total_; }
+    /// Called when replies left that had to wait for the client.
+    void set_on_sent(std::function<void()> f) { on_sent_ = std::move(f); }
 
     void cancel_receive();
     /// Forgets all replies and cuts the client off.
@@ -72,6 +94,7 @@ class stream {
         std::size_t end = 0;
         std::size_t replies = 0;
         bool is_chunk = false; ///< goes back to the pool
+        bool shared = false;   ///< further replies may be put behind
     };
 
     void make_room(std::size_t wanted, bool large);
@@ -79,6 +102,9 @@ class stream {
     std::size_t send_some();
     void sent(std::size_t n);
     void wait_writable();
+    void drop_front();
+    void window_to_chunk();
+    void window_to_small();
 
     asio::local::stream_protocol::socket
         socket_; ///< only for its readiness; the family doesn't matter
@@ -93,6 +119,10 @@ class stream {
     std::deque<segment> queue_;
     std::size_t unsent_bytes_ = 0;
     std::size_t unsent_replies_ = 0;
+    std::size_t segment_bytes_ = 0; ///< allocated for queue_
+    std::uint64_t sent_total_ = 0;
+    std::function<void()> on_sent_;
+    bool lean_ = false;
 };
 
 } // namespace farshore::nbd

@@ -8,6 +8,7 @@
 
 #include "replicator/base/limits.hpp"
 #include "replicator/base/log.hpp"
+#include "replicator/base/log_repeat.hpp"
 #include "replicator/control/control.hpp"
 #include "replicator/control/json_guard.hpp"
 #include "replicator/control/unix_socket.hpp"
@@ -117,6 +118,8 @@ struct server::impl : std::enable_shared_from_this<server::impl> {
     std::string path;
     ino_t inode = 0; ///< of our socket file: another daemon's is never removed
     bool closing = false;
+    system_clock time;
+    log::repeats accept_failures;
 
     task<void> accept_clients();
     task<void> serve(client_ptr c);
@@ -136,9 +139,13 @@ void server::impl::start(const client_ptr &c, request r) {
     };
     asio::co_spawn(home, run_command(std::move(r.command), std::move(r.arguments), std::move(sink)),
                    asio::bind_cancellation_slot(
-                       c->cancel_command.slot(), [c](std::exception_ptr thrown, outcome value) {
-                           c->answer =
-                               thrown ? std::unexpected(failure_of(thrown)) : std::move(value);
+                       c->cancel_command.slot(),
+                       [c, s = weak_from_this()](std::exception_ptr thrown, outcome value) {
+                           const auto self = s.lock();
+                           const bool stops = !self || self->closing;
+                           c->answer = !thrown ? std::move(value)
+                                       : stops ? std::unexpected(stopping_failure())
+                                               : std::unexpected(failure_of(thrown));
                            c->wake.notify_all();
                        }));
     c->watching = true;
@@ -163,7 +170,10 @@ task<bool> server::impl::answer(client_ptr c, std::string line) {
             c->progress.reset();
             there = co_await write_line(c, std::move(document));
         } else {
-            co_await c->wake.wait();
+            const bool woken = co_await c->wake.wait_until(time, time.now() + alive_every);
+            if (!woken && there && !c->answer && !c->progress) {
+                c->progress = json::object(); // still at work
+            }
         }
     }
     c->cancel_watcher.emit(asio::cancellation_type::terminal);
@@ -221,10 +231,15 @@ task<void> server::impl::accept_clients() {
         }
         if (ec) {
             // Out of descriptors, most likely: the clients that are there must end first.
-            log::warning("control socket {}: {}", path, ec.message());
+            if (const auto more = accept_failures.failed(ec.message(), time.now())) {
+                log::warning("control socket {}: {}; tried again until it works{}", path, ec.message(), *more);
+            }
             asio::steady_timer pause(home, std::chrono::milliseconds(100));
             co_await pause.async_wait(as_result);
             continue;
+        }
+        if (const auto after = accept_failures.worked(time.now())) {
+            log::info("control socket {}: takes clients again{}", path, *after);
         }
         auto c = std::make_shared<client>(std::move(socket));
         if (clients.size() >= limits::control_clients_max) {

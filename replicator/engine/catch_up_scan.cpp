@@ -1,6 +1,8 @@
 #include "replicator/engine/catch_up_scan.hpp"
 
 #include "replicator/base/geometry.hpp"
+#include "replicator/base/log.hpp"
+#include "replicator/engine/reaction.hpp"
 
 #include <algorithm>
 
@@ -8,7 +10,8 @@ namespace farshore::engine {
 namespace {
 
 constexpr std::uint64_t piece_bytes_max = 1ULL << 20; ///< coarsest unit of comparison
-constexpr std::size_t pieces_per_request = 16;
+constexpr std::size_t pieces_per_request = 16; ///< whole ones, or as much in smaller ones
+constexpr std::size_t ranges_per_request = 128;
 /// At least so often a piece is recorded while memory lasts: 5 MiB a second.
 constexpr duration record_at_least_every = std::chrono::milliseconds(200);
 
@@ -24,12 +27,15 @@ digest_function hasher(const dedupe::digest_key &key) {
 } // namespace
 
 catch_up_scan::catch_up_scan(capture_group &capture, runtime run, scan_options options, send_request send,
-                             may_record may)
+                             send_extent_request send_extents, may_record may)
     : capture_(capture), run_(std::move(run)), options_(options), send_(std::move(send)),
-      may_record_(std::move(may)) {}
+      send_extents_(std::move(send_extents)), may_record_(std::move(may)) {}
 
 void catch_up_scan::stop() {
     stopped_ = true;
+    if (holes_) {
+        holes_->stop();
+    }
     changed_.notify_all();
 }
 
@@ -40,10 +46,35 @@ task<void> catch_up_scan::wait_for_room() {
     recorded_ = run_.time->now();
 }
 
+task<bool> catch_up_scan::room_for_piece() {
+    co_await wait_for_room();
+    co_return !stopped_;
+}
+
+result<> catch_up_scan::on_extents(const wire::extent_reply &reply) {
+    if (!holes_) {
+        return fail(errc::corrupt, "the DR site's extent_reply.id was not asked for");
+    }
+    return holes_->on_reply(reply);
+}
+
+task<result<>> catch_up_scan::settle_holes() {
+    hole_scan::hooks with;
+    with.send = send_extents_;
+    with.room = [this] { return room_for_piece(); };
+    with.digest = hasher(options_.key);
+    with.settled = options_.holes;
+    holes_ = std::make_unique<hole_scan>(capture_, run_, std::move(with), options_.compare);
+    auto done = co_await holes_->run();
+    holes_.reset();
+    co_return done;
+}
+
 // The next pieces of the walk; false when the walk is at its end.
 bool catch_up_scan::gather(request &out) {
     out.unit = piece_bytes_max;
-    while (at_volume_ < capture_.volume_count() && out.ranges.size() < pieces_per_request) {
+    while (at_volume_ < capture_.volume_count() && out.ranges.size() < ranges_per_request &&
+           out.bytes < pieces_per_request * piece_bytes_max) {
         const auto piece = capture_.next_pending(volume_index{at_volume_}, at_offset_, piece_bytes_max);
         if (!piece) {
             break;
@@ -79,25 +110,14 @@ void catch_up_scan::on_reply(wire::digest_reply reply) {
     for (const pending_range &r : a.asked.ranges) {
         units += units_in(r, a.asked.unit);
     }
-    if (reply.zero_bits.size() != ceil_div(units, 8)) {
-        failure_ = fail(errc::corrupt, "the DR site's digest reply has the wrong length");
-    } else {
-        std::size_t used = 0;
-        a.digests.resize(units);
-        for (std::uint64_t i = 0; i < units && failure_; ++i) {
-            if ((std::to_integer<unsigned>(reply.zero_bits[i / 8]) >> (i % 8) & 1U) != 0) {
-                continue; // stays the all-zero digest
-            }
-            if (used + 16 > reply.digests.size()) {
-                failure_ = fail(errc::corrupt, "the DR site's digest reply is too short");
-                break;
-            }
-            std::copy_n(reply.digests.begin() + static_cast<std::ptrdiff_t>(used), 16, a.digests[i].begin());
-            used += 16;
+    a.digests.resize(units);
+    std::size_t used = 0; // the lengths were looked at (receiver_claims)
+    for (std::uint64_t i = 0; i < units; ++i) {
+        if ((std::to_integer<unsigned>(reply.zero_bits[i / 8]) >> (i % 8) & 1U) != 0) {
+            continue; // stays the all-zero digest
         }
-        if (failure_ && used != reply.digests.size()) {
-            failure_ = fail(errc::corrupt, "the DR site's digest reply is too long");
-        }
+        std::copy_n(reply.digests.begin() + static_cast<std::ptrdiff_t>(used), 16, a.digests[i].begin());
+        used += 16;
     }
     answers_.push_back(std::move(a));
     changed_.notify_all();
@@ -124,7 +144,8 @@ task<result<>> catch_up_scan::work_off(answer a) {
             return resolved;
         });
         if (!outcome) {
-            co_return std::unexpected(outcome.error());
+            FS_CO_CHECK(co_await record_readable(piece, outcome.error()));
+            continue;
         }
         for (const std::uint32_t unit : outcome->differing_units) {
             const std::uint64_t offset = piece.range.offset + unit * a.asked.unit;
@@ -158,45 +179,60 @@ task<result<>> catch_up_scan::record_pass() {
             }
             auto outcome = co_await run_on(run_.disk, [this, piece] { return capture_.record_all(piece); });
             if (!outcome) {
-                co_return std::unexpected(outcome.error());
+                FS_CO_CHECK(co_await record_readable(piece, outcome.error()));
             }
         }
     }
     co_return result<>{};
 }
 
-task<result<>> catch_up_scan::run() {
-    for (;;) {
-        at_volume_ = 0;
-        at_offset_ = 0;
-        if (!options_.compare) {
-            FS_CO_CHECK(co_await record_pass());
+// A bad place is no reason to stop, let alone to connect again: what can be read goes out.
+task<result<>> catch_up_scan::record_readable(pending_range piece, error why) {
+    if (reaction_to(why) != reaction::keep_pending) {
+        co_return std::unexpected(std::move(why));
+    }
+    log::warning("{}; the rest of it is shipped", why.text());
+    auto outcome = co_await run_on(run_.disk, [this, piece] { return capture_.record_readable(piece); });
+    co_return outcome ? result<>{} : std::unexpected(outcome.error());
+}
+
+task<result<>> catch_up_scan::digest_pass() {
+    bool walking = true;
+    while (walking || !asked_.empty() || !answers_.empty()) {
+        if (stopped_) {
+            co_return fail(errc::cancelled, "");
         }
-        bool walking = options_.compare;
-        while (walking || !asked_.empty() || !answers_.empty()) {
-            if (stopped_) {
-                co_return fail(errc::cancelled, "");
-            }
-            FS_CO_CHECK(result<>(failure_));
-            if (walking && ahead_bytes_ < options_.ahead_bytes_max) {
-                request r;
-                walking = gather(r);
-                if (walking) {
-                    ahead_bytes_ += r.bytes;
-                    FS_CO_CHECK(co_await ask(std::move(r)));
-                }
-                if (answers_.empty()) {
-                    continue;
-                }
+        if (walking && ahead_bytes_ < options_.ahead_bytes_max) {
+            request r;
+            walking = gather(r);
+            if (walking) {
+                ahead_bytes_ += r.bytes;
+                FS_CO_CHECK(co_await ask(std::move(r)));
             }
             if (answers_.empty()) {
-                co_await changed_.wait();
                 continue;
             }
-            answer a = std::move(answers_.front());
-            answers_.pop_front();
-            FS_CO_CHECK(co_await work_off(std::move(a)));
         }
+        if (answers_.empty()) {
+            co_await changed_.wait();
+            continue;
+        }
+        answer a = std::move(answers_.front());
+        answers_.pop_front();
+        FS_CO_CHECK(co_await work_off(std::move(a)));
+    }
+    co_return result<>{};
+}
+
+task<result<>> catch_up_scan::run() {
+    for (bool first = true;; first = false) {
+        FS_CO_CHECK(co_await settle_holes());
+        if (first && options_.before_data) {
+            co_await options_.before_data();
+        }
+        at_volume_ = 0;
+        at_offset_ = 0;
+        FS_CO_CHECK(options_.compare ? co_await digest_pass() : co_await record_pass());
         if (capture_.pending_bytes() == 0) {
             co_return result<>{};
         }

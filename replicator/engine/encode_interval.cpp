@@ -6,8 +6,8 @@
 
 namespace farshore::engine {
 
-encoded_interval encode_interval(dedupe::encoder &encoder, const interval &closed, std::uint64_t heals,
-                                 const dedupe::source_reader &source, std::span<const dedupe::loan> loans) {
+result<encoded_interval> encode_interval(dedupe::encoder &encoder, const interval &closed, std::uint64_t heals,
+                                         const dedupe::source_reader &source, std::span<const dedupe::loan> loans) {
     encoded_interval out;
     const stream_position position = closed.position();
     barrier commit = closed.commit();
@@ -32,6 +32,7 @@ encoded_interval encode_interval(dedupe::encoder &encoder, const interval &close
         const le64 sum = checksum64(p.bytes.view());
         checksums.update(struct_bytes(sum));
     }
+    FS_CHECK(encoder.self_check());
     commit.data_frames = index;
     commit.frames_checksum = checksums.digest64();
     for (const block_change &c : changes) {

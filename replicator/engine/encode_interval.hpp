@@ -19,7 +19,8 @@ struct encoded_interval {
 /// pool; one interval of a stream at a time, in order.
 /// `source`: blocks that the interval does not change, as of the barrier before it. `loans`: what the
 /// receiver has taken from other groups for it.
-encoded_interval encode_interval(dedupe::encoder &encoder, const interval &closed, std::uint64_t heals,
+/// errc::mismatch: the encoder's self-check failed (dedupe::encoder::self_check); nothing of it may leave.
+result<encoded_interval> encode_interval(dedupe::encoder &encoder, const interval &closed, std::uint64_t heals,
                                  const dedupe::source_reader &source, std::span<const dedupe::loan> loans = {});
 
 } // namespace farshore::engine

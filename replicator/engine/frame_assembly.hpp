@@ -1,7 +1,8 @@
 #pragma once
 // Frames arrive over several links in any order; the journal takes them in one. Pure bookkeeping: frames
 // wait here until it is their turn. Bounded: the sender may be at most a window ahead of what was taken, so more
-// than that is a broken peer.
+// than that is a broken peer. Counted as in the window (frame_window_bytes), which covers what is allocated: a frame of
+// 64 bytes takes a page.
 
 #include "replicator/format/frame.hpp"
 #include "replicator/format/position.hpp"
@@ -12,6 +13,14 @@
 #include <optional>
 
 namespace farshore::engine {
+
+/// What a frame counts in the window: at least what it costs the receiver while it waits there for its turn, allocated
+/// and with its place in a table. So a window of small frames is no more memory than one of large ones, and a window of
+/// 64 MiB is at most 4096 frames.
+constexpr std::uint64_t frame_window_bytes(std::uint64_t frame_bytes) {
+    constexpr std::uint64_t least = 16 * 1024;
+    return frame_bytes < least ? least : frame_bytes;
+}
 
 class frame_assembly {
   public:
@@ -26,22 +35,27 @@ class frame_assembly {
     }
 
     /// Takes a frame. Frames of another stream (late ones of the stream before) and frames already taken are
-    /// ignored. errc::corrupt: not a frame; errc::limit: more held than a window.
+    /// ignored. All errors are fault::peer. errc::corrupt: not a frame; errc::limit: more held than a window.
     result<> add(buffer frame) {
-        FS_TRY(header, parse_frame_header(frame.view()));
+        auto parsed = parse_frame_header(frame.view());
+        if (!parsed) {
+            return std::unexpected(blame(fault::peer, std::move(parsed).error()));
+        }
+        const frame_header &header = *parsed;
         if (frame.size() != frame_header_bytes + header.payload_bytes) {
-            return fail(errc::corrupt, "a frame's length differs from its header");
+            return fail_peer(errc::corrupt, fmt::format("a frame of {} bytes whose header says {}", frame.size(),
+                                                        frame_header_bytes + header.payload_bytes));
         }
         const key at{header.interval.value, header.index};
         if (header.stream != stream_ || at < next_) {
             return {};
         }
-        held_bytes_ += frame.size();
+        held_bytes_ += frame_window_bytes(frame.size());
         if (held_bytes_ > bytes_max_) {
-            return fail(errc::limit, fmt::format("the sender sent more than the window of {} bytes ahead", bytes_max_));
+            return fail_peer(errc::limit, fmt::format("the sender sent more than the window of {} bytes ahead", bytes_max_));
         }
         if (!held_.emplace(at, held{std::move(frame), header.type}).second) {
-            return fail(errc::corrupt, "a frame came twice");
+            return fail_peer(errc::corrupt, fmt::format("frame {} of interval {} came twice", at.index, at.interval));
         }
         return {};
     }
@@ -50,6 +64,7 @@ class frame_assembly {
         buffer frame;
         bool barrier = false;
     };
+    interval_id next_interval() const { return interval_id{next_.interval}; }
     /// The next frame in order, if it is here.
     std::optional<taken> take() {
         const auto first = held_.begin();
@@ -57,12 +72,13 @@ class frame_assembly {
             return std::nullopt;
         }
         taken out{std::move(first->second.frame), first->second.type == frame_type::barrier};
-        held_bytes_ -= out.frame.size();
+        held_bytes_ -= frame_window_bytes(out.frame.size());
         held_.erase(first);
         next_ = out.barrier ? key{next_.interval + 1, 0} : key{next_.interval, next_.index + 1};
         return out;
     }
     std::uint64_t held_bytes() const { return held_bytes_; }
+    void set_bytes_max(std::uint64_t bytes_max) { bytes_max_ = bytes_max; }
 
   private:
     struct key {

@@ -1,7 +1,10 @@
 #pragma once
-// How a daemon's `memory` setting is divided: an equal share a group, and within a share fixed parts for each
-// stage, so that the sum can't pass the setting whatever the load (fixed costs come on top: code, stacks,
-// TLS buffers, idle maps; below 64 MiB).
+// How a daemon's `memory` setting is divided: a part for what peers and clients can make it hold, then an equal
+// share a group, and within a share fixed parts for each stage, so that the sum can't pass the setting whatever the
+// load (fixed costs come on top: code, stacks, idle clients and links, idle maps; below 64 MiB).
+//
+// Rule: what somebody outside can make a daemon hold is counted here in allocated bytes, or has a named limit whose
+// worst case stands in the fixed 64 MiB.
 
 #include "replicator/base/limits.hpp"
 
@@ -10,6 +13,11 @@
 #include <optional>
 
 namespace farshore::engine {
+
+/// For the account of clients and peers (base/memory_account.hpp): requests and replies of all NBD connections.
+constexpr std::uint64_t client_bytes_of(std::uint64_t memory_bytes_max) {
+    return std::min<std::uint64_t>(memory_bytes_max / 8, 256 * limits::MiB);
+}
 
 struct sender_memory {
     std::uint64_t open_bytes_max;     ///< the open interval, old content included; beyond: tracking

@@ -10,6 +10,7 @@ const char *name_of(sender_decision d) {
     case sender_decision::resume: return "resume";
     case sender_decision::restart: return "restart";
     case sender_decision::catch_up: return "catch_up";
+    case sender_decision::compare_changed: return "compare_changed";
     case sender_decision::compare_all: return "compare_all";
     }
     return "?";
@@ -20,6 +21,14 @@ namespace {
 interval_id first_of_new_stream(const sender_facts &mine, const wire::welcome &theirs) {
     return next(std::max({mine.last_used, theirs.durable.interval, theirs.applied.interval,
                           theirs.partial.interval, mine.acknowledged.interval}));
+}
+
+/// The copy has what this side can't have sent, as far as it remembers.
+bool ahead(const sender_facts &mine, stream_position theirs) {
+    if (theirs == mine.acknowledged) {
+        return false;
+    }
+    return !mine.exact || theirs.stream != mine.begun || theirs.interval > mine.sent;
 }
 
 } // namespace
@@ -37,10 +46,22 @@ sender_plan plan_session(const sender_facts &mine, const wire::welcome &theirs) 
         return decide(sender_decision::compare_all, "the DR site's copy is another one than before");
     }
     if (theirs.durable.interval < mine.acknowledged.interval) {
+        plan.copy_went_back = true;
         return decide(sender_decision::compare_all, "the DR site's copy is older than what it had acknowledged");
+    }
+    if (mine.recording && theirs.durable.stream == mine.stream && theirs.durable.interval > mine.last_used) {
+        return decide(sender_decision::compare_all, "the DR site has intervals of this stream that were not made here");
     }
     if (theirs.damaged && theirs.damage_count > mine.damage_known) {
         return decide(sender_decision::compare_all, "the DR site found its copy changed behind its back");
+    }
+    if (ahead(mine, theirs.durable)) {
+        const bool remembers = mine.begun.value != 0; // else state is new, or was lost
+        plan.put_back = remembers && (theirs.durable.stream != mine.begun || theirs.durable.interval > mine.sent);
+        return decide(sender_decision::compare_changed,
+                      plan.put_back ? "the DR site's copy is ahead of what this primary remembers: volumes and state were "
+                                      "put back to an older time, or a clone of this primary ran meanwhile"
+                                    : "what the DR site got last may not be known here; it is compared too");
     }
     if (theirs.damaged) {
         return decide(sender_decision::catch_up, "blocks damaged at the DR site are repaired");

@@ -45,8 +45,8 @@ class loan_round {
                std::uint64_t next_id);
 
     const std::vector<wire::loan_request> &requests() const { return requests_; }
-    /// errc::corrupt when it doesn't fit its request. Replies of earlier rounds are ignored.
-    result<> take(const wire::loan_reply &reply);
+    /// A reply that fits its request (receiver_claims). Those of earlier rounds are ignored.
+    void take(const wire::loan_reply &reply);
     bool complete() const { return asked_.empty(); }
     std::size_t asked_blocks() const { return candidates_.size(); }
     /// What was granted so far, in order of place.

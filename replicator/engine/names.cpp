@@ -24,6 +24,7 @@ const char *name_of(receiver_state s) {
     case receiver_state::following: return "following";
     case receiver_state::promoted: return "promoted";
     case receiver_state::failed: return "failed";
+    case receiver_state::replaying: return "replaying";
     }
     return "?";
 }

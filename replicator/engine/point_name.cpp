@@ -1,8 +1,9 @@
 #include "replicator/engine/point_name.hpp"
 
+#include "replicator/base/rfc3339.hpp"
+
 #include <algorithm>
 #include <charconv>
-#include <cstdio>
 #include <fmt/format.h>
 
 namespace farshore::engine {
@@ -23,54 +24,46 @@ std::optional<duration> parse_age(std::string_view text) {
     return std::nullopt;
 }
 
-std::optional<wall_time> parse_time(const std::string &text) {
-    int year = 0, month = 0, day = 0, hour = 0, minute = 0, consumed = 0;
-    double second = 0;
-    if (std::sscanf(text.c_str(), "%4d-%2d-%2dT%2d:%2d:%lf%n", &year, &month, &day, &hour, &minute, &second,
-                    &consumed) != 6) {
-        return std::nullopt;
-    }
-    const std::string zone = text.substr(static_cast<std::size_t>(consumed));
-    int zone_minutes = 0;
-    if (zone != "Z" && zone != "z") {
-        char sign = 0;
-        int h = 0, m = 0, used = 0;
-        if (std::sscanf(zone.c_str(), "%c%2d:%2d%n", &sign, &h, &m, &used) != 3 ||
-            static_cast<std::size_t>(used) != zone.size() || (sign != '+' && sign != '-')) {
-            return std::nullopt;
-        }
-        zone_minutes = (h * 60 + m) * (sign == '-' ? -1 : 1);
-    }
-    const std::chrono::year_month_day date{std::chrono::year(year), std::chrono::month(static_cast<unsigned>(month)),
-                                           std::chrono::day(static_cast<unsigned>(day))};
-    if (!date.ok() || hour > 23 || minute > 59 || !(second >= 0 && second < 61)) {
-        return std::nullopt;
-    }
-    return wall_time(std::chrono::sys_days(date)) + std::chrono::hours(hour) + std::chrono::minutes(minute - zone_minutes) +
-           std::chrono::nanoseconds(static_cast<std::int64_t>(second * 1e9));
-}
-
 } // namespace
 
-result<point_name> parse_point_name(const std::string &text, wall_time now) {
+result<point_name> parse_point_name(const std::string &text) {
     if (text.empty() || text == "latest") {
         return point_latest{};
     }
     if (text.front() == '-') {
         if (const auto age = parse_age(std::string_view(text).substr(1))) {
-            return point_by_time{now - *age};
+            return point_by_age{*age};
         }
     } else if (std::ranges::all_of(text, [](char c) { return c >= '0' && c <= '9'; })) {
         std::uint64_t id = 0;
         if (std::from_chars(text.data(), text.data() + text.size(), id).ec == std::errc{}) {
             return point_by_id{id};
         }
-    } else if (const auto time = parse_time(text)) {
+    } else if (const auto time = parse_rfc3339(text)) {
         return point_by_time{*time};
     }
     return fail(errc::invalid, fmt::format("\"{}\" names no point: give an id from `farshore points`, a time like "
                                            "2026-01-31T18:00:00Z, latest, or an age like -5m",
                                            text));
+}
+
+std::optional<std::size_t> choose_point(const point_name &name, std::span<const dated_point> points) {
+    std::optional<std::size_t> chosen;
+    if (const auto *by_time = std::get_if<point_by_time>(&name)) {
+        for (std::size_t i = 0; i < points.size(); ++i) {
+            const wall_time time = as_printed(points[i].time);
+            if (time <= by_time->time && (!chosen || time >= as_printed(points[*chosen].time))) {
+                chosen = i;
+            }
+        }
+    } else if (const auto *by_age = std::get_if<point_by_age>(&name)) {
+        for (std::size_t i = 0; i < points.size(); ++i) {
+            if (points[i].age >= by_age->age && (!chosen || points[i].age <= points[*chosen].age)) {
+                chosen = i;
+            }
+        }
+    }
+    return chosen;
 }
 
 } // namespace farshore::engine

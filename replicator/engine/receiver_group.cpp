@@ -3,10 +3,12 @@
 #include "replicator/engine/receiver_group.hpp"
 
 #include "replicator/base/log.hpp"
+#include "replicator/engine/peer_claims.hpp"
+#include "replicator/engine/reaction.hpp"
 #include "replicator/engine/receiver_session.hpp"
+#include "replicator/engine/trust.hpp"
 
 #include <fmt/format.h>
-#include <openssl/rand.h>
 
 namespace farshore::engine {
 namespace {
@@ -33,15 +35,23 @@ receiver_group::receiver_group(receiver_group_options options, runtime run, file
                                std::vector<executor> nbd_loops)
     : options_(std::move(options)), run_(std::move(run)), files_(files), nbd_loops_(std::move(nbd_loops)),
       tasks_(run_.home) {
-    RAND_bytes(as_unsigned(bytes_span(digest_key_)), static_cast<int>(digest_key_.size()));
+    fill_random(digest_key_);
 }
-receiver_group::~receiver_group() = default;
+receiver_group::~receiver_group() {
+    REPL_ASSERT(commands_ == 0); // they end before the group does
+}
+
+void receiver_group::end_commands() {
+    ending_ = true;
+    applied_.notify_all();
+}
 
 replica_options receiver_group::storage_options() const {
     replica_options o;
     o.state_directory = options_.state_directory;
     o.journal_bytes_max = options_.config.journal_bytes_max;
     o.batch_bytes_max = options_.memory.batch_bytes;
+    o.own_directory = options_.config.replica;
     for (const retain_rule &r : options_.config.retain) {
         o.retain.push_back({r.spacing, r.age});
     }
@@ -65,27 +75,42 @@ task<result<>> receiver_group::open_copy() {
     copy_ = std::move(*opened);
     copy_->set_verify_key(digest_key_);
     failure_.reset();
-    const replica_position at = copy_->position();
-    durable_barrier_ = {at.durable.interval, {}};
-    applied_barrier_ = {at.applied.interval, {}};
-    if (at.newest_point && at.newest_point->id == at.applied.interval) {
-        applied_barrier_.time = at.newest_point->time;
-    }
+    note_newest();
+    begin_replay(copy_->position());
     work_.notify_all();
     co_return result<>{};
 }
 
-task<result<>> receiver_group::start() {
-    FS_CO_CHECK(files_.make_directories(options_.state_directory));
-    FS_CO_TRY(present, replica_group::exists(files_, options_.state_directory));
-    if (present) {
-        FS_CO_CHECK(co_await open_copy());
+task<void> receiver_group::start() {
+    if (auto opened = co_await open_if_present(); !opened) {
+        open_failed(opened.error());
     }
     tasks_.spawn(apply_loop());
+}
+
+task<result<>> receiver_group::open_if_present() {
+    FS_CO_TRY(present, co_await run_on(run_.disk, [this]() -> result<bool> {
+        FS_CHECK(files_.make_directories(options_.state_directory));
+        FS_CHECK(load_digest_key());
+        return replica_group::exists(files_, options_.state_directory);
+    }));
+    if (present) {
+        co_return co_await open_copy();
+    }
+    failure_.reset(); // the state directory is there
     co_return result<>{};
 }
 
+void receiver_group::open_failed(const error &e) {
+    tell(log::level::error,
+         fmt::format("not served: {}; tried again every {:.0f} s", e.text(), seconds_of(reopen_after)));
+    failure_ = e;
+    last_error_ = e.text();
+    reopen_at_ = run_.time->now() + reopen_after;
+}
+
 task<void> receiver_group::stop() {
+    end_commands();
     stopping_ = true;
     if (session_) {
         co_await session_->refuse(wire::refusal_code::stopping, "the receiver stops");
@@ -96,6 +121,9 @@ task<void> receiver_group::stop() {
     work_.notify_all();
     applied_.notify_all();
     co_await tasks_.join();
+    while (commands_ > 0) { // they see ending_
+        co_await run_.time->sleep_for(std::chrono::milliseconds(10));
+    }
     if (copy_ && !failure_) {
         const auto committed = co_await run_on(run_.disk, [copy = copy_] { return copy->commit(); });
         if (!committed) {
@@ -126,7 +154,7 @@ receiver_facts receiver_group::facts(bool pinned) const {
     return f;
 }
 
-wire::welcome receiver_group::make_welcome() const {
+wire::welcome receiver_group::make_welcome() {
     const replica_position at = copy_->position();
     wire::welcome w;
     w.receiver = copy_->identity();
@@ -138,23 +166,18 @@ wire::welcome receiver_group::make_welcome() const {
     }
     w.point = newest_point();
     w.in_catch_up = at.in_catch_up;
-    w.damage_count = at.damage_count;
+    w.damage_count = damage_told_ = at.damage_count;
     w.damaged = at.damaged;
     w.window_bytes = options_.memory.window_bytes;
     w.digest_key = digest_key_;
+    w.clock_ms = clock_ms_of(run_.time->wall());
     return w;
 }
 
 task<result<>> receiver_group::create_copy(std::vector<wire::volume_entry> volumes) {
+    FS_CO_CHECK(check_new_volumes(volumes, options_.config));
     std::vector<replica_volume> made;
     for (const wire::volume_entry &v : volumes) {
-        if (v.size == 0 || v.size > limits::volume_bytes_max) {
-            co_return fail(errc::limit, fmt::format("volume \"{}\" has an impossible size of {} bytes", v.name, v.size));
-        }
-        const bool plain = !v.name.empty() && v.name.front() != '.' && v.name.find('/') == std::string::npos;
-        if (!plain) {
-            co_return fail(errc::invalid, "a volume's name is not usable as a file name");
-        }
         made.push_back({v.name, v.size, path_of(v.name)});
     }
     if (!options_.config.replica.empty()) {
@@ -176,6 +199,12 @@ task<void> receiver_group::attach(std::unique_ptr<transport::link> link, wire::h
         co_return;
     }
     hello_verdict verdict = judge_hello(facts(pinned), hello);
+    if (verdict.accept) {
+        if (auto told = clock_.heard(hello.clock_ms, run_.time->wall()); !told) {
+            verdict = {};
+            verdict.text = told.error().text();
+        }
+    }
     if (verdict.accept && (stopping_ || greeting_)) {
         verdict = {};
         verdict.code = wire::refusal_code::stopping;
@@ -185,7 +214,8 @@ task<void> receiver_group::attach(std::unique_ptr<transport::link> link, wire::h
         if (failure_ && verdict.code == wire::refusal_code::failed) {
             verdict.text = failure_->text();
         }
-        log::warning("group {}: refused the sender at {}: {}", name(), link->peer_address(), verdict.text);
+        tell(log::level::warning, fmt::format("refused the sender at {}: {}", link->peer_address(), verdict.text),
+             verdict.text);
         co_await link->send(refusal_of(verdict.code, verdict.text));
         link->close();
         co_return;
@@ -200,7 +230,7 @@ task<void> receiver_group::attach(std::unique_ptr<transport::link> link, wire::h
     if (verdict.creates_copy) {
         if (auto created = co_await create_copy(hello.volumes); !created) {
             greeting_ = false;
-            log::error("group {}: {}", name(), created.error().text());
+            tell(log::level::error, created.error().text());
             const auto code = is(created.error(), errc::mismatch) ? wire::refusal_code::volumes : wire::refusal_code::failed;
             last_error_ = created.error().text();
             co_await link->send(refusal_of(code, created.error().text()));
@@ -227,10 +257,11 @@ task<void> receiver_group::attach(std::unique_ptr<transport::link> link, wire::h
         link->close();
         co_return;
     }
-    log::info("group {}: session with the sender at {}", name(), link->peer_address());
+    tell(log::level::info, fmt::format("session with the sender at {}", link->peer_address()), "session");
     if (!apply_waits_) {
         last_error_.reset();
     }
+    damage_told_ = copy_->position().damage_count; // by the welcome
     session_ = std::make_shared<receiver_session>(*this, run_, std::move(link), std::move(hello),
                                                   options_.memory.window_bytes);
     greeting_ = false;
@@ -249,16 +280,16 @@ void receiver_group::drop_session(const char *why) {
 
 bool receiver_group::connected() const { return session_ && session_->responsive(); }
 std::string receiver_group::session_address() const { return session_ ? session_->address() : ""; }
+std::string receiver_group::session_fingerprint() const { return session_ ? session_->fingerprint() : ""; }
 
 std::uint64_t receiver_group::newest_point() const {
     const replica_position at = copy_->position();
     return at.newest_point ? at.newest_point->id.value : 0;
 }
 
-void receiver_group::note_durable() {
-    const replica_position at = copy_->position();
-    if (at.durable.interval > durable_barrier_.id) {
-        durable_barrier_ = {at.durable.interval, run_.time->wall()};
+void receiver_group::tell(log::level level, const std::string &text, const std::string &kind) {
+    if (const auto more = failures_.failed(kind, run_.time->now())) {
+        log::write(level, fmt::format("group {}: {}{}", name(), text, *more));
     }
 }
 
@@ -266,8 +297,12 @@ task<void> receiver_group::send_ack() {
     if (!copy_) {
         co_return;
     }
-    note_durable();
     const replica_position at = copy_->position();
+    if (std::exchange(durable_seen_, at.durable.interval) < at.durable.interval) {
+        if (const auto after = failures_.worked(run_.time->now())) {
+            log::debug("group {}: data arrives and is kept{}", name(), *after);
+        }
+    }
     const auto session = session_;
     if (!session || !session->live()) {
         co_return;
@@ -277,23 +312,49 @@ task<void> receiver_group::send_ack() {
     a.applied = at.applied;
     a.point = newest_point();
     a.journaled_bytes = session->journaled_bytes();
-    a.damage_count = at.damage_count;
+    a.damage_count = damage_told_; // an ack must not overtake its nak
     co_await session->send(a);
 }
 
 // ---- apply -----------------------------------------------------------------------------------------
 
+void receiver_group::note_peer_fault(const error &rule) {
+    const std::string text = fmt::format("the sender broke the protocol: {}", rule.text());
+    last_error_ = text;
+    if (std::exchange(peer_fault_, text) != text) { // it may come back with it as often as it likes
+        log::error("group {}: {}; its session ends, the copy and its points stay as they are", name(), text);
+    }
+}
+
+void receiver_group::react(error e) {
+    switch (reaction_to(e)) {
+    case reaction::end_session:
+        if (session_ && e.whose == fault::peer) {
+            session_->peer_broke(e);
+        } else if (session_) {
+            session_->refuse_soon(wire::refusal_code::failed, e.text());
+        }
+        return;
+    case reaction::reopen_copy:
+    case reaction::await_space:
+    case reaction::keep_pending: // there is no volume of a primary here
+        storage_failed(std::move(e));
+        return;
+    }
+}
+
 void receiver_group::storage_failed(error e) {
-    last_error_ = e.text();
-    log::error("group {}: {}", name(), e.text());
-    const bool space = is(e, errc::full) || is_errno(e, ENOSPC);
+    const std::string words = with_open_points(e);
+    last_error_ = words;
+    tell(log::level::error, words);
+    const bool space = reaction_to(blame(fault::storage, e)) == reaction::await_space;
     if (!space && !failure_) {
         failure_ = e;
         reopen_at_ = run_.time->now() + reopen_after;
     }
     work_.notify_all();
     if (const auto session = session_) {
-        session->refuse_soon(space ? wire::refusal_code::full : wire::refusal_code::failed, e.text());
+        session->refuse_soon(space ? wire::refusal_code::full : wire::refusal_code::failed, words);
     }
 }
 
@@ -303,27 +364,27 @@ task<result<>> receiver_group::apply_once() {
     const bool behind = before.durable.interval.value > before.applied.interval.value + apply_backlog_max;
     FS_CO_TRY(done, co_await run_on(behind ? run_.cpu_urgent : run_.cpu, [copy] { return copy->apply(); }));
     if (done.intervals == 0) {
+        apply_worked();
         const bool wait_for_more = run_.time->now() < next_commit_;
         if (!wait_for_more) {
             next_commit_ = run_.time->now() + commit_every;
             FS_CO_CHECK(co_await run_on(run_.disk, [copy] { return copy->commit(); }));
+            tell_damage(copy->position());
         }
         if (run_.time->now() >= next_retain_ || copy->crowded()) {
-            next_retain_ = run_.time->now() + retain_every;
-            FS_CO_CHECK(co_await run_on(run_.disk, [copy, now = run_.time->wall()] { return copy->retain(now); }));
+            FS_CO_CHECK(co_await retain());
         }
         // Idle: nothing to commit later than the next multiple of the commit time.
         co_await work_.wait_until(*run_.time, run_.time->now() + commit_every);
         co_return result<>{};
     }
     bytes_applied_ += done.bytes_written;
+    apply_worked();
     const replica_position at = copy->position();
-    applied_barrier_ = {done.applied.interval, run_.time->wall()};
-    if (at.newest_point && at.newest_point->id == done.applied.interval) {
-        applied_barrier_.time = at.newest_point->time;
-    }
+    wrong_bases_ += done.damaged.size();
     const auto session = session_;
     if (!done.damaged.empty() && session) {
+        damage_told_ = at.damage_count;
         log::error("group {}: up to {} block(s) of the copy are not what the primary's changes build on: somebody wrote to "
                    "the replica images. They are repaired from the primary; no point is made until then",
                    name(), done.damaged.size());
@@ -335,17 +396,9 @@ task<result<>> receiver_group::apply_once() {
         }
         co_await session->send(std::move(n));
     }
-    for (std::size_t i = 0; i < done.verified.size() && session;) {
-        wire::verify_result v;
-        v.interval = done.verified[i].at.value;
-        for (; i < done.verified.size() && done.verified[i].at.value == v.interval; ++i) {
-            const verify_answer &x = done.verified[i];
-            v.items.push_back({x.entry.volume.value, x.entry.range.offset, x.entry.range.length, x.equal});
-        }
-        co_await session->send(std::move(v));
-    }
+    co_await tell_verified(std::move(done.verified));
     applied_.notify_all();
-    note_durable();
+    note_newest();
     if (session_) {
         session_->ack_soon();
     }
@@ -354,10 +407,50 @@ task<result<>> receiver_group::apply_once() {
         FS_CO_CHECK(co_await run_on(run_.disk, [copy] { return copy->commit(); }));
     }
     if (run_.time->now() >= next_retain_ || copy->crowded()) {
-        next_retain_ = run_.time->now() + retain_every;
-        FS_CO_CHECK(co_await run_on(run_.disk, [copy, now = run_.time->wall()] { return copy->retain(now); }));
+        FS_CO_CHECK(co_await retain());
     }
+    tell_damage(copy->position());
     co_return result<>{};
+}
+
+task<result<>> receiver_group::retain() {
+    next_retain_ = run_.time->now() + retain_every;
+    co_return co_await run_on(run_.disk, [copy = copy_, now = retention_time()] { return copy->retain(now); });
+}
+
+wall_time receiver_group::retention_time() {
+    std::optional<wall_time> newest;
+    if (const auto point = copy_->position().newest_point) {
+        newest = point->arrival == wall_time{} ? point->time : std::min(point->time, point->arrival);
+    }
+    const auto difference = connected() ? clock_.difference() : std::nullopt;
+    return retention_.advance(run_.time->now(), run_.time->wall(), newest, difference);
+}
+
+wall_time receiver_group::stamp() {
+    static_cast<void>(retention_time());
+    retention_.stamped();
+    return run_.time->wall();
+}
+
+void receiver_group::note_newest() {
+    if (const auto point = copy_->position().newest_point; point && point->id != newest_seen_) {
+        newest_seen_ = point->id;
+        newest_since_ = run_.time->now();
+    }
+}
+
+task<void> receiver_group::reopen_copy() {
+    co_await suspend_openings(); // their devices read through the object that failed
+    copy_.reset();
+    if (auto opened = co_await open_if_present(); !opened) {
+        open_failed(opened.error());
+        co_return;
+    }
+    last_error_.reset();
+    tell(log::level::info, fmt::format("served again, at barrier {}", copy_ ? copy_->position().applied.interval.value : 0),
+         "served again");
+    co_await resume_openings();
 }
 
 task<void> receiver_group::apply_loop() {
@@ -370,32 +463,18 @@ task<void> receiver_group::apply_loop() {
                 }
                 continue;
             }
-            while (!opened_.empty()) { // their devices read through the object that failed
-                co_await close_point(opened_.begin()->first);
-            }
-            copy_.reset();
-            if (auto opened = co_await open_copy(); !opened) {
-                log::error("group {}: {}; tried again in {:.0f} s", name(), opened.error().text(),
-                           seconds_of(reopen_after));
-                last_error_ = opened.error().text();
-                reopen_at_ = run_.time->now() + reopen_after;
-            } else {
-                log::info("group {}: the copy is open again, at barrier {}", name(), applied_barrier_.id.value);
-            }
+            co_await reopen_copy();
             continue;
         }
         if (!copy_) {
             co_await work_.wait();
             continue;
         }
-        if (auto done = co_await apply_once(); !done) {
-            storage_failed(done.error());
-            if (!failure_) { // space: it may come back; the points that are there stay
-                apply_waits_ = true;
+        if (auto done = co_await apply_once(); !done) { // only of storage: what the sender sent is damage, not an error
+            apply_failed(done.error());
+            if (!failure_) {
                 co_await work_.wait_until(*run_.time, run_.time->now() + reopen_after);
             }
-        } else if (std::exchange(apply_waits_, false)) {
-            last_error_.reset();
         }
     }
 }

@@ -17,20 +17,6 @@ constexpr std::size_t kept_at_once = 1024; ///< blocks; one sync each
 constexpr int room_attempts = 10;
 constexpr duration room_pause = std::chrono::milliseconds(200);
 
-result<std::size_t> blocks_in(const wire::loan_request &r) {
-    std::size_t blocks = 0;
-    for (const wire::loan_run &run : r.runs) {
-        if (run.digests.empty() || run.digests.size() % digest_bytes != 0) {
-            return fail(errc::corrupt, "a loan request with broken digests");
-        }
-        blocks += run.digests.size() / digest_bytes;
-    }
-    if (blocks == 0 || blocks > limits::loan_blocks_max) {
-        return fail(errc::corrupt, "a loan request for too few or too many blocks");
-    }
-    return blocks;
-}
-
 /// Goes through the blocks of a request and keeps those that are what the sender says.
 class lending {
   public:
@@ -124,7 +110,7 @@ class lending {
 } // namespace
 
 task<result<wire::loan_reply>> receiver_session::lend(wire::loan_request r) {
-    FS_CO_TRY(blocks, blocks_in(r));
+    const std::size_t blocks = r.blocks();
     const auto copy = group_.copy_;
     const auto lender = group_.options_.lender ? group_.options_.lender(r.lender) : nullptr;
     wire::loan_reply nothing;
@@ -139,8 +125,8 @@ task<result<wire::loan_reply>> receiver_session::lend(wire::loan_request r) {
     for (int attempt = 0; attempt < room_attempts && live(); ++attempt) {
         auto done = co_await run_on(run_.disk, [work, request, copy, lender] { return work->go_on(); });
         if (!done) {
-            log::warning("group {}: nothing is lent by group {}: {}", group_.name(), request->lender,
-                         done.error().text());
+            group_.tell(log::level::warning,
+                        fmt::format("nothing is lent by group {}: {}", request->lender, done.error().text()));
             co_return nothing;
         }
         if (copy->loans_crowded()) {
@@ -165,8 +151,7 @@ task<void> receiver_session::loan_loop() {
         loans_.pop_front();
         auto reply = co_await lend(std::move(request));
         if (!reply) {
-            log::error("group {}: {}", group_.name(), reply.error().text());
-            close("the sender broke the rules of the protocol");
+            group_.react(reply.error());
             break;
         }
         if (!co_await send(std::move(*reply))) {

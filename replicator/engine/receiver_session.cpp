@@ -3,6 +3,7 @@
 #include "dedupe/digest.hpp"
 #include "replicator/base/geometry.hpp"
 #include "replicator/base/log.hpp"
+#include "replicator/engine/peer_claims.hpp"
 #include "replicator/engine/sender_session.hpp"
 
 #include <algorithm>
@@ -14,13 +15,23 @@ namespace {
 
 constexpr duration refusal_patience = std::chrono::seconds(1);
 
+/// A frame that is none is for append to say.
+result<> check_heals(bytes_view frame, std::uint64_t damage_count) {
+    const auto parsed = parse_frame(frame);
+    if (parsed && parsed->header.type == frame_type::barrier) {
+        if (const auto b = parse_barrier(parsed->payload)) {
+            return check_barrier(*b, damage_count);
+        }
+    }
+    return {};
+}
+
 } // namespace
 
 receiver_session::receiver_session(receiver_group &group, runtime run, std::unique_ptr<transport::link> control,
                                    wire::hello hello, std::uint64_t window_bytes)
     : group_(group), run_(std::move(run)), control_(std::move(control)), hello_(std::move(hello)),
-      // The sender counts a frame as sent before it is on a link, so a frame of each link may be beyond.
-      assembly_(window_bytes + (limits::data_links_max + 1) * limits::frame_payload_bytes_max), tasks_(run_.home) {
+      window_bytes_(window_bytes), assembly_(window_bytes), tasks_(run_.home) {
     heard_ = run_.time->now();
 }
 receiver_session::~receiver_session() = default;
@@ -51,7 +62,7 @@ void receiver_session::close(const char *why) {
         return;
     }
     closed_ = true;
-    log::info("group {}: the session with {} ended: {}", group_.name(), control_->peer_address(), why);
+    group_.tell(log::level::info, fmt::format("the session with {} ended: {}", control_->peer_address(), why), why);
     control_->close();
     for (auto &link : data_) {
         link->close();
@@ -88,6 +99,36 @@ void receiver_session::refuse_soon(wire::refusal_code code, std::string text) {
     }
 }
 
+namespace {
+
+template <class Message> task<void> tell(std::shared_ptr<receiver_session> session, Message m) {
+    co_await session->send(std::move(m));
+}
+
+} // namespace
+
+void receiver_session::tell_soon(std::string text) {
+    constexpr std::size_t notice_bytes_max = 4096;
+    wire::notice n;
+    n.text = text.substr(0, notice_bytes_max);
+    if (live()) {
+        tasks_.spawn(tell(group_.session_, std::move(n)));
+    }
+}
+
+void receiver_session::tell_soon(wire::nak n) {
+    if (live()) {
+        tasks_.spawn(tell(group_.session_, std::move(n)));
+    }
+}
+
+void receiver_session::peer_broke(const error &rule) {
+    if (live() && !refusing_) {
+        group_.note_peer_fault(rule);
+        refuse_soon(wire::refusal_code::protocol, rule.text());
+    }
+}
+
 void receiver_session::ack_soon() {
     ack_wanted_ = true;
     if (live() && !std::exchange(acking_, true)) {
@@ -113,6 +154,7 @@ task<void> receiver_session::serve(wire::welcome welcome) {
         tasks_.spawn(journal_loop());
         tasks_.spawn(digest_loop());
         tasks_.spawn(loan_loop());
+        group_.tell_sender();
         while (live()) {
             co_await ended_.wait();
         }
@@ -127,6 +169,8 @@ void receiver_session::add_data_link(std::unique_ptr<transport::link> link) {
         return;
     }
     data_.push_back(std::move(link));
+    // The sender counts a frame as sent before it is on a link, so a frame of each link may be beyond.
+    assembly_.set_bytes_max(window_bytes_ + (data_.size() + 1) * limits::frame_payload_bytes_max);
     tasks_.spawn(read_data(data_.size() - 1));
 }
 
@@ -140,12 +184,13 @@ task<void> receiver_session::read_data(std::size_t index) {
         }
         heard_ = run_.time->now();
         if (got->type != static_cast<std::uint16_t>(wire::message_type::frame)) {
-            close("the sender sent something else than frames on a data connection");
+            peer_broke(fail_peer(errc::corrupt, fmt::format("a message of type {} on a data connection, where frames are sent",
+                                                            got->type))
+                           .error());
             break;
         }
         if (auto added = assembly_.add(std::move(got->payload)); !added) {
-            log::error("group {}: {}", group_.name(), added.error().text());
-            close("the sender broke the rules of frames");
+            peer_broke(added.error());
             break;
         }
         frames_.notify_all();
@@ -161,10 +206,20 @@ task<void> receiver_session::read_control() {
         }
         heard_ = run_.time->now();
         if (auto done = co_await dispatch(std::move(*got)); !done) {
-            log::error("group {}: {}", group_.name(), done.error().text());
-            close("the sender broke the rules of the protocol");
+            group_.react(done.error());
+            break;
         }
     }
+}
+
+std::vector<std::uint64_t> receiver_session::volume_sizes() const {
+    std::vector<std::uint64_t> sizes;
+    if (const auto copy = group_.copy_) {
+        for (const replica_volume &v : copy->volumes()) {
+            sizes.push_back(v.size);
+        }
+    }
+    return sizes;
 }
 
 task<result<>> receiver_session::dispatch(transport::message m) {
@@ -172,7 +227,8 @@ task<result<>> receiver_session::dispatch(transport::message m) {
     constexpr std::size_t loan_requests_max = limits::interval_entries_max / limits::loan_blocks_max + 64;
     const auto type = static_cast<wire::message_type>(m.type);
     if (type == wire::message_type::heartbeat) {
-        co_return result<>{};
+        FS_CO_TRY(beat, wire::parse<wire::heartbeat>(m.payload.view()));
+        co_return group_.clock_.heard(beat.clock_ms, run_.time->wall());
     }
     if (type == wire::message_type::begin_stream) {
         FS_CO_TRY(begin, wire::parse<wire::begin_stream>(m.payload.view()));
@@ -180,23 +236,42 @@ task<result<>> receiver_session::dispatch(transport::message m) {
     }
     if (type == wire::message_type::digest_request) {
         FS_CO_TRY(request, wire::parse<wire::digest_request>(m.payload.view()));
-        if (digests_.size() >= digest_requests_max) {
-            co_return fail(errc::limit, "too many digest requests at a time");
+        FS_CO_CHECK(check_digest_request(request, volume_sizes()));
+        if (questions_.size() >= digest_requests_max) {
+            co_return fail_peer(errc::limit, fmt::format("more than {} digest requests without an answer", digest_requests_max));
         }
-        digests_.push_back(std::move(request));
+        questions_.push_back(std::move(request));
         digests_wanted_.notify_all();
+        co_return result<>{};
+    }
+    if (type == wire::message_type::extent_request) {
+        FS_CO_TRY(request, wire::parse<wire::extent_request>(m.payload.view()));
+        if (questions_.size() >= digest_requests_max) {
+            co_return fail(errc::limit, "too many questions about the copy at a time");
+        }
+        questions_.push_back(std::move(request));
+        digests_wanted_.notify_all();
+        co_return result<>{};
+    }
+    if (type == wire::message_type::changed_request) {
+        FS_CO_TRY(request, wire::parse<wire::changed_request>(m.payload.view()));
+        if (std::exchange(telling_, true)) {
+            co_return fail(errc::limit, "asked for what changed while that is being told");
+        }
+        tasks_.spawn(tell_changed(request));
         co_return result<>{};
     }
     if (type == wire::message_type::loan_request) {
         FS_CO_TRY(request, wire::parse<wire::loan_request>(m.payload.view()));
         if (loans_.size() >= loan_requests_max) {
-            co_return fail(errc::limit, "too many loan requests at a time");
+            co_return fail_peer(errc::limit, fmt::format("more than {} loan requests without an answer", loan_requests_max));
         }
+        FS_CO_CHECK(check_loan_request(request, assembly_.next_interval()));
         loans_.push_back(std::move(request));
         loans_wanted_.notify_all();
         co_return result<>{};
     }
-    co_return fail(errc::corrupt, fmt::format("the sender sent a message of type {} that has no place here", m.type));
+    co_return fail_peer(errc::corrupt, fmt::format("a message of type {} that has no place here", m.type));
 }
 
 task<result<>> receiver_session::begin_stream(wire::begin_stream m) {
@@ -207,12 +282,11 @@ task<result<>> receiver_session::begin_stream(wire::begin_stream m) {
     if (!live() || !copy) {
         co_return result<>{};
     }
-    const replica_position at = copy->position();
-    if (m.stream == 0 || m.first <= at.durable.interval.value) {
-        co_return fail(errc::corrupt, fmt::format("a stream that begins with interval {} after interval {}", m.first,
-                                                  at.durable.interval.value));
+    FS_CO_CHECK(check_begin_stream(m, copy->position().durable));
+    FS_CO_CHECK(blame(fault::storage, co_await run_on(run_.disk, [copy] { return copy->abandon_partial(); })));
+    if (m.copy_went_back) {
+        copy->suspect_unproved();
     }
-    FS_CO_CHECK(co_await run_on(run_.disk, [copy] { return copy->abandon_partial(); }));
     assembly_.expect({stream_id{m.stream}, interval_id{m.first}}, 0);
     wire::stream_ready ready;
     ready.stream = m.stream;
@@ -240,6 +314,7 @@ task<void> receiver_session::beat() {
         }
         wire::heartbeat m;
         m.count = ++count;
+        m.clock_ms = clock_ms_of(run_.time->wall());
         if (!co_await send(m)) {
             break;
         }
@@ -251,14 +326,14 @@ task<result<>> receiver_session::journal_ready() {
     constexpr std::uint64_t append_bytes_max = 8 * limits::MiB;
     const auto copy = group_.copy_;
     auto batch = std::make_shared<std::vector<buffer>>();
-    std::uint64_t bytes = 0;
+    std::uint64_t bytes = 0; // as in the window
     bool barrier_seen = false;
     while (bytes < append_bytes_max) {
         auto taken = assembly_.take();
         if (!taken) {
             break;
         }
-        bytes += taken->frame.size();
+        bytes += frame_window_bytes(taken->frame.size());
         barrier_seen = barrier_seen || taken->barrier;
         batch->push_back(std::move(taken->frame));
     }
@@ -266,16 +341,18 @@ task<result<>> receiver_session::journal_ready() {
         co_return result<>{};
     }
     journaling_ = true;
-    auto done = co_await run_on(run_.disk, [copy, batch, barrier_seen]() -> result<> {
+    const wall_time now = barrier_seen ? group_.stamp() : run_.time->wall();
+    auto done = co_await run_on(run_.disk, [copy, batch, barrier_seen, now]() -> result<> {
         for (const buffer &frame : *batch) {
-            FS_CHECK(copy->append(frame.view()));
+            FS_CHECK(check_heals(frame.view(), copy->position().damage_count));
+            FS_CHECK(copy->append(frame.view(), now));
         }
         return barrier_seen ? copy->sync_journal() : result<>{};
     });
     journaling_ = false;
     quiet_.notify_all();
     if (!done) {
-        co_return done;
+        co_return blame(fault::storage, std::move(done)); // unless append found that it is the sender's
     }
     journaled_bytes_ += bytes;
     group_.work_.notify_all();
@@ -287,7 +364,7 @@ task<void> receiver_session::journal_loop() {
     while (live()) {
         const std::uint64_t before = journaled_bytes_;
         if (auto done = co_await journal_ready(); !done) {
-            group_.storage_failed(done.error());
+            group_.react(done.error());
             break;
         }
         if (journaled_bytes_ == before && live()) {
@@ -303,26 +380,9 @@ task<result<wire::digest_reply>> receiver_session::digest(wire::digest_request r
     if (!copy) {
         co_return fail(errc::closed, "the copy is being opened");
     }
-    const std::size_t volumes = copy->volumes().size();
-    std::uint64_t units = 0;
-    if (r.unit < block_bytes || r.unit > limits::MiB || r.unit % block_bytes != 0) {
-        co_return fail(errc::corrupt, "a digest unit out of range");
-    }
-    for (const wire::digest_range &d : r.ranges) {
-        if (d.volume >= volumes || d.length == 0 || d.length > limits::MiB || d.offset % block_bytes != 0 ||
-            d.offset > copy->volumes()[d.volume].size || d.length > copy->volumes()[d.volume].size - d.offset) {
-            co_return fail(errc::corrupt, "a digest range outside its volume");
-        }
-        units += ceil_div(d.length, r.unit);
-    }
-    if (units > limits::digests_per_message_max) {
-        co_return fail(errc::limit, "a digest request for too many units");
-    }
-    const interval_id until = copy->position().durable.interval;
-    while (live() && group_.copy_ == copy && copy->position().applied.interval < until) {
-        co_await group_.applied_.wait_until(*run_.time, run_.time->now() + std::chrono::seconds(1));
-    }
-    co_return co_await run_on(run_.disk, [copy, r = std::move(r), units, key = group_.digest_key_]() -> result<wire::digest_reply> {
+    const std::uint64_t units = units_of(r); // its ranges lie in their volumes (check_digest_request)
+    co_await copy_as_durable();
+    auto reply = co_await run_on(run_.disk, [copy, r = std::move(r), units, key = group_.digest_key_]() -> result<wire::digest_reply> {
         wire::digest_reply out;
         out.id = r.id;
         out.zero_bits.resize(ceil_div(units, 8));
@@ -349,23 +409,29 @@ task<result<wire::digest_reply>> receiver_session::digest(wire::digest_request r
         }
         return out;
     });
+    co_return blame(fault::storage, std::move(reply));
+}
+
+task<result<>> receiver_session::answer(wire::digest_request r) {
+    FS_CO_TRY(reply, co_await digest(std::move(r)));
+    co_return co_await send(std::move(reply));
 }
 
 task<void> receiver_session::digest_loop() {
     while (live()) {
-        if (digests_.empty()) {
+        if (questions_.empty()) {
             co_await digests_wanted_.wait();
             continue;
         }
-        wire::digest_request request = std::move(digests_.front());
-        digests_.pop_front();
-        auto reply = co_await digest(std::move(request));
-        if (!reply) {
-            log::error("group {}: {}", group_.name(), reply.error().text());
-            co_await refuse(wire::refusal_code::failed, reply.error().text());
-            break;
+        auto question = std::move(questions_.front());
+        questions_.pop_front();
+        const bool digests = std::holds_alternative<wire::digest_request>(question);
+        const auto done = digests ? co_await answer(std::get<wire::digest_request>(std::move(question)))
+                                  : co_await answer(std::get<wire::extent_request>(std::move(question)));
+        if (!done && live()) {
+            group_.react(done.error());
         }
-        if (!co_await send(std::move(*reply))) {
+        if (!done) {
             break;
         }
     }

@@ -10,6 +10,7 @@
 
 #include <deque>
 #include <memory>
+#include <variant>
 #include <vector>
 
 namespace farshore::engine {
@@ -34,6 +35,11 @@ class receiver_session {
     task<void> refuse(wire::refusal_code code, std::string text);
     /// The same, for callers that have other things to do than to wait for a line.
     void refuse_soon(wire::refusal_code code, std::string text);
+    /// The sender broke a rule: logged, told to it, and the session ends. Nothing else is touched.
+    void peer_broke(const error &rule);
+    /// Text for the sender's operator, or blocks that are wrong; likewise.
+    void tell_soon(std::string text);
+    void tell_soon(wire::nak n);
     /// An acknowledgement of the newest position; the caller doesn't wait until the line takes it.
     void ack_soon();
 
@@ -44,6 +50,7 @@ class receiver_session {
     std::uint64_t journaled_bytes() const { return journaled_bytes_; }
     std::uint64_t wire_bytes() const;
     const std::string &address() const { return control_->peer_address(); }
+    const std::string &fingerprint() const { return control_->peer_fingerprint(); }
 
   private:
     task<result<>> send_message(transport::message m);
@@ -56,9 +63,16 @@ class receiver_session {
     task<void> digest_loop();
     task<void> loan_loop();
     task<result<wire::loan_reply>> lend(wire::loan_request r);
+    std::vector<std::uint64_t> volume_sizes() const;
     task<result<>> dispatch(transport::message m);
     task<result<>> begin_stream(wire::begin_stream m);
     task<result<wire::digest_reply>> digest(wire::digest_request r);
+    task<void> tell_changed(wire::changed_request r);
+    task<result<>> answer(wire::digest_request r);
+    task<result<>> answer(wire::extent_request r);
+    task<result<wire::extent_reply>> look_for_data(wire::extent_request r);
+    /// Until everything is applied that is durable now, or the session ends; the copy, or null.
+    task<std::shared_ptr<replica_group>> copy_as_durable();
     task<result<>> journal_ready();
 
     receiver_group &group_;
@@ -66,17 +80,19 @@ class receiver_session {
     std::unique_ptr<transport::link> control_;
     std::vector<std::unique_ptr<transport::link>> data_;
     wire::hello hello_;
+    const std::uint64_t window_bytes_;
     frame_assembly assembly_;
     task_group tasks_;
     bool closed_ = false;
     bool refusing_ = false;
     bool ack_wanted_ = false;
     bool acking_ = false;     ///< ack_while_wanted() runs
+    bool telling_ = false;    ///< tell_changed() runs
     bool journaling_ = false; ///< an append or sync is under way
     time_point heard_{};
     std::uint64_t heard_bytes_ = 0; ///< on all links; more of them are a sign of life even within a long frame
-    std::uint64_t journaled_bytes_ = 0;
-    std::deque<wire::digest_request> digests_;
+    std::uint64_t journaled_bytes_ = 0; ///< as frames count in the window
+    std::deque<std::variant<wire::digest_request, wire::extent_request>> questions_; ///< about the copy
     std::deque<wire::loan_request> loans_;
     condition loans_wanted_;
     condition frames_;  ///< frames arrived, or the end

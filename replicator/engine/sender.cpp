@@ -5,30 +5,79 @@
 #include "replicator/engine/sender_access.hpp"
 #include "replicator/engine/sender_group.hpp"
 #include "replicator/engine/tls_network.hpp"
+#include "transport/deadline.hpp"
 
 #include <algorithm>
 #include <cerrno>
 #include <fmt/format.h>
+#include <list>
+#include <nlohmann/json.hpp>
 #include <openssl/rand.h>
 
 namespace farshore::engine {
+namespace {
+constexpr duration join_timeout = std::chrono::seconds(10); ///< of the exchange, once connected
+constexpr duration own_files_every = std::chrono::seconds(10);
+} // namespace
+
+namespace {
+constexpr duration start_again_after = std::chrono::seconds(10);
+}
 
 struct sender::impl {
+    /// What a configured group has whether it runs or not.
+    struct slot {
+        explicit slot(runtime r) : run(std::move(r)) {}
+        runtime run;
+        std::vector<executor> volume_disks;
+        std::string failure; ///< why it could not be started; empty: it runs
+    };
+
+    impl(sender_config c, runtime r, file_system &f, std::vector<executor> loops)
+        : config(std::move(c)), run(std::move(r)), files(f), nbd_loops(std::move(loops)), tasks(run.home) {}
+
     sender_config config;
     runtime run;
     file_system &files;
     std::vector<executor> nbd_loops;
     std::unique_ptr<network> net;
     std::string boot_id;
+    wall_time boot_began{}; ///< 0: not known
     std::unique_ptr<file> lock;
     std::shared_ptr<transport::pacer> pace;
     trust_store trust;
-    std::vector<std::unique_ptr<sender_group>> groups;
+    std::vector<std::unique_ptr<sender_group>> groups; ///< those that could be started
+    std::vector<slot> slots;                           ///< as configured
+    std::size_t joins = 0;                             ///< commands under way that use groups and network
+    std::list<transport::link *> join_links;           ///< to receivers that have not answered yet
+    bool ending = false;                               ///< end_commands()
+    throttle_setting throttle;                         ///< of the daemon (STATE/daemon.json)
+    condition throttle_changed{};
+    wire::id16 identity{};
+    std::uint64_t instance = 0;
+    std::uint64_t group_memory = 0;
+    std::shared_ptr<memory_account> account;
+    std::shared_ptr<nbd::client_places> places;
+    std::shared_ptr<pair_index> shared;
+    pool_maker pools;
+    task_group tasks;
+    condition stopped;
+    condition files_wanted{}; ///< SIGHUP, or stop
+    bool stopping = false;
 
+    trust_mode mode() const { return config.tls ? trust_mode::site_ca : trust_mode::pinned; }
+    task<void> watch_files();
+    sender_group *running(const std::string &name) const {
+        const auto g = std::ranges::find_if(groups, [&](const auto &at) { return at->name() == name; });
+        return g == groups.end() ? nullptr : g->get();
+    }
     result<sender_group *> find(const std::string &name) const {
-        for (const auto &g : groups) {
-            if (g->name() == name) {
-                return g.get();
+        if (sender_group *g = running(name)) {
+            return g;
+        }
+        for (std::size_t i = 0; i < slots.size(); ++i) {
+            if (config.groups[i].name == name && !slots[i].failure.empty()) {
+                return fail(errc::dead, fmt::format("group \"{}\" is not served: {}", name, slots[i].failure));
             }
         }
         return fail(errc::not_found, fmt::format("there is no group \"{}\" at this sender", name));
@@ -41,11 +90,39 @@ struct sender::impl {
         return {};
     }
     task<void> gather_offers(std::string for_group) const;
+    task<result<transport::message>> ask(std::unique_ptr<transport::link> link, transport::message question);
     result<wire::id16> load_identity();
+    std::string throttle_path() const { return join_path(config.state, "daemon.json"); }
+    result<> load_throttle();
+    result<> change_throttle(throttle_setting changed);
+    task<void> expire_throttle();
     result<> open_state();
+    void prepare_shares();
+    task<void> start_group(std::size_t index);
+    task<void> start_failed_again();
+    sender_group_status status_of_failed(std::size_t index) const;
 };
 
 namespace {
+
+/// Counts a join for as long as it uses groups and network.
+class join_under_way {
+  public:
+    explicit join_under_way(std::size_t &count) : count_(count) { ++count_; }
+    ~join_under_way() { --count_; }
+    join_under_way(const join_under_way &) = delete;
+    join_under_way &operator=(const join_under_way &) = delete;
+
+  private:
+    std::size_t &count_;
+};
+
+/// Sleep included.
+duration time_since_boot() {
+    timespec now{};
+    ::clock_gettime(CLOCK_BOOTTIME, &now);
+    return std::chrono::seconds(now.tv_sec) + std::chrono::nanoseconds(now.tv_nsec);
+}
 
 result<std::string> read_boot_id(file_system &files) {
     const std::string path = "/proc/sys/kernel/random/boot_id";
@@ -60,13 +137,25 @@ result<std::string> read_boot_id(file_system &files) {
 } // namespace
 
 sender::sender(sender_config config, runtime run, file_system &files, std::vector<executor> nbd_loops)
-    : impl_(new impl{std::move(config), std::move(run), files, std::move(nbd_loops), nullptr, "", nullptr, nullptr,
-                     {}, {}}) {}
-sender::~sender() = default;
+    : impl_(new impl(std::move(config), std::move(run), files, std::move(nbd_loops))) {}
+sender::~sender() { REPL_ASSERT(impl_->joins == 0); }
 
-void sender_access::set_network(sender &s, std::unique_ptr<network> net, std::string boot_id) {
+void sender::end_commands() {
+    impl_->ending = true;
+    for (auto &g : impl_->groups) {
+        g->end_commands();
+    }
+    for (transport::link *link : impl_->join_links) {
+        link->close();
+    }
+    impl_->throttle_changed.notify_all();
+}
+void sender::use_pools(pool_maker make) { impl_->pools = std::move(make); }
+
+void sender_access::set_network(sender &s, std::unique_ptr<network> net, std::string boot_id, wall_time boot_began) {
     s.impl_->net = std::move(net);
     s.impl_->boot_id = std::move(boot_id);
+    s.impl_->boot_began = boot_began;
 }
 std::shared_ptr<block_device> sender_access::device(sender &s, const std::string &group, volume_index v) {
     return s.impl_->find(group).value()->device(v);
@@ -96,7 +185,7 @@ result<wire::id16> sender::impl::load_identity() {
     wire::id16 id{};
     FS_TRY(present, files.exists(path));
     if (!present) {
-        RAND_bytes(as_unsigned(bytes_span(id)), static_cast<int>(id.size()));
+        fill_random(id);
         FS_CHECK(files.replace_file(path, id));
         return id;
     }
@@ -112,9 +201,87 @@ result<wire::id16> sender::impl::load_identity() {
 
 task<void> sender::impl::gather_offers(std::string for_group) const {
     const time_point until = run.time->now() + offers_time_max;
-    for (const auto &other : groups) {
-        if (other->name() != for_group) {
-            co_await other->offer_content(until);
+    for (std::size_t i = 0; i < groups.size(); ++i) { // it may grow meanwhile
+        sender_group &other = *groups[i];
+        if (other.name() != for_group) {
+            co_await other.offer_content(until);
+        }
+    }
+}
+
+void sender::impl::prepare_shares() {
+    const std::uint64_t client_bytes = client_bytes_of(config.memory_bytes_max);
+    account = std::make_shared<memory_account>(client_bytes);
+    group_memory = config.memory_bytes_max - client_bytes;
+    if (config.groups.size() > 1) {
+        const std::uint64_t bytes = pair_index_bytes_of(group_memory);
+        shared = std::make_shared<pair_index>(bytes);
+        group_memory -= bytes;
+    }
+    std::size_t volumes = 0;
+    for (const sender_group_config &g : config.groups) {
+        volumes += g.volumes.size();
+    }
+    places = nbd::make_client_places(volumes);
+    slots.clear();
+    for (const sender_group_config &g : config.groups) {
+        slot &s = slots.emplace_back(runtime_for_group(run, pools, config.groups.size()));
+        for (std::size_t i = 0; i < g.volumes.size(); ++i) {
+            s.volume_disks.push_back(pool_for(run, pools, volumes));
+        }
+    }
+}
+
+// A group that can't start (its volume is missing, in use, of another size) is `failed` with the reason; the others run.
+task<void> sender::impl::start_group(std::size_t index) {
+    const sender_group_config &g = config.groups[index];
+    slot &s = slots[index];
+    sender_group_options o;
+    o.config = g;
+    o.state_directory = join_path(join_path(config.state, "groups"), g.name);
+    o.memory = sender_memory_of(group_memory, config.groups.size(), g.history_bytes);
+    o.links = std::clamp<std::uint32_t>(config.links, 1, limits::data_links_max);
+    o.sender = identity;
+    o.instance = instance;
+    o.boot_id = boot_id;
+    o.boot_began = boot_began;
+    o.volume_disks = s.volume_disks;
+    o.clients = nbd::client_bounds{account->open_share(), places};
+    o.trust = mode();
+    o.shared = g.loans ? shared : nullptr; // a group beside it neither offers nor asks
+    if (g.loans) {
+        o.gather_offers = [this, name = g.name] { return gather_offers(name); };
+    }
+    auto group = std::make_unique<sender_group>(std::move(o), s.run, files, *net, pace, nbd_loops);
+    std::optional<pinned_peer> peer;
+    if (const pinned_peer *known = trust.find(g.name)) {
+        peer = *known;
+    } else if (config.tls) {
+        peer = pinned_peer{"", g.peer}; // whoever the site's CA signed
+    }
+    const auto started = co_await group->start(peer);
+    if (started) {
+        if (!s.failure.empty()) {
+            log::info("group {}: it could be started now and is served", g.name);
+        }
+        s.failure.clear();
+        groups.push_back(std::move(group));
+        co_return;
+    }
+    const std::string why = started.error().text();
+    if (why != s.failure) {
+        log::error("group {}: not served: {}; tried again every {:.0f} s", g.name, why, seconds_of(start_again_after));
+    }
+    s.failure = why;
+}
+
+task<void> sender::impl::start_failed_again() {
+    while (!stopping && std::ranges::any_of(slots, [](const slot &s) { return !s.failure.empty(); })) {
+        co_await stopped.wait_until(*run.time, run.time->now() + start_again_after);
+        for (std::size_t i = 0; i < slots.size() && !stopping; ++i) {
+            if (!slots[i].failure.empty()) {
+                co_await start_group(i);
+            }
         }
     }
 }
@@ -129,50 +296,49 @@ task<result<>> sender::start() {
     if (m.boot_id.empty()) {
         FS_CO_TRY(boot, read_boot_id(m.files));
         m.boot_id = boot;
+        m.boot_began = m.run.time->wall() - time_since_boot();
     }
     FS_CO_TRY(identity, m.load_identity());
     m.pace = std::make_shared<transport::pacer>(*m.run.time);
-    const std::uint64_t instance = random_u64();
-    std::uint64_t memory = m.config.memory_bytes_max;
-    std::shared_ptr<pair_index> shared;
-    if (m.config.groups.size() > 1) {
-        const std::uint64_t bytes = pair_index_bytes_of(memory);
-        shared = std::make_shared<pair_index>(bytes);
-        memory -= bytes;
+    FS_CO_CHECK(m.load_throttle());
+    m.pace->set_rate(view_of(m.throttle, m.run.time->wall()).rate);
+    m.identity = identity;
+    m.instance = random_u64();
+    m.prepare_shares();
+    for (std::size_t i = 0; i < m.config.groups.size(); ++i) {
+        co_await m.start_group(i);
     }
-    for (const sender_group_config &g : m.config.groups) {
-        sender_group_options o;
-        o.config = g;
-        o.state_directory = join_path(join_path(m.config.state, "groups"), g.name);
-        o.memory = sender_memory_of(memory, m.config.groups.size(), g.history_bytes);
-        o.links = std::clamp<std::uint32_t>(m.config.links, 1, limits::data_links_max);
-        o.sender = identity;
-        o.instance = instance;
-        o.boot_id = m.boot_id;
-        o.shared = shared;
-        o.gather_offers = [&m, name = g.name] { return m.gather_offers(name); };
-        auto group = std::make_unique<sender_group>(std::move(o), m.run, m.files, *m.net, m.pace, m.nbd_loops);
-        std::optional<pinned_peer> peer;
-        if (const pinned_peer *known = m.trust.find(g.name)) {
-            peer = *known;
-        } else if (m.config.tls) {
-            peer = pinned_peer{"", g.peer}; // whoever the site's CA signed
-        }
-        auto started = co_await group->start(peer);
-        if (!started) {
-            for (auto &other : m.groups) {
-                co_await other->stop(m.run.time->now());
-            }
-            m.groups.clear();
-            co_return fail(started.error().code, fmt::format("group \"{}\": {}", g.name, started.error().context));
-        }
-        m.groups.push_back(std::move(group));
+    if (m.config.tls) {
+        m.tasks.spawn(m.watch_files());
     }
+    m.tasks.spawn(m.expire_throttle());
+    m.tasks.spawn(m.start_failed_again());
     co_return result<>{};
 }
 
+task<void> sender::impl::watch_files() {
+    while (!stopping) {
+        co_await files_wanted.wait_until(*run.time, run.time->now() + own_files_every);
+        if (!stopping && co_await net->refresh()) {
+            for (const auto &g : groups) {
+                g->prove_anew();
+            }
+        }
+    }
+}
+
+void sender::reload() { impl_->files_wanted.notify_all(); }
+
 task<void> sender::stop(duration drain) {
+    end_commands();
     const time_point until = impl_->run.time->now() + drain;
+    impl_->stopping = true;
+    impl_->stopped.notify_all();
+    impl_->files_wanted.notify_all();
+    co_await impl_->tasks.join();
+    while (impl_->joins > 0) { // their links are closed
+        co_await impl_->run.time->sleep_for(std::chrono::milliseconds(10));
+    }
     for (auto &g : impl_->groups) {
         co_await g->stop(until);
     }
@@ -184,10 +350,30 @@ task<void> sender::stop(duration drain) {
 
 std::vector<sender_group_status> sender::status() const {
     std::vector<sender_group_status> out;
-    for (const auto &g : impl_->groups) {
-        out.push_back(g->status());
+    const std::vector<std::string> warnings =
+        impl_->net ? impl_->net->warnings(impl_->run.time->wall()) : std::vector<std::string>{};
+    for (std::size_t i = 0; i < impl_->slots.size(); ++i) {
+        const sender_group *g = impl_->running(impl_->config.groups[i].name);
+        out.push_back(g != nullptr ? g->status() : impl_->status_of_failed(i));
+        out.back().warnings.insert(out.back().warnings.end(), warnings.begin(), warnings.end());
     }
     return out;
+}
+
+sender_group_status sender::impl::status_of_failed(std::size_t index) const {
+    const sender_group_config &g = config.groups[index];
+    sender_group_status s;
+    s.name = g.name;
+    s.state = sender_state::failed;
+    if (const pinned_peer *known = trust.find(g.name)) {
+        s.peer = known->address;
+    }
+    s.spool_limit_bytes = g.spool_bytes_max;
+    for (const sender_volume_config &v : g.volumes) {
+        s.volumes.push_back({v.name, 0, 0});
+    }
+    s.error = slots[index].failure.empty() ? "it is being started" : slots[index].failure;
+    return s;
 }
 
 task<result<wait_outcome>> sender::wait(std::string group, bool durable_only, duration timeout) {
@@ -211,27 +397,71 @@ task<result<verify_outcome>> sender::verify(std::string group, progress_report p
     co_return co_await g->verify(std::move(progress));
 }
 
+// ---- the daemon's throttle ---------------------------------------------------------------------------
+
+result<> sender::impl::load_throttle() {
+    const std::string path = throttle_path();
+    FS_TRY(present, files.exists(path));
+    if (!present) {
+        return {};
+    }
+    FS_TRY(bytes, files.read_file(path));
+    const auto j = nlohmann::json::parse(as_text(bytes), nullptr, false);
+    try {
+        take_throttle(j, throttle);
+    } catch (const nlohmann::json::exception &) {
+        return fail(errc::corrupt,
+                    fmt::format("{} can't be read; remove it to start without a throttle of the daemon", path));
+    }
+    return {};
+}
+
+/// Takes hold only when it is on the disk, so that a failure leaves what was.
+result<> sender::impl::change_throttle(throttle_setting changed) {
+    nlohmann::json j = nlohmann::json::object();
+    put_throttle(j, changed);
+    FS_CHECK(files.replace_file(throttle_path(), as_bytes(j.dump(2) + "\n")));
+    throttle = changed;
+    pace->set_rate(view_of(throttle, run.time->wall()).rate);
+    throttle_changed.notify_all();
+    return {};
+}
+
+// An override that ended is a lesser cap or none, which no failure may keep: it takes hold whether or not it can be
+// written, and is said.
+task<void> sender::impl::expire_throttle() {
+    while (!ending) {
+        co_await throttle_changed.wait_until(*run.time, run.time->now() + std::chrono::seconds(1));
+        if (!throttle.expire(run.time->wall())) {
+            continue;
+        }
+        pace->set_rate(view_of(throttle, run.time->wall()).rate);
+        if (auto saved = change_throttle(throttle); !saved) {
+            log::warning("the end of the daemon's throttle can't be kept: {}", saved.error().text());
+        }
+    }
+}
+
 result<> sender::throttle_set(const std::string &group, std::optional<std::uint64_t> bytes_per_second,
                               std::optional<duration> lasts) {
     if (!group.empty()) {
         FS_TRY(g, impl_->find(group));
         return g->throttle_set(bytes_per_second, lasts);
     }
-    for (auto &g : impl_->groups) {
-        FS_CHECK(g->throttle_set(bytes_per_second, lasts));
-    }
-    return {};
+    throttle_setting changed = impl_->throttle;
+    changed.set(bytes_per_second, lasts, impl_->run.time->wall());
+    return impl_->change_throttle(changed);
 }
 result<> sender::throttle_clear(const std::string &group) {
     if (!group.empty()) {
         FS_TRY(g, impl_->find(group));
         return g->throttle_clear();
     }
-    for (auto &g : impl_->groups) {
-        FS_CHECK(g->throttle_clear());
-    }
-    return {};
+    throttle_setting changed = impl_->throttle;
+    changed.clear();
+    return impl_->change_throttle(changed);
 }
+throttle_view sender::throttle() const { return view_of(impl_->throttle, impl_->run.time->wall()); }
 
 namespace {
 /// What to do about it depends on whether the receiver was reached: it ends the handshake of a token that is spent.
@@ -252,11 +482,41 @@ std::unexpected<error> no_link_to_join(const error &e, const std::string &group)
 }
 } // namespace
 
+/// One question and its answer, over a link of its own. A stop ends it, and so does its time.
+task<result<transport::message>> sender::impl::ask(std::unique_ptr<transport::link> link, transport::message question) {
+    const std::string peer = link->peer_address();
+    const auto place = join_links.insert(join_links.end(), link.get());
+    std::optional<result<transport::message>> answer;
+    {
+        const transport::deadline limit(run.home, *run.time, run.time->now() + join_timeout,
+                                        [&link] { link->close(); });
+        if (ending) {
+            link->close();
+        }
+        auto sent = co_await link->send(std::move(question));
+        answer = sent ? co_await link->receive() : std::unexpected(sent.error());
+        if (!*answer && limit.expired()) {
+            answer = fail(errc::timeout,
+                          fmt::format("the receiver at {} took the connection and did not answer within {:.0f} s; "
+                                      "whether it paired is not known: look at `farshore peers` there",
+                                      peer, seconds_of(join_timeout)));
+        }
+    }
+    join_links.erase(place);
+    link->close();
+    co_return std::move(*answer);
+}
+
 task<result<peer_status>> sender::join(std::string token) {
     FS_CO_TRY(t, parse_token(token));
     FS_CO_TRY(group, impl_->find(t.group));
+    if (impl_->ending) {
+        co_return fail(errc::closed, "the sender stops");
+    }
+    const join_under_way here(impl_->joins);
     const std::string address = t.address;
-    FS_CO_TRY(connector, impl_->net->make_connector(address, transport::alpn_join, t.fingerprint, {}, true));
+    FS_CO_TRY(connector, impl_->net->make_connector(address, transport::alpn_join,
+                                                        {impl_->mode(), t.fingerprint, ""}, {}, true));
     auto link = co_await connector->connect(connect_timeout);
     if (!link) {
         co_return no_link_to_join(link.error(), t.group);
@@ -267,10 +527,8 @@ task<result<peer_status>> sender::join(std::string token) {
     transport::message m;
     m.type = static_cast<std::uint16_t>(wire::message_type::join_request);
     m.payload = wire::encode(request);
-    FS_CO_CHECK(co_await (*link)->send(std::move(m)));
-    FS_CO_TRY(reply, co_await (*link)->receive());
+    FS_CO_TRY(reply, co_await impl_->ask(std::move(*link), std::move(m)));
     FS_CO_TRY(answer, wire::parse<wire::join_reply>(reply.payload.view()));
-    (*link)->close();
     if (!answer.ok) {
         co_return fail(errc::not_trusted, answer.text);
     }

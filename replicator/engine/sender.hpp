@@ -6,7 +6,9 @@
 
 #include "replicator/base/async.hpp"
 #include "replicator/engine/config.hpp"
+#include "replicator/engine/pools.hpp"
 #include "replicator/engine/status.hpp"
+#include "replicator/engine/throttle.hpp"
 
 #include <functional>
 #include <memory>
@@ -21,7 +23,6 @@ class file_system;
 namespace farshore::engine {
 
 /// Called now and then by commands that take long: bytes done, bytes in all.
-using progress_report = std::function<void(std::uint64_t done, std::uint64_t total)>;
 
 struct sender_access;
 
@@ -35,9 +36,14 @@ class sender {
     /// On failure nothing is left running; the error names the object: a volume that is missing,
     /// locked by another daemon, read-only or of changed size; a state directory in use.
     task<result<>> start();
+    /// Commands under way end soon, with an error; returns at once. stop() joins them.
+    void end_commands();
+    /// Before start(): threads for each group and volume (pools.hpp). Without it everything runs on the runtime's.
+    void use_pools(pool_maker make);
     /// Stops: no new NBD clients, drain to a durable point for at most `drain`, close everything.
     task<void> stop(duration drain);
 
+    void reload(); ///< SIGHUP: reads the files of [tls] again, now
     std::vector<sender_group_status> status() const;
     /// All commands: errc::not_found when there is no such group.
     task<result<wait_outcome>> wait(std::string group, bool durable_only, duration timeout);
@@ -47,10 +53,14 @@ class sender {
     /// ships everything, whatever the digests say.
     result<> resync(const std::string &group, bool full);
     task<result<verify_outcome>> verify(std::string group, progress_report progress);
-    /// Empty group: all groups. nullopt rate: unlimited. `until`: an override that expires.
+    /// Empty group: the daemon's whole use of the line, all groups together; else that group besides. nullopt rate:
+    /// unlimited. `lasts`: an override that expires. Both survive a restart.
     result<> throttle_set(const std::string &group, std::optional<std::uint64_t> bytes_per_second,
                           std::optional<duration> lasts);
-    result<> throttle_clear(const std::string &group); ///< back to the configured rate
+    /// Empty group: the daemon has no cap; else back to the group's configured rate.
+    result<> throttle_clear(const std::string &group);
+    /// The daemon's own; those of the groups are in their status.
+    throttle_view throttle() const;
     /// Takes the token of an `invite`: stores the receiver's fingerprint and address, registers ours.
     task<result<peer_status>> join(std::string token);
     std::vector<peer_status> peers() const;

@@ -13,16 +13,16 @@ namespace farshore::engine {
 
 struct sender_access {
     /// Before start().
-    static void set_network(sender &s, std::unique_ptr<network> net, std::string boot_id);
+    static void set_network(sender &s, std::unique_ptr<network> net, std::string boot_id, wall_time boot_began = {});
     static std::shared_ptr<block_device> device(sender &s, const std::string &group, volume_index v);
 };
 
 struct receiver_access {
     /// Before start().
     static void set_network(receiver &r, std::unique_ptr<network> net);
-    /// Devices of an open point, without NBD: as `open` serves them.
-    static result<std::vector<std::shared_ptr<block_device>>> open_devices(receiver &r, const std::string &group,
-                                                                          const std::string &point);
+    /// Devices of an open point, without NBD: as `open` serves them, once it is reached.
+    static task<result<std::vector<std::shared_ptr<block_device>>>> open_devices(receiver &r, std::string group,
+                                                                                 std::string point);
 };
 
 } // namespace farshore::engine

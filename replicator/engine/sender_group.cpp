@@ -25,11 +25,18 @@ sender_group::sender_group(sender_group_options options, runtime run, file_syste
                            std::shared_ptr<transport::pacer> daemon_pace, std::vector<executor> nbd_loops)
     : options_(std::move(options)), run_(std::move(run)), files_(files), net_(net),
       daemon_pace_(std::move(daemon_pace)), pace_(std::make_shared<transport::pacer>(*run_.time)),
-      nbd_loops_(std::move(nbd_loops)), tasks_(run_.home) {
+      nbd_loops_(std::move(nbd_loops)), tasks_(run_.home), verify_questions_(std::make_unique<verify_questions>()) {
     throttle_.configured = options_.config.rate;
 }
 
-sender_group::~sender_group() = default;
+sender_group::~sender_group() {
+    REPL_ASSERT(commands_ == 0); // they end before the group does
+}
+
+void sender_group::end_commands() {
+    ending_ = true;
+    progress_.notify_all();
+}
 
 task<result<>> sender_group::start(std::optional<pinned_peer> peer) {
     peer_ = std::move(peer);
@@ -42,6 +49,7 @@ task<result<>> sender_group::start(std::optional<pinned_peer> peer) {
         capture.volumes.push_back({v.name, v.path});
     }
     capture.boot_id = options_.boot_id;
+    capture.boot_began = options_.boot_began;
     capture.interval_bytes = options_.memory.interval_bytes;
     capture.memory_bytes_max = options_.memory.open_bytes_max;
     capture.time = run_.time;
@@ -53,16 +61,11 @@ task<result<>> sender_group::start(std::optional<pinned_peer> peer) {
     held.disk_bytes_max = options_.config.spool_bytes_max;
     FS_CO_TRY(spool, co_await run_on(run_.disk, [this, held] { return spool::open(files_, held); }));
     spool_ = std::move(spool);
-    if (options_.shared) {
-        std::vector<std::uint64_t> blocks;
-        for (std::size_t i = 0; i < capture_->volume_count(); ++i) {
-            blocks.push_back(block_count(capture_->volume_size(volume_index{static_cast<std::uint16_t>(i)})));
-        }
-        number_ = options_.shared->add_group(name(), blocks);
-        options_.shared->set_peer(number_, peer_);
-    }
     durable_ = capture_->start().acknowledged;
     receiver_ = capture_->start().receiver;
+    if (!capture_->start().alarm.empty()) {
+        compared_ = capture_->start().alarm;
+    }
 
     capture_->set_attention([posted = attention_posted_, home = run_.home, alive = std::weak_ptr(alive_), this] {
         if (posted->exchange(true)) {
@@ -79,6 +82,14 @@ task<result<>> sender_group::start(std::optional<pinned_peer> peer) {
     if (auto served = serve_nbd(); !served) {
         co_await close_nbd();
         co_return served;
+    }
+    if (options_.shared) { // last, since a start that failed is tried again
+        std::vector<std::uint64_t> blocks;
+        for (std::size_t i = 0; i < capture_->volume_count(); ++i) {
+            blocks.push_back(block_count(capture_->volume_size(volume_index{static_cast<std::uint16_t>(i)})));
+        }
+        number_ = options_.shared->add_group(name(), blocks);
+        options_.shared->set_peer(number_, peer_);
     }
     apply_throttle();
     tasks_.spawn(close_loop());
@@ -97,7 +108,10 @@ result<> sender_group::serve_nbd() {
         FS_TRY(where, nbd::parse_endpoint(v.nbd));
         nbd::export_entry entry{v.name, fmt::format("{}/{}", name(), v.name),
                                 capture_->device(volume_index{static_cast<std::uint16_t>(i)})};
-        servers_.push_back(std::make_unique<nbd::server>(std::vector{std::move(entry)}, nbd_loops_, run_.disk));
+        servers_.push_back(std::make_unique<nbd::server>(std::vector{std::move(entry)}, nbd_loops_,
+                                                         i < options_.volume_disks.size() ? options_.volume_disks[i]
+                                                                                          : run_.disk,
+                                                         options_.clients.value_or(nbd::default_client_bounds())));
         FS_CHECK(servers_.back()->listen(where));
         log::info("group {}: volume {} ({}) is served at {}", name(), v.name, v.path,
                   nbd::export_uri(where, v.name));
@@ -113,6 +127,7 @@ task<void> sender_group::close_nbd() {
 }
 
 task<void> sender_group::stop(time_point drain_until) {
+    end_commands();
     co_await close_nbd();
     if (session_up_ && recording_ && !paused_) {
         cut(false, true);
@@ -129,6 +144,9 @@ task<void> sender_group::stop(time_point drain_until) {
     session_wanted_.notify_all();
     progress_.notify_all();
     co_await tasks_.join();
+    while (commands_ > 0) { // they see ending_
+        co_await run_.time->sleep_for(std::chrono::milliseconds(10));
+    }
     const auto closed = co_await run_on(run_.disk, [this] { return capture_->close_clean(); });
     if (!closed) {
         log::warning("group {}: not stopped cleanly: {}; the next start compares the active parts of the volumes",
@@ -144,11 +162,12 @@ std::optional<sender_group::cut_outcome> sender_group::cut(bool even_if_empty, b
         return std::nullopt;
     }
     last_barrier_ = {closed->position().interval, closed->commit().time};
-    barrier_times_.push_back(last_barrier_);
+    barrier_times_.push_back({last_barrier_, closed->written_bytes()});
     const bool consistent_cut = closed->commit().consistent;
     if (consistent_cut) {
         points_in_flight_.push_back(last_barrier_);
     }
+    verify_questions_->asked(closed->position().interval, closed->commit().verify);
     if (verify_) {
         verify_->on_cut(closed->position().interval, closed->commit().verify);
     }
@@ -232,7 +251,7 @@ task<void> sender_group::encode_loop() {
             encoder_->forget_contents();
         }
         const time_point began = run_.time->now();
-        auto encoded = std::make_shared<encoded_interval>(
+        auto encoded = std::make_shared<result<encoded_interval>>(
             co_await run_on(pool, [this, encoder = encoder_, taken, heals = heals_, patient = !consistent(), &loans] {
                 taken->wait_settled();
                 learn(*encoder);
@@ -249,13 +268,21 @@ task<void> sender_group::encode_loop() {
             }));
         encoder_busy_.add(began, run_.time->now());
         level_.took(level, load.bytes, run_.time->now() - began);
-        if (epoch == epoch_) {
-            folded_bytes_ += encoded->folded_bytes;
-            encoded_bytes_ += encoded->what.bytes;
+        if (!*encoded) { // a bug or bad memory: not one byte of it leaves, clients go on, a catch-up compares
+            ++encoder_faults_;
+            encoder_ = make_encoder();
+            if (epoch == epoch_) {
+                lose_order(fmt::format("the encoder's self-check failed ({}); look at this host's memory, and report it",
+                                       encoded->error().context));
+            }
+        } else if (epoch == epoch_) {
+            folded_bytes_ += (*encoded)->folded_bytes;
+            encoded_bytes_ += (*encoded)->what.bytes;
             const auto pushed = co_await run_on(
-                run_.disk, [this, encoded] { return spool_->push(encoded->what, std::move(encoded->frames)); });
+                run_.disk, [this, encoded] { return spool_->push((*encoded)->what, std::move((*encoded)->frames)); });
             if (epoch != epoch_) {
                 spool_->clear(); // order was lost meanwhile; only this loop adds, so nothing newer is in it
+                tidy_soon();
             } else if (!pushed) {
                 lose_order(fmt::format("{}; from here on only which blocks change is kept", pushed.error().text()));
             }
@@ -287,6 +314,25 @@ void sender_group::reset_stream() {
     durable_point_ = {};
     acked_in_stream_ = false;
     spool_->clear();
+    verify_questions_->clear();
+    tidy_soon();
+}
+
+// What was dropped leaves the disk off home: a slow spool disk must not hold up the lines of other groups.
+void sender_group::tidy_soon() {
+    if (spool_->untidy() && !std::exchange(tidying_, true)) {
+        tasks_.spawn(tidy_spool());
+    }
+}
+
+task<void> sender_group::tidy_spool() {
+    while (spool_->untidy()) {
+        co_await run_on(run_.disk, [this] {
+            spool_->tidy();
+            return true;
+        });
+    }
+    tidying_ = false;
 }
 
 // From an unbroken stream to tracking. The dirty map has every block of every dropped interval.
@@ -312,13 +358,10 @@ task<void> sender_group::upkeep_loop() {
         if (stopping_) {
             break;
         }
-        const wall_time now = run_.time->wall();
-        if (throttle_.has_override && now >= throttle_.override_until) {
-            throttle_.has_override = false;
+        capture_->note_writes_in_flight();
+        if (throttle_.expire(run_.time->wall())) {
             apply_throttle();
-            if (auto saved = save_state(); !saved) {
-                log::warning("group {}: {}", name(), saved.error().text());
-            }
+            save_soon();
         }
         if (run_.time->now() < next_upkeep_) {
             continue;
@@ -326,8 +369,44 @@ task<void> sender_group::upkeep_loop() {
         next_upkeep_ = run_.time->now() + std::chrono::seconds(5);
         const auto kept = co_await run_on(run_.disk, [this] { return capture_->maintain(); });
         if (!kept) {
-            log::error("group {}: {}", name(), kept.error().text());
+            const std::string text = kept.error().text();
+            if (const auto more = upkeep_failures_.failed(text, run_.time->now())) {
+                log::error("group {}: {}{}", name(), text, *more);
+            }
+        } else if (const auto after = upkeep_failures_.worked(run_.time->now())) {
+            log::info("group {}: the dirty map can be written again{}", name(), *after);
         }
+        if (!disturbed_ && !capture_->disturbance().empty()) {
+            disturbed_ = capture_->disturbance();
+            log::error("group {}: {}", name(), *disturbed_);
+        }
+        co_await reread();
+    }
+}
+
+std::uint64_t sender_group::unreadable_bytes() const {
+    std::uint64_t sum = 0;
+    for (std::uint16_t i = 0; i < capture_->volume_count(); ++i) {
+        sum += capture_->unreadable_bytes(volume_index{i});
+    }
+    return sum;
+}
+
+// Reading a bad place may take seconds: less and less often.
+task<void> sender_group::reread() {
+    const std::uint64_t before = unreadable_bytes();
+    if (before == 0 || !recording_) {
+        reread_after_ = {};
+        co_return;
+    }
+    if (run_.time->now() < next_reread_) {
+        co_return;
+    }
+    const auto left = co_await run_on(run_.disk, [this] { return capture_->retry_unreadable(); });
+    reread_after_ = std::min<duration>(std::chrono::minutes(5), std::max<duration>(std::chrono::seconds(5), reread_after_ * 2));
+    next_reread_ = run_.time->now() + reread_after_;
+    if (left && *left == 0) {
+        log::info("group {}: what its disks could not read is known again; the next point covers it", name());
     }
 }
 
@@ -353,35 +432,50 @@ result<> sender_group::load_state() {
     try {
         paused_ = j.at("paused").get<bool>();
         ever_consistent_ = j.at("ever_consistent").get<bool>();
-        const auto rate = [&j](const char *key) -> std::optional<std::uint64_t> {
-            return j.at(key).is_null() ? std::nullopt : std::optional(j.at(key).get<std::uint64_t>());
-        };
-        throttle_.is_set = j.at("throttle_set").get<bool>();
-        throttle_.set_rate = rate("throttle_rate");
-        throttle_.has_override = j.at("override_set").get<bool>();
-        throttle_.override_rate = rate("override_rate");
-        throttle_.override_until = wall_time(std::chrono::milliseconds(j.at("override_until_ms").get<std::int64_t>()));
+        take_throttle(j, throttle_);
     } catch (const json::exception &) {
         return damaged();
     }
     return {};
 }
 
-result<> sender_group::save_state() {
+// For what nobody waits for: off home, the newest state each time.
+void sender_group::save_soon() {
+    save_wanted_ = true;
+    if (!std::exchange(saving_, true)) {
+        tasks_.spawn(save_while_wanted());
+    }
+}
+
+task<void> sender_group::save_while_wanted() {
+    while (std::exchange(save_wanted_, false)) {
+        const auto saved = co_await run_on(run_.disk, [this, text = state_text(), number = ++state_number_] {
+            return write_state(text, number);
+        });
+        if (!saved) {
+            log::warning("group {}: {}", name(), saved.error().text());
+        }
+    }
+    saving_ = false;
+}
+
+result<> sender_group::save_state() { return write_state(state_text(), ++state_number_); }
+
+result<> sender_group::write_state(const std::string &text, std::uint64_t number) {
+    const std::scoped_lock one_at_a_time(state_mutex_);
+    if (number < state_written_) {
+        return {}; // a newer one is there
+    }
+    FS_CHECK(files_.replace_file(join_path(options_.state_directory, "group.json"), as_bytes(text)));
+    state_written_ = number;
+    return {};
+}
+
+std::string sender_group::state_text() const {
     using json = nlohmann::json;
-    const auto rate = [](std::optional<std::uint64_t> r) { return r ? json(*r) : json(nullptr); };
-    const json j = {
-        {"paused", paused_},
-        {"ever_consistent", ever_consistent_},
-        {"throttle_set", throttle_.is_set},
-        {"throttle_rate", rate(throttle_.set_rate)},
-        {"override_set", throttle_.has_override},
-        {"override_rate", rate(throttle_.override_rate)},
-        {"override_until_ms", std::chrono::duration_cast<std::chrono::milliseconds>(
-                                  throttle_.override_until.time_since_epoch())
-                                  .count()},
-    };
-    return files_.replace_file(join_path(options_.state_directory, "group.json"), as_bytes(j.dump(2) + "\n"));
+    json j = {{"paused", paused_}, {"ever_consistent", ever_consistent_}};
+    put_throttle(j, throttle_);
+    return j.dump(2) + "\n";
 }
 
 void sender_group::apply_throttle() { pace_->set_rate(view_of(throttle_, run_.time->wall()).rate); }

@@ -10,6 +10,7 @@
 
 #include "dedupe/codec.hpp"
 #include "replicator/base/async.hpp"
+#include "replicator/base/log_repeat.hpp"
 #include "replicator/capture/nbd_server.hpp"
 #include "replicator/engine/catch_up_hold.hpp"
 #include "replicator/engine/catch_up_scan.hpp"
@@ -20,6 +21,9 @@
 #include "replicator/engine/loans.hpp"
 #include "replicator/engine/handshake.hpp"
 #include "replicator/engine/network.hpp"
+#include "replicator/engine/path_judge.hpp"
+#include "replicator/engine/peer_clock.hpp"
+#include "replicator/engine/peer_trust.hpp"
 #include "replicator/engine/sender.hpp"
 #include "replicator/engine/sender_session.hpp"
 #include "replicator/engine/throttle.hpp"
@@ -28,6 +32,7 @@
 #include <atomic>
 #include <deque>
 #include <memory>
+#include <mutex>
 
 namespace farshore::engine {
 
@@ -39,12 +44,17 @@ struct sender_group_options {
     wire::id16 sender{};
     std::uint64_t instance = 0;
     std::string boot_id;
+    wall_time boot_began{}; ///< 0: not known
+    trust_mode trust = trust_mode::pinned;
+    std::vector<executor> volume_disks; ///< threads for the clients of each volume
+    std::optional<nbd::client_bounds> clients; ///< with the daemon's other groups; none: a test's own
     std::shared_ptr<pair_index> shared; ///< of all groups; null when this is the only one
     /// Has the other groups offer their content; called before much is shipped.
     std::function<task<void>()> gather_offers;
 };
 
 class verify_run;
+class verify_questions;
 
 class sender_group {
   public:
@@ -53,6 +63,8 @@ class sender_group {
     ~sender_group();
 
     task<result<>> start(std::optional<pinned_peer> peer);
+    /// Commands under way end soon; the group itself goes on until stop(), which joins them.
+    void end_commands();
     task<void> stop(time_point drain_until);
 
     const std::string &name() const { return options_.config.name; }
@@ -64,6 +76,8 @@ class sender_group {
     task<void> offer_content(time_point until);
 
     void set_peer(std::optional<pinned_peer> peer); ///< join, unpair: drops the session
+    /// Who is trusted has changed: connects again.
+    void prove_anew() { restart_session("the files of [tls] changed"); }
     task<result<wait_outcome>> wait(bool durable_only, duration timeout);
     result<> set_paused(bool paused);
     result<> resync(bool full);
@@ -79,6 +93,8 @@ class sender_group {
     task<std::vector<dedupe::loan>> borrow(std::shared_ptr<interval> taken, executor pool);
     task<std::vector<dedupe::loan>> ask_for_loans(std::vector<loan_candidate> candidates, interval_id interval);
     task<void> upkeep_loop();
+    task<void> reread();
+    std::uint64_t unreadable_bytes() const;
     struct cut_outcome {
         barrier_info barrier;
         bool consistent = false;
@@ -96,7 +112,9 @@ class sender_group {
     task<result<wire::key32>> begin_shipping(sender_session::make_connector connect);
     task<void> hold_catch_up();
     task<result<>> begin_new_stream(const sender_plan &plan, const wire::welcome &theirs);
+    task<result<>> settle_dirty(const sender_plan &plan, const wire::welcome &theirs);
     task<void> run_scan(wire::key32 key);
+    task<void> gather_offers();
     sender_facts facts() const;
     wire::hello make_hello() const;
     std::shared_ptr<dedupe::encoder> make_encoder() const;
@@ -105,17 +123,29 @@ class sender_group {
     std::uint64_t offer_piece(volume_index v, byte_range piece);
     void on_ack(const wire::ack &a);
     void on_nak(const wire::nak &n);
+    void on_damage(std::string what, std::uint64_t count);
+    result<> on_verify(const wire::verify_result &r);
+    void heal(const verify_run &run);
     void restart_session(const char *why);
+    task<std::vector<pending_range>> take_to_verify();
     // small things
+    std::uint64_t dirty_bytes() const;
     bool consistent() const { return durable_point_.value != 0; }
     task<void> close_nbd();
     result<> serve_nbd();
     result<> load_state();
     result<> save_state();
+    std::string state_text() const;
+    result<> write_state(const std::string &text, std::uint64_t number);
+    void save_soon();
+    task<void> save_while_wanted();
+    void tidy_soon();
+    task<void> tidy_spool();
     void apply_throttle();
     void reset_stream();
     void note_failure(const error &e);
     std::optional<time_point> oldest_unsafe_write() const;
+    std::uint64_t bytes_at_risk() const;
 
     sender_group_options options_;
     runtime run_;
@@ -141,11 +171,20 @@ class sender_group {
     condition loans_answered_;
     std::vector<std::unique_ptr<nbd::server>> servers_;
     task_group tasks_;
+    bool ending_ = false; ///< commands end; then the group stops
     bool stopping_ = false;
+    std::mutex state_mutex_; ///< the state's file: a save on the pool and one that a command waits for
+    std::uint64_t state_number_ = 0;  ///< of the newest text
+    std::uint64_t state_written_ = 0; ///< with the mutex
+    bool save_wanted_ = false;
+    bool saving_ = false;
+    bool tidying_ = false;
 
     // The stream. All reset by lose_order().
     bool recording_ = false;
     stream_id stream_;
+    interval_id stream_first_; ///< id of its first interval
+    interval_id sent_; ///< no barrier of stream_ above it was sent
     std::uint64_t epoch_ = 0; ///< grows with each loss of order: what pools bring back from before is dropped
     std::deque<std::unique_ptr<interval>> closed_;
     std::uint64_t encoding_bytes_ = 0; ///< memory of the interval being encoded
@@ -158,6 +197,7 @@ class sender_group {
     bool scan_full_ = false; ///< the next scan ships everything
     catch_up_hold hold_;     ///< since writers outran memory
     std::size_t waits_ = 0;  ///< `wait` commands under way
+    std::size_t commands_ = 0; ///< all that wait for something
 
     // Positions told by the receiver, over all streams.
     stream_position durable_;
@@ -166,11 +206,15 @@ class sender_group {
     barrier_info last_barrier_;
     barrier_info durable_barrier_;
     std::optional<wall_time> durable_point_time_; ///< of the newest consistent durable barrier, over all streams
-    std::deque<barrier_info> barrier_times_; ///< of intervals not yet durable
+    /// A barrier that is not durable yet, with what clients wrote in its interval.
+    struct cut_barrier : barrier_info {
+        std::uint64_t written_bytes = 0;
+    };
+    std::deque<cut_barrier> barrier_times_; ///< of intervals not yet durable
     wire::id16 receiver_{};
     std::uint64_t damage_known_ = 0;
     bool ever_consistent_ = false;
-    std::uint64_t sync_total_ = 0;
+    std::uint64_t sync_total_ = 0; ///< what the catch-up had to look at; holes leave it when they are settled
     time_point sync_began_{};
 
     // The session.
@@ -180,11 +224,13 @@ class sender_group {
     bool session_up_ = false; ///< greeted and shipping
     bool reconnect_now_ = false;
     bool session_worked_ = false; ///< the last session made something durable
+    path_judge path_;
     std::unique_ptr<verify_run> verify_; ///< while a verify command runs
+    std::unique_ptr<verify_questions> verify_questions_;
 
     // What the operator set (STATE/groups/NAME/group.json).
     bool paused_ = false;
-    throttle_setting throttle_;
+    throttle_setting throttle_; ///< of this group, besides the daemon's
 
     condition work_;      ///< a stage has something to do
     condition session_wanted_;
@@ -195,14 +241,24 @@ class sender_group {
     bool close_early_ = false;
     time_point next_close_{};
     time_point next_upkeep_{};
+    time_point next_reread_{}; ///< of what the volumes' disks could not read
+    duration reread_after_{};
 
     // Counters since start.
     std::uint64_t folded_bytes_ = 0;
     std::uint64_t encoded_bytes_ = 0;
+    std::uint64_t encoder_faults_ = 0;
     std::uint64_t wire_bytes_before_ = 0; ///< of ended sessions
     std::optional<std::string> error_;    ///< last error, until things work again
+    log::repeats failures_;    ///< of the session, until the DR site acknowledges something
+    log::repeats connections_; ///< what each one begins with
+    log::repeats upkeep_failures_;
     std::optional<std::string> notice_;   ///< the DR site's words
+    peer_clock clock_;                      ///< the DR site's
     std::optional<std::string> order_lost_; ///< why, until it is kept again
+    std::optional<std::string> damage_;     ///< what the DR site found wrong, until it has a point again
+    std::optional<std::string> disturbed_;  ///< a volume's file is not ours alone; for good
+    std::optional<std::string> compared_;   ///< why so much is compared, until the DR site is in sync again
 };
 
 } // namespace farshore::engine

@@ -6,9 +6,25 @@
 #include "replicator/engine/sender_verify.hpp"
 
 #include <algorithm>
+#include <span>
 #include <fmt/format.h>
 
 namespace farshore::engine {
+namespace {
+constexpr std::size_t unreadable_shown_max = 16; ///< ranges of a volume
+
+std::string unreadable_text(const std::vector<volume_status> &volumes) {
+    std::string text;
+    for (const volume_status &v : volumes) {
+        if (v.unreadable_bytes > 0) {
+            text += fmt::format("{}volume {} can't be read at offset {} ({} bytes in all): points hold older content there until "
+                                "it is overwritten or can be read",
+                                text.empty() ? "" : "; ", v.name, v.unreadable.front().offset, v.unreadable_bytes);
+        }
+    }
+    return text;
+}
+} // namespace
 
 // ---- status ----------------------------------------------------------------------------------------
 
@@ -28,6 +44,27 @@ std::optional<time_point> sender_group::oldest_unsafe_write() const {
     return oldest;
 }
 
+// Bytes that clients wrote and that the DR site does not durably hold. Nothing else is in it: neither what memory or
+// the spool take, nor what goes over the line. What was written over several times counts each time, up to the
+// volumes' size. Without an unbroken order only regions are known: all of each that may lack something.
+std::uint64_t sender_group::bytes_at_risk() const {
+    std::uint64_t sum = 0;
+    if (!recording_ || capture_->mode() != capture_mode::recording || !consistent()) {
+        for (std::size_t i = 0; i < capture_->volume_count(); ++i) {
+            sum += capture_->dirty_bytes(volume_index{static_cast<std::uint16_t>(i)});
+        }
+        return sum;
+    }
+    for (const cut_barrier &b : barrier_times_) {
+        sum += b.written_bytes;
+    }
+    std::uint64_t size = 0;
+    for (std::size_t i = 0; i < capture_->volume_count(); ++i) {
+        size += capture_->volume_size(volume_index{static_cast<std::uint16_t>(i)});
+    }
+    return std::min(sum + capture_->counts().open_written_bytes, size);
+}
+
 sender_group_status sender_group::status() const {
     sender_group_status s;
     s.name = name();
@@ -38,6 +75,7 @@ sender_group_status sender_group::status() const {
     const bool recording = recording_ && capture_->mode() == capture_mode::recording;
 
     sender_state_facts f;
+    f.failed = disturbed_.has_value();
     f.paired = peer_.has_value();
     f.paused = paused_;
     f.recording = recording;
@@ -50,15 +88,12 @@ sender_group_status sender_group::status() const {
     if (recording && consistent()) {
         const auto oldest = oldest_unsafe_write();
         s.lag_seconds = oldest ? std::max(0.0, seconds_of(run_.time->now() - *oldest)) : 0;
-        s.lag_bytes = counts.open_bytes + closed_bytes() + held.bytes;
     } else {
         // Order is lost or not yet made: the DR site is as old as its newest point.
         const wall_time since = durable_point_time_.value_or(started_);
         s.lag_seconds = std::max(0.0, seconds_of(run_.time->wall() - since));
-        for (std::size_t i = 0; i < capture_->volume_count(); ++i) {
-            s.lag_bytes += capture_->dirty_bytes(volume_index{static_cast<std::uint16_t>(i)});
-        }
     }
+    s.lag_bytes = bytes_at_risk();
     s.lag_intervals = barrier_times_.size() + (counts.open_since ? 1 : 0);
     if (last_barrier_.time != wall_time{}) {
         s.last_barrier = last_barrier_;
@@ -69,6 +104,7 @@ sender_group_status sender_group::status() const {
     s.bytes_written = counts.written_bytes;
     s.bytes_folded = folded_bytes_;
     s.bytes_encoded = encoded_bytes_;
+    s.encoder_faults = encoder_faults_;
     s.bytes_wire = wire_bytes_before_ + (session_ ? session_->wire_bytes() : 0);
     if (recording && !consistent()) {
         const std::uint64_t pending = capture_->pending_bytes();
@@ -88,16 +124,32 @@ sender_group_status sender_group::status() const {
     s.spool_limit_bytes = options_.config.spool_bytes_max;
     for (std::size_t i = 0; i < options_.config.volumes.size(); ++i) {
         const volume_index v{static_cast<std::uint16_t>(i)};
-        s.volumes.push_back({options_.config.volumes[i].name, capture_->volume_size(v), capture_->dirty_bytes(v)});
+        s.volumes.push_back({options_.config.volumes[i].name, capture_->volume_size(v), capture_->dirty_bytes(v),
+                             capture_->unreadable(v, unreadable_shown_max), capture_->unreadable_bytes(v)});
     }
-    s.error = notice_ ? notice_ : error_;
+    if (const auto skew = clock_.warning()) {
+        s.warnings.push_back(*skew);
+    }
+    s.error = notice_ ? notice_ : error_ ? error_ : damage_;
+    if (path_.suspects()) { // while a connection is up, too: it is about to end like the ones before
+        s.error = error_ ? fmt::format("{} ({})", path_judge::words, *error_) : std::string(path_judge::words);
+    }
     if (session_up_ && hold_.active()) {
         s.error = fmt::format("the catch-up begins when clients slow down (they write {:.0f} MB/s), {:.0f} s after that at the "
                               "latest",
                               hold_.rate() / 1e6, seconds_of(catch_up_hold::hold_max));
     }
+    if (const std::string bad = unreadable_text(s.volumes); !bad.empty()) {
+        s.error = s.error ? *s.error + "; " + bad : bad;
+    }
+    if (compared_) {
+        s.error = s.error ? *compared_ + "; " + *s.error : *compared_;
+    }
     if (order_lost_) { // what to do about it is still there when the line is down as well
         s.error = s.error ? *order_lost_ + "; " + *s.error : *order_lost_;
+    }
+    if (disturbed_) {
+        s.error = disturbed_;
     }
     return s;
 }
@@ -113,6 +165,7 @@ void sender_group::set_peer(std::optional<pinned_peer> peer) {
         options_.shared->set_peer(number_, peer_);
     }
     error_.reset();
+    path_.moved(); // another peer, another path
     restart_session("the pairing changed");
 }
 
@@ -136,6 +189,9 @@ class counted {
 
 task<result<wait_outcome>> sender_group::wait(bool durable_only, duration timeout) {
     const time_point deadline = run_.time->now() + timeout;
+    if (disturbed_) {
+        co_return fail(errc::dead, *disturbed_);
+    }
     if (!peer_) {
         co_return fail(errc::not_in_sync, fmt::format("group \"{}\" is not paired with a DR site; run `farshore invite {}` "
                                                       "there and `farshore join TOKEN` here",
@@ -143,9 +199,10 @@ task<result<wait_outcome>> sender_group::wait(bool durable_only, duration timeou
     }
     // Whoever waits wants the barrier now, however fast clients write.
     const counted waits(waits_);
+    const counted commands(commands_);
     progress_.notify_all();
     std::optional<barrier_info> mine;
-    while (!mine && !stopping_) {
+    while (!mine && !ending_) {
         if (recording_ && capture_->pending_bytes() == 0 && closed_.size() < limits::interval_queue_max) {
             const auto made = cut(true, true);
             if (made && made->consistent) {
@@ -162,8 +219,11 @@ task<result<wait_outcome>> sender_group::wait(bool durable_only, duration timeou
     const auto reached = [this, durable_only, &mine] {
         return mine && (durable_only ? durable_point_ : applied_point_) >= mine->id;
     };
-    while (!stopping_ && !reached() && run_.time->now() < deadline) {
+    while (!ending_ && !reached() && run_.time->now() < deadline) {
         co_await progress_.wait_until(*run_.time, deadline);
+    }
+    if (!reached() && ending_) {
+        co_return fail(errc::closed, "the sender stops");
     }
     if (!reached()) {
         const sender_group_status s = status();
@@ -219,15 +279,7 @@ result<> sender_group::resync(bool full) {
 
 result<> sender_group::throttle_set(std::optional<std::uint64_t> rate, std::optional<duration> lasts) {
     const throttle_setting before = throttle_;
-    if (lasts) {
-        throttle_.has_override = true;
-        throttle_.override_rate = rate;
-        throttle_.override_until = run_.time->wall() + *lasts;
-    } else {
-        throttle_.is_set = true;
-        throttle_.set_rate = rate;
-        throttle_.has_override = false;
-    }
+    throttle_.set(rate, lasts, run_.time->wall());
     if (auto saved = save_state(); !saved) {
         throttle_ = before;
         return saved;
@@ -238,8 +290,7 @@ result<> sender_group::throttle_set(std::optional<std::uint64_t> rate, std::opti
 
 result<> sender_group::throttle_clear() {
     const throttle_setting before = throttle_;
-    throttle_.is_set = false;
-    throttle_.has_override = false;
+    throttle_.clear();
     if (auto saved = save_state(); !saved) {
         throttle_ = before;
         return saved;
@@ -250,8 +301,76 @@ result<> sender_group::throttle_clear() {
 
 // ---- verify ----------------------------------------------------------------------------------------
 
+namespace {
+
+constexpr std::size_t ranges_each_job = 32; ///< on the disk pool at a time; at most 32 MiB are read
+
+/// Puts ranges into the open interval; returns those that should be holes and are none.
+result<std::vector<pending_range>> add_ranges(capture_group &capture, std::span<const pending_range> ranges,
+                                              const digest_function &digest) {
+    std::vector<pending_range> no_holes;
+    for (const pending_range &r : ranges) {
+        if (!verify_run::is_hole(r)) {
+            FS_CHECK(capture.add_verify(r, digest));
+            continue;
+        }
+        FS_TRY(hole, capture.add_verify_hole(r));
+        if (!hole) {
+            no_holes.push_back(r);
+        }
+    }
+    return no_holes;
+}
+
+} // namespace
+
+// The DR site knows as well, and makes no point until a catch-up has brought it what is marked here.
+void sender_group::heal(const verify_run &run) {
+    const std::vector<pending_range> wrong = run.to_heal();
+    if (wrong.empty()) {
+        return;
+    }
+    std::uint64_t bytes = 0;
+    for (const pending_range &r : wrong) {
+        capture_->mark_dirty(r.volume, r.range);
+        bytes += r.range.length;
+    }
+    damage_known_ += run.damage_counted();
+    lose_order(fmt::format("verify found that the DR site's copy differs in {} range(s), {} bytes; they are shipped again, and "
+                           "the DR site makes no point until then",
+                           wrong.size(), bytes));
+}
+
+// What one barrier compares.
+task<std::vector<pending_range>> sender_group::take_to_verify() {
+    constexpr std::size_t ranges_max = 2048;
+    constexpr std::uint64_t bytes_max = 64 * limits::MiB;
+    std::vector<pending_range> ranges;
+    std::uint64_t bytes = 0;
+    while (ranges.size() < ranges_max && bytes < bytes_max) {
+        if (const auto where = verify_->wants_data()) {
+            const auto data = co_await run_on(run_.disk, [this, where] {
+                return capture_->next_data(where->volume, where->range.offset);
+            });
+            if (!data) {
+                verify_->fail_with(data.error());
+                break;
+            }
+            verify_->data_is(*data);
+        }
+        const std::vector<pending_range> more = verify_->take(ranges_max - ranges.size(), bytes_max - bytes);
+        for (const pending_range &r : more) {
+            bytes += verify_run::is_hole(r) ? 0 : r.range.length;
+        }
+        ranges.insert(ranges.end(), more.begin(), more.end());
+        if (more.empty() && !verify_->wants_data()) {
+            break;
+        }
+    }
+    co_return ranges;
+}
+
 task<result<verify_outcome>> sender_group::verify(progress_report progress) {
-    constexpr std::size_t ranges_per_barrier = 64;
     constexpr duration answer_timeout = std::chrono::minutes(2);
     if (verify_) {
         co_return fail(errc::busy, fmt::format("a verify of group \"{}\" is running already", name()));
@@ -260,6 +379,7 @@ task<result<verify_outcome>> sender_group::verify(progress_report progress) {
         co_return fail(errc::not_in_sync, fmt::format("group \"{}\" is {}; verify compares when it is streaming", name(),
                                                       name_of(status().state)));
     }
+    const counted commands(commands_);
     std::vector<std::uint64_t> sizes;
     for (std::size_t i = 0; i < capture_->volume_count(); ++i) {
         sizes.push_back(capture_->volume_size(volume_index{static_cast<std::uint16_t>(i)}));
@@ -269,14 +389,20 @@ task<result<verify_outcome>> sender_group::verify(progress_report progress) {
     const digest_function digest = [digester](bytes_view bytes) { return digester->of(bytes).bytes; };
     time_point heard = run_.time->now();
     std::uint64_t heard_bytes = 0;
-    while (!verify_->failure() && !verify_->done() && !stopping_) {
-        const std::vector<pending_range> ranges = verify_->waiting() ? std::vector<pending_range>{}
-                                                                     : verify_->take(ranges_per_barrier);
-        for (const pending_range &r : ranges) {
-            const auto added = co_await run_on(run_.disk, [this, r, &digest] { return capture_->add_verify(r, digest); });
+    while (!verify_->failure() && !verify_->done() && !ending_) {
+        std::vector<pending_range> ranges;
+        if (!verify_->waiting()) {
+            ranges = co_await take_to_verify();
+        }
+        for (std::size_t at = 0; at < ranges.size() && !verify_->failure(); at += ranges_each_job) {
+            const auto some = std::span(ranges).subspan(at, std::min(ranges_each_job, ranges.size() - at));
+            const auto added = co_await run_on(run_.disk, [this, some, &digest] { return add_ranges(*capture_, some, digest); });
             if (!added) {
                 verify_->fail_with(added.error());
                 break;
+            }
+            for (const pending_range &r : *added) {
+                verify_->no_hole(r);
             }
         }
         if (!ranges.empty() && !verify_->failure()) {
@@ -297,11 +423,12 @@ task<result<verify_outcome>> sender_group::verify(progress_report progress) {
         }
     }
     const auto run = std::move(verify_);
+    heal(*run);
     if (run->failure()) {
         co_return std::unexpected(*run->failure());
     }
-    if (stopping_) {
-        co_return fail(errc::cancelled, "the sender stops");
+    if (ending_) {
+        co_return fail(errc::closed, "the sender stops");
     }
     verify_outcome out;
     out.group = name();

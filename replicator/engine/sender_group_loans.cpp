@@ -11,6 +11,7 @@ namespace farshore::engine {
 namespace {
 /// How long an interval waits for the answer. Without one it is encoded as it is.
 constexpr duration loan_wait_max = std::chrono::seconds(3);
+constexpr std::size_t loans_unanswered_max = 64; ///< a DR site that never answers is not asked for ever
 } // namespace
 
 // The hints of whole blocks, which begin at a block's first byte, serve other groups too.
@@ -77,7 +78,11 @@ task<std::vector<dedupe::loan>> sender_group::borrow(std::shared_ptr<interval> t
         taken->wait_settled();
         return find_candidates(*options_.shared, number_, taken->changes(), key);
     });
-    if (candidates.empty() || !session_up_ || !loan_patience_.worth_it()) {
+    // An interval far ahead of what the DR site has would keep its slots for as long.
+    const std::uint64_t horizon = std::max(durable_.interval, stream_first_).value + limits::loan_window;
+    const bool too_early = taken->position().interval.value > horizon;
+    if (candidates.empty() || !session_up_ || too_early || session_->loans_unanswered() > loans_unanswered_max ||
+        !loan_patience_.worth_it()) {
         co_return std::vector<dedupe::loan>{};
     }
     co_return co_await ask_for_loans(std::move(candidates), taken->position().interval);
@@ -91,7 +96,7 @@ task<std::vector<dedupe::loan>> sender_group::ask_for_loans(std::vector<loan_can
     loan_sending_ = true;
     for (const wire::loan_request &r : requests) {
         if (session_up_) {
-            co_await session_->send_control(r);
+            co_await session_->ask(r);
         }
     }
     loan_sending_ = false;

@@ -15,6 +15,12 @@ namespace {
 constexpr duration backoff_first = std::chrono::milliseconds(200);
 constexpr duration backoff_max = std::chrono::seconds(3);
 
+/// The line ended it: neither we nor the peer said anything.
+bool is_of_line(const error &e) {
+    return is(e, errc::timeout) || is_errno(e, ETIMEDOUT) || is_errno(e, ECONNRESET) || is_errno(e, EPIPE) ||
+           is_errno(e, EHOSTUNREACH);
+}
+
 } // namespace
 
 namespace {
@@ -61,6 +67,8 @@ wire::hello sender_group::make_hello() const {
     h.session = random_u64();
     h.sender = options_.sender;
     h.instance = options_.instance;
+    h.common = durable_;
+    h.clock_ms = clock_ms_of(run_.time->wall());
     for (std::size_t i = 0; i < options_.config.volumes.size(); ++i) {
         h.volumes.push_back({options_.config.volumes[i].name,
                              capture_->volume_size(volume_index{static_cast<std::uint16_t>(i)})});
@@ -80,15 +88,24 @@ sender_facts sender_group::facts() const {
     f.receiver = receiver_;
     f.last_used = std::max(last_barrier_.id, capture_->start().last_interval);
     f.damage_known = damage_known_;
+    const bool shipped = stream_.value != 0; // in this life
+    f.begun = shipped ? stream_ : capture_->start().begun;
+    f.sent = shipped ? sent_ : capture_->start().last_interval;
+    f.exact = shipped || capture_->start().same_boot_or_clean;
     return f;
 }
 
 void sender_group::note_failure(const error &e) {
     const std::string text = e.text();
-    if (error_ != text) {
-        log::warning("group {}: {}", name(), text);
+    if (const auto more = failures_.failed(text, run_.time->now())) {
+        log::warning("group {}: {}{}", name(), text, *more);
     }
     error_ = text;
+    if (path_.suspects()) {
+        if (const auto more = failures_.failed(path_judge::words, run_.time->now())) {
+            log::error("group {}: {}{}", name(), path_judge::words, *more);
+        }
+    }
 }
 
 task<void> sender_group::session_loop() {
@@ -117,28 +134,32 @@ task<void> sender_group::session_loop() {
 
 task<error> sender_group::run_session() {
     const std::string address = options_.config.peer.empty() ? peer_->address : options_.config.peer;
-    auto connect = [this, address, pinned = peer_->fingerprint](bool control) {
-        return net_.make_connector(address, transport::alpn_session, pinned, {pace_, daemon_pace_}, control);
+    // Under a site's CA a name counts and no fingerprint: a certificate that is renewed stays the DR site's.
+    const expected_peer expected = options_.trust == trust_mode::site_ca
+                                       ? expected_peer{options_.trust, "", name_expected(options_.config.peer_name, address)}
+                                       : expected_peer{options_.trust, peer_->fingerprint, ""};
+    auto connect = [this, address, expected](bool control) {
+        return net_.make_connector(address, transport::alpn_session, expected, {pace_, daemon_pace_}, control);
     };
     sender_session::callbacks calls;
     calls.on_ack = [this](const wire::ack &a) { on_ack(a); };
     calls.on_nak = [this](const wire::nak &n) { on_nak(n); };
     calls.on_loans = [this](const wire::loan_reply &r) {
-        const result<> fits = loans_ ? loans_->take(r) : result<>();
+        if (loans_) {
+            loans_->take(r);
+        }
         loans_answered_.notify_all();
-        return fits;
     };
     calls.on_digests = [this](wire::digest_reply r) {
         if (scan_) {
             scan_->on_reply(std::move(r));
         }
     };
-    calls.on_verify = [this](const wire::verify_result &r) {
-        if (verify_) {
-            verify_->on_result(r);
-            progress_.notify_all();
-        }
+    calls.on_extents = [this](const wire::extent_reply &r) {
+        return scan_ ? scan_->on_extents(r) : result<>(); // of a scan that was given up
     };
+    calls.on_verify = [this](const wire::verify_result &r) { return on_verify(r); };
+    calls.on_clock = [this](std::uint64_t ms) { return clock_.heard(ms, run_.time->wall()); };
     calls.on_notice = [this](const wire::notice &n) {
         notice_ = n.text.empty() ? std::nullopt : std::optional(n.text);
     };
@@ -150,12 +171,16 @@ task<error> sender_group::run_session() {
     } else {
         session_up_ = true;
         error_.reset();
-        notice_.reset();
         scanning.spawn(run_scan(*shipping));
         progress_.notify_all();
     }
     const error reason = co_await session_->ended();
     session_up_ = false;
+    session_end end;
+    if (const auto since = session_->welcomed_at()) {
+        end = {true, session_->moved(), is_of_line(reason), session_->tried(), run_.time->now() - *since};
+    }
+    path_.ended(end);
     if (scan_) {
         scan_->stop();
     }
@@ -171,6 +196,9 @@ task<error> sender_group::run_session() {
     co_await scanning.join();
     co_await session_->join();
     wire_bytes_before_ += session_->wire_bytes();
+    if (session_->sending() > next(sent_)) { // the one that it was at may have been sent in part
+        sent_ = interval_id{session_->sending().value - 1};
+    }
     session_.reset();
     notice_.reset();
     co_return reason;
@@ -178,29 +206,39 @@ task<error> sender_group::run_session() {
 
 // From connecting to frames on their way; returns the digest key of the session.
 task<result<wire::key32>> sender_group::begin_shipping(sender_session::make_connector connect) {
-    FS_CO_TRY(theirs, co_await session_->open(std::move(connect), make_hello()));
+    const sender_facts mine = facts();
+    const interval_id known = std::max(mine.last_used, mine.acknowledged.interval);
+    FS_CO_TRY(theirs, co_await session_->open(std::move(connect), make_hello(), known));
+    verify_questions_->forget_through(theirs.applied.interval);
     FS_CO_CHECK(co_await session_->open_data_links(options_.links));
     const sender_plan plan = plan_session(facts(), theirs);
-    log::info("group {}: connected; {} ({})", name(), name_of(plan.decision), plan.reason);
+    const std::string begins_with = fmt::format("{} ({})", name_of(plan.decision), plan.reason);
+    if (const auto more = connections_.failed(begins_with, run_.time->now())) {
+        log::info("group {}: connected; {}{}", name(), begins_with, *more);
+    }
     session_->set_paused(paused_);
     switch (plan.decision) {
     case sender_decision::resume:
-        session_->start_sending(plan.from, plan.index);
+        session_->start_sending(stream_, plan.from, plan.index);
         break;
     case sender_decision::restart: {
         FS_CO_CHECK(co_await session_->begin_stream(stream_, plan.from));
-        session_->start_sending(plan.from, 0);
+        session_->start_sending(stream_, plan.from, 0);
         break;
     }
     case sender_decision::catch_up:
+    case sender_decision::compare_changed:
     case sender_decision::compare_all:
         co_await hold_catch_up();
         FS_CO_CHECK(co_await begin_new_stream(plan, theirs));
-        session_->start_sending(plan.first, 0);
+        session_->start_sending(stream_, plan.first, 0);
         break;
     }
     if (theirs.receiver != receiver_) {
         receiver_ = theirs.receiver;
+    }
+    if (!theirs.damaged) {
+        damage_known_ = std::max(damage_known_, theirs.damage_count); // healed before
     }
     wire::ack first;
     first.durable = theirs.durable;
@@ -228,24 +266,70 @@ task<void> sender_group::hold_catch_up() {
     }
 }
 
+// Makes everything dirty in which volumes and copy may differ, beyond what is.
+task<result<>> sender_group::settle_dirty(const sender_plan &plan, const wire::welcome &theirs) {
+    if (plan.put_back) {
+        compared_ = plan.reason;
+    }
+    bool all = plan.decision == sender_decision::compare_all;
+    std::vector<wire::changed_run> changed;
+    if (plan.decision == sender_decision::compare_changed && !capture_->all_dirty()) {
+        FS_CO_TRY(told, co_await session_->ask_changed(durable_));
+        all = !told;
+        changed = std::move(told).value_or(std::vector<wire::changed_run>{});
+        if (all) {
+            log::warning("group {}: the DR site's history does not reach back to barrier {}, the newest that both sites are "
+                         "known to have had: everything is compared",
+                         name(), durable_.interval.value);
+        }
+    }
+    const std::uint64_t before = dirty_bytes();
+    co_await run_on(run_.disk, [this, all, &changed] {
+        if (all) {
+            capture_->mark_all_dirty();
+        }
+        for (const wire::changed_run &run : changed) {
+            capture_->mark_dirty(volume_index{static_cast<std::uint16_t>(run.volume)},
+                                 {run.first * region_bytes, run.count * region_bytes});
+        }
+        return true;
+    });
+    if (plan.decision == sender_decision::compare_changed) {
+        log::info("group {}: {} bytes that the DR site changed after barrier {} are compared beside {} that changed here; it is "
+                  "at barrier {}",
+                  name(), dirty_bytes() - before, durable_.interval.value, before, theirs.durable.interval.value);
+    }
+    co_return result<>{};
+}
+
+std::uint64_t sender_group::dirty_bytes() const {
+    std::uint64_t sum = 0;
+    for (std::size_t i = 0; i < capture_->volume_count(); ++i) {
+        sum += capture_->dirty_bytes(volume_index{static_cast<std::uint16_t>(i)});
+    }
+    return sum;
+}
+
 task<result<>> sender_group::begin_new_stream(const sender_plan &plan, const wire::welcome &theirs) {
     if (recording_) {
         capture_->begin_tracking();
         reset_stream();
     }
-    if (plan.decision == sender_decision::compare_all) {
-        co_await run_on(run_.disk, [this] {
-            capture_->mark_all_dirty();
-            return true;
-        });
-    }
+    FS_CO_CHECK(co_await settle_dirty(plan, theirs));
     const stream_id stream{random_u64() | 1};
-    FS_CO_CHECK(co_await session_->begin_stream(stream, plan.first));
+    FS_CO_CHECK(co_await run_on(run_.disk, [this, stream, &plan, &theirs] {
+        return capture_->prepare_stream(stream, plan.first, theirs.durable, theirs.receiver);
+    }));
+    durable_ = theirs.durable;
+    receiver_ = theirs.receiver;
+    stream_ = stream;
+    sent_ = interval_id{plan.first.value - 1};
+    FS_CO_CHECK(co_await session_->begin_stream(stream, plan.first, plan.copy_went_back));
     co_await run_on(run_.disk, [this, stream, first = plan.first] {
         capture_->begin_recording(stream, first);
         return true;
     });
-    stream_ = stream;
+    stream_first_ = plan.first;
     heals_ = theirs.damage_count;
     damage_known_ = theirs.damage_count;
     if (!encoder_) {
@@ -261,18 +345,25 @@ task<result<>> sender_group::begin_new_stream(const sender_plan &plan, const wir
     co_return result<>{};
 }
 
-task<void> sender_group::run_scan(wire::key32 key) {
+// What is still pending is what one side has data of, and may be shipped.
+task<void> sender_group::gather_offers() {
     if (options_.gather_offers && capture_->pending_bytes() >= offers_bytes_min) {
         co_await options_.gather_offers();
     }
+}
+
+task<void> sender_group::run_scan(wire::key32 key) {
     if (capture_->pending_bytes() > 0) {
         scan_options options;
         options.compare = !scan_full_;
         options.key = key;
         options.same = [this](const pending_range &piece) { note_same(piece); };
+        options.holes = [this](std::uint64_t bytes) { sync_total_ -= std::min(sync_total_, bytes); };
+        options.before_data = [this] { return gather_offers(); };
         scan_ = std::make_unique<catch_up_scan>(
             *capture_, run_, options,
-            [this](wire::digest_request r) { return session_->send_control(std::move(r)); },
+            [this](wire::digest_request r) { return session_->ask(std::move(r)); },
+            [this](wire::extent_request r) { return session_->send_control(std::move(r)); },
             [this](bool overdue) {
                 if (known_.many()) {
                     work_.notify_all();
@@ -312,6 +403,7 @@ void sender_group::on_ack(const wire::ack &a) {
             barrier_times_.pop_front();
         }
         while (!points_in_flight_.empty() && points_in_flight_.front().id <= a.durable.interval) {
+            damage_.reset();
             if (!consistent()) {
                 log::info("group {}: in sync; the DR site follows from barrier {} on", name(),
                           points_in_flight_.front().id.value);
@@ -320,16 +412,25 @@ void sender_group::on_ack(const wire::ack &a) {
             durable_point_time_ = points_in_flight_.front().time;
             points_in_flight_.pop_front();
         }
+        if (consistent()) {
+            compared_.reset();
+        }
         spool_->drop_through(a.durable.interval);
+        tidy_soon();
         capture_->durable(a.durable, receiver_);
         acked_in_stream_ = true;
         session_worked_ = true;
+        if (const auto after = failures_.worked(run_.time->now())) {
+            log::info("group {}: the DR site takes data again{}", name(), *after);
+        }
+        static_cast<void>(connections_.worked(run_.time->now()));
         if (consistent() && !ever_consistent_) {
             ever_consistent_ = true;
-            if (auto saved = save_state(); !saved) {
-                log::warning("group {}: {}", name(), saved.error().text());
-            }
+            save_soon();
         }
+    }
+    if (session_ && session_->moved()) {
+        path_.moved();
     }
     durable_ = a.durable;
     applied_ = a.applied;
@@ -341,24 +442,38 @@ void sender_group::on_ack(const wire::ack &a) {
     progress_.notify_all();
 }
 
+result<> sender_group::on_verify(const wire::verify_result &r) {
+    FS_TRY(awaited, verify_questions_->answered(r));
+    if (awaited && verify_) {
+        verify_->note_damage(r.damage_count, damage_known_);
+        verify_->on_result(r);
+        progress_.notify_all();
+    }
+    return {};
+}
+
 // The DR site found blocks that are not what the stream builds on. They are dirty from here on, and a
 // catch-up repairs them; its copy makes no point until then.
 void sender_group::on_nak(const wire::nak &n) {
     if (!n.complete) {
         capture_->mark_all_dirty();
     }
-    for (const wire::damaged_entry &b : n.blocks) {
-        if (b.volume < capture_->volume_count()) {
-            const volume_index v{static_cast<std::uint16_t>(b.volume)};
-            if (b.block < block_count(capture_->volume_size(v))) {
-                capture_->mark_dirty(v, {b.block * block_bytes, bytes_in_block(block_index{b.block}, capture_->volume_size(v))});
-            }
-        }
+    for (const wire::damaged_entry &b : n.blocks) { // of the group: receiver_claims looked
+        const volume_index v{static_cast<std::uint16_t>(b.volume)};
+        capture_->mark_dirty(v, {b.block * block_bytes, bytes_in_block(block_index{b.block}, capture_->volume_size(v))});
     }
-    damage_known_ = n.damage_count;
-    log::error("group {}: the DR site's copy was changed by somebody else: {} block(s) did not match; they are compared "
-               "and repaired now, until then its newest good point is {}",
-               name(), n.blocks.size(), applied_point_.value);
+    on_damage(n.complete ? fmt::format("its copy was changed by somebody else: {} block(s) did not match", n.blocks.size())
+                         : "too many blocks of its copy did not match, or what was sent could not be decoded there",
+              n.damage_count);
+}
+
+/// What is wrong is dirty already.
+void sender_group::on_damage(std::string what, std::uint64_t count) {
+    damage_known_ = count;
+    damage_ = fmt::format("the DR site says that {}. It is compared and repaired now; until then its newest good "
+                          "point is {}",
+                          what, applied_point_.value);
+    log::error("group {}: {}", name(), *damage_);
     lose_order("");
 }
 

@@ -1,6 +1,8 @@
 #include "replicator/engine/trust.hpp"
 
+#include "replicator/base/assert.hpp"
 #include "replicator/base/bytes.hpp"
+#include "replicator/base/log.hpp"
 
 #include <algorithm>
 #include <array>
@@ -8,11 +10,13 @@
 #include <nlohmann/json.hpp>
 #include <openssl/evp.h>
 #include <openssl/rand.h>
+#include <sys/random.h>
 
 namespace farshore::engine {
 namespace {
 
 using json = nlohmann::json;
+constexpr std::size_t invitation_id_digits = 12;
 constexpr std::string_view token_prefix = "farshore1.";
 constexpr std::string_view alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
@@ -90,15 +94,27 @@ result<join_token> parse_token(const std::string &text) {
     return t;
 }
 
+void fill_random(bytes_span out) {
+    REPL_ASSERT(out.size() <= 256); // what getrandom gives whole
+    if (RAND_bytes(as_unsigned(out), static_cast<int>(out.size())) == 1) {
+        return;
+    }
+    const auto got = ::getrandom(out.data(), out.size(), 0);
+    if (got != static_cast<ssize_t>(out.size())) {
+        log::error("the system has no random numbers; keys and identities can't be made");
+        REPL_ASSERT(got == static_cast<ssize_t>(out.size()));
+    }
+}
+
 std::string random_secret() {
     std::array<std::byte, 16> raw{};
-    RAND_bytes(as_unsigned(bytes_span(raw)), static_cast<int>(raw.size()));
+    fill_random(raw);
     return to_hex(raw);
 }
 
 std::uint64_t random_u64() {
     std::array<std::byte, 8> raw{};
-    RAND_bytes(as_unsigned(bytes_span(raw)), static_cast<int>(raw.size()));
+    fill_random(raw);
     return std::bit_cast<std::uint64_t>(raw);
 }
 
@@ -114,8 +130,15 @@ result<trust_store> trust_store::parse(const std::string &json_text) {
                                    peer.value("sender", "")};
         }
         for (const auto &[hash, inv] : j.at("invitations").items()) {
-            store.invitations_[hash] = {inv.at("group").get<std::string>(), inv.at("expires_ms").get<std::int64_t>(),
-                                        inv.at("used").get<bool>()};
+            // Files of before had "used" and no time of issue: what was open then is no more.
+            const std::string end = inv.value("end", "expired");
+            store.invitations_[hash] = {inv.at("group").get<std::string>(), inv.value("issued_ms", std::int64_t{0}),
+                                        inv.at("expires_ms").get<std::int64_t>(),
+                                        end == "open"      ? invitation_end::open
+                                        : end == "used"    ? invitation_end::used
+                                        : end == "revoked" ? invitation_end::revoked
+                                                           : invitation_end::expired,
+                                        inv.value("seen_ms", std::int64_t{0})};
         }
     } catch (const json::exception &e) {
         return fail(errc::corrupt, fmt::format("the file of trusted peers is not readable ({})", e.what()));
@@ -132,7 +155,15 @@ std::string trust_store::to_json() const {
         }
     }
     for (const auto &[hash, inv] : invitations_) {
-        j["invitations"][hash] = {{"group", inv.group}, {"expires_ms", inv.expires_ms}, {"used", inv.used}};
+        const char *end = inv.end == invitation_end::open      ? "open"
+                          : inv.end == invitation_end::used    ? "used"
+                          : inv.end == invitation_end::revoked ? "revoked"
+                                                               : "expired";
+        j["invitations"][hash] = {{"group", inv.group},
+                                  {"issued_ms", inv.issued_ms},
+                                  {"expires_ms", inv.expires_ms},
+                                  {"seen_ms", inv.seen_ms},
+                                  {"end", end}};
     }
     return j.dump(2) + "\n";
 }
@@ -153,14 +184,64 @@ void trust_store::drop_old(wall_time now) {
     });
 }
 
-void trust_store::add_invitation(const std::string &group, const std::string &secret, wall_time expires) {
-    drop_old(expires - invitation_lifetime);
-    invitations_[sha256_hex(secret)] = {group, ms_of(expires), false};
+bool trust_store::is_open(const invitation_entry &e, std::int64_t now_ms) {
+    return e.end == invitation_end::open && now_ms >= e.issued_ms && now_ms >= e.seen_ms && now_ms < e.expires_ms;
+}
+
+bool trust_store::unpin(const std::string &group) {
+    for (auto &[hash, inv] : invitations_) {
+        if (inv.group == group && inv.end == invitation_end::open) {
+            inv.end = invitation_end::revoked;
+        }
+    }
+    return peers_.erase(group) > 0;
+}
+
+void trust_store::add_invitation(const std::string &group, const std::string &secret, wall_time now) {
+    drop_old(now);
+    invitations_[sha256_hex(secret)] = {group, ms_of(now), ms_of(now + invitation_lifetime), invitation_end::open, ms_of(now)};
 }
 
 bool trust_store::has_open_invitation(wall_time now) const {
-    return std::ranges::any_of(invitations_,
-                               [&](const auto &e) { return !e.second.used && e.second.expires_ms > ms_of(now); });
+    return std::ranges::any_of(invitations_, [&](const auto &e) { return is_open(e.second, ms_of(now)); });
+}
+
+std::vector<open_invitation> trust_store::open_invitations(wall_time now) const {
+    std::vector<open_invitation> out;
+    for (const auto &[hash, inv] : invitations_) {
+        if (is_open(inv, ms_of(now))) {
+            out.push_back({hash.substr(0, invitation_id_digits), inv.group, wall_time(std::chrono::milliseconds(inv.expires_ms))});
+        }
+    }
+    std::ranges::sort(out, {}, &open_invitation::expires);
+    return out;
+}
+
+bool trust_store::revoke(const std::string &id, wall_time now) {
+    for (auto &[hash, inv] : invitations_) {
+        if (id.size() == invitation_id_digits && hash.starts_with(id) && is_open(inv, ms_of(now))) {
+            inv.end = invitation_end::revoked;
+            return true;
+        }
+    }
+    return false;
+}
+
+bool trust_store::settle_invitations(wall_time now) {
+    bool changed = false;
+    for (auto &[hash, inv] : invitations_) {
+        if (inv.end != invitation_end::open) {
+            continue;
+        }
+        if (is_open(inv, ms_of(now))) {
+            changed = changed || inv.seen_ms != ms_of(now);
+            inv.seen_ms = ms_of(now);
+        } else {
+            inv.end = invitation_end::expired;
+            changed = true;
+        }
+    }
+    return changed;
 }
 
 result<> trust_store::redeem(const std::string &group, const std::string &secret, wall_time now) {
@@ -168,13 +249,17 @@ result<> trust_store::redeem(const std::string &group, const std::string &secret
     if (at == invitations_.end() || at->second.group != group) {
         return fail(errc::not_trusted, "the receiver does not know this token; make a new one with `farshore invite`");
     }
-    if (at->second.used) {
+    invitation_entry &inv = at->second;
+    if (inv.end == invitation_end::used) {
         return fail(errc::not_trusted, "this token was used before; make a new one with `farshore invite`");
     }
-    if (at->second.expires_ms <= ms_of(now)) {
+    if (inv.end == invitation_end::revoked) {
+        return fail(errc::not_trusted, "this token was revoked; make a new one with `farshore invite`");
+    }
+    if (!is_open(inv, ms_of(now))) {
         return fail(errc::not_trusted, "this token has expired; make a new one with `farshore invite`");
     }
-    at->second.used = true;
+    inv.end = invitation_end::used;
     return {};
 }
 

@@ -28,7 +28,7 @@ result<source_place> read_place(byte_reader &reader) {
     if (!reader.try_varint(head) || !reader.try_bytes(address_bytes, address)) {
         return damaged("place cut short");
     }
-    if (head >> 1 >= limits::volumes_per_group_max) {
+    if (head >> 1 > limits::volumes_per_group_max) { // behind the last of them: the loans
         return damaged("place in no volume");
     }
     source_place place{volume_index{static_cast<std::uint16_t>(head >> 1)}, (head & 1) != 0, 0};

@@ -18,8 +18,11 @@ constexpr magic4 header_magic = {'F', 'S', 'D', 'M'};
 constexpr magic4 slot_magic = {'F', 'S', 'M', 'S'};
 constexpr magic4 activity_magic = {'F', 'S', 'A', 'C'};
 constexpr magic4 record_magic = {'F', 'S', 'C', 'S'};
-constexpr std::uint16_t format_version = 1;
+constexpr std::uint16_t map_version = 2;
+constexpr std::uint16_t format_version = 2; ///< of capture.state
 constexpr std::uint32_t flag_clean = 1;
+constexpr std::uint32_t flag_sync_failed = 2;
+constexpr std::uint32_t flag_shared = 4;
 constexpr std::uint64_t record_offsets[2] = {0, 512};
 
 using boot_text = std::array<char, boot_id_bytes_max>;
@@ -40,16 +43,36 @@ static_assert(sizeof(header_disk) == 64 && alignof(header_disk) == 1);
 static_assert(offsetof(header_disk, volume_bytes) == 8 && offsetof(header_disk, fine_bytes) == 24);
 static_assert(offsetof(header_disk, activity_bytes) == 40 && offsetof(header_disk, checksum) == 56);
 
+struct identity_disk {
+    le64 device;
+    le64 inode;
+    le64 born_ns;
+    le64 instance;
+};
+struct times_disk {
+    le64 modified_ns;
+    le64 changed_ns;
+};
+
 struct slot_disk {
     magic4 magic{};
     le32 flags;
     le64 sequence;
     boot_text boot_id{};
+    identity_disk map;
+    identity_disk volume;
+    times_disk left;
+    times_disk durable;
+    le64 fine_checksum;
+    std::array<std::byte, 88> reserved{};
     le64 checksum;
 };
 static_assert(sizeof(slot_disk) == map_slot_bytes && alignof(slot_disk) == 1);
 static_assert(offsetof(slot_disk, sequence) == 8 && offsetof(slot_disk, boot_id) == 16);
-static_assert(offsetof(slot_disk, checksum) == 56);
+static_assert(offsetof(slot_disk, map) == 56 && offsetof(slot_disk, volume) == 88);
+static_assert(offsetof(slot_disk, left) == 120 && offsetof(slot_disk, durable) == 136);
+static_assert(offsetof(slot_disk, fine_checksum) == 152 && offsetof(slot_disk, reserved) == 160);
+static_assert(offsetof(slot_disk, checksum) == 248);
 
 struct activity_disk {
     magic4 magic{};
@@ -72,13 +95,14 @@ struct record_disk {
     le64 acknowledged;
     std::array<std::byte, 16> receiver{};
     boot_text boot_id{};
-    std::array<std::byte, 16> reserved{};
+    le64 begun;
+    le64 reserved;
     le64 checksum;
 };
 static_assert(sizeof(record_disk) == 128 && alignof(record_disk) == 1);
 static_assert(offsetof(record_disk, sequence) == 8 && offsetof(record_disk, stream) == 32);
 static_assert(offsetof(record_disk, receiver) == 48 && offsetof(record_disk, boot_id) == 64);
-static_assert(offsetof(record_disk, reserved) == 104 && offsetof(record_disk, checksum) == 120);
+static_assert(offsetof(record_disk, begun) == 104 && offsetof(record_disk, reserved) == 112 && offsetof(record_disk, checksum) == 120);
 
 /// The checksum is the last field of every struct here.
 template <class Disk>
@@ -95,6 +119,27 @@ boot_text to_disk(const std::string &boot_id) {
 
 std::string from_disk(const boot_text &text) {
     return {text.begin(), std::ranges::find(text, '\0')};
+}
+
+identity_disk to_disk(const file_mark &id) {
+    identity_disk disk;
+    disk.device = id.device;
+    disk.inode = id.inode;
+    disk.born_ns = static_cast<std::uint64_t>(id.born_ns);
+    disk.instance = id.instance;
+    return disk;
+}
+file_mark from_disk(const identity_disk &disk) {
+    return {disk.device, disk.inode, static_cast<std::int64_t>(disk.born_ns.get()), disk.instance};
+}
+times_disk to_disk(const file_times &times) {
+    times_disk disk;
+    disk.modified_ns = static_cast<std::uint64_t>(times.modified_ns);
+    disk.changed_ns = static_cast<std::uint64_t>(times.changed_ns);
+    return disk;
+}
+file_times from_disk(const times_disk &disk) {
+    return {static_cast<std::int64_t>(disk.modified_ns.get()), static_cast<std::int64_t>(disk.changed_ns.get())};
 }
 
 /// Stores a slot into shared memory, word by word. A kill in between leaves a slot whose checksum
@@ -119,10 +164,21 @@ result<map_state> parse_slot(bytes_view bytes) {
     if (disk.magic != slot_magic || disk.checksum != checksum_of(disk)) {
         return fail(errc::corrupt, "state slot is not valid");
     }
-    if ((disk.flags & ~flag_clean) != 0) {
+    if ((disk.flags & ~(flag_clean | flag_sync_failed | flag_shared)) != 0 || !is_zero(disk.reserved)) {
         return fail(errc::corrupt, "state slot has unknown flags");
     }
-    return map_state{disk.sequence, (disk.flags & flag_clean) != 0, from_disk(disk.boot_id)};
+    map_state state;
+    state.sequence = disk.sequence;
+    state.clean = (disk.flags & flag_clean) != 0;
+    state.boot_id = from_disk(disk.boot_id);
+    state.sync_failed = (disk.flags & flag_sync_failed) != 0;
+    state.shared = (disk.flags & flag_shared) != 0;
+    state.map = from_disk(disk.map);
+    state.volume = from_disk(disk.volume);
+    state.left = from_disk(disk.left);
+    state.durable = from_disk(disk.durable);
+    state.fine_checksum = disk.fine_checksum;
+    return state;
 }
 
 result<capture_record> parse_record(bytes_view bytes) {
@@ -134,8 +190,13 @@ result<capture_record> parse_record(bytes_view bytes) {
         return fail(errc::unsupported,
                     "capture state of version " + std::to_string(disk.version.get()));
     }
-    if (disk.flags != 0 || !is_zero(disk.reserved)) {
+    if (disk.flags != 0 || disk.reserved != 0) {
         return fail(errc::corrupt, "capture state slot has reserved bits set");
+    }
+    // Ids that no honest peer can have brought about: the position is asked from the DR site instead.
+    if (std::max({disk.last_interval.get(), disk.reserved_interval.get(), disk.acknowledged.get()}) >
+        limits::interval_id_max) {
+        return fail(errc::corrupt, "capture state slot with interval ids beyond 2^63-1");
     }
     capture_record record;
     record.sequence = disk.sequence;
@@ -144,6 +205,7 @@ result<capture_record> parse_record(bytes_view bytes) {
     record.acknowledged = {stream_id{disk.stream}, interval_id{disk.acknowledged}};
     record.receiver = disk.receiver;
     record.boot_id = from_disk(disk.boot_id);
+    record.begun = stream_id{disk.begun};
     return record;
 }
 
@@ -152,9 +214,9 @@ result<capture_record> parse_record(bytes_view bytes) {
 map_layout map_layout::of(std::uint64_t volume_bytes) {
     map_layout layout;
     layout.volume_bytes = volume_bytes;
-    layout.fine_offset = map_page_bytes;
-    layout.fine_bytes =
-        ceil_div(ceil_div(region_count(volume_bytes), 8), map_page_bytes) * map_page_bytes;
+    const std::uint64_t pages = ceil_div(region_count(volume_bytes), regions_per_map_page);
+    layout.fine_offset = map_page_bytes + ceil_div(pages, map_page_bytes) * map_page_bytes;
+    layout.fine_bytes = pages * map_page_bytes;
     layout.activity_offset = layout.fine_offset + layout.fine_bytes;
     layout.activity_bytes =
         ceil_div(extent_count(volume_bytes), extents_per_sector) * activity_sector_bytes;
@@ -165,7 +227,7 @@ void encode_map_header(bytes_span page, const map_layout &layout) {
     REPL_ASSERT(page.size() == map_page_bytes);
     header_disk disk;
     disk.magic = header_magic;
-    disk.version = format_version;
+    disk.version = map_version;
     disk.volume_bytes = layout.volume_bytes;
     disk.fine_offset = layout.fine_offset;
     disk.fine_bytes = layout.fine_bytes;
@@ -181,7 +243,7 @@ result<map_layout> parse_map_header(bytes_view page) {
     if (disk.magic != header_magic || disk.checksum != checksum_of(disk)) {
         return fail(errc::corrupt, "map header is not valid");
     }
-    if (disk.version != format_version) {
+    if (disk.version != map_version) {
         return fail(errc::unsupported, "map of version " + std::to_string(disk.version.get()));
     }
     if (disk.flags != 0 || disk.reserved != 0) {
@@ -213,10 +275,21 @@ result<map_state> parse_map_state(bytes_view page) {
 void store_map_state(bytes_span page, const map_state &state) {
     slot_disk disk;
     disk.magic = slot_magic;
-    disk.flags = state.clean ? flag_clean : 0;
+    disk.flags = (state.clean ? flag_clean : 0) | (state.sync_failed ? flag_sync_failed : 0) |
+                 (state.shared ? flag_shared : 0);
     disk.sequence = state.sequence;
     disk.boot_id = to_disk(state.boot_id);
+    disk.map = to_disk(state.map);
+    disk.volume = to_disk(state.volume);
+    disk.left = to_disk(state.left);
+    disk.durable = to_disk(state.durable);
+    disk.fine_checksum = state.fine_checksum;
     store_slot(page.subspan(map_slot_offsets[state.sequence % 2], map_slot_bytes), disk);
+}
+
+std::span<std::uint8_t> map_page_states(bytes_span mapped, const map_layout &layout) {
+    void *at = mapped.data() + map_page_bytes;
+    return {static_cast<std::uint8_t *>(at), layout.pages()};
 }
 
 std::span<std::uint64_t> map_words(bytes_span mapped, const map_layout &layout) {
@@ -226,6 +299,18 @@ std::span<std::uint64_t> map_words(bytes_span mapped, const map_layout &layout) 
     void *at = fine.data();
     REPL_ASSERT(std::bit_cast<std::uintptr_t>(at) % alignof(std::uint64_t) == 0);
     return {static_cast<std::uint64_t *>(at), extent_count(layout.volume_bytes)};
+}
+
+std::uint64_t checksum_fine(bytes_view mapped, const map_layout &layout) {
+    checksum_stream sum;
+    const bytes_view states = mapped.subspan(map_page_bytes, layout.pages());
+    sum.update(states);
+    for (std::uint64_t page = 0; page < layout.pages(); ++page) {
+        if (states[page] == static_cast<std::byte>(map_page_state::mixed)) {
+            sum.update(mapped.subspan(layout.fine_offset + page * map_page_bytes, map_page_bytes));
+        }
+    }
+    return sum.digest64();
 }
 
 void encode_activity(bytes_span sector, std::uint32_t index, const activity_bits &bits) {
@@ -277,6 +362,7 @@ void store_capture_state(bytes_span file, const capture_record &record) {
     disk.acknowledged = record.acknowledged.interval.value;
     disk.receiver = record.receiver;
     disk.boot_id = to_disk(record.boot_id);
+    disk.begun = record.begun.value;
     store_slot(file.subspan(record_offsets[record.sequence % 2], sizeof(record_disk)), disk);
 }
 

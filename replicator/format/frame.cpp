@@ -9,6 +9,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstddef>
 
 namespace farshore {
@@ -30,7 +31,7 @@ struct frame_header_disk {
     le32 index;
     le32 blocks;
     le64 payload_checksum;
-    le64 reserved;
+    le64 arrival;
     le64 header_checksum;
 };
 static_assert(sizeof(frame_header_disk) == frame_header_bytes);
@@ -59,6 +60,9 @@ static_assert(offsetof(barrier_disk, time_ns) == 8);
 static_assert(offsetof(barrier_disk, frames_checksum) == 40);
 static_assert(offsetof(barrier_disk, reserved) == 52);
 
+/// 2200-01-01: later than any clock that is merely wrong says, and far from where nanoseconds end.
+constexpr std::uint64_t barrier_time_ns_max =
+    std::uint64_t{std::chrono::sys_days(std::chrono::year(2200) / 1 / 1).time_since_epoch().count()} * 86'400 * 1'000'000'000 - 1;
 constexpr std::uint16_t barrier_version = 1;
 constexpr std::uint16_t barrier_consistent = 1;
 constexpr std::uint16_t barrier_requested = 2;
@@ -73,7 +77,6 @@ struct verify_disk {
 static_assert(sizeof(verify_disk) == 32 && wire_struct<verify_disk>);
 static_assert(offsetof(verify_disk, digest) == 16);
 
-constexpr std::uint64_t verify_bytes_max = limits::MiB;
 
 std::uint64_t header_checksum(const frame_header_disk &disk) {
     return checksum64(struct_bytes(disk).first(offsetof(frame_header_disk, header_checksum)));
@@ -86,24 +89,33 @@ result<> check_ranges(const frame_header_disk &disk) {
     }
     if (disk.payload_bytes > limits::frame_payload_bytes_max ||
         disk.raw_bytes > limits::frame_raw_bytes_max) {
-        return fail(errc::corrupt, "frame longer than the limit");
+        return fail(errc::corrupt, fmt::format("frame with a payload of {} bytes that stands for {}; allowed is {} for {}",
+                                               disk.payload_bytes.get(), disk.raw_bytes.get(),
+                                               limits::frame_payload_bytes_max, limits::frame_raw_bytes_max));
     }
     const std::uint32_t index_max =
         static_cast<std::uint32_t>(limits::frames_per_interval_max) - (data ? 1 : 0);
     if (disk.index > index_max || disk.blocks > limits::interval_entries_max) {
-        return fail(errc::corrupt, "frame index or block count beyond the limit");
+        return fail(errc::corrupt, fmt::format("frame with index {} and {} blocks; allowed is {} and {}", disk.index.get(),
+                                               disk.blocks.get(), index_max, limits::interval_entries_max));
     }
     if (!data && (disk.blocks != 0 || disk.raw_bytes != 0)) {
         return fail(errc::corrupt, "barrier frame that claims blocks");
     }
-    if (disk.stream == 0 || disk.interval == 0 || disk.reserved != 0) {
+    if (disk.interval > limits::interval_id_max) {
+        return fail(errc::corrupt, fmt::format("frame of interval {}; allowed is 1 to 2^63-1", disk.interval.get()));
+    }
+    if (disk.stream == 0 || disk.interval == 0 || (data && disk.arrival != 0) ||
+        disk.arrival > static_cast<std::uint64_t>(duration::max().count())) {
         return fail(errc::corrupt, "frame with a field that must not be zero, or must be");
     }
     return {};
 }
 
 result<verify_entry> parse_verify(const verify_disk &disk) {
-    if (disk.reserved != 0 || disk.length == 0 || disk.length > verify_bytes_max ||
+    const std::uint64_t longest =
+        is_zero(disk.digest) ? limits::verify_hole_bytes_max : limits::verify_bytes_max;
+    if (disk.reserved != 0 || disk.length == 0 || disk.length > longest ||
         disk.offset > limits::volume_bytes_max - disk.length) {
         return fail(errc::corrupt, "verify range out of bounds");
     }
@@ -129,6 +141,7 @@ buffer make_frame(frame_header header, bytes_view payload) {
     disk.index = header.index;
     disk.blocks = header.blocks;
     disk.payload_checksum = checksum64(payload);
+    disk.arrival = static_cast<std::uint64_t>(std::max(header.arrival, wall_time{}).time_since_epoch().count());
     disk.header_checksum = header_checksum(disk);
     REPL_ASSERT(check_ranges(disk).has_value());
 
@@ -138,6 +151,16 @@ buffer make_frame(frame_header header, bytes_view payload) {
         std::memcpy(frame.data() + frame_header_bytes, payload.data(), payload.size());
     }
     return frame;
+}
+
+buffer with_arrival(bytes_view frame, wall_time arrival) {
+    buffer stamped = buffer::copy_of(frame);
+    auto disk = read_struct<frame_header_disk>(frame);
+    REPL_ASSERT(disk.has_value() && disk->type == static_cast<std::uint8_t>(frame_type::barrier));
+    disk->arrival = static_cast<std::uint64_t>(std::max(arrival, wall_time{}).time_since_epoch().count());
+    disk->header_checksum = header_checksum(*disk);
+    write_struct(stamped.span(), *disk);
+    return stamped;
 }
 
 result<frame_header> parse_frame_header(bytes_view bytes) {
@@ -166,6 +189,7 @@ result<frame_header> parse_frame_header(bytes_view bytes) {
     header.index = disk.index;
     header.blocks = disk.blocks;
     header.payload_checksum = disk.payload_checksum;
+    header.arrival = wall_time(duration(static_cast<std::int64_t>(disk.arrival.get())));
     return header;
 }
 
@@ -204,7 +228,7 @@ byte_vector encode_barrier(const barrier &b) {
         v.length = static_cast<std::uint32_t>(entry.range.length);
         v.offset = entry.range.offset;
         v.digest = entry.digest;
-        REPL_ASSERT(entry.range.length <= verify_bytes_max && parse_verify(v).has_value());
+        REPL_ASSERT(parse_verify(v).has_value());
         append_struct(out, v);
     }
     return out;
@@ -225,6 +249,12 @@ result<barrier> parse_barrier(bytes_view payload) {
     if (disk.data_frames > limits::frames_per_interval_max ||
         disk.verify_count > verify_entries_max) {
         return fail(errc::limit, "barrier with too many frames or verify ranges");
+    }
+    if (disk.time_ns > barrier_time_ns_max) {
+        return fail(errc::limit, "barrier whose time is not in the years 1970 to 2199");
+    }
+    if (disk.heals > limits::interval_id_max) {
+        return fail(errc::limit, fmt::format("barrier whose `heals` is {}; allowed is 0 to 2^63-1", disk.heals.get()));
     }
     barrier b;
     b.time = wall_time(duration(static_cast<std::int64_t>(disk.time_ns.get())));

@@ -14,15 +14,16 @@
 //     8    4 payload_bytes    <= limits::frame_payload_bytes_max
 //    12    4 raw_bytes        bytes of block content it stands for, <= limits::frame_raw_bytes_max
 //    16    8 stream           random, not 0
-//    24    8 interval         >= 1
+//    24    8 interval         1 .. 2^63-1
 //    32    4 index            <= limits::frames_per_interval_max
 //    36    4 blocks           changes in a data frame; 0 in a barrier frame
 //    40    8 payload_checksum XXH3-64 of the payload
-//    48    8 reserved         zero
+//    48    8 arrival          in a barrier frame of the receiver's journal: when it came, by the receiver's clock, ns
+//                            since 1970; else zero, and what comes over the wire with anything else is refused
 //    56    8 header_checksum  XXH3-64 of bytes 0..55
 // Checksums are against accidents (torn writes, bad memory, disk rot); on the wire TLS guards against
 // adversaries. A torn frame fails one of the checksums or is short: the log ends before it.
-// History: version 1, first.
+// History: version 1, first; the arrival was reserved and zero, which reads as "not known".
 
 #include "replicator/base/bytes.hpp"
 #include "replicator/base/clock.hpp"
@@ -48,12 +49,15 @@ struct frame_header {
     std::uint32_t index = 0;
     std::uint32_t blocks = 0;
     std::uint64_t payload_checksum = 0;
+    wall_time arrival{}; ///< 1970: not known
     bool operator==(const frame_header &) const = default;
 };
 
 /// Header and payload in one buffer, checksums set. `header.payload_bytes` and `payload_checksum` are
 /// computed from the payload.
 buffer make_frame(frame_header header, bytes_view payload);
+/// A copy of a barrier frame that says when it arrived.
+buffer with_arrival(bytes_view frame, wall_time arrival);
 /// The header alone; the first frame_header_bytes of `bytes` are looked at. errc::corrupt (too short,
 /// magic, checksum, reserved bits, range), errc::unsupported (version, required flag).
 result<frame_header> parse_frame_header(bytes_view bytes);
@@ -64,7 +68,8 @@ struct parsed_frame {
 };
 result<parsed_frame> parse_frame(bytes_view frame);
 
-/// One range whose content at this barrier the receiver is asked to compare (verify).
+/// One range whose content at this barrier the receiver is asked to compare (verify): of at most 1 MiB, or,
+/// with the zero digest, of at most 2 GiB: a hole, which both sides know by their extents.
 struct verify_entry {
     volume_index volume;
     byte_range range; ///< length <= 1 MiB
@@ -75,15 +80,15 @@ constexpr std::size_t verify_entries_max = 4096; ///< of one barrier
 
 /// Payload of a barrier frame: the commit of its interval.
 struct barrier {
-    wall_time time{};               ///< when the cut was made, at the primary
+    wall_time time{};               ///< when the cut was made, at the primary; 1970 .. 2199
     bool consistent = false;        ///< the whole group is at this cut once the interval is applied: a point;
                                     ///< false: in the middle of a catch-up
     bool requested = false;         ///< cut by `wait`, not by time or size
     std::uint32_t data_frames = 0;
     std::uint64_t blocks = 0;
     std::uint64_t written_bytes = 0; ///< what clients wrote in it, before folding
-    std::uint64_t heals = 0;        ///< damage count of the receiver that this stream's catch-up repairs
-    std::uint64_t frames_checksum = 0; ///< XXH3-64 over the data frames' payload checksums in order
+    std::uint64_t heals = 0;        ///< < 2^63; damage count of the receiver that this stream's catch-up repairs
+    std::uint64_t frames_checksum = 0; ///< low half of XXH3-128 over their payload checksums in order
     std::vector<verify_entry> verify;
     bool operator==(const barrier &) const = default;
 };

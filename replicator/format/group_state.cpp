@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstddef>
 
 namespace farshore {
@@ -13,8 +14,8 @@ namespace {
 
 constexpr std::array<char, 4> commit_magic = {'F', 'S', 'C', '1'};
 constexpr std::array<char, 4> volumes_magic = {'F', 'S', 'G', '1'};
-constexpr std::uint16_t commit_version = 2;
-constexpr std::uint16_t commit_version_one_log = 1; ///< no rollback log yet
+constexpr std::uint16_t commit_version = 3;
+constexpr std::size_t commit_page_bytes = 4096;
 constexpr std::uint16_t volumes_version = 1;
 constexpr std::uint16_t flag_consistent = 1;
 constexpr std::size_t path_bytes_max = 4096;
@@ -37,14 +38,32 @@ struct commit_disk {
     le64 undo_offset;
     le64 rollback_segment;
     le64 rollback_offset;
-    std::array<std::byte, 48> reserved;
+    le64 applied_arrival;
+    le64 point_arrival;
+    le64 suspect_interval;
+    le64 suspect_time;
+    le64 touched_time;
+    le32 images;
+    std::array<std::byte, 4> reserved;
     le64 checksum;
 };
 static_assert(sizeof(commit_disk) == commit_record_bytes && wire_struct<commit_disk>);
 static_assert(offsetof(commit_disk, applied_time) == 32);
 static_assert(offsetof(commit_disk, undo_offset) == 96);
 static_assert(offsetof(commit_disk, rollback_offset) == 112);
+static_assert(offsetof(commit_disk, point_arrival) == 128);
+static_assert(offsetof(commit_disk, suspect_interval) == 136);
+static_assert(offsetof(commit_disk, images) == 160);
 static_assert(offsetof(commit_disk, checksum) == 168);
+
+struct image_disk {
+    le64 inode;
+    le64 size;
+    le64 modified;
+    le64 changed;
+};
+static_assert(sizeof(image_disk) == commit_image_bytes && wire_struct<image_disk>);
+static_assert(commit_record_bytes + limits::volumes_per_group_max * commit_image_bytes <= commit_slot_bytes);
 
 struct volumes_head {
     std::array<char, 4> magic;
@@ -55,8 +74,11 @@ struct volumes_head {
 };
 static_assert(sizeof(volumes_head) == 28 && wire_struct<volumes_head>);
 
-std::uint64_t commit_checksum(const commit_disk &disk) {
-    return checksum64(struct_bytes(disk).first(offsetof(commit_disk, checksum)));
+std::uint64_t commit_checksum(const commit_disk &disk, bytes_view images) {
+    const bytes_view head = struct_bytes(disk).first(offsetof(commit_disk, checksum));
+    byte_vector all(head.begin(), head.end());
+    all.insert(all.end(), images.begin(), images.end());
+    return checksum64(all);
 }
 
 std::uint64_t from_time(wall_time t) {
@@ -75,6 +97,8 @@ byte_vector encode_commit_slot(const commit_record &record) {
     disk.applied_stream = record.applied.stream.value;
     disk.applied_interval = record.applied.interval.value;
     disk.applied_time = from_time(record.applied_time);
+    disk.applied_arrival = from_time(record.applied_arrival);
+    disk.point_arrival = from_time(record.point_arrival);
     disk.damage_count = record.damage_count;
     disk.healed_count = record.healed_count;
     disk.durable_stream = record.durable.stream.value;
@@ -85,23 +109,46 @@ byte_vector encode_commit_slot(const commit_record &record) {
     disk.undo_offset = record.undo_offset;
     disk.rollback_segment = record.rollback_segment;
     disk.rollback_offset = record.rollback_offset;
-    disk.checksum = commit_checksum(disk);
+    disk.suspect_interval = record.suspect.value;
+    disk.suspect_time = from_time(record.suspect_time);
+    disk.touched_time = static_cast<std::uint64_t>(record.touched);
+    disk.images = static_cast<std::uint32_t>(record.images.size());
+    byte_vector images;
+    for (const image_stamp &i : record.images) {
+        append_struct(images, image_disk{i.inode, i.size, static_cast<std::uint64_t>(i.modified),
+                                         static_cast<std::uint64_t>(i.changed)});
+    }
+    disk.checksum = commit_checksum(disk, images);
     byte_vector slot;
     append_struct(slot, disk);
-    slot.resize(commit_slot_bytes);
+    slot.insert(slot.end(), images.begin(), images.end());
+    slot.resize((slot.size() + commit_page_bytes - 1) / commit_page_bytes * commit_page_bytes);
     return slot;
 }
 
 result<commit_record> parse_commit_slot(bytes_view slot) {
+    const auto none = [] { return fail(errc::corrupt, "no commit record, or one that fails its checksum"); };
     FS_TRY(disk, read_struct<commit_disk>(slot));
-    if (slot.size() != commit_slot_bytes || disk.magic != commit_magic ||
-        disk.checksum != commit_checksum(disk)) {
-        return fail(errc::corrupt, "no commit record, or one that fails its checksum");
+    if (slot.size() > commit_slot_bytes || slot.size() % commit_page_bytes != 0 || disk.magic != commit_magic) {
+        return none();
     }
-    const bool one_log = disk.version == commit_version_one_log;
-    if ((disk.version != commit_version && !one_log) || (disk.flags & ~flag_consistent) != 0) {
-        return fail(errc::unsupported, fmt::format("commit record version {}, flags {:#x}",
-                                                   disk.version.get(), disk.flags.get()));
+    if (disk.version != commit_version) {
+        if (disk.checksum != commit_checksum(disk, {})) {
+            return none();
+        }
+        return fail(errc::unsupported, fmt::format("commit record version {}, this program knows {}",
+                                                   disk.version.get(), commit_version));
+    }
+    const std::uint64_t bytes = std::uint64_t{disk.images} * commit_image_bytes;
+    if (disk.images > limits::volumes_per_group_max || slot.size() - sizeof(disk) < bytes) {
+        return none();
+    }
+    const bytes_view images = slot.subspan(sizeof(disk), static_cast<std::size_t>(bytes));
+    if (disk.checksum != commit_checksum(disk, images)) {
+        return none();
+    }
+    if ((disk.flags & ~flag_consistent) != 0) {
+        return fail(errc::unsupported, fmt::format("commit record flags {:#x}", disk.flags.get()));
     }
     const auto whole = [](std::uint64_t stream, std::uint64_t interval) {
         return (stream == 0) == (interval == 0);
@@ -109,8 +156,10 @@ result<commit_record> parse_commit_slot(bytes_view slot) {
     if (disk.sequence == 0 || disk.healed_count > disk.damage_count ||
         !whole(disk.applied_stream, disk.applied_interval) ||
         !whole(disk.durable_stream, disk.durable_interval) || !is_zero(disk.reserved) ||
-        (one_log && (disk.rollback_segment != 0 || disk.rollback_offset != 0)) ||
-        !is_zero(slot.subspan(sizeof(disk)))) {
+        std::max({disk.applied_interval.get(), disk.durable_interval.get(), disk.point_interval.get(),
+                  disk.damage_count.get()}) > limits::interval_id_max ||
+        (disk.suspect_interval == 0 && disk.suspect_time != 0) ||
+        !is_zero(slot.subspan(sizeof(disk) + images.size()))) {
         return fail(errc::corrupt, "commit record with a field out of range");
     }
     commit_record record;
@@ -118,6 +167,8 @@ result<commit_record> parse_commit_slot(bytes_view slot) {
     record.applied = {stream_id{disk.applied_stream}, interval_id{disk.applied_interval}};
     record.consistent = (disk.flags & flag_consistent) != 0;
     record.applied_time = to_time(disk.applied_time);
+    record.applied_arrival = to_time(disk.applied_arrival);
+    record.point_arrival = to_time(disk.point_arrival);
     record.damage_count = disk.damage_count;
     record.healed_count = disk.healed_count;
     record.durable = {stream_id{disk.durable_stream}, interval_id{disk.durable_interval}};
@@ -127,6 +178,14 @@ result<commit_record> parse_commit_slot(bytes_view slot) {
     record.undo_offset = disk.undo_offset;
     record.rollback_segment = disk.rollback_segment;
     record.rollback_offset = disk.rollback_offset;
+    record.suspect = interval_id{disk.suspect_interval};
+    record.suspect_time = to_time(disk.suspect_time);
+    record.touched = static_cast<std::int64_t>(disk.touched_time.get());
+    for (std::size_t i = 0; i < disk.images; ++i) {
+        FS_TRY(entry, read_struct<image_disk>(images.subspan(i * commit_image_bytes)));
+        record.images.push_back({entry.inode, entry.size, static_cast<std::int64_t>(entry.modified.get()),
+                                 static_cast<std::int64_t>(entry.changed.get())});
+    }
     return record;
 }
 

@@ -8,6 +8,8 @@
 //   hello (each data link) ----------->  (same session id; no answer)
 //   begin_stream -------------------->   when order was lost: a catch-up begins
 //                   <------------------ stream_ready
+//   changed_request ----------------->   before begin_stream, when the copy is ahead of what the sender remembers
+//                   <------------------ changed_reply ...
 //   frame ... (data links) ---------->
 //   digest_request ------------------>
 //                   <------------------ digest_reply
@@ -21,6 +23,46 @@
 // `visit`; encode and parse are both made from it. Every count has a bound before allocation.
 // Trailing bytes are refused. Versions: hello and welcome carry versions and features; other
 // messages belong to the version agreed.
+//
+// Parsed is not believed: `parse` refuses what lies outside the ranges that `visit` and `check` give, so
+// that a number from a peer never meets an overflow or an assertion. What else a field must be is looked
+// up in what was asked or is known, before anything is changed by it (engine/peer_claims.hpp; a session's
+// own state where that is named). A violation is the peer's fault (fault::peer) and ends the session:
+//
+//   field                        range                  must answer
+//   every interval id            0..2^63-1              see below; a position is {0, 0} or both are set
+//   hello.link                   0..16                  0 opens a session; else session is that of a live one
+//   hello.volumes                1..1024 plain names,   those of the copy; for a new copy, the operator's list
+//                                size 1..2^50           or bound (`volumes_max`, `size_max`)
+//   welcome.durable, .partial    jump_max above known   durable >= applied; partial follows durable
+//   welcome.partial_index        0..4096                frames that the sender holds
+//   welcome.window_bytes         any                    taken as 1.125 MiB .. 64 MiB
+//   refusal.code                 1..9
+//   ack.durable                                         not back; new: of this session's stream, sent to the end
+//   ack.applied, .point          point <= applied       <= durable, not back
+//   ack.journaled_bytes                                 not back, <= bytes of frames sent in this session
+//   damage_count (all)           0..2^63-1              not back
+//   begin_stream.stream, .first  not 0                  first > durable, at most jump_max above it (new copy: 2^62);
+//                                                       the copy's own stream goes on with durable + 1
+//   stream_ready.stream                                 the stream of the begin_stream before it, once
+//   digest_request.unit, ranges  4 KiB..1 MiB, 4 KiB    inside their volumes; at most 16,384 units;
+//                                steps; 1..256 ranges   at most 256 requests without an answer
+//   digest_reply                                        a request without an answer; a bit a unit, 16 bytes for
+//                                                       each that is not zero
+//   loan_request.interval        not 0                  at most loan_window intervals after the next one
+//   loan_request.runs            1..4096 blocks in all  what the lender lacks is not granted
+//   loan_reply.slots, .first     1..2^18, first < slots a request without an answer, in order; a bit a block,
+//                                                       no more bits set than asked, nor than slots
+//   nak.blocks                   1..4096, or not        blocks of the group; damage_count above the last
+//                                complete
+//   heartbeat.count              any                    not looked at
+//   clock_ms                     before 2200            (a warning; engine/peer_clock.hpp)
+//   changed_*, extent_*          see there              looked at where they are used (sender_session, extents)
+//   verify_result                1..4096 items          ranges of that barrier without an answer
+//   frame                        format/frame.hpp       stream and place in order; a barrier fits its frames
+//   barrier.heals                0..2^63-1              damage that was told (counts lost in a crash forgiven)
+//   barrier.time                 1970..2199             (skew is another matter)
+
 
 #include "replicator/base/bytes.hpp"
 #include "replicator/base/error.hpp"
@@ -29,6 +71,7 @@
 
 #include <array>
 #include <cstdint>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -38,6 +81,30 @@ constexpr std::uint32_t protocol_version = 1;
 
 /// Features both sides must know when one side requires them. None in version 1.
 constexpr std::uint64_t features_known = 0;
+
+/// What `parse` demands of an integer; the name is for whoever has to mend the peer.
+struct field {
+    const char *name;
+    std::uint64_t min = 0;
+    std::uint64_t max = std::numeric_limits<std::uint64_t>::max();
+    std::uint64_t unit = 1; ///< a multiple of it
+};
+/// The same of a text, a list or bytes: their length.
+struct length {
+    const char *name;
+    std::size_t max;
+    std::size_t min = 0;
+    std::size_t unit = 1;
+    bool plain = false; ///< a text that is a name (base/plain_name.hpp)
+};
+constexpr length name_field(const char *name) { return {name, limits::name_bytes_max, 1, 1, true}; }
+constexpr field id_field(const char *name) { return {name, 0, limits::interval_id_max}; }
+constexpr field count_field(const char *name) { return {name, 0, limits::interval_id_max}; }
+constexpr field volume_field(const char *name) { return {name, 0, limits::volumes_per_group_max - 1}; }
+constexpr std::uint64_t block_unit = 4096;
+constexpr field block_field(const char *name) { return {name, 0, limits::volume_bytes_max / block_unit - 1}; }
+constexpr std::uint64_t loan_slots_max = limits::loan_bytes_max / block_unit;
+constexpr length text_field(const char *name) { return {name, limits::peer_text_bytes_max}; }
 
 /// A random number on the wire: always 8 bytes, little-endian, so that chance does not change lengths.
 struct random64 {
@@ -68,13 +135,20 @@ enum class message_type : std::uint16_t {
     join_reply = 15,
     loan_request = 16,
     loan_reply = 17,
+    changed_request = 18,
+    changed_reply = 19,
+    extent_request = 20,
+    extent_reply = 21,
 };
 
 struct volume_entry {
     std::string name;
     std::uint64_t size = 0;
     bool operator==(const volume_entry &) const = default;
-    template <class V> void visit(V &v) { v(name, limits::name_bytes_max); v(size); }
+    template <class V> void visit(V &v) {
+        v(name, name_field("hello.volumes[].name"));
+        v(size, field{"hello.volumes[].size", 1, limits::volume_bytes_max});
+    }
 };
 
 /// First message of every link. Data links fill only version, group, session and link.
@@ -90,11 +164,17 @@ struct hello {
     id16 sender{};             ///< identity of the sender's state
     random64 instance;        ///< random, new at each start of the sender
     std::vector<volume_entry> volumes;
+    stream_position common; ///< newest barrier that the sender remembers as held by both; {0,0}: none
+    std::uint64_t clock_ms = 0; ///< of the control link: what its clock shows, ms since 1970, before the year 2200
     template <class V> void visit(V &v) {
-        v(version_min); v(version_max); v(features_required); v(features_offered);
-        v(group, limits::name_bytes_max); v(session); v(link); v(sender); v(instance);
-        v(volumes, limits::volumes_per_group_max);
+        v(version_min, field{"hello.version_min"}); v(version_max, field{"hello.version_max"});
+        v(features_required, field{"hello.features_required"}); v(features_offered, field{"hello.features_offered"});
+        v(group, name_field("hello.group")); v(session);
+        v(link, field{"hello.link", 0, limits::data_links_max}); v(sender); v(instance);
+        v(volumes, length{"hello.volumes", limits::volumes_per_group_max});
+        v(common, id_field("hello.common")); v(clock_ms, field{"hello.clock_ms"});
     }
+    result<> check() const;
 };
 
 /// The receiver's answer on the control link.
@@ -113,10 +193,18 @@ struct welcome {
     bool damaged = false;         ///< damage not healed yet
     std::uint64_t window_bytes = 0; ///< frames it takes beyond what it has journaled
     key32 digest_key{};
+    std::uint64_t clock_ms = 0; ///< as in hello
     template <class V> void visit(V &v) {
-        v(version); v(features); v(receiver); v(durable); v(applied); v(partial); v(partial_index);
-        v(point); v(in_catch_up); v(damage_count); v(damaged); v(window_bytes); v(digest_key);
+        v(version, field{"welcome.version"}); v(features, field{"welcome.features"}); v(receiver);
+        v(durable, id_field("welcome.durable")); v(applied, id_field("welcome.applied"));
+        v(partial, id_field("welcome.partial"));
+        v(partial_index, field{"welcome.partial_index", 0, limits::frames_per_interval_max});
+        v(point, id_field("welcome.point")); v(in_catch_up, "welcome.in_catch_up");
+        v(damage_count, count_field("welcome.damage_count")); v(damaged, "welcome.damaged");
+        v(window_bytes, field{"welcome.window_bytes"}); v(digest_key);
+        v(clock_ms, field{"welcome.clock_ms"});
     }
+    result<> check() const;
 };
 
 enum class refusal_code : std::uint8_t {
@@ -135,7 +223,9 @@ struct refusal {
     static constexpr auto type = message_type::refusal;
     std::uint8_t code = 0;
     std::string text;
-    template <class V> void visit(V &v) { v(code); v(text, 4096); }
+    template <class V> void visit(V &v) {
+        v(code, field{"refusal.code", 1, 9}); v(text, text_field("refusal.text"));
+    }
 };
 
 struct ack {
@@ -146,15 +236,22 @@ struct ack {
     std::uint64_t journaled_bytes = 0; ///< frame bytes taken into the journal in this session
     std::uint64_t damage_count = 0;
     template <class V> void visit(V &v) {
-        v(durable); v(applied); v(point); v(journaled_bytes); v(damage_count);
+        v(durable, id_field("ack.durable")); v(applied, id_field("ack.applied")); v(point, id_field("ack.point"));
+        v(journaled_bytes, field{"ack.journaled_bytes"}); v(damage_count, count_field("ack.damage_count"));
     }
+    result<> check() const;
 };
 
 struct begin_stream {
     static constexpr auto type = message_type::begin_stream;
     random64 stream;
     std::uint64_t first = 0; ///< id of its first interval, above every id before
-    template <class V> void visit(V &v) { v(stream); v(first); }
+    bool copy_went_back = false; ///< the copy is older than what it had acknowledged: its points may be of other images
+    template <class V> void visit(V &v) {
+        v(stream); v(first, field{"begin_stream.first", 1, limits::interval_id_max});
+        v(copy_went_back, "begin_stream.copy_went_back");
+    }
+    result<> check() const;
 };
 struct stream_ready {
     static constexpr auto type = message_type::stream_ready;
@@ -166,7 +263,11 @@ struct digest_range {
     std::uint32_t volume = 0;
     std::uint64_t offset = 0;
     std::uint64_t length = 0;
-    template <class V> void visit(V &v) { v(volume); v(offset); v(length); }
+    template <class V> void visit(V &v) {
+        v(volume, volume_field("digest_request.ranges[].volume"));
+        v(offset, field{"digest_request.ranges[].offset", 0, limits::volume_bytes_max, block_unit});
+        v(length, field{"digest_request.ranges[].length", 1, limits::MiB});
+    }
 };
 constexpr std::size_t digest_ranges_max = 256;
 /// Digests of ranges, each in units of `unit` bytes (the last may be shorter).
@@ -175,7 +276,11 @@ struct digest_request {
     std::uint64_t id = 0;
     std::uint64_t unit = 0;
     std::vector<digest_range> ranges;
-    template <class V> void visit(V &v) { v(id); v(unit); v(ranges, digest_ranges_max); }
+    template <class V> void visit(V &v) {
+        v(id, field{"digest_request.id"});
+        v(unit, field{"digest_request.unit", block_unit, limits::MiB, block_unit});
+        v(ranges, length{"digest_request.ranges", digest_ranges_max, 1});
+    }
 };
 struct digest_reply {
     static constexpr auto type = message_type::digest_reply;
@@ -183,8 +288,56 @@ struct digest_reply {
     byte_vector zero_bits;  ///< one bit a unit, lowest first: the unit is all zero
     byte_vector digests;    ///< 16 bytes for each other unit, in order
     template <class V> void visit(V &v) {
-        v(id); v(zero_bits, limits::digests_per_message_max / 8 + 1);
-        v(digests, limits::digests_per_message_max * 16);
+        v(id, field{"digest_reply.id"});
+        v(zero_bits, length{"digest_reply.zero_bits", limits::digests_per_message_max / 8 + 1});
+        v(digests, length{"digest_reply.digests", limits::digests_per_message_max * 16, 0, 16});
+    }
+};
+
+struct extent_range {
+    std::uint32_t volume = 0;
+    std::uint64_t offset = 0; ///< of whole blocks, as the length but at the volume's end
+    std::uint64_t length = 0;
+    template <class V> void visit(V &v) {
+        v(volume, volume_field("extent_request.ranges[].volume"));
+        v(offset, field{"extent_request.ranges[].offset", 0, limits::volume_bytes_max, block_unit});
+        v(length, field{"extent_request.ranges[].length", 1, limits::volume_bytes_max});
+    }
+};
+constexpr std::size_t extent_ranges_max = 256;
+/// Asks where the copy has data. Ranges of any length: one says "all of 64 TiB".
+struct extent_request {
+    static constexpr auto type = message_type::extent_request;
+    std::uint64_t id = 0;
+    std::vector<extent_range> ranges; ///< at least one
+    template <class V> void visit(V &v) {
+        v(id, field{"extent_request.id"}); v(ranges, length{"extent_request.ranges", extent_ranges_max});
+    }
+};
+struct data_extent {
+    std::uint64_t gap = 0;    ///< blocks without data before it, from the last extent or the range's start
+    std::uint64_t blocks = 0; ///< with data, about: not 0
+    template <class V> void visit(V &v) {
+        v(gap, field{"extent_reply.extents[].gap"}); v(blocks, field{"extent_reply.extents[].blocks"});
+    }
+};
+struct extent_part {
+    std::uint64_t covered = 0; ///< bytes of the range that it speaks of; all, but for the last part
+    std::uint32_t extents = 0; ///< how many of the list are its own
+    template <class V> void visit(V &v) {
+        v(covered, field{"extent_reply.parts[].covered"}); v(extents, field{"extent_reply.parts[].extents"});
+    }
+};
+/// A part for each range in order, until the list is full; what has no part, or is not covered, is asked
+/// again. What is covered and in no extent is a hole: it reads as zeroes.
+struct extent_reply {
+    static constexpr auto type = message_type::extent_reply;
+    std::uint64_t id = 0;
+    std::vector<extent_part> parts;
+    std::vector<data_extent> extents; ///< of all parts, one after the other
+    template <class V> void visit(V &v) {
+        v(id, field{"extent_reply.id"}); v(parts, length{"extent_reply.parts", extent_ranges_max});
+        v(extents, length{"extent_reply.extents", limits::extents_per_message_max});
     }
 };
 
@@ -194,7 +347,9 @@ struct loan_run {
     std::uint64_t block = 0; ///< the first
     byte_vector digests;     ///< 16 bytes a block: keyed with the session's digest key
     template <class V> void visit(V &v) {
-        v(volume); v(block); v(digests, limits::loan_blocks_max * 16);
+        v(volume, volume_field("loan_request.runs[].volume"));
+        v(block, block_field("loan_request.runs[].block"));
+        v(digests, length{"loan_request.runs[].digests", limits::loan_blocks_max * 16, 16, 16});
     }
 };
 /// Asks the receiver to copy blocks of another group's replica for an interval to come, where they
@@ -207,8 +362,13 @@ struct loan_request {
     std::string lender;         ///< the other group
     std::vector<loan_run> runs; ///< together at most limits::loan_blocks_max blocks
     template <class V> void visit(V &v) {
-        v(id); v(interval); v(lender, limits::name_bytes_max); v(runs, limits::loan_blocks_max);
+        v(id, field{"loan_request.id"});
+        v(interval, field{"loan_request.interval", 1, limits::interval_id_max});
+        v(lender, name_field("loan_request.lender"));
+        v(runs, length{"loan_request.runs", limits::loan_blocks_max, 1});
     }
+    result<> check() const;
+    std::size_t blocks() const; ///< of all runs
 };
 struct loan_reply {
     static constexpr auto type = message_type::loan_reply;
@@ -217,14 +377,49 @@ struct loan_reply {
     std::uint64_t first = 0;  ///< slot of the first granted block; the others follow
     std::uint64_t slots = 0;  ///< after the last slot comes slot 0
     template <class V> void visit(V &v) {
-        v(id); v(granted, limits::loan_blocks_max / 8 + 1); v(first); v(slots);
+        v(id, field{"loan_reply.id"});
+        v(granted, length{"loan_reply.granted", limits::loan_blocks_max / 8 + 1});
+        v(first, field{"loan_reply.first", 0, loan_slots_max - 1});
+        v(slots, field{"loan_reply.slots", 1, loan_slots_max});
+    }
+    result<> check() const;
+    std::size_t granted_blocks() const; ///< bits set
+};
+
+/// What did the copy change after this barrier? Answered once all that is durable is applied.
+struct changed_request {
+    static constexpr auto type = message_type::changed_request;
+    stream_position after; ///< not above the welcome's `durable`
+    template <class V> void visit(V &v) { v(after, id_field("changed_request.after")); }
+};
+/// Neighbouring 64 KiB regions.
+struct changed_run {
+    std::uint32_t volume = 0;
+    std::uint64_t first = 0;
+    std::uint64_t count = 0; ///< not 0
+    template <class V> void visit(V &v) {
+        v(volume, volume_field("changed_reply.runs[].volume")); v(first, field{"changed_reply.runs[].first"});
+        v(count, field{"changed_reply.runs[].count", 1});
+    }
+};
+/// One or more for a request; at most limits::changed_runs_max runs in all of them.
+struct changed_reply {
+    static constexpr auto type = message_type::changed_reply;
+    bool known = false; ///< false: the history does not reach back so far; then `runs` is empty and this is the last
+    std::vector<changed_run> runs;
+    bool more = false;
+    template <class V> void visit(V &v) {
+        v(known, "changed_reply.known"); v(runs, length{"changed_reply.runs", limits::changed_runs_per_message_max});
+        v(more, "changed_reply.more");
     }
 };
 
 struct damaged_entry {
     std::uint32_t volume = 0;
     std::uint64_t block = 0;
-    template <class V> void visit(V &v) { v(volume); v(block); }
+    template <class V> void visit(V &v) {
+        v(volume, volume_field("nak.blocks[].volume")); v(block, block_field("nak.blocks[].block"));
+    }
 };
 /// Blocks whose rebuilt content was wrong: the copy was changed behind our back.
 struct nak {
@@ -233,14 +428,19 @@ struct nak {
     bool complete = true; ///< false: more blocks than fit; compare everything
     std::vector<damaged_entry> blocks;
     template <class V> void visit(V &v) {
-        v(damage_count); v(complete); v(blocks, limits::regions_per_nak_max);
+        v(damage_count, field{"nak.damage_count", 1, limits::interval_id_max}); v(complete, "nak.complete");
+        v(blocks, length{"nak.blocks", limits::regions_per_nak_max});
     }
+    result<> check() const;
 };
 
 struct heartbeat {
     static constexpr auto type = message_type::heartbeat;
     std::uint64_t count = 0;
-    template <class V> void visit(V &v) { v(count); }
+    std::uint64_t clock_ms = 0; ///< as in hello
+    template <class V> void visit(V &v) {
+        v(count, field{"heartbeat.count"}); v(clock_ms, field{"heartbeat.clock_ms"});
+    }
 };
 
 struct verify_item {
@@ -248,38 +448,51 @@ struct verify_item {
     std::uint64_t offset = 0;
     std::uint64_t length = 0;
     bool equal = false;
-    template <class V> void visit(V &v) { v(volume); v(offset); v(length); v(equal); }
+    bool unseen = false; ///< a hole of which the copy has too much data to look at: ask about its parts
+    template <class V> void visit(V &v) {
+        v(volume, volume_field("verify_result.items[].volume"));
+        v(offset, field{"verify_result.items[].offset", 0, limits::volume_bytes_max});
+        v(length, field{"verify_result.items[].length", 1, limits::verify_hole_bytes_max});
+        v(equal, "verify_result.items[].equal"); v(unseen, "verify_result.items[].unseen");
+    }
 };
 struct verify_result {
     static constexpr auto type = message_type::verify_result;
     std::uint64_t interval = 0;
     std::vector<verify_item> items;
-    template <class V> void visit(V &v) { v(interval); v(items, 4096); }
+    std::uint64_t damage_count = 0; ///< with what is not equal here counted; 0: all of it is
+    template <class V> void visit(V &v) {
+        v(interval, field{"verify_result.interval", 1, limits::interval_id_max});
+        v(items, length{"verify_result.items", 4096, 1});
+        v(damage_count, count_field("verify_result.damage_count"));
+    }
 };
 
 /// Text for the other side's operator, shown as the group's error until `text` is empty.
 struct notice {
     static constexpr auto type = message_type::notice;
     std::string text;
-    template <class V> void visit(V &v) { v(text, 4096); }
+    template <class V> void visit(V &v) { v(text, text_field("notice.text")); }
 };
 
 struct join_request {
     static constexpr auto type = message_type::join_request;
     std::string group;
     std::string secret;
-    template <class V> void visit(V &v) { v(group, limits::name_bytes_max); v(secret, 128); }
+    template <class V> void visit(V &v) {
+        v(group, name_field("join_request.group")); v(secret, length{"join_request.secret", 128});
+    }
 };
 struct join_reply {
     static constexpr auto type = message_type::join_reply;
     bool ok = false;
     std::string text;
-    template <class V> void visit(V &v) { v(ok); v(text, 4096); }
+    template <class V> void visit(V &v) { v(ok, "join_reply.ok"); v(text, text_field("join_reply.text")); }
 };
 
 /// Payload bytes of any message above.
 template <class Message> buffer encode(const Message &m);
-/// errc::corrupt or errc::limit.
+/// errc::corrupt or errc::limit, the peer's fault; the text names field, value and bound.
 template <class Message> result<Message> parse(bytes_view payload);
 
 } // namespace farshore::wire

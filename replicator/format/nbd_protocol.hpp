@@ -99,6 +99,7 @@ constexpr std::uint16_t command_flag_fast_zero = 1 << 4;
 constexpr std::uint16_t chunk_flag_done = 1 << 0;
 constexpr std::uint16_t chunk_none = 0;
 constexpr std::uint16_t chunk_offset_data = 1;
+constexpr std::uint16_t chunk_offset_hole = 2;
 constexpr std::uint16_t chunk_block_status = 5;
 constexpr std::uint16_t chunk_error = (1 << 15) | 1;
 
@@ -203,6 +204,15 @@ struct data_chunk_prefix {
     be64 offset;
 };
 static_assert(wire_struct<data_chunk_prefix> && sizeof(data_chunk_prefix) == 28);
+
+/// A part of a READ that is all zeroes.
+struct hole_chunk {
+    chunk_header header;
+    be64 offset;
+    be32 length;
+};
+static_assert(wire_struct<hole_chunk> && sizeof(hole_chunk) == 32);
+static_assert(offsetof(hole_chunk, offset) == 20 && offsetof(hole_chunk, length) == 28);
 
 struct error_chunk {
     chunk_header header;

@@ -14,7 +14,7 @@ namespace farshore {
 namespace {
 
 constexpr std::array<char, 4> undo_magic = {'F', 'S', 'U', '1'};
-constexpr std::uint16_t undo_version = 1;
+constexpr std::uint16_t undo_version = 2;
 constexpr std::uint16_t flag_last = 1;
 constexpr std::uint16_t flag_consistent = 2;
 constexpr std::uint16_t flag_point = 4;
@@ -34,13 +34,16 @@ struct undo_header_disk {
     le64 synced_segment;
     le64 synced_offset;
     le64 entries_checksum;
-    std::array<std::byte, 32> reserved;
+    le64 arrival_ns;
+    le64 written;
+    std::array<std::byte, 16> reserved;
     le64 header_checksum;
 };
 static_assert(sizeof(undo_header_disk) == undo_header_bytes && wire_struct<undo_header_disk>);
 static_assert(offsetof(undo_header_disk, part) == 24);
 static_assert(offsetof(undo_header_disk, time_ns) == 40);
 static_assert(offsetof(undo_header_disk, entries_checksum) == 80);
+static_assert(offsetof(undo_header_disk, arrival_ns) == 88);
 static_assert(offsetof(undo_header_disk, header_checksum) == 120);
 
 struct undo_entry_disk {
@@ -73,11 +76,13 @@ byte_vector encode_undo_header(const undo_header &header) {
     disk.entries = header.entries;
     disk.content_bytes = header.content_bytes;
     disk.time_ns = static_cast<std::uint64_t>(header.time.time_since_epoch().count());
+    disk.arrival_ns = static_cast<std::uint64_t>(header.arrival.time_since_epoch().count());
     disk.damage_count = header.damage_count;
     disk.healed_count = header.healed_count;
     disk.synced_segment = header.synced_segment;
     disk.synced_offset = header.synced_offset;
     disk.entries_checksum = header.entries_checksum;
+    disk.written = static_cast<std::uint64_t>(header.written);
     disk.header_checksum = header_checksum(disk);
     byte_vector out;
     append_struct(out, disk);
@@ -108,11 +113,13 @@ result<undo_header> parse_undo_header(bytes_view bytes) {
     header.entries = disk.entries;
     header.content_bytes = disk.content_bytes;
     header.time = wall_time(duration(static_cast<std::int64_t>(disk.time_ns.get())));
+    header.arrival = wall_time(duration(static_cast<std::int64_t>(disk.arrival_ns.get())));
     header.damage_count = disk.damage_count;
     header.healed_count = disk.healed_count;
     header.synced_segment = disk.synced_segment;
     header.synced_offset = disk.synced_offset;
     header.entries_checksum = disk.entries_checksum;
+    header.written = static_cast<std::int64_t>(disk.written.get());
     return header;
 }
 

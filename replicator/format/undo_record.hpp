@@ -11,7 +11,7 @@
 // Header, 128 bytes, little-endian:
 //   off size name             meaning, valid range
 //     0    4 magic            "FSU1"
-//     4    2 version          1; any other is refused (errc::unsupported)
+//     4    2 version          2; any other is refused (errc::unsupported)
 //     6    2 flags            1 last part, 2 barrier is consistent, 4 barrier is a point; others
 //     refused 8    8 stream           of the interval, not 0
 //    16    8 interval         >= 1
@@ -24,7 +24,10 @@
 //    64    8 synced_segment   how far the log was durable when this record was begun: a record
 //    72    8 synced_offset    before this place that can't be read is damaged, not torn
 //    80    8 entries_checksum XXH3-64 of the entry table
-//    88   32 reserved         zero
+//    88    8 arrival          of the barrier at the DR site, by its clock, ns since 1970; 0 unless last part, or not known
+//    96    8 written          when the record was written, ns since 1970, signed, by the clock that stamps files: from
+//                             then on the images may have been changed on its account
+//   104   16 reserved         zero
 //   120    8 header_checksum  XXH3-64 of bytes 0..119
 // Entry, 24 bytes:
 //     0    8 block            first block
@@ -35,7 +38,7 @@
 //    23    1 reserved         zero
 // Torn writes: the header is written last; a record counts only when all checksums are right. A
 // record is synced before any block that it speaks of is changed, so a torn one at the end was not
-// needed. History: version 1, first.
+// needed. History: version 1, first. Version 2: written.
 
 #include "replicator/base/bytes.hpp"
 #include "replicator/base/clock.hpp"
@@ -61,11 +64,13 @@ struct undo_header {
     std::uint32_t entries = 0;
     std::uint64_t content_bytes = 0;
     wall_time time{};
+    wall_time arrival{};
     std::uint64_t damage_count = 0;
     std::uint64_t healed_count = 0;
     std::uint64_t synced_segment = 0;
     std::uint64_t synced_offset = 0;
     std::uint64_t entries_checksum = 0;
+    std::int64_t written = 0;
 
     /// Header, contents and entry table.
     std::uint64_t record_bytes() const {

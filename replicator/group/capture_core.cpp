@@ -88,6 +88,7 @@ result<bool> capture_core::enter_write(std::unique_lock<std::mutex> &lock, captu
         }
         return fail_errno(EIO, text);
     }
+    v.map->note_write(options.time->wall());
     mark_locked(v, regions);
     return true;
 }
@@ -95,6 +96,13 @@ result<bool> capture_core::enter_write(std::unique_lock<std::mutex> &lock, captu
 void capture_core::touch_map(const captured_volume &v, index_range blocks) const {
     const index_range regions = regions_of_blocks(blocks);
     for (std::uint64_t w = regions.first / 64; w * 64 < regions.last;) {
+        const std::uint64_t page = w / words_per_map_page;
+        const bool whole = w * 64 >= regions.first && w % words_per_map_page == 0 &&
+                           (w + words_per_map_page) * 64 <= regions.last;
+        if (whole || v.map->state(page) == map_page_state::dirty) { // its state is all that changes
+            w = (page + 1) * words_per_map_page;
+            continue;
+        }
         const std::uint64_t mask = word_mask(w, regions.first, regions.last);
         if ((mask & ~v.map->word(w)) != 0) {
             v.map->touch(w);
@@ -114,15 +122,42 @@ void capture_core::touch_epoch_locked(captured_volume &v, std::uint64_t word, st
 }
 
 void capture_core::mark_locked(captured_volume &v, index_range regions) {
-    for (std::uint64_t w = regions.first / 64; w * 64 < regions.last; ++w) {
+    constexpr std::uint64_t page = paged_bitmap::bits_per_page;
+    for (std::uint64_t w = regions.first / 64; w * 64 < regions.last;) {
+        if (w * 64 % page == 0 && w * 64 >= regions.first && w * 64 + page <= regions.last) {
+            // Whole pages at once: everything may be marked.
+            const index_range pages{w * 64 / page, regions.last / page};
+            mark_pages_locked(v, pages);
+            w = pages.last * page / 64;
+            continue;
+        }
         const std::uint64_t mask = word_mask(w, regions.first, regions.last);
         if (v.map->set(w, mask) != 0) {
             v.map->activity().note_use(w);
         }
         touch_epoch_locked(v, w, mask);
+        ++w;
+    }
+    if (gathering) {
+        v.pending.set_range(regions.first, regions.last);
+    }
+    if (!v.sampled.empty()) {
+        v.sampled.clear_range(regions.first, regions.last);
     }
     if (v.verified.any_in(regions.first, regions.last)) {
         drop_verify_locked(v, {regions.first * region_bytes, regions.count() * region_bytes});
+    }
+}
+
+void capture_core::mark_pages_locked(captured_volume &v, index_range pages) {
+    for (std::uint64_t p = pages.first; p < pages.last; ++p) {
+        v.map->set_page(p);
+    }
+    v.map->activity().note_use(
+        index_range{pages.first * words_per_map_page, pages.last * words_per_map_page});
+    if (stream.value != 0) {
+        v.epochs.touch_range(pages.first * regions_per_map_page, pages.last * regions_per_map_page);
+        clock.touched();
     }
 }
 
@@ -170,6 +205,22 @@ void capture_core::drop_open_locked() {
     mode = capture_mode::tracking;
 }
 
+bool capture_core::known_again_locked(captured_volume &v, index_range blocks) {
+    auto at = v.unreadable.lower_bound(blocks.first);
+    if (at == v.unreadable.end() || *at >= blocks.last) {
+        return false;
+    }
+    while (at != v.unreadable.end() && *at < blocks.last) {
+        const std::uint64_t region = *at / blocks_per_region;
+        at = v.unreadable.erase(at);
+        const auto first = v.unreadable.lower_bound(region * blocks_per_region);
+        if (first == v.unreadable.end() || *first / blocks_per_region != region) {
+            v.held.clear_word(region / 64, 1ULL << (region % 64));
+        }
+    }
+    return true;
+}
+
 void capture_core::fall_back_locked(std::string reason) {
     if (mode != capture_mode::recording) {
         return;
@@ -201,20 +252,30 @@ void capture_core::free_dropped() {
     std::swap(gone, dropped);
 }
 
-result<> capture_core::sync_volume(captured_volume &v) {
-    result<> synced = v.data->sync_data();
+result<> capture_core::sync_volume(captured_volume &v, bool with_times) {
+    result<> synced = with_times ? v.data->sync_all() : v.data->sync_data();
     if (synced) {
         return synced;
     }
+    v.map->note_sync_failed();
     bool look = false;
     {
         // Any write since the last good sync may be lost, and an extent leaves the activity log
         // only after a good sync: so all of the active ones may differ from what the DR site has.
         const std::lock_guard lock(mutex);
-        for (std::uint64_t e = 0; e < v.map->words(); ++e) {
-            if (v.map->activity().active(e)) {
-                mark_locked(
-                    v, {e * regions_per_extent, std::min((e + 1) * regions_per_extent, v.regions)});
+        const activity_log &activity = v.map->activity();
+        for (std::uint64_t page = 0; page < v.map->pages(); ++page) {
+            index_range e{page * words_per_map_page,
+                          std::min((page + 1) * words_per_map_page, v.map->words())};
+            if (activity.all_active(e)) {
+                mark_locked(v, {e.first * regions_per_extent,
+                                std::min(e.last * regions_per_extent, v.regions)});
+                continue;
+            }
+            for (auto at = activity.next_active(e); at; at = activity.next_active(e)) {
+                mark_locked(v, {*at * regions_per_extent,
+                                std::min((*at + 1) * regions_per_extent, v.regions)});
+                e.first = *at + 1;
             }
         }
         fall_back_locked("a sync of volume " + v.config.name + " failed: " + synced.error().text());

@@ -1,7 +1,7 @@
 #pragma once
 // The inside of a capture group: its state, and the steps that requests and scans are made of.
 // Steps that all share stand in capture_core.cpp, those of a write in capture_write.cpp, of zeroing
-// in capture_zero.cpp, of the scan in capture_scan.cpp; start, upkeep and stop in
+// in capture_zero.cpp, of the scan in capture_scan.cpp and capture_holes.cpp; start, upkeep and stop in
 // capture_upkeep.cpp, the bits that become clean in capture_settle.cpp, modes and intervals in
 // capture_group.cpp.
 //
@@ -21,6 +21,7 @@
 #include <algorithm>
 #include <condition_variable>
 #include <mutex>
+#include <set>
 
 namespace farshore {
 
@@ -42,7 +43,12 @@ struct captured_volume {
     unsigned range_waiters = 0;
     epoch_bits epochs;
     paged_bitmap pending;  ///< to be compared by the scan
+    paged_bitmap sampled;  ///< clean by the map, of a block device, and compared all the same
     paged_bitmap verified; ///< where the open interval may have verify entries
+    /// Blocks whose content nobody knows, since the disk can't read them: not shipped, no source of anything. A write
+    /// or zeroing that is recorded, or a later read, makes them known. Their regions stay dirty (`held`).
+    std::set<std::uint64_t> unreadable;
+    paged_bitmap held;
     before_policy before;
     time_point last_idle_pass{};
     bool refusal_logged = false;
@@ -89,6 +95,7 @@ struct capture_core {
     mutable std::mutex mutex; // a hand-off to one thread would cost each write a switch
     capture_mode mode = capture_mode::tracking;
     std::uint64_t run = 0; ///< counts begin_recording(): what began in another run is void
+    bool gathering = false; ///< begin_recording() copies the dirty regions: what is marked is pending as well
     stream_id stream;
     owned_core open; ///< exactly while recording
     std::uint64_t open_serial = 0;
@@ -100,6 +107,7 @@ struct capture_core {
     std::uint64_t written_bytes = 0;
     std::vector<owned_core> dropped; ///< to be freed off the write path
     bool stopped = false;
+    std::string disturbance;
 
     std::mutex durable_mutex; // durable() against itself; taken before `mutex`
     std::mutex upkeep_mutex;  // maintain() against itself; taken before `mutex`
@@ -119,6 +127,9 @@ struct capture_core {
     /// The regions may differ from now on. Their extents are active.
     void mark_locked(captured_volume &v, index_range regions);
     void touch_epoch_locked(captured_volume &v, std::uint64_t word, std::uint64_t mask);
+    void mark_pages_locked(captured_volume &v, index_range pages);
+    /// Makes pending = all dirty regions; gives the lock up now and then.
+    void gather_pending(std::unique_lock<std::mutex> &lock);
     void drop_verify_locked(captured_volume &v, byte_range range);
     /// Whether data of so many blocks fits into the open interval.
     bool fits_locked(std::uint64_t blocks) const;
@@ -128,15 +139,20 @@ struct capture_core {
     void drop_open_locked();
     bool unchanged_locked(const captured_volume &v, std::uint64_t block, interval_id since) const;
     // What goes into the open interval goes through these.
-    void record_data_locked(const captured_volume &v, index_range blocks, bool want_before,
+    void record_data_locked(captured_volume &v, index_range blocks, bool want_before,
                             run_list &out) {
+        // What the disk may read later is not what the DR site has.
+        const bool old_known = !known_again_locked(v, blocks);
         stamps.changed(v.index, blocks, open->position.interval);
-        open->reserve(v.index, blocks, want_before, out);
+        open->reserve(v.index, blocks, want_before && old_known, out);
     }
-    void record_zero_locked(const captured_volume &v, index_range blocks) {
+    void record_zero_locked(captured_volume &v, index_range blocks) {
+        known_again_locked(v, blocks);
         stamps.changed(v.index, blocks, open->position.interval);
         open->record_zero(v.index, blocks, v.blocks);
     }
+    /// These blocks' content goes into the open interval. True: some were unreadable.
+    bool known_again_locked(captured_volume &v, index_range blocks);
     void fall_back_locked(std::string reason);
     /// A change failed half-way: what the volume holds is unknown.
     void write_failed_locked(captured_volume &v, index_range blocks, const error &why);
@@ -148,21 +164,36 @@ struct capture_core {
     }
     std::uint64_t pending_regions_locked() const;
 
+    // The scan (capture_scan.cpp, capture_holes.cpp).
+    /// A digest that rides in the open interval; dropped by the first write into its range.
+    result<> put_verify_locked(captured_volume &v, const verify_entry &entry);
+    /// Settles the hole that the range begins with; returns the data after it in the range.
+    result<index_range> settle_hole(captured_volume &v, index_range regions, std::uint64_t &settled);
+
     // Requests.
     result<bool> write(captured_volume &v, std::uint64_t offset, bytes_view data, patience p);
     result<> zero(captured_volume &v, byte_range range, zero_options how);
-    result<> sync_volume(captured_volume &v);
+    /// The same if there is nothing to do; false: zero() is needed.
+    result<bool> zero_at_once(captured_volume &v, byte_range range, zero_options how);
+    /// `with_times`: what times the file has is durable too.
+    result<> sync_volume(captured_volume &v, bool with_times = false);
 
     // Bits that become clean.
     void rotate_epochs_locked();
     /// With durable_mutex held: all that the acknowledged position allows to become clean.
     void settle_acknowledged(std::unique_lock<std::mutex> &lock);
     void settle(std::unique_lock<std::mutex> &lock);
+    bool settle_whole_page_locked(captured_volume &v, std::uint64_t page);
     void settle_page_locked(captured_volume &v, std::uint64_t page);
 
     // Upkeep.
     result<> open_volume(file_system &files, const capture_volume &config);
     result<> retire_idle(captured_volume &v, bool stopping);
+    result<> close_volume(captured_volume &v);
+    void look_for_others(captured_volume &v);
+    void choose_sample(captured_volume &v); // these in capture_sample.cpp
+    void sample_differed(captured_volume &v);
+    void find_idle_locked(captured_volume &v, std::uint64_t page, bool stopping, paged_bitmap &out);
     void free_dropped();
 };
 

@@ -57,6 +57,10 @@ class capture_device final : public block_device {
         return group_.zero(v_, range, options);
     }
 
+    result<bool> try_zero(byte_range range, zero_options options) override {
+        return group_.zero_at_once(v_, range, options);
+    }
+
     result<std::vector<status_extent>> status(byte_range range, status_context context,
                                               std::size_t max) override {
         REPL_ASSERT(max > 0 && range.length > 0 && range.end() <= v_.size);

@@ -39,6 +39,7 @@ capture_counts capture_group::counts() const {
     counts.pending_regions = impl_->pending_regions_locked();
     if (impl_->open) {
         counts.open_bytes = impl_->open->memory_bytes();
+        counts.open_written_bytes = impl_->open->written_bytes;
         counts.open_since = impl_->open->first_write;
     }
     return counts;
@@ -70,6 +71,16 @@ void capture_group::begin_tracking() {
     impl_->free_dropped();
 }
 
+// A mark is durable once its extent is in the activity log: after a power cut or a remount all of it counts as dirty.
+result<> capture_group::prepare_stream(stream_id stream, interval_id first, stream_position common,
+                                       const digest16 &receiver) {
+    for (const auto &v : impl_->volumes) {
+        std::unique_lock lock(impl_->mutex);
+        FS_CHECK(v->map->activity().commit(lock));
+    }
+    return impl_->state->begin(stream, first, common, receiver);
+}
+
 void capture_group::begin_recording(stream_id stream, interval_id first) {
     REPL_ASSERT(stream.value != 0 && first.value != 0);
     begin_tracking();
@@ -82,22 +93,49 @@ void capture_group::begin_recording(stream_id stream, interval_id first) {
         impl_->ask_attention(true);
         return;
     }
-    for (const auto &v : impl_->volumes) {
-        v->pending.reset();
-        v->verified.reset();
-        v->epochs.restart();
-        for (std::uint64_t w = 0; w < v->map->words(); ++w) {
-            v->pending.set_word(w, v->map->word(w));
-        }
-    }
-    impl_->clock.restart();
-    impl_->acknowledged = {};
-    ++impl_->run;
+    impl_->gather_pending(lock);
     impl_->stream = stream;
     impl_->open = std::move(open);
     ++impl_->open_serial;
     impl_->fallback.clear();
     impl_->mode = capture_mode::recording;
+}
+
+// Copying takes a while for a large volume with much dirty, so it is done in parts, and clients may
+// write meanwhile: what they mark is pending too. The acknowledgements of the stream before settle
+// nothing from here on.
+void capture_core::gather_pending(std::unique_lock<std::mutex> &lock) {
+    constexpr std::uint64_t pages_each_hold = 64;
+    stream = {};
+    ++run;
+    clock.restart();
+    acknowledged = {};
+    for (const auto &v : volumes) {
+        v->pending.reset();
+        v->verified.reset();
+        v->unreadable.clear(); // their regions are dirty, so the scan looks at them anew
+        v->held.reset();
+        v->epochs.restart();
+    }
+    gathering = true;
+    for (const auto &v : volumes) {
+        for (std::uint64_t page = 0; page < v->map->pages(); ++page) {
+            const index_range e{page * words_per_map_page,
+                                std::min((page + 1) * words_per_map_page, v->map->words())};
+            if (v->map->state(page) == map_page_state::dirty) {
+                v->pending.set_range(e.first * 64, std::min(e.last * 64, v->regions));
+            } else if (v->map->state(page) == map_page_state::mixed) {
+                for (std::uint64_t w = e.first; w < e.last; ++w) {
+                    v->pending.set_word(w, v->map->word(w));
+                }
+            }
+            if (page % pages_each_hold == pages_each_hold - 1) {
+                lock.unlock();
+                lock.lock();
+            }
+        }
+    }
+    gathering = false;
 }
 
 void capture_group::mark_dirty(volume_index v, byte_range range) {
@@ -120,6 +158,10 @@ void capture_group::mark_all_dirty() {
     for (const auto &v : impl_->volumes) {
         mark_dirty(v->index, {0, v->size});
     }
+}
+
+bool capture_group::all_dirty() const {
+    return std::ranges::all_of(impl_->volumes, [](const auto &v) { return v->map->dirty_regions() == v->regions; });
 }
 
 std::unique_ptr<interval> capture_group::close_interval(wall_time now, bool even_if_empty,

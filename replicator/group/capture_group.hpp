@@ -25,9 +25,9 @@
 // checksum; a bad page means "all active"), fine 64 KiB bits (shared mapping); capture.state =
 // shared mapping with the last interval id used, the acknowledged position and the receiver's
 // identity. Start cases (pure table in dirty_map_cases.hpp): no map or an unreadable one ->
-// everything dirty; another volume size -> refused; clean stop or same boot -> fine bits exact; other
-// boot -> fine bits and every region of active extents. A volume whose file was changed while we were not serving it
-// can't be known: `resync` is for that.
+// everything dirty; another volume size -> refused; a clean stop after which nobody wrote, or a kill that the
+// page cache is proved to have outlived -> fine bits exact; else fine bits and every region of active extents;
+// a volume that somebody wrote to while we were not serving it -> everything, and start().alarm says so.
 //
 // Extents leave the activity log only after their volume was fdatasync'ed after their last write
 // and no bit of theirs is dirty (else a power cut at the primary could take back writes that the DR
@@ -64,6 +64,7 @@ struct capture_options {
     std::string state_directory;
     std::vector<capture_volume> volumes;
     std::string boot_id;                        ///< /proc/sys/kernel/random/boot_id, or a test's
+    wall_time boot_began{};                     ///< 0: not known
     std::uint64_t interval_bytes = 16ULL << 20; ///< asks for an early close beyond it
     std::uint64_t memory_bytes_max =
         96ULL << 20; ///< open interval (new and old content) beyond it: overflow -> tracking
@@ -76,10 +77,12 @@ enum class capture_mode : std::uint8_t { tracking, recording };
 /// What the group knows about its start; decides between initial sync and catching up.
 struct capture_start {
     bool fresh = false; ///< no usable map of at least one volume: everything in it is dirty
-    bool same_boot_or_clean = false;
+    bool same_boot_or_clean = false; ///< all that the state says is proved to be the latest
+    std::string alarm; ///< which volumes are compared as a whole, and why; empty: none, or they are new
     interval_id last_interval;    ///< highest id that may have been used
     stream_position acknowledged; ///< last durable() told
     digest16 receiver{};          ///< identity that `acknowledged` belongs to; zero: none
+    stream_id begun;              ///< newest stream that was begun
 };
 
 struct pending_range {
@@ -92,9 +95,17 @@ struct resolve_outcome {
     std::vector<std::uint32_t> differing_units; ///< indices of units to look at more finely
 };
 
+struct hole_outcome {
+    std::uint64_t settled_regions = 0; ///< were pending and are not any more
+    /// What of the range comes next that the volume has data of: whole regions; length 0: nothing, all
+    /// of the range is settled.
+    byte_range data;
+};
+
 struct capture_counts {
     std::uint64_t written_bytes = 0;
     std::uint64_t open_bytes = 0; ///< memory of the open interval
+    std::uint64_t open_written_bytes = 0; ///< what clients wrote in it
     std::uint64_t pending_regions = 0;
     std::optional<time_point> open_since; ///< first write of the open interval, if any
 };
@@ -127,6 +138,9 @@ class capture_group {
 
     /// Drops the open interval; from now on only the map is kept.
     void begin_tracking();
+    /// Durable on return, to be called before a new stream is used: what is dirty now, that but for it the volumes are what
+    /// `receiver` has at `common`, and that `stream` begins with interval `first`.
+    result<> prepare_stream(stream_id stream, interval_id first, stream_position common, const digest16 &receiver);
     /// From tracking: pending = all dirty regions, new epochs, records into intervals `first`,
     /// first+1, ...
     void begin_recording(stream_id stream, interval_id first);
@@ -134,6 +148,7 @@ class capture_group {
     /// caller restarts with begin_tracking/begin_recording so that order is kept.
     void mark_dirty(volume_index v, byte_range range);
     void mark_all_dirty();
+    bool all_dirty() const;
 
     /// Cuts a barrier: swaps in a new open interval and returns the closed one; no writer waits.
     /// nullptr when not recording, or when it is empty and `even_if_empty` is false. The commit's
@@ -155,16 +170,35 @@ class capture_group {
     /// whole region is resolved). Differing units: with unit 4 KiB, or when the peer's unit is all
     /// zero: the blocks that differ are recorded into the open interval and the region is resolved;
     /// else they are returned for a finer look and stay pending. errc::not_in_sync when capture
-    /// fell to tracking meanwhile.
+    /// fell to tracking meanwhile. fault::volume: the disk can't read the range; it stays pending.
     result<resolve_outcome> resolve(const pending_range &where, std::uint64_t unit_bytes,
                                     const std::vector<digest16> &peer,
                                     const digest_function &digest);
+    /// The peer has nothing in the range. Its pending regions are settled from the first on, as long
+    /// as the volume has nothing there either: no digest, nothing recorded. A region that is only in
+    /// part in the range is left alone. Any length. Errors as resolve().
+    result<hole_outcome> settle_holes(const pending_range &where);
     /// Records the whole range whatever the peer has (`resync --full`), zero blocks included.
     result<resolve_outcome> record_all(const pending_range &where);
+    /// For a range that resolve() or record_all() could not read (fault::volume): its pending regions are resolved by
+    /// recording all blocks that the disk can read. The others are known to be unreadable from here on; points don't
+    /// cover them and barriers are consistent without them. errc::limit: more than unreadable_blocks_max of the volume.
+    result<resolve_outcome> record_readable(const pending_range &where);
+    /// Reads them again, and records those that can be read now. Returns how many are left.
+    result<std::uint64_t> retry_unreadable();
+    /// In order, neighbours merged; at most `max` ranges. Bytes of all of them: unreadable_bytes().
+    std::vector<byte_range> unreadable(volume_index v, std::size_t max) const;
+    std::uint64_t unreadable_bytes(volume_index v) const;
     /// Digest of the range as of the next barrier, put into the open interval as a verify entry;
     /// dropped again if a client writes to it before the barrier (then it is not in the closed
     /// interval's commit().verify).
     result<> add_verify(const pending_range &where, const digest_function &digest);
+
+    /// The same for a hole of the volume, of at most 2 GiB: by its extents, nothing is read. False: the
+    /// volume has data there.
+    result<bool> add_verify_hole(const pending_range &where);
+    /// The next data of the volume at or after `offset`, as file::next_data. It may change at any time.
+    result<byte_range> next_data(volume_index v, std::uint64_t offset) const;
 
     /// Marks a clean stop: syncs volumes and maps. Clients must be gone.
     result<> close_clean();
@@ -177,6 +211,11 @@ class capture_group {
     /// Periodic upkeep off the write path (call every few seconds on the disk pool): lets idle
     /// extents leave the activity log.
     result<> maintain();
+    /// What maintain() saw: a volume's file was replaced, or somebody else uses it. Stays for good, since what is compared
+    /// with the DR site is the file that we have; the next start compares all of the one that it finds. Empty: nothing.
+    std::string disturbance() const;
+    /// Call it every second: a write that takes long is told from one of somebody else's by its time.
+    void note_writes_in_flight();
 
   private:
     capture_group();

@@ -7,6 +7,9 @@
 #include "replicator/base/limits.hpp"
 #include "replicator/group/capture_core.hpp"
 
+#include <fmt/format.h>
+#include <set>
+
 namespace farshore {
 namespace {
 
@@ -42,15 +45,23 @@ class range_scan {
     /// Reads once without the range, so that the disk is not waited for while writers are kept out.
     result<> read() {
         FS_CHECK(read_content());
-        {
-            std::unique_lock lock(group_.mutex);
-            if (group_.mode != capture_mode::recording) {
-                return lost_recording();
-            }
-            run_ = group_.run;
-            group_.enter_range(lock, v_, blocks_, patience::wait, ticket_);
-        }
+        FS_CHECK(enter());
         return read_content();
+    }
+    /// The same block by block, without those that the disk can't read. With `only`: of them alone.
+    result<> read_blocks(const std::set<std::uint64_t> *only = nullptr) {
+        for (std::uint64_t b = blocks_.first; b < blocks_.last; ++b) {
+            if ((only != nullptr && !only->contains(b)) || !read_block(b)) {
+                lost_.insert(b);
+            }
+        }
+        FS_CHECK(enter());
+        for (std::uint64_t b = blocks_.first; b < blocks_.last; ++b) {
+            if (!lost_.contains(b) && !read_block(b)) {
+                lost_.insert(b);
+            }
+        }
+        return {};
     }
     /// Under the group's lock: whether recording went on all the time.
     bool valid_locked() const {
@@ -62,21 +73,45 @@ class range_scan {
         return content().subspan(at, std::min(unit_bytes, range_.length - at));
     }
 
+    /// Everything is taken, whatever the peer has.
+    void compare_nothing() { compares_ = false; }
     /// Applies the verdicts (one a unit, in order) to the regions that are still pending.
     result<resolve_outcome> apply(std::uint64_t unit_bytes,
                                   const std::vector<unit_verdict> &verdicts);
+    /// Records what read_blocks() could read now of what was unreadable.
+    result<> apply_known_again();
 
   private:
+    result<> enter() {
+        std::unique_lock lock(group_.mutex);
+        if (group_.mode != capture_mode::recording) {
+            return lost_recording();
+        }
+        run_ = group_.run;
+        group_.enter_range(lock, v_, blocks_, patience::wait, ticket_);
+        return {};
+    }
+    bool read_block(std::uint64_t block) {
+        const byte_range at = v_.bytes_of({block, block + 1});
+        const bytes_span page = content_.span().subspan((block - blocks_.first) * block_bytes, block_bytes);
+        std::ranges::fill(page.subspan(at.length), std::byte{0});
+        return v_.data->read_at(at.offset, page.first(at.length)).has_value();
+    }
     result<> read_content() {
         std::fill(content_.data() + range_.length, content_.data() + content_.size(), std::byte{0});
         const bytes_span content = content_.span().first(range_.length);
         // Else the kernel makes and zeroes pages for nothing, and keeps them.
-        FS_TRY(hole, v_.data->is_hole(range_));
-        if (hole) {
+        const auto hole = v_.data->is_hole(range_);
+        if (hole && *hole) {
             std::ranges::fill(content, std::byte{0});
             return {};
         }
-        return v_.data->read_at(range_.offset, content);
+        auto read = hole ? v_.data->read_at(range_.offset, content) : result<>(std::unexpected(hole.error()));
+        if (!read) {
+            read.error().context = fmt::format("volume {} can't be read in the {} bytes at {}: {}", v_.config.name,
+                                               range_.length, range_.offset, read.error().context);
+        }
+        return blame(fault::volume, std::move(read));
     }
     const std::byte *block_at(std::uint64_t block) const {
         return content_.data() + (block - blocks_.first) * block_bytes;
@@ -96,6 +131,10 @@ class range_scan {
     std::uint64_t run_ = 0;
     std::vector<std::uint64_t> resolved_; ///< regions
     std::vector<std::uint64_t> taken_;    ///< blocks, ascending
+    std::set<std::uint64_t> lost_;        ///< blocks that can't be read, or were not to be
+    std::vector<std::uint64_t> newly_lost_; ///< of the regions that are resolved
+    bool sample_differs_ = false;
+    bool compares_ = true;
     interval_core *core_ = nullptr;
     run_list runs_;
 };
@@ -113,7 +152,9 @@ void range_scan::judge_locked(std::uint64_t unit_bytes, const std::vector<unit_v
         for (std::uint64_t b = blocks.first; b < blocks.last; ++b) {
             const std::size_t unit = (b * block_bytes - range_.offset) / unit_bytes;
             const unit_verdict verdict = verdicts[unit];
-            if (verdict == unit_verdict::look_finer) {
+            if (lost_.contains(b)) {
+                newly_lost_.push_back(b);
+            } else if (verdict == unit_verdict::look_finer) {
                 finer = true;
                 const auto index = static_cast<std::uint32_t>(unit);
                 if (outcome.differing_units.empty() || outcome.differing_units.back() != index) {
@@ -121,6 +162,7 @@ void range_scan::judge_locked(std::uint64_t unit_bytes, const std::vector<unit_v
                 }
             } else if (verdict == unit_verdict::take ||
                        (verdict == unit_verdict::take_nonzero && !zero(b))) {
+                sample_differs_ = sample_differs_ || (compares_ && v_.sampled.test(r));
                 taken_.push_back(b);
             }
         }
@@ -187,17 +229,52 @@ result<resolve_outcome> range_scan::apply(std::uint64_t unit_bytes,
                 v_.pending.clear_word(r / 64, bit);
                 group_.touch_epoch_locked(v_, r / 64, bit);
             }
+            for (const std::uint64_t b : newly_lost_) {
+                v_.unreadable.insert(b);
+                v_.held.set_range(b / blocks_per_region, b / blocks_per_region + 1);
+            }
             group_.check_large_locked();
         }
         look = group_.take_attention_locked();
     }
     copy_and_part();
     group_.ask_attention(look);
+    if (sample_differs_) {
+        group_.sample_differed(v_);
+        return lost_recording();
+    }
     if (!recording) {
         return lost_recording();
     }
     outcome.recorded_blocks = taken_.size();
     return outcome;
+}
+
+result<> range_scan::apply_known_again() {
+    bool look = false;
+    {
+        const std::lock_guard lock(group_.mutex);
+        if (!valid_locked()) {
+            return lost_recording();
+        }
+        for (std::uint64_t b = blocks_.first; b < blocks_.last; ++b) {
+            if (!lost_.contains(b) && v_.unreadable.contains(b)) {
+                taken_.push_back(b);
+            }
+        }
+        if (taken_.empty() || !group_.fits_locked(taken_.size())) {
+            return {}; // another time
+        }
+        record_locked();
+        const index_range regions = regions_of(range_);
+        for (std::uint64_t r = regions.first; r < regions.last; ++r) {
+            group_.touch_epoch_locked(v_, r / 64, 1ULL << (r % 64));
+        }
+        look = group_.take_attention_locked();
+    }
+    copy_and_part();
+    group_.ask_attention(look);
+    return {};
 }
 
 /// `unit`: what the range must be whole multiples of, but for the volume's end.
@@ -254,7 +331,9 @@ result<resolve_outcome> capture_group::resolve(const pending_range &where, std::
     std::vector<unit_verdict> verdicts;
     verdicts.reserve(peer.size());
     for (std::size_t i = 0; i < peer.size(); ++i) {
-        const bool same = digest(scan.unit(i, unit_bytes)) == peer[i];
+        // Only zeroes have the zero digest: what the peer has as such is not hashed here.
+        const bool same = peer[i] == digest16{} ? is_zero(scan.unit(i, unit_bytes))
+                                                : digest(scan.unit(i, unit_bytes)) == peer[i];
         verdicts.push_back(same                    ? unit_verdict::same
                            : peer[i] == digest16{} ? unit_verdict::take_nonzero
                            : finest                ? unit_verdict::take
@@ -267,8 +346,73 @@ result<resolve_outcome> capture_group::record_all(const pending_range &where) {
     FS_TRY(volume, checked_volume(*impl_, where));
     range_scan scan(*impl_, *volume, where.range);
     FS_CHECK(scan.read());
+    scan.compare_nothing();
     const std::vector<unit_verdict> all(regions_of(where.range).count(), unit_verdict::take);
     return scan.apply(region_bytes, all);
+}
+
+result<resolve_outcome> capture_group::record_readable(const pending_range &where) {
+    FS_TRY(volume, checked_volume(*impl_, where));
+    range_scan scan(*impl_, *volume, where.range);
+    {
+        const std::lock_guard lock(impl_->mutex);
+        if (volume->unreadable.size() + blocks_of(where.range).count() > limits::unreadable_blocks_max) {
+            return fail(errc::limit, fmt::format("volume {} has more than {} blocks that can't be read; replace its disk",
+                                                 volume->config.name,
+                                                 limits::unreadable_blocks_max - blocks_of(where.range).count()));
+        }
+    }
+    FS_CHECK(scan.read_blocks());
+    const std::vector<unit_verdict> all(regions_of(where.range).count(), unit_verdict::take);
+    return scan.apply(region_bytes, all);
+}
+
+result<std::uint64_t> capture_group::retry_unreadable() {
+    std::uint64_t left = 0;
+    for (const auto &v : impl_->volumes) {
+        std::set<std::uint64_t> blocks;
+        {
+            const std::lock_guard lock(impl_->mutex);
+            blocks = v->unreadable;
+        }
+        for (auto b = blocks.begin(); b != blocks.end();) {
+            const std::uint64_t region = *b / blocks_per_region;
+            range_scan scan(*impl_, *v, range_of(region_index{region}, v->size));
+            FS_CHECK(scan.read_blocks(&blocks));
+            FS_CHECK(scan.apply_known_again());
+            b = blocks.lower_bound((region + 1) * blocks_per_region);
+        }
+        const std::lock_guard lock(impl_->mutex);
+        left += v->unreadable.size();
+    }
+    return left;
+}
+
+std::vector<byte_range> capture_group::unreadable(volume_index v, std::size_t max) const {
+    const captured_volume &volume = *impl_->volumes.at(v.value);
+    const std::lock_guard lock(impl_->mutex);
+    std::vector<byte_range> out;
+    for (const std::uint64_t b : volume.unreadable) {
+        const byte_range at = volume.bytes_of({b, b + 1});
+        if (!out.empty() && out.back().end() == at.offset) {
+            out.back().length += at.length;
+        } else if (out.size() == max) {
+            break;
+        } else {
+            out.push_back(at);
+        }
+    }
+    return out;
+}
+
+std::uint64_t capture_group::unreadable_bytes(volume_index v) const {
+    const captured_volume &volume = *impl_->volumes.at(v.value);
+    const std::lock_guard lock(impl_->mutex);
+    std::uint64_t sum = 0;
+    for (const std::uint64_t b : volume.unreadable) {
+        sum += volume.bytes_of({b, b + 1}).length;
+    }
+    return sum;
 }
 
 result<> capture_group::add_verify(const pending_range &where, const digest_function &digest) {
@@ -276,20 +420,23 @@ result<> capture_group::add_verify(const pending_range &where, const digest_func
     range_scan scan(*impl_, *volume, where.range);
     FS_CHECK(scan.read());
     const digest16 found = digest(scan.content());
-    const index_range regions = regions_of(where.range);
     const std::lock_guard lock(impl_->mutex);
     if (!scan.valid_locked()) {
         return lost_recording();
     }
-    if (volume->pending.any_in(regions.first, regions.last)) {
+    return impl_->put_verify_locked(*volume, {where.volume, where.range, found});
+}
+
+result<> capture_core::put_verify_locked(captured_volume &v, const verify_entry &entry) {
+    const index_range regions = regions_of(entry.range);
+    if (v.pending.any_in(regions.first, regions.last)) {
         return fail(errc::not_in_sync, "the range is still to be compared by the catch-up");
     }
-    std::vector<verify_entry> &entries = impl_->open->commit.verify;
-    if (entries.size() >= verify_entries_max) {
+    if (open->commit.verify.size() >= verify_entries_max) {
         return fail(errc::full, "the open interval has no room for another range to verify");
     }
-    entries.push_back({where.volume, where.range, found});
-    volume->verified.set_range(regions.first, regions.last);
+    open->commit.verify.push_back(entry);
+    v.verified.set_range(regions.first, regions.last);
     return {};
 }
 

@@ -24,18 +24,42 @@ void capture_core::settle_page_locked(captured_volume &v, std::uint64_t page) {
         }
     }
     for (std::uint64_t w = first; w < last; ++w) {
-        const std::uint64_t clean = v.epochs.take_older(w) & ~v.pending.word(w);
+        const std::uint64_t clean = v.epochs.take_older(w) & ~v.pending.word(w) & ~v.held.word(w);
         if (clean != 0) {
             v.map->clear(w, clean);
         }
     }
 }
 
+/// A page that is clean as a whole: nothing of it is pending, in the current epoch or being written.
+/// Then its fine bits are not touched at all.
+bool capture_core::settle_whole_page_locked(captured_volume &v, std::uint64_t page) {
+    const index_range regions{page * paged_bitmap::bits_per_page,
+                              (page + 1) * paged_bitmap::bits_per_page};
+    const bool written = std::ranges::any_of(v.ranges.entries(), [&](const range_table::entry &e) {
+        const index_range r = regions_of_blocks(e.blocks);
+        return r.first < regions.last && regions.first < r.last;
+    });
+    if (written || v.pending.page_in_use(page) || !v.epochs.take_older_page(page)) {
+        return false;
+    }
+    v.map->clear_page(page);
+    return true;
+}
+
 void capture_core::settle(std::unique_lock<std::mutex> &lock) {
+    constexpr std::uint64_t pages_each_hold = 256;
     const std::uint64_t began_in = run;
     for (const auto &v : volumes) {
         for (std::uint64_t page = 0; page < v->epochs.older().page_count(); ++page) {
-            if (!v->epochs.older().page_in_use(page)) {
+            if (page % pages_each_hold == pages_each_hold - 1) { // clients want the lock too
+                lock.unlock();
+                lock.lock();
+                if (run != began_in) {
+                    return;
+                }
+            }
+            if (!v->epochs.older().page_in_use(page) || settle_whole_page_locked(*v, page)) {
                 continue;
             }
             lock.unlock();

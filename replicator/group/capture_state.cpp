@@ -1,14 +1,18 @@
 #include "replicator/group/capture_state.hpp"
 
+#include "replicator/base/limits.hpp"
 #include "replicator/base/log.hpp"
 
 #include <algorithm>
+#include <fmt/format.h>
 
 namespace farshore {
 namespace {
 
-constexpr std::uint64_t reserve_ahead = 1ULL << 20; ///< twelve days of one a second
-constexpr std::uint64_t reserve_low = 1ULL << 16;
+// More than upkeep (every 5 s) lets run low however fast intervals are closed, few enough that a copy which is
+// ahead of all ids of an older state shows soon.
+constexpr std::uint64_t reserve_ahead = 1024;
+constexpr std::uint64_t reserve_low = 512;
 
 } // namespace
 
@@ -56,7 +60,28 @@ void capture_state::acknowledge(stream_position position,
     store_locked();
 }
 
+result<> capture_state::begin(stream_id stream, interval_id first, stream_position common,
+                              const std::array<std::byte, 16> &receiver) {
+    const std::lock_guard lock(mutex_);
+    const capture_record before = now_;
+    now_.begun = stream;
+    now_.acknowledged = common;
+    now_.receiver = receiver;
+    now_.reserved_interval = std::max(now_.reserved_interval, interval_id{first.value + reserve_ahead});
+    store_locked();
+    result<> synced = map_->sync();
+    if (!synced) {
+        const std::uint64_t sequence = now_.sequence;
+        now_ = before;
+        now_.sequence = sequence;
+    }
+    return synced;
+}
+
 result<> capture_state::reserve_locked(interval_id id, std::uint64_t low) {
+    if (id.value > limits::interval_id_max - reserve_ahead) {
+        return fail(errc::limit, fmt::format("interval {} is beyond what can be numbered", id.value));
+    }
     const interval_id old = now_.reserved_interval;
     if (id.value + low <= old.value) {
         return {};

@@ -10,7 +10,7 @@ namespace farshore {
 bool capture_core::unchanged_locked(const captured_volume &v, std::uint64_t block,
                                     interval_id since) const {
     if (mode != capture_mode::recording || v.pending.test(block / blocks_per_region) ||
-        stamps.changed_since(v.index, block, since)) {
+        v.unreadable.contains(block) || stamps.changed_since(v.index, block, since)) {
         return false;
     }
     return std::ranges::none_of(v.ranges.entries(), [&](const range_table::entry &e) {

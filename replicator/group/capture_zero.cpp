@@ -2,6 +2,14 @@
 // knows whether it can zero fast; both happen while the range is held, so the order among
 // overlapping requests is the same. Blocks that are covered in part become data, whole ones a zero
 // range.
+//
+// A range that is a hole already is answered without either (zero_at_once): no byte changes, so there
+// is nothing to order, to mark or to ship. That holds for what is recorded only: a hole that another
+// request has just made, and not recorded yet, is not in the open interval; a barrier between our answer
+// and its record would show old content to who was told of zeroes. So nobody may hold the range after we
+// looked. An earlier punch that a power cut could take back has its extent in the activity log until it
+// is synced. A file that takes long to say so (a peer is asked, thousands of extents) is seldom asked:
+// file::is_hole(). File systems trim the same free space again and again, and images are zeroed when new.
 
 #include "replicator/base/assert.hpp"
 #include "replicator/group/capture_core.hpp"
@@ -73,6 +81,26 @@ void record_locked(capture_core &group, captured_volume &v, const block_edges &e
 }
 
 } // namespace
+
+result<bool> capture_core::zero_at_once(captured_volume &v, byte_range range, zero_options how) {
+    REPL_ASSERT(range.offset <= v.size && range.length <= v.size - range.offset);
+    if (how.fua || how.keep_allocated || range.length == 0) {
+        return false;
+    }
+    const auto hole = v.data->is_hole(range);
+    if (!hole || !*hole) {
+        return false;
+    }
+    const std::lock_guard lock(mutex);
+    if (stopped) {
+        return false; // zero() says why it refuses
+    }
+    const auto held = v.ranges.try_enter(blocks_of(range));
+    if (held) {
+        v.ranges.leave(*held);
+    }
+    return held.has_value();
+}
 
 result<> capture_core::zero(captured_volume &v, byte_range range, zero_options how) {
     REPL_ASSERT(range.offset <= v.size && range.length <= v.size - range.offset);

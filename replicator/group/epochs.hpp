@@ -69,6 +69,11 @@ class epoch_bits {
             current_.set_word(word, mask);
         }
     }
+    /// The regions of `bits` in [first, last).
+    void touch_from(const paged_bitmap &bits, std::uint64_t first, std::uint64_t last) {
+        current_.add_from(bits, first, last);
+    }
+    void touch_range(std::uint64_t first, std::uint64_t last) { current_.set_range(first, last); }
     void rotate() {
         std::swap(older_, current_);
         current_.reset();
@@ -89,6 +94,15 @@ class epoch_bits {
         for (std::uint64_t w = first_region / 64; w * 64 < last_region; ++w) {
             touch(w, older_.word(w) & word_mask(w, first_region, last_region));
         }
+    }
+    /// The page is one that only the older epoch knows, and knows all of; forgets it.
+    bool take_older_page(std::uint64_t page) {
+        if (!older_.page_full(page) || current_.page_in_use(page)) {
+            return false;
+        }
+        const std::uint64_t first = page * paged_bitmap::bits_per_page;
+        older_.clear_range(first, first + paged_bitmap::bits_per_page);
+        return true;
     }
     const paged_bitmap &older() const { return older_; }
     std::uint64_t memory_bytes() const { return older_.memory_bytes() + current_.memory_bytes(); }

@@ -38,6 +38,21 @@ class interval_checker {
 
     /// The commit when the frame was the barrier. An error leaves the checker as it was.
     result<std::optional<barrier>> add(const parsed_frame &frame) {
+        FS_TRY(commit, judge(frame));
+        const frame_header &h = frame.header;
+        if (!commit) {
+            const le64 sum(h.payload_checksum);
+            checksums_.update(struct_bytes(sum));
+        }
+        begun_ = true;
+        position_ = {h.stream, h.interval};
+        next_index_ = h.index + 1;
+        blocks_ += h.blocks;
+        raw_bytes_ += h.raw_bytes;
+        return commit;
+    }
+    /// The same without taking it.
+    result<std::optional<barrier>> judge(const parsed_frame &frame) const {
         const frame_header &h = frame.header;
         if (!begun_ ? h.index != 0
                     : h.index != next_index_ || h.stream != position_.stream ||
@@ -55,15 +70,7 @@ class interval_checker {
                                         h.interval.value));
             }
             commit = std::move(b);
-        } else {
-            const le64 sum(h.payload_checksum);
-            checksums_.update(struct_bytes(sum));
         }
-        begun_ = true;
-        position_ = {h.stream, h.interval};
-        next_index_ = h.index + 1;
-        blocks_ += h.blocks;
-        raw_bytes_ += h.raw_bytes;
         return commit;
     }
 
@@ -95,8 +102,9 @@ struct interval_log::impl {
 
     result<> scan();
     result<bool> scan_segment(const segment_info &segment, std::uint64_t &good);
+    result<parsed_frame> check(bytes_view frame) const;
     result<> append(bytes_view frame);
-    void complete(barrier commit);
+    void complete(barrier commit, wall_time arrival);
     void drop_open();
     void reconcile();
     std::optional<stored_interval> find(interval_id id) const;
@@ -170,7 +178,7 @@ result<bool> interval_log::impl::scan_segment(const segment_info &segment, std::
             used += bytes;
             if (*commit) {
                 interval_entry entry{checker.position(), std::move(**commit), at + used - good,
-                                     checker.raw_bytes()};
+                                     checker.raw_bytes(), frame->header.arrival};
                 newest = entry.position.interval;
                 intervals.push_back({std::move(entry), {segment.number, good}});
                 good = at + used;
@@ -224,12 +232,12 @@ void interval_log::impl::reconcile() {
                                : intervals.back().entry.position.interval;
 }
 
-void interval_log::impl::complete(barrier commit) {
+void interval_log::impl::complete(barrier commit, wall_time arrival) {
     store->keep(open_place.offset + open_bytes);
     {
         const std::scoped_lock lock(mutex);
         interval_entry entry{open_interval.position(), std::move(commit), open_bytes,
-                             open_interval.raw_bytes()};
+                             open_interval.raw_bytes(), arrival};
         newest = entry.position.interval;
         intervals.push_back({std::move(entry), open_place});
     }
@@ -237,13 +245,24 @@ void interval_log::impl::complete(barrier commit) {
     open_bytes = 0;
 }
 
-result<> interval_log::impl::append(bytes_view frame) {
+result<parsed_frame> interval_log::impl::check(bytes_view frame) const {
     FS_TRY(parsed, parse_frame(frame));
-    const bool first = !open_interval.begun();
-    if (first && parsed.header.interval <= newest) {
+    if (!open_interval.begun() && parsed.header.interval <= newest) {
         return fail(errc::invalid, fmt::format("interval {} after {}: ids must grow",
                                                parsed.header.interval.value, newest.value));
     }
+    return parsed;
+}
+
+result<> interval_log::check(bytes_view frame) const {
+    FS_TRY(parsed, impl_->check(frame));
+    FS_CHECK(impl_->open_interval.judge(parsed));
+    return {};
+}
+
+result<> interval_log::impl::append(bytes_view frame) {
+    FS_TRY(parsed, check(frame));
+    const bool first = !open_interval.begun();
     FS_TRY(commit, open_interval.add(parsed));
     const auto undone = [&](error e) {
         store->drop();
@@ -270,7 +289,7 @@ result<> interval_log::impl::append(bytes_view frame) {
     }
     open_bytes += frame.size();
     if (commit) {
-        complete(std::move(*commit));
+        complete(std::move(*commit), parsed.header.arrival);
     }
     return {};
 }
@@ -336,6 +355,22 @@ std::vector<interval_entry> interval_log::entries_after(interval_id after, std::
         entries.push_back(at->entry);
     }
     return entries;
+}
+
+std::optional<wall_time> interval_log::time_of(interval_id id) const {
+    const auto found = impl_->find(id);
+    return found ? std::optional(found->entry.commit.time) : std::nullopt;
+}
+
+std::uint64_t interval_log::bytes_between(interval_id after, interval_id upto) const {
+    const std::scoped_lock lock(impl_->mutex);
+    std::uint64_t bytes = 0;
+    for (const stored_interval &s : impl_->intervals) {
+        if (s.entry.position.interval > after && s.entry.position.interval <= upto) {
+            bytes += s.entry.bytes;
+        }
+    }
+    return bytes;
 }
 
 std::optional<stored_interval> interval_log::impl::find(interval_id id) const {

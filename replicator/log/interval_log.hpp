@@ -45,6 +45,7 @@ struct interval_entry {
     barrier commit;
     std::uint64_t bytes = 0;     ///< frames, headers included
     std::uint64_t raw_bytes = 0; ///< block content that the frames say they stand for
+    wall_time arrival{};         ///< of the barrier, where it was stamped
 };
 
 /// A run of an interval's frames in one buffer.
@@ -72,6 +73,8 @@ class interval_log {
     /// indices count up, interval ids grow. errc::full / ENOSPC leave the log without the partial
     /// interval.
     result<> append(bytes_view frame);
+    /// Whether append() would take the frame as far as these rules go; changes nothing.
+    result<> check(bytes_view frame) const;
     /// Drops the frames of an interval that was begun and not completed.
     result<> abandon_partial();
     /// Next frame index of the incomplete interval; nullopt when none is begun.
@@ -89,6 +92,10 @@ class interval_log {
     std::optional<stream_position> durable() const; ///< newest complete and synced
     /// Complete intervals after `after`, oldest first, at most `max`.
     std::vector<interval_entry> entries_after(interval_id after, std::size_t max) const;
+    /// Of a complete interval's barrier; nothing when the log doesn't hold it.
+    std::optional<wall_time> time_of(interval_id id) const;
+    /// Of the frames of the complete intervals in (after, upto].
+    std::uint64_t bytes_between(interval_id after, interval_id upto) const;
     /// All frames of a complete interval, in order, checksums checked. errc::not_found.
     result<std::vector<buffer>> read(interval_id id) const;
 

@@ -3,6 +3,8 @@
 #include "replicator/base/assert.hpp"
 #include "replicator/base/log.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 
@@ -283,7 +285,9 @@ result<> segment_store::cut_after(segment_place place) {
     if (segments_.empty() || segments_.back().number != place.segment) {
         return {};
     }
-    REPL_ASSERT(place.offset >= segment_header_bytes);
+    if (place.offset < segment_header_bytes) { // the place may be from a file
+        return fail(errc::corrupt, fmt::format("{}: to be cut at byte {}, inside its header", path_of(place.segment), place.offset));
+    }
     FS_TRY(size, last_->size());
     if (size > place.offset) {
         FS_CHECK(last_->truncate(place.offset));

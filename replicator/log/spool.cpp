@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <fmt/format.h>
+#include <utility>
 
 namespace farshore {
 
@@ -48,6 +49,7 @@ result<> spool::push(spooled_interval what, std::vector<buffer> frames) {
 // stays alive through its frame_list until it is sent.
 result<> spool::spill() {
     const std::scoped_lock disk(disk_mutex_);
+    tidy_with_disk(); // what was cleared must not come before what follows
     for (;;) {
         frame_list frames;
         stream_position position;
@@ -117,37 +119,56 @@ std::optional<stream_position> spool::last() const {
 }
 
 void spool::drop_through(interval_id upto) {
-    bool any_on_disk = false;
-    {
-        const std::scoped_lock lock(mutex_);
-        while (!queue_.empty() && queue_.front().what.position.interval <= upto) {
-            const entry &e = queue_.front();
-            any_on_disk = any_on_disk || e.on_disk;
-            bytes_ -= e.what.bytes;
-            memory_bytes_ -= e.frames ? e.what.bytes : 0;
-            queue_.pop_front();
+    const std::scoped_lock lock(mutex_);
+    while (!queue_.empty() && queue_.front().what.position.interval <= upto) {
+        const entry &e = queue_.front();
+        if (e.on_disk) {
+            drop_wanted_ = upto;
         }
-    }
-    if (any_on_disk) {
-        const std::scoped_lock disk(disk_mutex_);
-        if (auto dropped = log_->drop_through(upto); !dropped) {
-            log::warning("spool {}: {}; its space is given back at the next start", options_.directory,
-                         dropped.error().text());
-        }
+        bytes_ -= e.what.bytes;
+        memory_bytes_ -= e.frames ? e.what.bytes : 0;
+        queue_.pop_front();
     }
 }
 
 void spool::clear() {
+    const std::scoped_lock lock(mutex_);
+    queue_.clear();
+    bytes_ = 0;
+    memory_bytes_ = 0;
+    drop_wanted_.reset();
+    clear_wanted_ = true;
+}
+
+bool spool::untidy() const {
+    const std::scoped_lock lock(mutex_);
+    return drop_wanted_ || clear_wanted_;
+}
+
+void spool::tidy() {
+    const std::scoped_lock disk(disk_mutex_);
+    tidy_with_disk();
+}
+
+/// With disk_mutex_ held.
+void spool::tidy_with_disk() {
+    std::optional<interval_id> upto;
+    bool all = false;
     {
         const std::scoped_lock lock(mutex_);
-        queue_.clear();
-        bytes_ = 0;
-        memory_bytes_ = 0;
+        upto = std::exchange(drop_wanted_, std::nullopt);
+        all = std::exchange(clear_wanted_, false);
     }
-    const std::scoped_lock disk(disk_mutex_);
-    if (auto cleared = log_->clear(); !cleared) {
+    result<> done;
+    if (all) {
+        done = log_->clear();
+    }
+    if (done && upto) {
+        done = log_->drop_through(*upto);
+    }
+    if (!done) {
         log::warning("spool {}: {}; its space is given back at the next start", options_.directory,
-                     cleared.error().text());
+                     done.error().text());
     }
 }
 

@@ -7,8 +7,9 @@
 // Memory holds at most `memory_bytes_max` (then everything that is not on disk yet is spilled); disk at
 // most `disk_bytes_max`; beyond that push fails with errc::full and the caller falls to tracking.
 //
-// Threads: metadata is guarded by a mutex (the pool spills while home reads); push, spill and load may
-// block on the disk and are called on the disk pool; the rest never blocks.
+// Threads: metadata is guarded by a mutex (the pool spills while home reads); push, load and tidy may
+// block on the disk and are called on the disk pool; the rest never blocks. So what is dropped leaves
+// the disk later, by tidy() or before the next spill.
 
 #include "replicator/base/clock.hpp"
 #include "replicator/log/interval_log.hpp"
@@ -56,9 +57,12 @@ class spool {
     std::optional<spooled_interval> find(interval_id id) const;
     std::optional<stream_position> first() const;
     std::optional<stream_position> last() const;
-    /// Forgets intervals up to and including `upto`.
+    /// Forgets intervals up to and including `upto`. Their space on disk is given back by tidy().
     void drop_through(interval_id upto);
     void clear();
+    /// Something waits for tidy().
+    bool untidy() const;
+    void tidy();
     spool_use use() const;
 
   private:
@@ -69,6 +73,7 @@ class spool {
         bool on_disk = false;
     };
     result<> spill();
+    void tidy_with_disk();
     const entry *find_entry(interval_id id) const;
 
     spool_options options_;
@@ -78,6 +83,8 @@ class spool {
     std::deque<entry> queue_;
     std::uint64_t bytes_ = 0;
     std::uint64_t memory_bytes_ = 0;
+    std::optional<interval_id> drop_wanted_; ///< on disk, up to it
+    bool clear_wanted_ = false;              ///< all that is on disk
 };
 
 } // namespace farshore

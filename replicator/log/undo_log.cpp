@@ -30,7 +30,7 @@ bool older(const undo_record &a, const undo_record &b) {
 result<std::unique_ptr<undo_log>> undo_log::open(file_system &files, undo_log_options options,
                                                  interval_id committed,
                                                  segment_place committed_end) {
-    std::unique_ptr<undo_log> log(new undo_log(std::move(options)));
+    std::unique_ptr<undo_log> log(new undo_log(files, std::move(options)));
     FS_TRY(store, segment_store::open(files, {log->options_.directory, segment_kind::undo,
                                               log->options_.segment_bytes}));
     log->store_ = std::move(store);
@@ -233,6 +233,7 @@ result<> undo_log::finish(const undo_outcome *outcome) {
     header.entries = static_cast<std::uint32_t>(open_.entries.size());
     header.content_bytes = open_.content_bytes;
     header.entries_checksum = checksum64(table);
+    header.written = files_.now();
     const segment_place synced = store_->synced();
     header.synced_segment = synced.segment;
     header.synced_offset = synced.offset;
@@ -241,6 +242,7 @@ result<> undo_log::finish(const undo_outcome *outcome) {
         header.consistent = outcome->consistent;
         header.point = outcome->point;
         header.time = outcome->time;
+        header.arrival = outcome->arrival;
         header.damage_count = outcome->damage_count;
         header.healed_count = outcome->healed_count;
     }

@@ -51,6 +51,7 @@ struct undo_outcome {
     bool consistent = false;
     bool point = false;
     wall_time time{};
+    wall_time arrival{};
     std::uint64_t damage_count = 0;
     std::uint64_t healed_count = 0;
 };
@@ -121,7 +122,7 @@ class undo_log {
         std::vector<undo_entry> entries;
     };
 
-    explicit undo_log(undo_log_options options) : options_(std::move(options)) {}
+    undo_log(file_system &files, undo_log_options options) : files_(files), options_(std::move(options)) {}
     result<> scan(interval_id committed, segment_place committed_end);
     result<std::uint64_t> scan_record(const segment_info &segment, std::uint64_t at,
                                       interval_id committed);
@@ -130,6 +131,7 @@ class undo_log {
     result<> begin_record();
     result<> finish(const undo_outcome *outcome);
 
+    file_system &files_; ///< its clock
     undo_log_options options_;
     std::unique_ptr<segment_store> store_;
     undo_evidence evidence_;

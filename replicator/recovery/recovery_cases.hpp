@@ -31,6 +31,8 @@ struct recovery_evidence {
     undo_tail tail = undo_tail::empty;
     bool history_broken = false; ///< undo before the commit has a hole
     journal_state journal = journal_state::ends_before;
+    bool images_changed = false;  ///< an image is not as it was left (image_cases.hpp)
+    bool images_doubtful = false; ///< nothing worse, and one may not be
 };
 
 /// Labels for the operator's log and for tests.
@@ -42,6 +44,8 @@ enum class recovery_case : std::uint8_t {
     history_lost,  ///< old points are gone, the replica itself is good
     journal_lost,  ///< intervals that were acknowledged are gone: the sender must compare
     undo_lost,     ///< the roll-back is incomplete: images are not to be trusted before a compare
+    images_doubtful, ///< the sender must compare; points stay
+    images_changed, ///< images and state are not of one moment: the same, and the points are suspect
     no_commit,     ///< nothing says where the images stand: refuse
 };
 
@@ -53,6 +57,7 @@ struct recovery_decision {
     bool drop_points = false;   ///< all of them: the images they build on are wrong
     bool clear_journal = false; ///< what is left can't be applied in order
     bool add_damage = false;    ///< no point until the sender has compared everything
+    bool suspect_points = false; ///< all of them: kept, labelled, and not served unless asked for as such
 };
 
 recovery_decision decide_recovery(const recovery_evidence &evidence);

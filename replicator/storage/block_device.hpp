@@ -57,6 +57,8 @@ class block_device {
     /// The range reads as zero or as before, by the device's choice; ours: zero.
     virtual result<> trim(byte_range range, bool fua) = 0;
     virtual result<> write_zeroes(byte_range range, zero_options options) = 0;
+    /// TRIM or WRITE_ZEROES if it needs no waiting; false means nothing was done.
+    virtual result<bool> try_zero(byte_range /*range*/, zero_options /*options*/) { return false; }
 
     /// States of [range.offset, ...): at least one and at most `max` extents, merged, in order,
     /// together not beyond the range's end. A hint: never says zero for what is not.

@@ -70,6 +70,15 @@ result<> file_device::write_zeroes(byte_range range, zero_options options) {
     return options.fua ? flush() : result<>();
 }
 
+result<bool> file_device::try_zero(byte_range range, zero_options options) {
+    REPL_ASSERT(!read_only_);
+    assert_inside(range.offset, range.length);
+    if (options.fua || options.keep_allocated || range.length == 0) {
+        return false;
+    }
+    return file_->is_hole(range);
+}
+
 result<std::vector<status_extent>> file_device::status(byte_range range, status_context context,
                                                        std::size_t max) {
     assert_inside(range.offset, range.length);

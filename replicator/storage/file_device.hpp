@@ -31,6 +31,8 @@ class file_device final : public block_device {
     /// Gives the space back; the range reads as zero.
     result<> trim(byte_range range, bool fua) override;
     result<> write_zeroes(byte_range range, zero_options options) override;
+    /// Only where there is nothing to do: the range is a hole.
+    result<bool> try_zero(byte_range range, zero_options options) override;
     /// allocation: a hole of the file is {HOLE, ZERO}, all else is data. dirty: errc::unsupported.
     result<std::vector<status_extent>> status(byte_range range, status_context context,
                                               std::size_t max) override;

@@ -8,6 +8,7 @@
 
 #include "replicator/base/bytes.hpp"
 #include "replicator/base/error.hpp"
+#include "replicator/base/file_identity.hpp"
 #include "replicator/base/types.hpp"
 
 #include <cstdint>
@@ -25,18 +26,6 @@ class shared_map {
     virtual bytes_span bytes() = 0;
     /// Durable on return (msync MS_SYNC of the whole map).
     virtual result<> sync() = 0;
-};
-
-/// What the system tells of a file, to know it again: which one it is, and when it was last changed.
-struct file_identity {
-    std::uint64_t device = 0;   ///< st_dev; of a block device its own number (st_rdev)
-    std::uint64_t inode = 0;    ///< of a block device that of its node
-    std::uint64_t mount = 0;    ///< of the mount (STATX_MNT_ID_UNIQUE, where the kernel has it); 0: not told
-    std::uint64_t instance = 0; ///< block device: counts the disks of this boot (BLKGETDISKSEQ); 0: not told
-    std::uint64_t size = 0;
-    std::int64_t modified = 0; ///< ns since 1970, mtime; of a block device 0: it has no times
-    std::int64_t changed = 0;  ///< likewise, ctime
-    bool operator==(const file_identity &) const = default;
 };
 
 class file {
@@ -76,9 +65,11 @@ class file {
     /// True: all of the range, which is not empty, is a hole inside the file and reads as zero. False: there is data,
     /// the file can't tell, or it would take long to find out.
     virtual result<bool> is_hole(byte_range range) = 0;
-    /// Takes an exclusive lock on the file (flock LOCK_EX | LOCK_NB) for this object's life;
-    /// errc::busy when another process or object holds it.
+    /// Takes the file for this object alone for its life: locks that other programs of ours and QEMU respect;
+    /// errc::busy when another process or object has it, a loop device stands on it, or it is mounted.
     virtual result<> lock() = 0;
+    /// Who may write to the file past all locks (a loop device), in words with what to do. Empty: nobody is seen.
+    virtual std::string intruder() = 0;
     /// The content is a disk's, used in small pieces anywhere: nothing is read ahead, and the page
     /// cache keeps small pages (docs/decisions/0006). Call it after lock(). Only advice.
     virtual void expect_scattered_use() {}

@@ -238,13 +238,15 @@ std::uint64_t device_number(unsigned major, unsigned minor) { return makedev(maj
 
 result<file_identity> posix_file::identity() {
     struct statx st{};
-    if (::statx(handle_->fd(), "", AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_MNT_ID | statx_mount_unique, &st) != 0) {
+    if (::statx(handle_->fd(), "", AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_BTIME | statx_mount_unique, &st) != 0) {
         return fail_errno(errno, "can't ask what " + path() + " is");
     }
     file_identity id;
     id.device = device_number(st.stx_dev_major, st.stx_dev_minor);
     id.inode = st.stx_ino;
-    id.mount = (st.stx_mask & (STATX_MNT_ID | statx_mount_unique)) != 0 ? st.stx_mnt_id : 0;
+    id.mount = mounted_instance(st.stx_dev_major, st.stx_dev_minor,
+                                (st.stx_mask & statx_mount_unique) != 0 ? st.stx_mnt_id : 0);
+    id.born = (st.stx_mask & STATX_BTIME) != 0 ? ns_of(st.stx_btime) : 0;
     id.size = st.stx_size;
     id.modified = ns_of(st.stx_mtime);
     id.changed = ns_of(st.stx_ctime);
@@ -330,18 +332,24 @@ result<byte_range> posix_file::next_data(std::uint64_t offset) {
     if (!holes_told_) {
         return byte_range{offset, end - offset};
     }
-    const off_t start = ::lseek(handle_->fd(), static_cast<off_t>(offset), SEEK_DATA);
-    if (start < 0 && errno == ENXIO) {
-        return byte_range{end, 0};
+    // Again when what was found has been punched meanwhile: what lies behind it may still be data.
+    constexpr int tries = 8;
+    for (int i = 0; i < tries; ++i) {
+        const off_t start = ::lseek(handle_->fd(), static_cast<off_t>(offset), SEEK_DATA);
+        if (start < 0 && errno == ENXIO) {
+            return byte_range{end, 0};
+        }
+        if (start < 0) {
+            break;
+        }
+        const std::uint64_t first = static_cast<std::uint64_t>(start);
+        const off_t hole = ::lseek(handle_->fd(), start, SEEK_HOLE);
+        const std::uint64_t last = hole < 0 ? end : std::min(static_cast<std::uint64_t>(hole), end);
+        if (first < last) {
+            return byte_range{first, last - first};
+        }
     }
-    if (start < 0) {
-        return byte_range{offset, end - offset}; // can't tell
-    }
-    const std::uint64_t first = static_cast<std::uint64_t>(start);
-    const off_t hole = ::lseek(handle_->fd(), start, SEEK_HOLE);
-    const std::uint64_t last = hole < 0 ? end : std::min(static_cast<std::uint64_t>(hole), end);
-    // A file that shrank or was punched in between: no data where there was some a moment ago.
-    return first < last ? byte_range{first, last - first} : byte_range{end, 0};
+    return byte_range{offset, end - offset}; // can't tell
 }
 
 result<bool> posix_file::is_hole(byte_range range) {
@@ -372,7 +380,12 @@ result<> posix_file::lock() {
     if (block_special_) {
         FS_CHECK(claim_block_device());
     }
-    return lock_flock();
+    FS_CHECK(lock_flock());
+    FS_CHECK(lock_image_bytes());
+    if (const std::string loop = intruder(); !loop.empty()) {
+        return fail(errc::busy, loop);
+    }
+    return {};
 }
 
 // The exclusive descriptor takes the place of the shared one, so that later calls count as the
@@ -386,7 +399,7 @@ result<> posix_file::claim_block_device() {
     const int flags = (writable_ ? O_RDWR : O_RDONLY) | O_EXCL | O_CLOEXEC;
     const unique_fd claimed(::open(self.c_str(), flags));
     if (!claimed && errno == EBUSY) {
-        return fail(errc::busy, path() + " is mounted or claimed by another user of the device");
+        return in_use("is mounted or claimed by another user of the device");
     }
     if (!claimed || ::dup3(claimed.get(), handle_->fd(), O_CLOEXEC) < 0) {
         return fail_errno(errno, "can't claim " + path());
@@ -407,7 +420,7 @@ result<> posix_file::lock_flock() {
             return fail_errno(errno, "can't lock " + path());
         }
         if (--attempts == 0) {
-            return fail(errc::busy, path() + " is locked by another process");
+            return in_use("is locked by another process");
         }
         std::this_thread::sleep_for(std::chrono::milliseconds(10));
     }

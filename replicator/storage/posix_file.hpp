@@ -46,6 +46,11 @@ class posix_handle {
     std::string path_;
 };
 
+/// "... is attached to /dev/loop3 ..." when a loop device that may write stands on the open file; else empty.
+std::string loop_device_on(int fd, const std::string &path);
+/// Of the file system on that device; `unique_mount_id` where the kernel does not tell.
+std::uint64_t mounted_instance(unsigned major, unsigned minor, std::uint64_t unique_mount_id);
+
 class posix_file final : public file {
   public:
     posix_file(unique_fd fd, std::string path, bool block_special, bool writable);
@@ -71,6 +76,7 @@ class posix_file final : public file {
     /// Also claims a block device exclusively: errc::busy when it is mounted or part of a RAID or
     /// volume group. Call it before the first write. Locking again is no error.
     result<> lock() override;
+    std::string intruder() override { return loop_device_on(handle_->fd(), path()); }
     void expect_scattered_use() override;
     result<> drop_cached() override;
     /// errc::invalid beyond the file's end.
@@ -82,6 +88,8 @@ class posix_file final : public file {
     result<> write_zeroes(byte_range range);
     result<> claim_block_device();
     result<> lock_flock();
+    result<> lock_image_bytes(); // these in posix_exclusion.cpp
+    std::unexpected<error> in_use(const std::string &how) const;
 
     std::shared_ptr<posix_handle> handle_;
     bool block_special_;

@@ -137,7 +137,7 @@ def throttle(context, pair):
     context.check(rate >= 500_000, "and uses what it may")
     latency = load.finish()["latency_us"]
     context.check(latency["p99"] < 200_000, f"writers do not wait for the line: {latency}")
-    pair.sender.cli("throttle", "clear")
+    pair.sender.cli("throttle", "clear", "--group", pair.group)
     context.check(show()["source"] == "none", "throttle clear")
     pair.compare("after the throttle the replicas equal the primary")
 

@@ -36,6 +36,15 @@ def expect_refusal(context, pair, daemon, pattern, what, code=None):
     context.check(good, f"{what}: exit {daemon.process.returncode}, {last_line(text)}")
 
 
+def expect_failed_group(context, pair, daemon, pattern, what):
+    """Starts a daemon whose group can't be served: the daemon is there, the group says why."""
+    daemon.start(timeout=15)
+    group = next(g for g in daemon.cli("status", code=None, timeout=15)["groups"] if g["name"] == pair.group)
+    good = group["state"] == "failed" and re.search(pattern, group["error"] or "", re.IGNORECASE)
+    context.check(good and daemon.running, f"{what}: {group['state']}, {group['error']}")
+    daemon.stop()
+
+
 def last_line(text):
     lines = [line for line in text.splitlines() if line.strip()]
     return lines[-1][-160:] if lines else "(nothing said)"
@@ -72,7 +81,7 @@ def bad_volumes(context, pair):
     image = pair.primary("data")
     moved = image + ".away"
     os.rename(image, moved)
-    expect_refusal(context, pair, pair.sender, "data", "volume missing")
+    expect_failed_group(context, pair, pair.sender, "data", "volume missing")
     os.rename(moved, image)
     if os.geteuid() != 0 or not shutil.which("losetup"):
         context.say("SKIPPED: a read-only volume needs root and losetup")
@@ -89,7 +98,7 @@ def bad_volumes(context, pair):
         usual = pair.primary
         pair.primary = lambda v, path=path, usual=usual: path if v == "data" else usual(v)
         pair.write_configs()
-        expect_refusal(context, pair, pair.sender, "read-only|permi", f"read-only {what}")
+        expect_failed_group(context, pair, pair.sender, "read-only|permi", f"read-only {what}")
         pair.primary = usual
     pair.write_configs()
 
@@ -104,12 +113,12 @@ def locked_and_changed(context, pair):
     harness.write_text(other.config, same_state)
     expect_refusal(context, pair, other, "use|lock|busy", "state directory in use by another daemon")
     harness.write_text(other.config, same_state.replace("sender-state", "other-state"))
-    expect_refusal(context, pair, other, "use|lock|busy", "volume in use by another daemon")
+    expect_failed_group(context, pair, other, "use|lock|busy", "volume in use by another daemon")
     context.check(pair.status()["connected"], "the first daemon is not disturbed")
 
     pair.sender.stop()
     os.truncate(pair.primary("data"), os.path.getsize(pair.primary("data")) + (1 << 20))
-    expect_refusal(context, pair, pair.sender, "size", "volume of changed size")
+    expect_failed_group(context, pair, pair.sender, "size", "volume of changed size")
     os.truncate(pair.primary("data"), os.path.getsize(pair.primary("data")) - (1 << 20))
     pair.sender.start()
     pair.wait_state("streaming", timeout=30)
@@ -272,16 +281,19 @@ def changed_behind_our_back(context, pair, load):
         file.write(b"written behind our back" * 1000)
     found = pair.sender.cli("verify", pair.group, code=None)
     listed = found.get("differences", [])
-    context.check(found.get("equal") is False and any(
-        d["volume"] == "data" and d["offset"] <= 5 << 20 < d["offset"] + d["length"] for d in listed),
-        f"verify lists the changed range: {json.dumps(found)[:300]}")
+    # Its times may have told the receiver before verify came to the place.
+    noticed = "somebody else wrote to" in pair.receiver.log_text()
+    context.check(noticed or (found.get("equal") is False and any(
+        d["volume"] == "data" and d["offset"] <= 5 << 20 < d["offset"] + d["length"] for d in listed)),
+        f"verify or the receiver itself finds the changed range: {json.dumps(found)[:300]}")
     load.start(seconds=2)
     load.finish(stop=False)
-    pair.sender.cli("resync", pair.group)
-    time.sleep(0.5)
-    pair.wait_state("streaming", timeout=60)
+
+    def healed():
+        return pair.status()["state"] == "streaming" and not pair.status(pair.receiver)["error"]
+    harness.retry(60, "healed by itself", healed)
     pair.wait()
-    context.check(pair.sender.cli("verify", pair.group)["equal"] is True, "resync repairs it: verify is clean")
+    context.check(pair.sender.cli("verify", pair.group)["equal"] is True, "it is healed by itself: verify is clean")
     pair.compare("and the replicas equal the primary")
 
 
@@ -346,7 +358,8 @@ def disk_full(context, victim):
     except harness.Failed:
         pass
     context.check(said(), f"disk full at the {victim}: its status says so ({sorted(seen)})")
-    opened = pair.receiver.cli("open", pair.group, "--nbd", "unix:" + child.path("run", "p.nbd"), code=None)
+    # What is durable and can't be applied now is not asked for.
+    opened = pair.receiver.cli("open", pair.group, "--applied", "--nbd", "unix:" + child.path("run", "p.nbd"), code=None)
     if "uris" in opened:
         load.check([opened["uris"][v] for v in pair.volumes], "the newest complete point is still a prefix")
         pair.receiver.cli("close", str(opened["id"]))

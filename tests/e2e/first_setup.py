@@ -77,8 +77,8 @@ class Host:
         return ["ip", "netns", "exec", self.netns, "env", path,
                 "sh", "-c", script + setup + ' exec "$@"', self.path("")[:-1], *words]
 
-    def run(self, *words, code=0):
-        done = subprocess.run(self.words(words), capture_output=True, text=True, timeout=60, check=False)
+    def run(self, *words, code=0, given=""):
+        done = subprocess.run(self.words(words), input=given, capture_output=True, text=True, timeout=60, check=False)
         self.remarks = done.stderr
         shown = " ".join(words)
         print(f"[{self.name}]# {shown if len(shown) < 110 else shown[:107] + '...'}", flush=True)
@@ -160,14 +160,14 @@ def load_units(context, installed):
 
 
 def configure(context, section, primary, dr):
+    os.makedirs(primary.path("srv/shop"))
+    harness.make_image(primary.path("srv/shop/data.img"), VOLUME_BYTES, random_megabytes=8)
     for text in blocks(section, "toml"):
         role, host = ("receiver", dr) if "[receiver]" in text else ("sender", primary)
         path = host.path(f"etc/farshore/{role}.toml")
         harness.write_text(path, text)
         told = host.run("farshore", "config", "check", path)
         context.check(path in told, "config check names the file")
-    os.makedirs(primary.path("srv/shop"))
-    harness.make_image(primary.path("srv/shop/data.img"), VOLUME_BYTES, random_megabytes=8)
 
 
 def pair(context, commands, primary, dr):
@@ -179,13 +179,15 @@ def pair(context, commands, primary, dr):
     context.check("no recovery point yet" in dr.remarks, "no points is said, not shown as nothing")
     token = dr.run(*invite)
     context.check(len(token.split()) == 1, "invite prints one line, the token")
-    primary.run(*[token.strip() if word == "TOKEN" else word for word in join])
+    primary.run(*join, given=token)
 
 
 def write_through_nbd(context, section, primary):
-    uri = re.search(r"file='?(nbd\+unix:[^,'\s]+)", section).group(1)
-    primary.run("qemu-io", "-f", "raw", uri, "-c", "write -P 0x5a 1M 3M", "-c", "write -P 0xa5 20M 64k",
-                "-c", "flush")
+    options = re.search(r"driver=nbd,node-name=data,(\S+)", section).group(1)
+    context.check("reconnect-delay=" in options and "file." + options.replace(",", ",file.") in section,
+                  "README's clients wait for a restart of the sender, alone or behind qemu-nbd")
+    primary.run("qemu-io", "--image-opts", "driver=nbd," + options, "-c", "write -P 0x5a 1M 3M",
+                "-c", "write -P 0xa5 20M 64k", "-c", "flush")
 
 
 def operate(context, commands, primary, dr):

@@ -247,18 +247,18 @@ class Daemon:
         with open(self.log, encoding="utf-8", errors="replace") as file:
             return file.read()
 
-    def cli(self, *words, code=0, timeout=90):
+    def cli(self, *words, code=0, timeout=90, given=None):
         """Runs the CLI with --json against this daemon; returns the (last) document. `code`: the
-        exit code that must come, or None for any."""
-        done = self.cli_raw("--json", *words, timeout=timeout)
+        exit code that must come, or None for any. `given`: its standard input."""
+        done = self.cli_raw("--json", *words, timeout=timeout, given=given)
         documents = [json.loads(line) for line in _documents(done.stdout)]
         if code is not None and done.returncode != code:
             raise Failed(f"farshore {' '.join(words)}: exit {done.returncode}, expected {code}: "
                          f"{done.stdout.strip()} {done.stderr.strip()}")
         return documents[-1] if documents else {}
 
-    def cli_raw(self, *words, timeout=90):
-        return subprocess.run([find("farshore"), "--socket", self.control, *words],
+    def cli_raw(self, *words, timeout=90, given=None):
+        return subprocess.run([find("farshore"), "--socket", self.control, *words], input=given or "",
                               capture_output=True, text=True, timeout=timeout, check=False)
 
 
@@ -271,13 +271,74 @@ def _documents(text):
         return [line for line in text.splitlines() if line.strip()]
 
 
+class SiteCa:
+    """A certificate authority of a site, with the openssl program."""
+
+    def __init__(self, context):
+        need("openssl")
+        self.context = context
+        self.directory = context.path("ca")
+        os.makedirs(self.directory, exist_ok=True)
+        self.crl = None
+        if os.path.exists(self.path("ca.pem")):
+            return
+        write_text(self.path("index.txt"), "")
+        write_text(self.path("crlnumber"), "01\n")
+        write_text(self.path("ca.cnf"), f"[ca]\ndefault_ca = site\n[site]\ndatabase = {self.path('index.txt')}\n"
+                   f"crlnumber = {self.path('crlnumber')}\ndefault_md = sha256\ndefault_crl_days = 60\n")
+        self._openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout",
+                      self.path("ca.key"), "-out", self.path("ca.pem"), "-days", "400", "-subj", "/CN=site CA")
+
+    def path(self, name):
+        return os.path.join(self.directory, name)
+
+    def _openssl(self, *words):
+        done = subprocess.run(["openssl", *words], capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise Failed(f"openssl {words[0]}: {done.stderr.strip()}")
+
+    def certificate(self, name, names, days=90):
+        """A new key and certificate NAME.pem, NAME.key for these subject alternative names."""
+        write_text(self.path(name + ".ext"), f"subjectAltName = {','.join(names)}\nextendedKeyUsage = serverAuth,clientAuth\n")
+        self._openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout",
+                      self.path(name + ".key.new"), "-out", self.path(name + ".csr"), "-subj", f"/CN={name}")
+        self._openssl("x509", "-req", "-in", self.path(name + ".csr"), "-CA", self.path("ca.pem"), "-CAkey",
+                      self.path("ca.key"), "-CAcreateserial", "-days", str(days), "-extfile", self.path(name + ".ext"),
+                      "-out", self.path(name + ".pem.new"))
+        os.rename(self.path(name + ".key.new"), self.path(name + ".key"))
+        os.rename(self.path(name + ".pem.new"), self.path(name + ".pem"))
+
+    def use_crl(self):
+        """From the next configuration on; nobody is revoked yet."""
+        self.crl = self.path("crl.pem")
+        self._make_crl()
+
+    def _make_crl(self):
+        self._openssl("ca", "-config", self.path("ca.cnf"), "-gencrl", "-keyfile", self.path("ca.key"), "-cert",
+                      self.path("ca.pem"), "-out", self.path("crl.new"))
+        os.rename(self.path("crl.new"), self.path("crl.pem"))
+
+    def revoke(self, name):
+        self._openssl("ca", "-config", self.path("ca.cnf"), "-revoke", self.path(name + ".pem"), "-keyfile",
+                      self.path("ca.key"), "-cert", self.path("ca.pem"))
+        self._make_crl()
+
+    def tls_lines(self, name, names):
+        if not os.path.exists(self.path(name + ".pem")):
+            self.certificate(name, names)
+        return (f'[tls]\nca = "{self.path("ca.pem")}"\ncert = "{self.path(name + ".pem")}"\n'
+                f'key = "{self.path(name + ".key")}"\n' + (f'crl = "{self.crl}"\n' if self.crl else ""))
+
+
 class Pair:
     """A sender and a receiver with one group. `volumes`: name -> size. The primary's images are
     made when absent. `line`: None (direct), "relay", or a started wan.Wan."""
 
     def __init__(self, context, volumes, line=None, group="shop", interval="200ms", spool="1GiB",
                  sender_lines="", group_lines="", receiver_lines="", receiver_group_lines="",
-                 journal="4GiB", memory="512MiB"):
+                 journal="4GiB", memory="512MiB", trust=None):
+        self.trust = trust or getattr(context.options, "trust", "pinned")
+        self.ca = SiteCa(context) if self.trust == "ca" else None
         self.context, self.group, self.volumes = context, group, volumes
         self.wan = line if isinstance(line, wide.Wan) else None
         self.relay = None
@@ -335,6 +396,9 @@ class Pair:
                     f'{s["receiver_lines"]}\n[[group]]\nname = "{self.group}"\n'
                     f'replica = "{path("replica")}"\njournal = "{s["journal"]}"\n'
                     f'retain = ["all 1h"]\n{s["receiver_group_lines"]}\n')
+        if self.ca:
+            sender += self.ca.tls_lines("primary", ["DNS:primary.test"])
+            receiver += self.ca.tls_lines("dr", ["DNS:dr.test", "IP:127.0.0.1"])
         write_text(self.sender.config, sender)
         write_text(self.receiver.config, receiver)
 
@@ -346,8 +410,10 @@ class Pair:
         return self
 
     def join(self):
+        if self.ca:
+            return  # the CA vouches for both
         token = self.receiver.cli("invite", self.group, "--address", self.address)["token"]
-        self.sender.cli("join", token)
+        self.sender.cli("join", given=token)
 
     def add_group(self, name, volume):
         """A second group of one volume, whose image is there, in both configurations; both daemons are
@@ -493,6 +559,8 @@ def main(test, description):
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", default="", help="only the part of this name, where there are parts")
     parser.add_argument("--keep", action="store_true", help="leave the directory behind")
+    parser.add_argument("--trust", choices=["pinned", "ca"], default=os.environ.get("FARSHORE_TRUST", "pinned"),
+                        help="how the sites know each other: by invite and join, or by a CA of the site")
     parser.set_defaults(verify_encoding=True)
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))

@@ -37,10 +37,10 @@ void check_undo(bytes_view bytes) {
 void check_state(bytes_view bytes) {
     if (const auto record = parse_commit_slot(bytes)) {
         REPL_ASSERT(record->healed_count <= record->damage_count);
-        // Version 1 comes back as the record of version 2 that means the same.
         const byte_vector again = encode_commit_slot(*record);
         REPL_ASSERT(*parse_commit_slot(again) == *record);
-        REPL_ASSERT(bytes[4] == std::byte{1} || std::ranges::equal(again, bytes));
+        const std::size_t both = std::min(again.size(), bytes.size()); // beyond: zeroes
+        REPL_ASSERT(std::ranges::equal(bytes_view(again).first(both), bytes_view(bytes).first(both)));
     }
     if (const auto group = parse_group_volumes(bytes)) {
         REPL_ASSERT(group->volumes.size() <= limits::volumes_per_group_max);
@@ -66,7 +66,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t *data, std::size_t size
         write_struct(all.subspan(120), le64(checksum64(all.first(120))));
         check_undo(bytes);
     } else if (data[0] % 3 == 2 && bytes.size() >= commit_record_bytes) {
-        bytes.resize(commit_slot_bytes);
+        bytes.resize(4096);
         write_struct(bytes_span(bytes).subspan(168),
                      le64(checksum64(bytes_view(bytes).first(168))));
         check_state(bytes);

@@ -38,6 +38,8 @@ constexpr std::array checks = {
     check<wire::notice>,
     check<wire::join_request>,
     check<wire::join_reply>,
+    check<wire::extent_request>,
+    check<wire::extent_reply>,
 };
 
 } // namespace

@@ -28,11 +28,11 @@ void one_write(capture_rig &rig) {
     length = std::min(length, size - offset);
     switch (rig.below(8)) {
     case 0:
-        rig.note(rig.zero(v, {offset, length}, rig.below(2) == 0));
+        rig.note(rig.zero(v, {offset, length}, rig.below(2) == 0, rig.below(2) == 0));
         return;
     case 1: {
         const std::uint64_t whole = std::min(size - offset, length * 8);
-        rig.note(rig.zero(v, {offset, whole}, rig.below(2) == 0));
+        rig.note(rig.zero(v, {offset, whole}, rig.below(2) == 0, rig.below(2) == 0));
         return;
     }
     default:
@@ -59,6 +59,8 @@ void one_step(capture_rig &rig) {
                       : rig.below(3) == 0 ? block_bytes
                                           : 1U << 20,
                       rig.below(10) == 0);
+    } else if (what < 888) {
+        rig.settled_holes += rig.hole_step();
     } else if (what < 895) {
         rig.finish_scan();
     } else if (what < 910) {
@@ -91,6 +93,8 @@ void one_step(capture_rig &rig) {
         rig.restart(static_cast<int>(rig.below(3)), rig.below(50));
     }
 }
+
+std::uint64_t settled_holes = 0; ///< over all seeds
 
 void run_history(std::uint64_t seed) {
     CAPTURE(seed);
@@ -125,6 +129,7 @@ void run_history(std::uint64_t seed) {
     CHECK(rig.durable == rig.live);
     CHECK(rig.dirty_bytes() == 0);
     CHECK(rig.vouched > 0);
+    settled_holes += rig.settled_holes;
 }
 
 // One thread only, and half a minute each under ThreadSanitizer.
@@ -149,4 +154,5 @@ TEST_CASE("capture: random histories keep order, the dirty superset, and get cle
     for (std::uint64_t seed = 1; seed <= histories; ++seed) {
         run_history(seed);
     }
+    CHECK(settled_holes > 0);
 }

@@ -8,7 +8,7 @@
 
 namespace farshore::sim {
 
-class sim_network final : public engine::network {
+class sim_network : public engine::network {
   public:
     sim_network(transport::memory_network &line, std::string fingerprint, std::string peer_fingerprint)
         : line_(line), fingerprint_(std::move(fingerprint)), peer_(std::move(peer_fingerprint)) {}
@@ -17,9 +17,9 @@ class sim_network final : public engine::network {
     const std::string &fingerprint() const override { return fingerprint_; }
 
     result<std::unique_ptr<transport::connector>> make_connector(const std::string &address, const std::string &alpn,
-                                                                 const std::string &pinned,
+                                                                 const engine::expected_peer &expected,
                                                                  transport::pacers, bool) override {
-        if (pinned != peer_) {
+        if (expected.fingerprint != peer_) {
             return fail(errc::not_trusted, "another fingerprint is pinned");
         }
         return line_.make_connector(address, alpn, fingerprint_, peer_);
@@ -29,7 +29,13 @@ class sim_network final : public engine::network {
                     std::function<void(std::unique_ptr<transport::link>)> on_link) override {
         address_ = address;
         line_.listen(address, [trust = std::move(trust), on_link = std::move(on_link)](std::unique_ptr<transport::link> l) {
-            if (trust(l->peer_fingerprint(), l->application(), l->peer_address())) {
+            transport::peer_claim peer;
+            peer.fingerprint = l->peer_fingerprint();
+            peer.alpn = l->application();
+            peer.address = l->peer_address();
+            peer.signed_by_ca = true; // the engine asks only where there is one
+            peer.has_name = [](const std::string &) { return false; };
+            if (trust(peer)) {
                 on_link(std::move(l));
             } else {
                 l->close();

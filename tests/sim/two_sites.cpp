@@ -1,5 +1,7 @@
 #include "tests/sim/two_sites.hpp"
 
+#include "replicator/base/limits.hpp"
+
 #include <cstdio>
 #include <fmt/format.h>
 
@@ -10,14 +12,17 @@ std::vector<std::uint64_t> pick_sizes(std::mt19937_64 &dice) {
     std::vector<std::uint64_t> sizes(1 + dice() % 3);
     for (auto &s : sizes) {
         s = (1 + dice() % 12) * region_bytes - (dice() % 3 == 0 ? 512 * (dice() % 9) : 0);
+        s += dice() % 6 == 0 ? (1 + dice() % 3) * limits::MiB : 0; // mostly holes
     }
     return sizes;
 }
 
+constexpr std::int64_t stamp_epoch = 1'700'000'000'000'000'000; ///< ns
+
 } // namespace
 
 two_sites::two_sites(two_sites_options options)
-    : options_(options), dice_(options.seed), primary_(options.seed * 3 + 1), site_(options.seed * 3 + 2) {
+    : options_(options), dice_(options.seed), clock_dice_(options.seed * 7 + 5), primary_(options.seed * 3 + 1), site_(options.seed * 3 + 2) {
     groups_.emplace_back(0, "shop", pick_sizes(dice_));
     if (one_in(3)) {
         groups_.emplace_back(1, "mail", pick_sizes(dice_));
@@ -28,6 +33,10 @@ two_sites::two_sites(two_sites_options options)
     line.bytes_per_second = one_in(2) ? 0 : 50'000 + roll(2'000'000);
     line.seed = options.seed;
     line_ = std::make_unique<transport::memory_network>(io_.get_executor(), clock_, line);
+    boot_began_ = primary_clock_.wall();
+    // The DR site's files are stamped by a clock that wall-clock jumps don't move: those are of another test.
+    primary_.set_stamp_clock([this] { return primary_clock_.wall().time_since_epoch().count(); });
+    site_.set_stamp_clock([this] { return clock_.now().time_since_epoch().count() + stamp_epoch; });
     for (sim_file_system *fs : {&primary_, &site_}) {
         if (!fs->make_directories("/srv") || !fs->make_directories("/state")) {
             throw broken_promise{"the simulated disk can't be set up"};
@@ -48,6 +57,7 @@ two_sites::~two_sites() = default;
 // ---- the life --------------------------------------------------------------------------------------
 
 void two_sites::run() {
+    set_clocks();
     start_receiver();
     start_sender();
     if (one_in(2)) { // data that was there before replication
@@ -64,7 +74,11 @@ void two_sites::run() {
 }
 
 void two_sites::step() {
-    switch (roll(12)) {
+    remember_primary();
+    if (one_in(25)) {
+        dr_disaster();
+    }
+    switch (roll(13)) {
     case 0: crash_sender(); break;
     case 1: crash_receiver(); break;
     case 2: disturb_line(); break;
@@ -73,8 +87,10 @@ void two_sites::step() {
     case 5: command(); break;
     case 6: wait_for_barrier(any_group(), std::chrono::seconds(20), false); break;
     case 7: look_at_newest_point(any_group()); break;
+    case 8: primary_disaster(); break;
     default: some_writes(); break;
     }
+    judge_retention();
     note(static_cast<std::uint64_t>(clock_.now().time_since_epoch().count()));
     note(line_->bytes_carried());
 }
@@ -103,7 +119,10 @@ void two_sites::one_write() {
     const std::uint64_t length = std::min<std::uint64_t>(room, std::max<std::uint64_t>(1, roll(one_in(8) ? 200'000 : 12'000)) / unit * unit + unit);
     result<> done{};
     if (one_in(8)) {
-        done = one_in(2) ? device->trim({offset, length}, one_in(4)) : device->write_zeroes({offset, length}, {});
+        const auto at_once = device->try_zero({offset, length}, {});
+        if (!at_once || !*at_once) {
+            done = one_in(2) ? device->trim({offset, length}, one_in(4)) : device->write_zeroes({offset, length}, {});
+        }
         if (done) {
             g.truth.zero(v, {offset, length});
         }
@@ -178,6 +197,7 @@ void two_sites::command() {
     case 2: {
         say("wall clock jumps");
         clock_.jump_wall(std::chrono::seconds(static_cast<std::int64_t>(roll(7200)) - 3600));
+        disturb_clock();
         break;
     }
     default: {

@@ -7,10 +7,12 @@
 #include "replicator/engine/sender.hpp"
 #include "replicator/engine/sender_access.hpp"
 #include "tests/sim/oracle.hpp"
+#include "tests/sim/own_clock.hpp"
 #include "tests/sim/sim_network.hpp"
 #include "tests/support/sim_clock.hpp"
 #include "tests/support/sim_file_system.hpp"
 
+#include <map>
 #include <memory>
 #include <random>
 #include <string>
@@ -36,8 +38,7 @@ struct replicated_group {
     std::string name;
     std::vector<std::uint64_t> sizes; ///< of its volumes
     oracle truth;
-    std::uint64_t durable_sequence = 0; ///< of the newest barrier that a wait was told to be durable
-    std::uint64_t safe_sequence = 0;    ///< of the newest that a wait was told to be shown
+    std::uint64_t durable_sequence = 0; ///< of the newest barrier that a wait was told to be durable, on this copy
 };
 
 struct two_sites_options {
@@ -72,12 +73,38 @@ class two_sites {
     void write_failed(replicated_group &g, const error &why);
     void crash_sender();
     void crash_receiver();
+    // what befalls the primary's storage while nobody looks (two_sites_rollback.cpp)
+    void remember_primary();
+    void primary_disaster();
+    void put_primary_back();
+    void put_volumes_back();
+    void put_state_back();
+    void clone_takes_over();
+    void shut_file_system_down();
+    void write_behind_its_back();
+    void stop_sender();
+    void kill_sender();
+    void boot_primary();
     void disturb_line();
     void calm_line();
     void disturb_disk();
+    // disasters at the DR site (two_sites_disasters_dr.cpp)
+    void dr_disaster();
+    void dr_put_back(bool state, bool images);
+    void dr_lose_image(replicated_group &g);
+    void dr_bad_images(const replicated_group &g);
+    void put_back(const std::string &path);
+    void stop_receiver(bool in_order);
     void command();
+    void set_clocks();
+    void disturb_clock();
     // the judge
+    void judge_retention();
     void look_at_newest_point(const replicated_group &g);
+    void look_at_points(const replicated_group &g, std::size_t max);
+    result<std::vector<byte_vector>> read_point(const replicated_group &g, const std::string &point);
+    bool excused(const replicated_group &g);
+    void check_counters();
     void wait_for_barrier(replicated_group &g, duration patience, bool must);
     void finish();
     void compare(replicated_group &g);
@@ -96,7 +123,12 @@ class two_sites {
 
     two_sites_options options_;
     std::mt19937_64 dice_;
+    std::mt19937_64 clock_dice_; ///< apart, so that clocks change nothing else of a seed
     test::sim_clock clock_;
+    own_clock primary_clock_{clock_};
+    own_clock site_clock_{clock_};
+    static constexpr duration retain_all_ = std::chrono::minutes(30);
+    std::map<std::size_t, std::map<std::string, time_point>> seen_points_; ///< by group: since when, in this life
     asio::io_context io_;
     sim_file_system primary_;
     sim_file_system site_;
@@ -107,8 +139,15 @@ class two_sites {
     std::unique_ptr<engine::sender> sender_;
     std::unique_ptr<engine::receiver> receiver_;
     std::uint64_t boots_ = 1;
+    wall_time boot_began_{};
+    std::unique_ptr<sim_file_system> running_then_; ///< the primary at some moment while its daemon ran
+    std::unique_ptr<sim_file_system> stopped_then_; ///< ... when it had stopped in order
+    std::unique_ptr<sim_file_system> clone_;        ///< another host with the primary's disks of some moment
     bool line_disturbed_ = false;
     bool disk_disturbed_ = false;
+    std::optional<sim_file_system> site_before_; ///< the DR site's disk of some moment
+    time_point site_before_at_{};
+    bool images_touched_ = false; ///< by a disaster: what the primary's changes build on may be gone
     std::uint64_t trace_ = 0;
 };
 

@@ -33,12 +33,17 @@ void two_sites::start_sender() {
             config.groups.push_back(group);
         }
         const executor ex = io_.get_executor();
-        sender_ = std::make_unique<engine::sender>(config, runtime{ex, ex, ex, ex, &clock_}, *sender_files_,
+        sender_ = std::make_unique<engine::sender>(config, runtime{ex, ex, ex, ex, &primary_clock_}, *sender_files_,
                                                    std::vector<executor>{ex});
         engine::sender_access::set_network(
             *sender_, std::make_unique<sim_network>(*line_, sender_fingerprint, receiver_fingerprint),
-            fmt::format("boot-{}", boots_));
+            fmt::format("boot-{}", boots_), boot_began_);
         auto started = await(sender_->start(), std::chrono::minutes(1));
+        for (const auto &status : sender_->status()) {
+            if (started && status.state == engine::sender_state::failed) {
+                started = fail(errc::dead, status.error.value_or("failed")); // it would be tried again
+            }
+        }
         if (started) {
             break;
         }
@@ -56,6 +61,7 @@ void two_sites::start_sender() {
 }
 
 void two_sites::start_receiver() {
+    seen_points_.clear();
     for (int attempt = 0;; ++attempt) {
         receiver_files_ = site_.process();
         engine::receiver_config config;
@@ -67,14 +73,20 @@ void two_sites::start_receiver() {
             group.name = g.name;
             group.replica = "/srv/replica-" + g.name;
             group.journal_bytes_max = 64 * limits::MiB;
+            group.retain = {{duration{}, retain_all_}, {std::chrono::minutes(1), std::chrono::hours(24)}};
             config.groups.push_back(group);
         }
         const executor ex = io_.get_executor();
-        receiver_ = std::make_unique<engine::receiver>(config, runtime{ex, ex, ex, ex, &clock_}, *receiver_files_,
+        receiver_ = std::make_unique<engine::receiver>(config, runtime{ex, ex, ex, ex, &site_clock_}, *receiver_files_,
                                                        std::vector<executor>{ex});
         engine::receiver_access::set_network(
             *receiver_, std::make_unique<sim_network>(*line_, receiver_fingerprint, sender_fingerprint));
         auto started = await(receiver_->start(), std::chrono::minutes(1));
+        for (const auto &status : receiver_->status()) {
+            if (started && status.state == engine::receiver_state::failed) {
+                started = fail(errc::dead, status.error.value_or("failed")); // it would be tried again
+            }
+        }
         if (started) {
             return;
         }
@@ -124,7 +136,7 @@ void two_sites::crash_sender() {
         const bool power = one_in(2);
         if (power) {
             primary_.power_cut(dice_());
-            ++boots_;
+            boot_primary();
         } else {
             primary_.kill();
         }
@@ -136,6 +148,7 @@ void two_sites::crash_sender() {
 }
 
 void two_sites::crash_receiver() {
+    check_counters();
     const bool clean = one_in(4);
     say(clean ? "receiver stops" : "receiver crashes");
     if (clean) {

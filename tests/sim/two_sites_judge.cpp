@@ -5,38 +5,81 @@
 #include <fmt/format.h>
 
 namespace farshore::sim {
+namespace {
 
-void two_sites::look_at_newest_point(const replicated_group &g) {
-    // Without space a crashed copy can't be replayed: its newest point is in the journal until space is back and the
-    // copy was opened anew. The receiver says so as long as it lasts.
-    const bool in_trouble = disk_disturbed_ || receiver_->status()[g.number].error.has_value();
-    auto devices = engine::receiver_access::open_devices(*receiver_, g.name, "latest");
-    if (!devices) {
-        if (g.safe_sequence > 0 && !in_trouble &&
-            receiver_->status()[g.number].state != engine::receiver_state::failed) {
-            throw broken_promise{"the newest complete point can't be opened: " + devices.error().text()};
+constexpr std::size_t points_judged_max = 200; ///< more than a life has
+
+} // namespace
+
+/// Facts, not words: a disk that has no space or fails, and a copy that could not be opened anew since.
+bool two_sites::excused(const replicated_group &g) {
+    const engine::receiver_group_status s = receiver_->status()[g.number];
+    return disk_disturbed_ || site_.stopped() || s.apply_waits || s.state == engine::receiver_state::failed;
+}
+
+/// Nobody writes to the images behind the receiver's back here, but for disasters, so a wrong base is a bug of ours.
+void two_sites::check_counters() {
+    for (const replicated_group &g : groups_) {
+        if (receiver_ && !images_touched_ && receiver_->status()[g.number].wrong_bases > 0) {
+            throw broken_promise{"the encoder referred to what the DR site does not have"};
         }
-        return;
+        if (sender_ && sender_->status()[g.number].encoder_faults > 0) {
+            throw broken_promise{"the encoder's self-check failed"};
+        }
     }
+}
+
+result<std::vector<byte_vector>> two_sites::read_point(const replicated_group &g, const std::string &point) {
+    FS_TRY(devices, await(engine::receiver_access::open_devices(*receiver_, g.name, point), std::chrono::minutes(2)));
     std::vector<byte_vector> images;
     for (std::size_t v = 0; v < g.sizes.size(); ++v) {
         byte_vector image(g.sizes[v]);
-        if (auto got = (*devices)[v]->read(0, image); !got) {
-            if (site_.stopped()) {
-                return;
-            }
-            throw broken_promise{"a point can't be read: " + got.error().text()};
-        }
+        FS_CHECK(devices[v]->read(0, image));
         images.push_back(std::move(image));
     }
-    const auto k = g.truth.newest_prefix(images);
+    return images;
+}
+
+// `latest` is the newest barrier that is durable: what a wait was told to be so must be in it, applied or not.
+void two_sites::look_at_newest_point(const replicated_group &g) {
+    const auto images = read_point(g, "latest");
+    if (!images) {
+        if (g.durable_sequence > 0 && !excused(g)) {
+            throw broken_promise{"the newest complete point can't be opened: " + images.error().text()};
+        }
+        return;
+    }
+    const auto k = g.truth.newest_prefix(*images);
     if (!k) {
         throw broken_promise{"the newest point is no prefix of the writes"};
     }
-    if (*k < g.safe_sequence && !in_trouble) {
-        throw broken_promise{fmt::format("the newest point is prefix {}, but {} was acknowledged", *k, g.safe_sequence)};
+    if (*k < g.durable_sequence && !excused(g)) {
+        throw broken_promise{fmt::format("the newest point is prefix {}, but {} was durable", *k, g.durable_sequence)};
     }
     note(*k);
+}
+
+/// All of them, or `max` by dice: whatever is served is a prefix.
+void two_sites::look_at_points(const replicated_group &g, std::size_t max) {
+    const auto listed = await(receiver_->points(g.name), std::chrono::minutes(1));
+    if (!listed) {
+        return;
+    }
+    for (const engine::point_info &p : *listed) {
+        if (p.suspect || (listed->size() > max && roll(listed->size()) >= max)) {
+            continue;
+        }
+        const auto images = read_point(g, p.id);
+        if (!images && (excused(g) || is(images.error(), errc::not_found))) { // retention may have been faster
+            continue;
+        }
+        if (!images) {
+            throw broken_promise{fmt::format("point {} can't be read: {}", p.id, images.error().text())};
+        }
+        if (!g.truth.newest_prefix(*images)) {
+            throw broken_promise{fmt::format("point {} is no prefix of the writes", p.id)};
+        }
+    }
 }
 
 void two_sites::wait_for_barrier(replicated_group &g, duration patience, bool must) {
@@ -52,9 +95,9 @@ void two_sites::wait_for_barrier(replicated_group &g, duration patience, bool mu
     }
     say(fmt::format("wait: barrier {} covers write {}", reached->barrier.value, sequence));
     g.durable_sequence = sequence;
-    if (!durable_only) { // the images show it: from here on a point that has it can be opened
-        g.safe_sequence = sequence;
-        look_at_newest_point(g);
+    look_at_newest_point(g);
+    if (one_in(4)) {
+        look_at_points(g, 6);
     }
 }
 
@@ -65,13 +108,16 @@ void two_sites::finish() {
     disk_disturbed_ = false;
     site_.clear_faults();
     primary_.clear_faults();
+    check_counters();
     if (one_in(3)) {
         lose_primary();
         return;
     }
     for (replicated_group &g : groups_) {
         compare(g);
+        look_at_points(g, points_judged_max);
     }
+    check_counters();
     end_sender();
     end_receiver();
 }
@@ -116,11 +162,8 @@ void two_sites::lose_primary() {
         if (state.state == engine::receiver_state::failed) {
             throw broken_promise{"the DR site does not recover: " + state.error.value_or("")};
         }
-        // A catch-up that was under way leaves the point before it; else everything durable is in the newest point.
-        if (state.state == engine::receiver_state::following) {
-            g.safe_sequence = std::max(g.safe_sequence, g.durable_sequence);
-        }
         look_at_newest_point(g);
+        look_at_points(g, points_judged_max);
     }
     end_receiver();
 }

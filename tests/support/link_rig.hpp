@@ -74,18 +74,20 @@ inline const transport::identity &identity_b() {
     return *made;
 }
 
+inline transport::trust_check trust_only(const std::string &fingerprint) {
+    return [fingerprint](const transport::peer_claim &peer) {
+        return peer.fingerprint == fingerprint ? result<>() : fail(errc::not_trusted, "is not the one pinned for it");
+    };
+}
+
 class tls_rig {
   public:
     /// Each side trusts the other; tests change the options before start().
     tls_rig() {
         a.self = identity_a();
-        a.trust = [](const std::string &f, const std::string &, const std::string &) {
-            return f == identity_b().fingerprint;
-        };
+        a.trust = trust_only(identity_b().fingerprint);
         b.self = identity_b();
-        b.trust = [](const std::string &f, const std::string &, const std::string &) {
-            return f == identity_a().fingerprint;
-        };
+        b.trust = trust_only(identity_a().fingerprint);
     }
     ~tls_rig() {
         accepted.clear();

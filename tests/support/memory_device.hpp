@@ -23,6 +23,7 @@ class memory_device final : public block_device {
     bool writable = true;
     bool never_try = false; ///< try_ verbs answer false: everything goes to the disk pool
     bool dirty_context = true;
+    bool knows_holes = false; ///< try_zero answers for what is zero already
     /// Called on entry of every verb with its name; an errno makes the verb fail, 0 lets it go on.
     /// May block to hold a request in flight.
     std::function<int(const char *verb)> on_call;
@@ -74,6 +75,10 @@ class memory_device final : public block_device {
             return fail_errno(ENOTSUP, "no fast zero");
         }
         return zero("write_zeroes", range, options.fua);
+    }
+    result<bool> try_zero(byte_range range, zero_options options) override {
+        return knows_holes && !options.fua && !options.keep_allocated &&
+               is_zero(bytes_view(content()).subspan(range.offset, range.length));
     }
     /// Regions: dirty, or not; zero (and a hole), or data.
     result<std::vector<status_extent>> status(byte_range range, status_context context,

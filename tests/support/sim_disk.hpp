@@ -163,6 +163,32 @@ class disk {
         return last_number_;
     }
 
+    /// Names below the prefix and their files are again as they were in `then`, times included, durably: as when a
+    /// snapshot of the storage below is put back.
+    void put_back(const disk &then, const std::string &prefix) {
+        const auto below = [&](const std::string &path) { return path.starts_with(prefix); };
+        std::erase_if(pending_, [&](const name_change &one) { return below(one.path) || below(one.from); });
+        for (name_tree *tree : {&live, &durable_}) {
+            std::erase_if(*tree, [&](const auto &one) { return below(one.first); });
+            for (const auto &[path, what] : then.live) {
+                if (below(path)) {
+                    (*tree)[path] = what;
+                }
+            }
+        }
+        for (const auto &[path, what] : then.live) {
+            if (below(path) && !what.directory()) {
+                node put = then.nodes.at(what.number);
+                put.opens = 0;
+                put.sync();
+                put.synced_stamps = put.cached_stamps;
+                nodes[what.number] = std::move(put);
+            }
+        }
+        last_number_ = std::max(last_number_, then.last_number_);
+        collect();
+    }
+
     /// Makes durable what happened in the directory, and what that builds on: a rename between two
     /// directories takes the earlier changes in the other one with it, as in one journal.
     void sync_directory(const std::string &directory) {

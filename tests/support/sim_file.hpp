@@ -103,12 +103,16 @@ class file final : public farshore::file {
 
     result<> read_at(std::uint64_t offset, bytes_span out) override {
         FS_TRY(call, begin(sim_operation::read, "can't read "));
+        if (!world_->can_read(path_, offset, out.size())) {
+            return fail_errno(EIO, "can't read " + path_);
+        }
         return read(offset, out);
     }
 
     result<bool> read_at_cached(std::uint64_t offset, bytes_span out) override {
         FS_TRY(call, begin(sim_operation::read_cached, "can't read "));
-        if (!world_->chance.percent(world_->cached_percent) || !read(offset, out)) {
+        if (!world_->chance.percent(world_->cached_percent) || !world_->can_read(path_, offset, out.size()) ||
+            !read(offset, out)) {
             return false;
         }
         return true;
@@ -135,6 +139,7 @@ class file final : public farshore::file {
         }
         if (fits > 0) {
             const bytes_view part = data.first(fits);
+            world_->overwritten(path_, offset, fits);
             make({.what = change::kind::write,
                   .offset = offset,
                   .data = std::make_shared<const byte_vector>(part.begin(), part.end())});
@@ -204,6 +209,7 @@ class file final : public farshore::file {
         if (range.offset >= end || range.length == 0) {
             return {};
         }
+        world_->overwritten(path_, range.offset, range.length);
         make({.what = change::kind::zero,
               .offset = range.offset,
               .length = std::min(range.length, end - range.offset),
@@ -231,6 +237,8 @@ class file final : public farshore::file {
         }
         return {};
     }
+
+    std::string intruder() override { return {}; }
 
     result<std::unique_ptr<shared_map>> map(std::uint64_t size) override {
         const std::string context = "can't map " + path_;

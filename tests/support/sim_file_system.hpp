@@ -32,6 +32,7 @@
 //     forgets that it was dirty, so a later sync through another object succeeds without it, and
 //     reads may show either. A failed rename, create, remove, truncate, allocate or sync_directory
 //     did nothing.
+//   spoil_page(path, page): reads of it fail with EIO until a write or zeroing covers it.
 //   set_capacity(bytes): ENOSPC when 4 KiB pages run out; what fits of a write is written.
 //   corrupt(path, offset): a byte changes at rest.
 //
@@ -107,6 +108,24 @@ class sim_file_system final : public sim_view {
         world_->disk.power_cut(seed);
     }
 
+    /// The file system was shut down by an I/O error, or taken away, and is mounted anew in the same boot: the page cache
+    /// is lost as by a power cut.
+    void mount_anew(std::uint64_t seed) {
+        power_cut(seed);
+        remount();
+    }
+    /// All that is named below the prefix is as it was when `then` was copied, times included: a snapshot of the storage
+    /// below was put back while it was not mounted. Processes end.
+    void put_back(const sim_file_system &then, const std::string &prefix) {
+        const std::lock_guard held(world_->mutex);
+        world_->end_processes();
+        world_->disk.put_back(then.world_->disk, sim::normal_path(prefix));
+        ++world_->mount;
+    }
+
+    /// The disk is what a snapshot of it was; all processes end. Only counters and the clock of stamps go on.
+    void revert(const sim_file_system &snapshot);
+
     std::uint64_t calls() const { return world_->calls; }
     /// Syncs count as mutating.
     std::uint64_t mutating_calls() const { return world_->mutating_calls; }
@@ -133,7 +152,21 @@ class sim_file_system final : public sim_view {
         const std::lock_guard held(world_->mutex);
         world_->faults.clear();
     }
-    /// Times of files follow this clock (ns), never going back; without one only the order of changes counts.
+    /// The 4 KiB page can't be read (EIO) until it is overwritten as a whole, or heal_pages().
+    void spoil_page(const std::string &path, std::uint64_t page) {
+        const std::lock_guard held(world_->mutex);
+        world_->bad_pages[sim::normal_path(path)].insert(page);
+    }
+    void heal_pages() {
+        const std::lock_guard held(world_->mutex);
+        world_->bad_pages.clear();
+    }
+    /// The judge looks behind bad pages.
+    void see_bad_pages(bool seen) {
+        const std::lock_guard held(world_->mutex);
+        world_->bad_pages_seen = seen;
+    }
+    /// Times of files follow this clock (ns), back only if it was set back by a second or more; without one only the order of changes counts.
     void set_stamp_clock(std::function<std::int64_t()> clock) {
         const std::lock_guard held(world_->mutex);
         world_->stamp_clock = std::move(clock);
@@ -351,6 +384,15 @@ inline sim_file_system::sim_file_system(const sim_file_system &other)
     world_->stamp_clock = other.world_->stamp_clock;
     world_->mount = other.world_->mount;
     world_->cached_percent = other.world_->cached_percent;
+    world_->end_processes();
+}
+
+inline void sim_file_system::revert(const sim_file_system &snapshot) {
+    const std::lock_guard held(world_->mutex);
+    world_->end_processes();
+    const std::uint64_t capacity = world_->disk.capacity;
+    world_->disk = snapshot.world_->disk;
+    world_->disk.capacity = capacity;
     world_->end_processes();
 }
 

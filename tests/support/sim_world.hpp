@@ -10,7 +10,9 @@
 #include <cstring>
 #include <functional>
 #include <list>
+#include <map>
 #include <mutex>
+#include <set>
 
 namespace farshore {
 
@@ -159,6 +161,23 @@ class world {
 
     // The rest is called under the lock.
 
+    bool can_read(const std::string &path, std::uint64_t offset, std::uint64_t length) const {
+        const auto bad = bad_pages.find(path);
+        if (!bad_pages_seen || bad == bad_pages.end() || length == 0) {
+            return true;
+        }
+        const auto first = bad->second.lower_bound(offset / page_bytes);
+        return first == bad->second.end() || *first * page_bytes >= offset + length;
+    }
+    /// What is overwritten as a whole can be read again.
+    void overwritten(const std::string &path, std::uint64_t offset, std::uint64_t length) {
+        if (const auto bad = bad_pages.find(path); bad != bad_pages.end()) {
+            std::erase_if(bad->second, [&](std::uint64_t page) {
+                return page * page_bytes >= offset && (page + 1) * page_bytes <= offset + length;
+            });
+        }
+    }
+
     void stop_after(std::uint64_t count) {
         stop_at_ = mutating_calls.load() + count;
         stopped = false;
@@ -253,7 +272,9 @@ class world {
     /// Each change has a later one, and the clock goes on by itself only if it was given.
     std::int64_t stamp() {
         constexpr std::int64_t tick = 1000;
-        last_stamp = std::max(last_stamp + tick, stamp_clock ? stamp_clock() : 0);
+        constexpr std::int64_t set_back = 1'000'000'000;
+        const std::int64_t shown = stamp_clock ? stamp_clock() : 0;
+        last_stamp = stamp_clock && shown < last_stamp - set_back ? shown : std::max(last_stamp + tick, shown);
         return last_stamp;
     }
     void touch(std::uint64_t number) {
@@ -275,6 +296,8 @@ class world {
     std::uint64_t mount = 1;
     std::int64_t last_stamp = 1'700'000'000'000'000'000;
     std::list<sim_fault> faults;
+    std::map<std::string, std::set<std::uint64_t>> bad_pages; ///< by path: can't be read until they are overwritten
+    bool bad_pages_seen = true;
     std::list<std::shared_ptr<mapping>> mappings;
     std::map<std::uint64_t, const void *> locks; ///< file number -> holder
 

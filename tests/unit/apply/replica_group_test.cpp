@@ -191,7 +191,7 @@ TEST_CASE("replica: a block changed behind its back is found, reported, and no p
 TEST_CASE("replica: reported damage stops points in the same way, and survives a restart") {
     rig r;
     r.write();
-    r.group->report_damage();
+    r.group->report_damage("verify found a difference");
     CHECK(r.group->position().damage_count == 1);
     CHECK(r.group->position().in_catch_up);
     CHECK(r.group->position().damaged);
@@ -259,6 +259,60 @@ TEST_CASE("replica: verify answers say for each range whether it was equal at th
         CHECK(outcome->verified[i].at.value == 2 + i / 4);
         CHECK(outcome->verified[i].equal == (i != 5));
     }
+}
+
+TEST_CASE("replica: a hole is verified by its extents, over changes that the images do not show yet") {
+    const std::uint64_t size = 1ULL << 30;
+    sim_file_system files(1);
+    replica_options options;
+    options.state_directory = "/state";
+    REQUIRE(replica_group::create(files, options, test::volumes_of({size})).has_value());
+    auto group = replica_group::open(files, options);
+    REQUIRE(group.has_value());
+    (*group)->set_verify_key({});
+    // One block that is not zero, far inside; one that is, and has data.
+    const std::uint64_t data = 700'000'000 / block_bytes;
+    std::uint64_t reads = 0;
+    files.before_call([&](const sim_call &call) {
+        reads += call.what == sim_operation::read && call.path.ends_with(".img") ? 1 : 0;
+    });
+    std::uint64_t id = 0;
+    const auto verified = [&](std::vector<block_change> changes) {
+        dedupe::encoder encoder{dedupe::encoder_options{}};
+        std::vector<test::data_payload> payloads;
+        for (dedupe::encoded_payload &p : encoder.encode(changes)) {
+            payloads.push_back({{p.bytes.view().begin(), p.bytes.view().end()}, p.blocks, p.raw_bytes});
+        }
+        barrier b;
+        b.consistent = true;
+        b.time = wall_time(std::chrono::seconds(1'000'000 + id));
+        b.verify.push_back({volume_index{0}, {0, size / 2}, {}});
+        b.verify.push_back({volume_index{0}, {size / 2, size / 2}, {}});
+        REQUIRE(test::append_all(**group, test::make_interval({stream_id{1}, interval_id{++id}}, payloads, b)));
+        REQUIRE((*group)->sync_journal());
+        const auto outcome = test::apply_all(**group);
+        REQUIRE(outcome);
+        REQUIRE(outcome->verified.size() == 2);
+        return std::pair(outcome->verified[0].equal, outcome->verified[1].equal);
+    };
+    CHECK(verified({}) == std::pair(true, true));
+    const byte_vector some(block_bytes, std::byte{9});
+    block_change write;
+    write.block = block_index{data};
+    write.content = some;
+    CHECK(verified({write}) == std::pair(true, false));
+    CHECK(verified({}) == std::pair(true, false));
+    block_change zero;
+    zero.kind = change_kind::zero;
+    zero.block = block_index{data};
+    CHECK(verified({zero}) == std::pair(true, true));
+    CHECK(verified({}) == std::pair(true, true));
+    auto image = files.open("/images/vol0.img", open_mode::read_write);
+    REQUIRE((*image)->write_at(4096 * 5, byte_vector(block_bytes))); // data, and zeroes
+    CHECK(verified({}) == std::pair(true, true));
+    REQUIRE((*image)->write_at(4096 * 5 + 1, as_bytes("x"))); // by somebody else
+    CHECK(verified({}) == std::pair(false, true));
+    CHECK(reads < 40);
 }
 
 TEST_CASE("replica: one torn or rotten commit slot falls back, two refuse") {

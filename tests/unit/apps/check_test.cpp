@@ -64,6 +64,11 @@ TEST_SUITE("check") {
         CHECK(level_of(receiver("following", before)) == check_level::critical);
         CHECK(level_of(receiver("following", nullptr)) == check_level::critical);
         CHECK(level_of(receiver("receiving_sync", at_nine)) == check_level::warning);
+        // What the daemon says of the age counts, not the time by the primary's clock.
+        CHECK(level_of(receiver("following", {{"id", "1"}, {"time", "1971-01-01T00:00:00.000Z"}, {"age_seconds", 3601}})) ==
+              check_level::critical);
+        CHECK(level_of(receiver("following", {{"id", "1"}, {"time", "1970-01-01T08:00:00.000Z"}, {"age_seconds", 10}})) ==
+              check_level::ok);
     }
 
     TEST_CASE("the worst group decides, and critical is worse than unknown") {
@@ -80,6 +85,14 @@ TEST_SUITE("check") {
         CHECK(v.level == check_level::warning);
         CHECK(v.line.find("no space / in spool") != std::string::npos);
         CHECK(v.line.find('\n') == std::string::npos);
+    }
+
+    TEST_CASE("a warning warns") {
+        json s = sender("streaming", 1);
+        s["groups"][0]["warnings"] = json::array({"the certificate ends"});
+        const auto v = judge(s, {}, wall_time());
+        CHECK(v.level == check_level::warning);
+        CHECK(v.line.find("the certificate ends") != std::string::npos);
     }
 
     TEST_CASE("no group is unknown") {

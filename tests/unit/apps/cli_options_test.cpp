@@ -70,7 +70,10 @@ TEST_SUITE("cli_options") {
         is("opened", "opened", json::object());
         is("close 3", "close", {{"id", "3"}});
         is("invite shop --address dr:7420", "invite", {{"group", "shop"}, {"address", "dr:7420"}});
+        is("invite --list", "invitations", nlohmann::json::object());
+        is("invite --revoke 0123", "revoke", {{"id", "0123"}});
         is("join token", "join", {{"token", "token"}});
+        is("join", "join", {{"token", ""}});
         is("peers", "peers", json::object());
         is("unpair shop", "unpair", {{"group", "shop"}});
         is("check shop", "status", {{"group", "shop"}});
@@ -113,7 +116,8 @@ TEST_SUITE("cli_options") {
     TEST_CASE("what is no command line is a usage error") {
         for (const char *line :
              {"", "wait", "open shop", "throttle", "throttle set", "config", "status a b",
-              "invite shop", "--nonsense status", "close", "demo --seconds 0"}) {
+              "invite shop", "invite", "invite --list shop", "invite --list --revoke 1",
+              "invite --revoke 1 --address dr:1", "--nonsense status", "close", "demo --seconds 0"}) {
             CAPTURE(line);
             CHECK(refused(line).exit == 2);
             CHECK(!refused(line).text.empty());

@@ -148,6 +148,29 @@ TEST_SUITE("config_file") {
         CHECK(config->groups[1].retain.size() == 3);
     }
 
+    TEST_CASE("what a sender may have made is read, and bounded when left out") {
+        const auto plain = parse_receiver_config(receiver_text);
+        REQUIRE(plain);
+        CHECK(plain->groups[0].volumes_max == 64);
+        CHECK(plain->groups[0].size_max == 128 * 1024 * limits::GiB);
+        CHECK(plain->groups[0].volumes.empty());
+        const auto bounded = parse_receiver_config(
+            replaced(receiver_text, "retain ", "volumes_max = 3\nsize_max = \"2TiB\"\nretain "));
+        REQUIRE(bounded);
+        CHECK(bounded->groups[0].volumes_max == 3);
+        CHECK(bounded->groups[0].size_max == 2048 * limits::GiB);
+        const auto listed = parse_receiver_config(
+            replaced(receiver_text, "retain ", "volumes = { data = \"1GiB\", wal = \"64MiB\" }\nretain "));
+        REQUIRE(listed);
+        CHECK(listed->groups[0].volumes ==
+              std::vector<std::pair<std::string, std::uint64_t>>{{"data", limits::GiB}, {"wal", 64 * limits::MiB}});
+        for (const char *wrong : {"volumes_max = 0", "volumes_max = 1025", "size_max = \"0B\"", "size_max = 5",
+                                  "volumes = { \".x\" = \"1GiB\" }", "volumes = { x = 1 }"}) {
+            CAPTURE(wrong);
+            CHECK_FALSE(problem_of(replaced(receiver_text, "retain ", std::string(wrong) + "\nretain ")).empty());
+        }
+    }
+
     TEST_CASE("what is left out has its documented default") {
         std::string text = replaced(sender_text, "http    = \"127.0.0.1:7421\"\n", "");
         text = replaced(text, "rate     = \"40Mbit/s\"\n", "");
@@ -159,6 +182,20 @@ TEST_SUITE("config_file") {
         CHECK(!config->tls);
         CHECK(!config->groups[0].rate);
         CHECK(config->groups[0].peer.empty());
+    }
+
+    TEST_CASE("a peer can be connected to, and its certificate's name needs a CA") {
+        CHECK(problem_of(replaced(sender_text, "dr.example.net:7420", "dr.example.net:0")) ==
+              "10:12: peer is HOST:PORT: port 0 can't be connected to; 7420 is usual");
+        const std::string named =
+            replaced(sender_text, "rate     =", "peer_name = \"dr\"\nrate     =");
+        const auto config = parse_sender_config(named + "crl = \"/etc/farshore/crl.pem\"\n");
+        REQUIRE(config);
+        CHECK(config->groups[0].peer_name == "dr");
+        CHECK(config->tls->crl == "/etc/farshore/crl.pem");
+        CHECK(problem_of(named.substr(0, named.find("[tls]"))).starts_with("13:13: peer_name needs [tls]"));
+        CHECK(problem_of(replaced(receiver_text, "journal =", "peer_name = \"a\"\njournal ="))
+                  .starts_with("10:13: peer_name needs [tls]"));
     }
 
     TEST_CASE("the kind of a file is told by its first table") {

@@ -17,6 +17,7 @@ using control::json;
 struct fake_sender {
     std::vector<std::string> calls;
     std::optional<std::uint64_t> rate;
+    std::optional<std::uint64_t> daemon_rate;
     std::optional<duration> lasts;
     duration timeout{};
     condition release_verify;
@@ -61,13 +62,16 @@ struct fake_sender {
     }
     result<> throttle_set(const std::string &g, std::optional<std::uint64_t> r,
                           std::optional<duration> l) {
-        rate = r;
+        (g.empty() ? daemon_rate : rate) = r;
         lasts = l;
         return known(g, "throttle_set");
     }
     result<> throttle_clear(const std::string &g) {
-        rate.reset();
+        (g.empty() ? daemon_rate : rate).reset();
         return known(g, "throttle_clear");
+    }
+    engine::throttle_view throttle() const {
+        return {daemon_rate, daemon_rate ? "set" : "none", std::nullopt};
     }
     task<result<engine::peer_status>> join(std::string token) {
         if (token != "good") {
@@ -94,9 +98,16 @@ struct fake_receiver {
         p.id = "17";
         co_return std::vector{p};
     }
+    bool reachable = true;
+    task<result<>> reach(std::string group, std::string point, engine::progress_report progress) {
+        calls.push_back("reach " + group + " " + point);
+        progress(1, 2);
+        co_return reachable ? result<>{} : fail(errc::not_in_sync, "it can't be applied now");
+    }
+    std::optional<std::string> held_back(const std::string &) const { return "it differs"; }
     task<result<engine::opened_point>> open(std::string group, std::string point, bool writable,
-                                            std::string nbd) {
-        calls.push_back("open " + group + " " + point + " " + nbd);
+                                            std::string nbd, bool suspect) {
+        calls.push_back("open " + group + " " + point + " " + nbd + (suspect ? " suspect" : ""));
         if (writable) {
             co_return fail(errc::unsupported, "writable points");
         }
@@ -111,6 +122,10 @@ struct fake_receiver {
     }
     result<engine::invitation> invite(const std::string &, const std::string &address) {
         return engine::invitation{"token-for-" + address, {}};
+    }
+    std::vector<engine::open_invitation> invitations() const { return {{"0123456789ab", "shop", {}}}; }
+    result<> revoke(const std::string &id) {
+        return id == "0123456789ab" ? result<>() : fail(errc::not_found, "there is no open invitation");
     }
     std::vector<engine::peer_status> peers() const { return {}; }
     result<> unpair(const std::string &) { return {}; }
@@ -188,8 +203,15 @@ TEST_SUITE("daemon_commands") {
         CHECK((*set)["groups"][0]["limit_bytes_per_second"] == 5000);
         CHECK(r.engine.lasts == duration(std::chrono::seconds(1)));
         CHECK((*r.run("throttle_show", json::object()))["groups"].size() == 2);
-        CHECK((*r.run("throttle_clear", json::object()))["groups"][0]["source"] == "none");
-        CHECK(r.run("throttle_set", {{"bytes_per_second", nullptr}}).has_value());
+        // Without a group it is the daemon's whole use of the line, and the groups' own stay.
+        const auto all = r.run("throttle_set", {{"bytes_per_second", 9000}});
+        REQUIRE(all);
+        CHECK((*all)["daemon"] == json{{"limit_bytes_per_second", 9000}, {"source", "set"}, {"until", nullptr}});
+        CHECK((*all)["groups"][0]["limit_bytes_per_second"] == 5000);
+        CHECK((*r.run("throttle_clear", shop))["groups"][0]["source"] == "none");
+        CHECK((*r.run("throttle_show", shop))["daemon"]["limit_bytes_per_second"] == 9000);
+        CHECK((*r.run("throttle_clear", json::object()))["daemon"]["source"] == "none");
+        CHECK(r.run("throttle_set", {{"bytes_per_second", nullptr}, {"group", "shop"}}).has_value());
         CHECK(!r.engine.rate);
         r.refuses("throttle_set", {{"bytes_per_second", 0}}, "usage", 2);
         r.refuses("throttle_set", {{"bytes_per_second", -5}}, "usage", 2);
@@ -235,17 +257,41 @@ TEST_SUITE("daemon_commands") {
         CHECK(r.engine.calls == std::vector<std::string>{"open shop 17 unix:/x"});
         CHECK((*r.run("opened", json::object()))["opened"].size() == 1);
         CHECK(r.run("close", {{"id", "1"}}).has_value());
+        CHECK((*r.run("invitations", json::object()))["invitations"][0]["id"] == "0123456789ab");
+        CHECK((*r.run("revoke", {{"id", "0123456789ab"}}))["done"] == "revoked");
+        r.refuses("revoke", {{"id", "x"}}, "not_found", 10);
         CHECK((*r.run("invite", {{"group", "shop"}, {"address", "dr:1"}}))["token"] ==
               "token-for-dr:1");
         CHECK((*r.run("peers", json::object()))["peers"].empty());
         CHECK(r.run("unpair", shop).has_value());
         r.refuses("close", {{"id", "2"}}, "not_found", 10);
         r.refuses("points", {{"group", "other"}}, "not_found", 10);
+        CHECK((*r.run("points", shop))["held_back"] == "it differs");
         r.refuses("status", {{"group", "other"}}, "not_found", 10);
         r.refuses("open", {{"group", "shop"}, {"nbd", "unix:/x"}, {"writable", true}},
                   "unsupported", 1);
         r.refuses("open", shop, "usage", 2);
         r.refuses("wait", shop, "usage", 2);
+    }
+
+    TEST_CASE("what is durable is reached before a point is opened, unless what is applied is asked for") {
+        receiver_rig r;
+        const json arguments{{"group", "shop"}, {"nbd", "unix:/x"}, {"point", "latest"}};
+        CHECK(r.run("open", arguments));
+        CHECK(r.engine.calls == std::vector<std::string>{"reach shop latest", "open shop latest unix:/x"});
+        CHECK(r.progress.size() == 1);
+        CHECK(r.progress.front() == json{{"done_bytes", 1}, {"total_bytes", 2}});
+        r.engine.calls.clear();
+        r.engine.reachable = false;
+        r.refuses("open", arguments, "not_in_sync", 14);
+        CHECK(r.engine.calls == std::vector<std::string>{"reach shop latest"});
+        CHECK(r.run("points", {{"group", "shop"}})); // says what there is
+        r.engine.calls.clear();
+        json as_it_is = arguments;
+        as_it_is["applied"] = true;
+        as_it_is["suspect"] = true;
+        CHECK(r.run("open", as_it_is));
+        CHECK(r.engine.calls == std::vector<std::string>{"open shop latest unix:/x suspect"});
     }
 
     TEST_CASE("a verify goes on when its client hangs up") {

@@ -64,6 +64,7 @@ class fake_service final : public service {
         ::raise(SIGTERM);
         co_return result<>{};
     }
+    void end_commands() override { story_.steps.emplace_back("end commands"); }
     task<void> stop(duration) override {
         story_.steps.emplace_back("stop");
         co_return;
@@ -71,10 +72,6 @@ class fake_service final : public service {
     task<control::outcome> run_command(std::string, control::json,
                                        control::progress_sink) override {
         co_return control::json::object();
-    }
-    task<void> join_commands() override {
-        story_.steps.emplace_back("join");
-        co_return;
     }
     std::string summary() const override {
         struct stat info{};
@@ -89,7 +86,7 @@ class fake_service final : public service {
 
 int run(story &s, const std::string &socket) {
     s.socket = socket;
-    return run_daemon(socket, [&](runtime, std::vector<executor> loops) {
+    return run_daemon(socket, [&](runtime, std::vector<executor> loops, pool_maker) {
         CHECK(!loops.empty());
         return std::make_unique<fake_service>(s);
     });
@@ -103,7 +100,7 @@ TEST_SUITE("daemon") {
         const std::string socket = dir.path + "/deep/run/sender.sock";
         story s;
         CHECK(run(s, socket) == 0);
-        CHECK(s.steps == std::vector<std::string>{"start", "stop", "join", "gone"});
+        CHECK(s.steps == std::vector<std::string>{"start", "end commands", "stop", "gone"});
         CHECK(s.socket_was_private);
         CHECK(!std::filesystem::exists(socket));
     }
@@ -125,7 +122,7 @@ TEST_SUITE("daemon") {
         const unique_fd other = listening(dir.path + "/c.sock");
         story s;
         CHECK(run(s, dir.path + "/c.sock") == 11);
-        CHECK(s.steps == std::vector<std::string>{"start", "stop", "join", "gone"});
+        CHECK(s.steps == std::vector<std::string>{"start", "end commands", "stop", "gone"});
     }
 
     TEST_CASE("the service manager is told over its socket, and its absence is no error") {

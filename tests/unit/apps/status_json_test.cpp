@@ -51,7 +51,7 @@ TEST_SUITE("status_json") {
         const json &g = d["groups"][0];
         for (const char *key :
              {"name", "state", "peer", "connected", "lag", "last_barrier", "durable_barrier",
-              "bytes", "sync", "throttle", "spool", "volumes", "error"}) {
+              "bytes", "sync", "throttle", "spool", "volumes", "warnings", "error"}) {
             CAPTURE(key);
             CHECK(g.contains(key));
         }
@@ -65,7 +65,8 @@ TEST_SUITE("status_json") {
         CHECK(g["throttle"] == json{{"limit_bytes_per_second", nullptr}, {"source", "none"}});
         CHECK(g["spool"] == json{{"used_bytes", 7}, {"limit_bytes", 70}});
         CHECK(g["volumes"] ==
-              json::array({{{"name", "data"}, {"size", 4096}, {"dirty_bytes", 64}}}));
+              json::array({{{"name", "data"}, {"size", 4096}, {"dirty_bytes", 64}, {"unreadable_bytes", 0},
+                            {"unreadable", json::array()}}}));
         CHECK(g["error"].is_null());
     }
 
@@ -83,10 +84,21 @@ TEST_SUITE("status_json") {
         CHECK(keys_of(o) == std::set<std::string>{"name", "state", "connected", "applied_barrier",
                                                   "durable_barrier", "points", "oldest_point",
                                                   "newest_point", "journal", "bytes", "volumes",
-                                                  "error"});
+                                                  "warnings", "error", "replay", "suspect_points",
+                                                  "points_held_back", "opened"});
+        CHECK(o["replay"].is_null());
+        CHECK(o["points_held_back"].is_null());
+        CHECK(o["opened"] == json{{"count", 0}, {"oldest_seconds", 0.0}});
+        g.state = engine::receiver_state::replaying;
+        g.replay = engine::replay_status{10, 40, 1.5};
+        g.held_back = "it differs";
+        const json replaying = receiver_status_document({g})["groups"][0];
+        CHECK(replaying["state"] == "replaying");
+        CHECK(replaying["replay"] == json{{"done_bytes", 10}, {"total_bytes", 40}, {"eta_seconds", 1.5}});
+        CHECK(replaying["points_held_back"] == "it differs");
         CHECK(o["points"] == 2);
         CHECK(o["oldest_point"].is_null());
-        CHECK(o["newest_point"] == json{{"id", "9"}, {"time", "1970-01-01T00:00:00.000Z"}});
+        CHECK(o["newest_point"] == json{{"id", "9"}, {"time", "1970-01-01T00:00:00.000Z"}, {"age_seconds", 0.0}});
         CHECK(keys_of(o["journal"]) == std::set<std::string>{"used_bytes", "limit_bytes"});
         CHECK(keys_of(o["bytes"]) == std::set<std::string>{"wire", "applied"});
         CHECK(o["error"] == "disk full");
@@ -96,7 +108,7 @@ TEST_SUITE("status_json") {
         CHECK(keys_of(to_json(engine::wait_outcome{})) ==
               std::set<std::string>{"group", "point", "barrier", "time", "applied"});
         CHECK(keys_of(to_json(engine::point_info{})) ==
-              std::set<std::string>{"id", "time", "kind", "name", "note", "pinned", "size_bytes"});
+              std::set<std::string>{"id", "time", "arrived", "age_seconds", "kind", "name", "note", "pinned", "size_bytes", "suspect"});
         engine::opened_point o{"3", "shop", "9", false, {{"data", "nbd+unix:///data?socket=x"}}};
         CHECK(to_json(o) == json{{"id", "3"},
                                  {"group", "shop"},
@@ -117,7 +129,7 @@ TEST_SUITE("status_json") {
         g.limit_bytes_per_second = 5000;
         g.limit_source = "override";
         g.limit_until = wall_time(milliseconds(0));
-        CHECK(throttle_document({g})["groups"][0] == json{{"name", "shop"},
+        CHECK(throttle_document({5000, "set", std::nullopt}, {g})["groups"][0] == json{{"name", "shop"},
                                                           {"limit_bytes_per_second", 5000},
                                                           {"source", "override"},
                                                           {"until", "1970-01-01T00:00:00.000Z"}});

@@ -152,7 +152,7 @@ class raw_client {
     }
     /// To the transmission phase.
     void go(bool structured = false, std::vector<std::string_view> contexts = {},
-            std::string_view name = "") {
+            std::string_view name = "data") {
         begin();
         if (structured) {
             REQUIRE(ask(option_structured_reply).back().type == reply_ack);
@@ -218,7 +218,8 @@ class test_server {
     explicit test_server(std::shared_ptr<block_device> device)
         : test_server({{"data", "first", std::move(device)},
                        {"second", "", std::make_shared<memory_device>(4096)}}) {}
-    explicit test_server(std::vector<export_entry> exports) {
+    explicit test_server(std::vector<export_entry> exports,
+                         client_bounds bounds = default_client_bounds()) {
         char name[] = "/tmp/farshore-nbd-XXXXXX";
         directory = ::mkdtemp(name);
         path = directory + "/socket";
@@ -229,7 +230,8 @@ class test_server {
             threads_.emplace_back([&context] { context.run(); });
         }
         memory = dynamic_cast<memory_device *>(exports.front().device.get());
-        server_ = std::make_unique<server>(std::move(exports), executors, pool_.get_executor());
+        server_ = std::make_unique<server>(std::move(exports), executors, pool_.get_executor(),
+                                           std::move(bounds));
         const auto listening = server_->listen({.unix_path = path});
         REQUIRE_MESSAGE(listening, listening.error().text());
         executors_ = std::move(executors);

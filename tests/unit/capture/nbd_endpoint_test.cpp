@@ -1,6 +1,6 @@
-#include "replicator/capture/nbd_server.hpp"
-
-#include <doctest/doctest.h>
+#include "replicator/capture/nbd_listener.hpp"
+#include "tests/support/temp_directory.hpp"
+#include "tests/unit/capture/nbd_client.hpp"
 
 using namespace farshore;
 using namespace farshore::nbd;
@@ -37,6 +37,24 @@ TEST_SUITE("nbd endpoint") {
     TEST_CASE("nbd endpoint: a socket path fits the kernel's address or is refused") {
         CHECK(parse_endpoint("unix:/" + std::string(106, 'x')));
         CHECK_FALSE(parse_endpoint("unix:/" + std::string(107, 'x')));
+    }
+
+    TEST_CASE("nbd endpoint: a burst of clients waits in the kernel's queue") {
+        const temp_directory directory;
+        const std::string path = directory.path() + "/socket";
+        const auto listening = listening_socket::open({.unix_path = path});
+        REQUIRE(listening);
+        std::vector<unique_fd> clients;
+        for (int i = 0; i < 300; ++i) {
+            unique_fd &client = clients.emplace_back(
+                ::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+            sockaddr_un address{};
+            address.sun_family = AF_UNIX;
+            path.copy(address.sun_path, sizeof address.sun_path - 1);
+            REQUIRE(::connect(client.get(),
+                              static_cast<sockaddr *>(static_cast<void *>(&address)),
+                              sizeof address) == 0);
+        }
     }
 
     TEST_CASE("nbd endpoint: URIs are percent-encoded") {

@@ -91,8 +91,8 @@ TEST_SUITE("nbd negotiation") {
         CHECK(sizes->maximum == 32 * limits::MiB);
 
         t.ask(option_structured_reply);
-        t.ask(option_go, raw_client::info_data(""), outcome::transmit);
-        CHECK(t.state.chosen().name == "data"); // the first is the default
+        t.ask(option_go, raw_client::info_data("data"), outcome::transmit);
+        CHECK(t.state.chosen().name == "data");
         CHECK(t.state.facts().structured);
         CHECK(t.state.facts().size == 1 << 20);
         CHECK_FALSE(t.state.facts().read_only);
@@ -147,10 +147,48 @@ TEST_SUITE("nbd negotiation") {
         CHECK(t.contexts(set, "data", {"base:", "qemu:"}).empty());
         CHECK(t.contexts(set, "frozen", {dirty}).empty());
         CHECK(t.contexts(set, "data", {dirty}) == names{dirty});
-        t.ask(option_go, raw_client::info_data(""),
-              outcome::transmit); // the same export by another name
+        t.ask(option_go, raw_client::info_data("data"), outcome::transmit);
         CHECK(t.state.facts().meta_dirty);
         CHECK_FALSE(t.state.facts().meta_allocation);
+    }
+
+    TEST_CASE("nbd negotiation: no name is the only export, and none of several") {
+        talk t;
+        const std::vector<export_entry> both = t.exports;
+        t.ask(option_structured_reply);
+        for (const std::uint32_t option : {option_info, option_go}) {
+            const auto refused = t.ask(option, raw_client::info_data(""));
+            REQUIRE(refused.size() == 1);
+            CHECK(refused[0].type == reply_err_unknown);
+            CHECK(as_text(refused[0].data) ==
+                  "name the export to use; there are 'data', 'frozen'");
+        }
+        for (const std::uint32_t option : {option_list_meta_context, option_set_meta_context}) {
+            CHECK(t.refusal(option, raw_client::meta_data("", {allocation})) == reply_err_unknown);
+        }
+        CHECK(t.ask(option_export_name, {}, outcome::refuse).empty());
+
+        t.exports = {both[1]};
+        t.state = negotiation(t.exports);
+        t.ask(option_structured_reply);
+        CHECK(t.contexts(option_set_meta_context, "frozen", {allocation}) == names{allocation});
+        t.ask(option_go, raw_client::info_data(""), outcome::transmit); // by another name
+        CHECK(t.state.chosen().name == "frozen");
+        CHECK(t.state.facts().meta_allocation);
+    }
+
+    TEST_CASE("nbd negotiation: a refusal names exports as far as a string of the protocol goes") {
+        talk t;
+        CHECK(as_text(t.ask(option_info, raw_client::info_data("nope"))[0].data) ==
+              "no such export; there are 'data', 'frozen'");
+        for (int i = 0; i < 2000; ++i) {
+            t.exports.push_back({"volume-" + std::to_string(i), "", t.exports[0].device});
+        }
+        t.state = negotiation(t.exports);
+        const auto refused = t.ask(option_info, raw_client::info_data(""));
+        CHECK(refused[0].data.size() > 4000);
+        CHECK(refused[0].data.size() <= 4096);
+        CHECK(as_text(refused[0].data).ends_with(", ..."));
     }
 
     TEST_CASE("nbd negotiation: contexts hold for their own export and are lost by a failed SET") {

@@ -137,6 +137,34 @@ TEST_SUITE("nbd server") {
         CHECK(client.simple(r) == 0);
     }
 
+    TEST_CASE("nbd server: a trim of what is a hole already does not go to the pool") {
+        auto device = make_device(1 << 20, false);
+        device->knows_holes = true;
+        std::atomic<int> verbs{0};
+        device->on_call = [&](const char *verb) {
+            verbs += std::string_view(verb) == "trim" || std::string_view(verb) == "write_zeroes" ? 1 : 0;
+            return 0;
+        };
+        test_server server(device);
+        raw_client client(server.path);
+        client.go();
+        REQUIRE(client.write(4096, pattern(4096, 1)) == 0);
+        request r{.type = command_trim, .cookie = 1, .offset = 4096, .length = 8192};
+        for (int i = 0; i < 3; ++i) { // the first one has something to do
+            CHECK(client.simple(r) == 0);
+            CHECK(verbs == 1);
+        }
+        r.type = command_write_zeroes;
+        CHECK(client.simple(r) == 0);
+        CHECK(verbs == 1);
+        r.flags = command_flag_no_hole;
+        CHECK(client.simple(r) == 0);
+        CHECK(verbs == 2);
+        r.flags = command_flag_fua;
+        CHECK(client.simple(r) == 0);
+        CHECK(verbs == 3);
+    }
+
     TEST_CASE("nbd server: BLOCK_STATUS answers both contexts, in order, cut to the request") {
         test_server server;
         raw_client client(server.path);

@@ -206,8 +206,9 @@ TEST_SUITE("control") {
         s.stop();
         const auto ended = waiting.get();
         REQUIRE(!ended);
-        CHECK(ended.error().code == "interrupted");
-        CHECK(ended.error().exit == 130);
+        CHECK(ended.error().code == "stopping");
+        CHECK(ended.error().exit == 1);
+        CHECK(ended.error().message.starts_with("the daemon stops"));
         CHECK(!std::filesystem::exists(path));
         const auto nobody = call(path, "echo", json::object(), nullptr);
         REQUIRE(!nobody);
@@ -310,6 +311,40 @@ TEST_SUITE("control") {
         REQUIRE(!third.listening);
         CHECK(is(third.listening.error(), errc::invalid));
         CHECK(std::filesystem::file_size(file) == 8);
+    }
+
+    TEST_CASE("a call ends in time when the daemon listens and does nothing") {
+        temporary_directory dir;
+        const std::string path = dir.path + "/c.sock";
+        const unique_fd stopped(::socket(AF_UNIX, SOCK_STREAM, 0));
+        const auto address = socket_address(path);
+        REQUIRE(address);
+        REQUIRE(::bind(stopped.get(),
+                       static_cast<const sockaddr *>(static_cast<const void *>(&*address)),
+                       sizeof *address) == 0);
+        REQUIRE(::listen(stopped.get(), 0) == 0);
+        const auto began = std::chrono::steady_clock::now();
+        call_limits limits;
+        limits.total = std::chrono::milliseconds(50);
+        // The first ones are taken by the queue, the next ones find it full.
+        std::vector<unique_fd> waiting;
+        for (int i = 0; i < 4; ++i) {
+            const auto answer = call(path, "status", json::object(), nullptr, limits);
+            REQUIRE(!answer);
+            CHECK(answer.error().code == "timed_out");
+            CHECK(answer.error().exit == 15);
+            CHECK(answer.error().message.starts_with("the daemon at " + path + " does not answer within 0.05 s"));
+            if (auto one = connect_to(path, std::chrono::milliseconds(1))) {
+                waiting.push_back(std::move(*one));
+            }
+        }
+        CHECK(is(connect_to(path, std::chrono::milliseconds(1)).error(), errc::timeout));
+        limits.total.reset();
+        limits.silence = std::chrono::milliseconds(50);
+        CHECK(call(path, "status", json::object(), nullptr, limits).error().code == "timed_out");
+        CHECK(std::chrono::steady_clock::now() - began < std::chrono::seconds(5));
+        // Nor does another daemon wait for ever in order to say that this one has the socket.
+        waiting.clear();
     }
 
     TEST_CASE("a socket path longer than an address can hold is refused") {

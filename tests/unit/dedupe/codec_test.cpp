@@ -347,7 +347,7 @@ TEST_SUITE("dedupe") {
         CHECK(is_data(kept.changes[1], 0, 2, filled(2)));
     }
 
-    TEST_CASE("codec: the self-check aborts when payloads and changes differ") {
+    TEST_CASE("codec: the self-check says when payloads and changes differ") {
         change_set right;
         right.data(0, 1, noise(1));
         right.zero(0, 2, 2);
@@ -360,10 +360,10 @@ TEST_SUITE("dedupe") {
         change_set shorter;
         shorter.data(0, 1, noise(1));
         const auto payloads = encode(right);
-        CHECK_FALSE(aborts([&] { dedupe::verify_payloads(right.list(), {}, {}, {}, payloads); }));
-        CHECK(aborts([&] { dedupe::verify_payloads(other_content.list(), {}, {}, {}, payloads); }));
-        CHECK(aborts([&] { dedupe::verify_payloads(longer.list(), {}, {}, {}, payloads); }));
-        CHECK(aborts([&] { dedupe::verify_payloads(shorter.list(), {}, {}, {}, payloads); }));
+        CHECK(dedupe::verify_payloads(right.list(), {}, {}, {}, payloads));
+        CHECK_FALSE(dedupe::verify_payloads(other_content.list(), {}, {}, {}, payloads));
+        CHECK_FALSE(dedupe::verify_payloads(longer.list(), {}, {}, {}, payloads));
+        CHECK_FALSE(dedupe::verify_payloads(shorter.list(), {}, {}, {}, payloads));
     }
 
     TEST_CASE("codec: changes out of order are a bug of the caller") {

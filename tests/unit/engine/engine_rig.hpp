@@ -83,9 +83,9 @@ enum class trusting : std::uint8_t { tokens, site_ca };
 struct receiver_host {
     using make_network = std::function<std::unique_ptr<network>(transport::memory_network &)>;
     receiver_host(world &w, trusting how = trusting::tokens, const make_network &network_of = plain_network)
-        : world_(w), disk(1) {
+        : world_(w), disk(1), network_of_(network_of) {
         REQUIRE(disk.make_directories(state));
-        receiver_config config;
+        receiver_config &config = config_;
         config.state = state;
         config.listen = address;
         receiver_group_config group;
@@ -99,11 +99,21 @@ struct receiver_host {
         if (how == trusting::site_ca) {
             config.tls.emplace();
         }
-        engine.emplace(config, w.run(), disk, std::vector<executor>{w.io.get_executor()});
-        receiver_access::set_network(*engine, network_of(w.line));
-        REQUIRE(w.await(engine->start()));
+        start();
     }
-    ~receiver_host() { world_.await(engine->stop(duration{})); }
+    ~receiver_host() { stop(); }
+    void start() {
+        engine.emplace(config_, world_.run(), disk, std::vector<executor>{world_.io.get_executor()});
+        receiver_access::set_network(*engine, network_of_(world_.line));
+        REQUIRE(world_.await(engine->start()));
+    }
+    void stop() {
+        if (engine) {
+            world_.await(engine->stop(duration{}));
+            engine.reset();
+        }
+    }
+    receiver_group_status status() const { return engine->status().front(); }
     std::string token(const std::string &group = "shop") { return engine->invite(group, address).value().token; }
     void fill() { disk.set_capacity(disk.used_bytes()); }
     void give_space() { disk.set_capacity(1ULL << 40); }
@@ -115,15 +125,23 @@ struct receiver_host {
     world &world_;
     sim_file_system disk;
     std::optional<receiver> engine;
+
+  private:
+    receiver_config config_;
+    const make_network network_of_;
 };
 
 struct sender_host {
     sender_host(world &w, char letter, trusting how = trusting::tokens, std::uint64_t volume_bytes = limits::MiB)
         : world_(w), disk(2), how_(how) {
-        REQUIRE(disk.make_directories("/srv"));
-        auto image = disk.open("/srv/data", open_mode::create_new);
-        REQUIRE(image);
-        REQUIRE((*image)->truncate(volume_bytes));
+        make_image(volume_bytes);
+        start(letter);
+    }
+    /// A host with a network of its own.
+    using make_network = std::function<std::unique_ptr<network>(transport::memory_network &)>;
+    sender_host(world &w, char letter, make_network network_of)
+        : world_(w), disk(2), how_(trusting::tokens), network_of_(std::move(network_of)) {
+        make_image(limits::MiB);
         start(letter);
     }
     /// A host with a disk that was another one's.
@@ -148,7 +166,14 @@ struct sender_host {
 
   private:
     const trusting how_;
+    make_network network_of_; ///< empty: a plain one
 
+    void make_image(std::uint64_t bytes) {
+        REQUIRE(disk.make_directories("/srv"));
+        auto image = disk.open("/srv/data", open_mode::create_new);
+        REQUIRE(image);
+        REQUIRE((*image)->truncate(bytes));
+    }
     void start(char letter) {
         sender_config config;
         config.state = state;
@@ -162,11 +187,14 @@ struct sender_host {
         group.volumes.push_back({"data", "/srv/data", ""});
         config.groups.push_back(group);
         engine.emplace(config, world_.sender_run(), disk, std::vector<executor>{world_.io.get_executor()});
-        sender_access::set_network(*engine,
-                                   std::make_unique<sim::sim_network>(
-                                       world_.line, std::string(64, letter),
-                                       how_ == trusting::site_ca ? "" : receiver_fingerprint),
-                                   "boot");
+        std::unique_ptr<network> net;
+        if (network_of_) {
+            net = network_of_(world_.line);
+        } else {
+            net = std::make_unique<sim::sim_network>(world_.line, std::string(64, letter),
+                                                     how_ == trusting::site_ca ? "" : receiver_fingerprint);
+        }
+        sender_access::set_network(*engine, std::move(net), "boot");
         REQUIRE(world_.await(engine->start()));
     }
 };

@@ -34,7 +34,10 @@ struct pair_of_engines {
         }
     }
     bool newest_point_opens() {
-        const auto devices = receiver_access::open_devices(*site.engine, "shop", "latest");
+        const auto points = w.await(site.engine->points("shop")); // `latest` is durable, and waits for space
+        REQUIRE(points);
+        REQUIRE_FALSE(points->empty());
+        const auto devices = w.await(receiver_access::open_devices(*site.engine, "shop", points->back().id));
         byte_vector all(limits::MiB);
         return devices && (*devices)[0]->read(0, all);
     }

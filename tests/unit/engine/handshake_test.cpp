@@ -17,6 +17,9 @@ sender_facts streaming_facts() {
     f.acknowledged = {stream_id{7}, interval_id{10}};
     f.receiver = copy_a;
     f.last_used = interval_id{20};
+    f.begun = stream_id{7};
+    f.sent = interval_id{20};
+    f.exact = true;
     return f;
 }
 
@@ -51,6 +54,32 @@ TEST_CASE("handshake: a copy that is another one or older than what it acknowled
     CHECK(plan_session(streaming_facts(), at(7, 9)).decision == sender_decision::compare_all);
     CHECK(plan_session(streaming_facts(), at(7, 10)).decision == sender_decision::resume);
     CHECK(plan_session(streaming_facts(), at(6, 9)).decision == sender_decision::compare_all);
+}
+
+TEST_CASE("handshake: a copy that is ahead of what is remembered here is compared where it changed since") {
+    auto mine = streaming_facts();
+    auto plan = plan_session(mine, at(7, 21)); // one more than was ever sent: this side was put back while it ran
+    CHECK(plan.decision == sender_decision::compare_changed);
+    CHECK(plan.put_back);
+    CHECK(plan.first == interval_id{22});
+    CHECK(plan_session(mine, at(7, 20)).decision == sender_decision::resume);
+    plan = plan_session(mine, at(8, 15)); // a stream that was not begun here: a clone ran, or state was put back
+    CHECK(plan.decision == sender_decision::compare_changed);
+    CHECK(plan.put_back);
+    CHECK(plan_session(mine, at(8, 10)).decision == sender_decision::compare_changed); // the same id says nothing
+    mine.recording = false;
+    CHECK(plan_session(mine, at(7, 20)).decision == sender_decision::catch_up); // what a kill leaves
+    mine.exact = false; // a power cut
+    plan = plan_session(mine, at(7, 20));
+    CHECK(plan.decision == sender_decision::compare_changed);
+    CHECK_FALSE(plan.put_back);
+    CHECK(plan_session(mine, at(7, 10)).decision == sender_decision::catch_up); // nothing came after it
+    auto damaged = at(8, 15);
+    damaged.damaged = true;
+    damaged.damage_count = 1;
+    CHECK(plan_session(mine, damaged).decision == sender_decision::compare_all);
+    damaged.damage_count = mine.damage_known;
+    CHECK(plan_session(mine, damaged).decision == sender_decision::compare_changed);
 }
 
 TEST_CASE("handshake: damage is compared as a whole unless its blocks are known here") {
@@ -121,9 +150,10 @@ TEST_CASE("handshake: over all combinations of facts, only a provably unbroken s
         if (plan.decision == sender_decision::resume) {
             ++resumed;
             CHECK((may_go_on && bit(0) && *mine.first_held <= next(theirs.durable.interval)));
+            CHECK(theirs.durable.stream == mine.begun);
         }
         if (plan.decision == sender_decision::restart) {
-            CHECK((may_go_on && !bit(0) && !bit(6)));
+            CHECK((may_go_on && theirs.durable == mine.acknowledged && !bit(6)));
         }
         if (!bit(2) || older) {
             CHECK(plan.decision == sender_decision::compare_all);

@@ -46,9 +46,9 @@ class valve_network final : public network {
 
     const std::string &fingerprint() const override { return inner_.fingerprint(); }
     result<std::unique_ptr<transport::connector>> make_connector(const std::string &to, const std::string &alpn,
-                                                                 const std::string &pinned, transport::pacers pace,
+                                                                 const expected_peer &expected, transport::pacers pace,
                                                                  bool bulk) override {
-        return inner_.make_connector(to, alpn, pinned, std::move(pace), bulk);
+        return inner_.make_connector(to, alpn, expected, std::move(pace), bulk);
     }
     result<> listen(const std::string &at, transport::trust_check trust,
                     std::function<void(std::unique_ptr<transport::link>)> on_link) override {

@@ -91,7 +91,7 @@ TEST_CASE("loans: content of another group of the pair is found, run by run, and
     CHECK(request.runs.front().digests.size() == 20 * 16);
     wire::loan_reply reply = all_granted(request, 20, 30, 32);
     reply.granted[0] = std::byte{0xFD}; // not the second
-    REQUIRE(round.take(reply));
+    round.take(reply);
     CHECK(round.complete());
     const auto granted = round.granted();
     REQUIRE(granted.size() == 19);
@@ -136,24 +136,18 @@ TEST_CASE("loans: zeroes and blocks that do not change are never asked for") {
     CHECK(find_candidates(index, 1, same.changes, key).empty());
 }
 
-TEST_CASE("loans: a reply that does not fit its request is refused, one of an earlier round ignored") {
+TEST_CASE("loans: a reply of an earlier round is ignored") {
     const content_set set = twenty();
     pair_index index(1 << 16);
     make_groups(index);
     teach(index, 0, set, 200);
     const auto found = find_candidates(index, 1, set.changes, key);
-    for (const auto &[blocks, first, slots] : {std::tuple(28, 0, 64), std::tuple(20, 64, 64), std::tuple(20, 0, 0)}) {
-        loan_round round(found, interval_id{9}, index, 5);
-        const auto reply = all_granted(round.requests().front(), static_cast<std::size_t>(blocks),
-                                       static_cast<std::uint64_t>(first), static_cast<std::uint64_t>(slots));
-        CHECK_FALSE(round.take(reply));
-        CHECK(round.granted().empty());
-    }
     loan_round round(found, interval_id{9}, index, 5);
     wire::loan_reply old = all_granted(round.requests().front(), 20, 0, 64);
     old.id = 4;
-    CHECK(round.take(old));
+    round.take(old);
     CHECK_FALSE(round.complete());
+    CHECK(round.granted().empty());
 }
 
 TEST_CASE("loans: refusals make the sender ask less and less often, a grant ends that") {

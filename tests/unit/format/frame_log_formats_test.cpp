@@ -71,6 +71,7 @@ TEST_CASE("undo record: identity, every bit counts, versions and ranges") {
     h.healed_count = 4;
     h.synced_segment = 6;
     h.synced_offset = 7;
+    h.written = -8;
     const std::vector<undo_entry> entries = {
         {volume_index{0}, block_index{1}, undo_kind::raw, 1, 99},
         {volume_index{9}, block_index{0}, undo_kind::zero, UINT32_MAX, 0},
@@ -84,7 +85,8 @@ TEST_CASE("undo record: identity, every bit counts, versions and ranges") {
     check_bits(bytes, parse_undo_header);
     CHECK(*parse_undo_entries(h, table) == entries);
     check_bits(table, [&](bytes_view t) { return parse_undo_entries(h, t); });
-    CHECK(is(parse_undo_header(with(bytes, 4, le16(2), 120)).error(), errc::unsupported));
+    CHECK(is(parse_undo_header(with(bytes, 4, le16(1), 120)).error(), errc::unsupported));
+    CHECK(is(parse_undo_header(with(bytes, 4, le16(3), 120)).error(), errc::unsupported));
     CHECK(is(parse_undo_header(with(bytes, 6, le16(8), 120)).error(), errc::unsupported));
     CHECK(is(parse_undo_header(with(bytes, 28, le32(undo_entries_max + 1), 120)).error(),
              errc::corrupt));
@@ -111,8 +113,11 @@ TEST_CASE("commit record: identity, every bit of its slot counts, versions and r
     r.undo_offset = 500;
     r.rollback_segment = 7;
     r.rollback_offset = 600;
+    r.applied_arrival = r.applied_time + std::chrono::seconds(1);
+    r.point_arrival = r.point_time + std::chrono::seconds(2);
+    r.touched = 12;
     const byte_vector slot = encode_commit_slot(r);
-    CHECK(slot.size() == commit_slot_bytes);
+    CHECK(slot.size() == 4096);
     CHECK(*parse_commit_slot(slot) == r);
     check_bits(slot, parse_commit_slot);
     CHECK(is(parse_commit_slot(with(slot, 4, le16(9), 168)).error(), errc::unsupported));
@@ -125,19 +130,34 @@ TEST_CASE("commit record: identity, every bit of its slot counts, versions and r
     CHECK_FALSE(parse_commit_slot(byte_vector(commit_slot_bytes)).has_value());
 }
 
-TEST_CASE("commit record: version 1 had no rollback log, and is read as one that was empty") {
+TEST_CASE("commit record: how the images were left, and which points are suspect") {
     commit_record r;
-    r.applied = {stream_id{1}, interval_id{2}};
-    r.undo_segment = 4;
-    r.undo_offset = 500;
-    const byte_vector one = with(encode_commit_slot(r), 4, le16(1), 168);
-    REQUIRE(parse_commit_slot(one).has_value());
-    CHECK(*parse_commit_slot(one) == r);
-    for (const std::size_t offset : {104, 112, 120}) {
-        CHECK(is(parse_commit_slot(with(one, offset, le64(1), 168)).error(), errc::corrupt));
+    r.suspect = interval_id{5};
+    r.suspect_time = wall_time(std::chrono::seconds(8));
+    for (std::uint64_t i = 0; i < 200; ++i) {
+        r.images.push_back({i + 1, i * 512, -static_cast<std::int64_t>(i), INT64_MAX});
     }
-    CHECK(is(parse_commit_slot(with(one, 4, le16(0), 168)).error(), errc::unsupported));
-    CHECK(is(parse_commit_slot(with(one, 4, le16(3), 168)).error(), errc::unsupported));
+    byte_vector slot = encode_commit_slot(r);
+    CHECK(slot.size() == 2 * 4096);
+    CHECK(*parse_commit_slot(slot) == r);
+    check_bits(slot, parse_commit_slot);
+    CHECK_FALSE(parse_commit_slot(bytes_view(slot).first(4096)).has_value()); // torn
+    slot.resize(commit_slot_bytes);
+    CHECK(*parse_commit_slot(slot) == r);
+    slot.back() = std::byte{1};
+    CHECK_FALSE(parse_commit_slot(slot).has_value());
+    r.images.assign(limits::volumes_per_group_max, {});
+    CHECK(encode_commit_slot(r).size() <= commit_slot_bytes);
+    CHECK(*parse_commit_slot(encode_commit_slot(r)) == r);
+}
+
+TEST_CASE("commit record: older versions are refused by name") {
+    for (const unsigned version : {0U, 1U, 2U, 4U}) {
+        const auto refused = parse_commit_slot(
+            with(encode_commit_slot(commit_record{}), 4, le16(static_cast<std::uint16_t>(version)), 168));
+        CHECK(is(refused.error(), errc::unsupported));
+        CHECK(refused.error().context.find(std::to_string(version)) != std::string::npos);
+    }
 }
 
 TEST_CASE("list of volumes: identity, every bit counts, limits") {

@@ -125,6 +125,47 @@ TEST_CASE("capture: try_write refuses when old content must be read from the dis
     CHECK(rig.problems.empty());
 }
 
+TEST_CASE("capture: a trim of a hole is answered at once and changes nothing") {
+    capture_rig rig = synced_rig({1U << 20});
+    start(rig);
+    const byte_range whole{0, 1U << 20};
+    rig.note(rig.zero(0, whole, true));
+    rig.close(false);
+    while (rig.deliver()) {
+    }
+    CHECK(rig.device(0).try_zero(whole, {}).value());
+    CHECK(rig.device(0).try_zero({10, 5000}, {.only_if_fast = true}).value());
+    CHECK(changes_of(rig).empty());
+    CHECK(rig.dirty_bytes() == 0);
+    // What promises more than zeroes is done in full.
+    CHECK_FALSE(rig.device(0).try_zero(whole, {.fua = true}).value());
+    CHECK_FALSE(rig.device(0).try_zero(whole, {.keep_allocated = true}).value());
+    // And where there is data, the next byte of it included.
+    rig.note(rig.write(0, region_bytes, rig.content(block_bytes)));
+    CHECK_FALSE(rig.device(0).try_zero(whole, {}).value());
+    CHECK_FALSE(rig.device(0).try_zero({region_bytes - 1, 2}, {}).value());
+    CHECK(rig.device(0).try_zero({0, region_bytes}, {}).value());
+    CHECK(rig.problems.empty());
+}
+
+TEST_CASE("capture: a hole that another request is just making is not taken for one") {
+    capture_rig rig = synced_rig({1U << 20});
+    start(rig);
+    int asked = 0;
+    rig.disk.before_call([&](const sim_call &call) {
+        if (call.what == sim_operation::zero) {
+            ++asked; // before it is recorded, and a barrier may come in between
+            CHECK_FALSE(rig.device(0).try_zero({0, block_bytes}, {}).value());
+            CHECK(rig.device(0).try_zero({region_bytes, block_bytes}, {}).value());
+        }
+    });
+    rig.note(rig.zero(0, {0, block_bytes}, true));
+    rig.disk.before_call({});
+    CHECK(asked == 1);
+    CHECK(rig.device(0).try_zero({0, block_bytes}, {}).value());
+    CHECK(rig.problems.empty());
+}
+
 TEST_CASE("capture: trims become zero ranges, and data at their ragged ends") {
     capture_rig rig = synced_rig({odd_size});
     start(rig);

@@ -125,8 +125,11 @@ class capture_rig {
         }
         return done;
     }
-    result<> zero(std::size_t v, byte_range r, bool as_trim) {
-        FS_CHECK(as_trim ? device(v).trim(r, false) : device(v).write_zeroes(r, {}));
+    result<> zero(std::size_t v, byte_range r, bool as_trim, bool try_first = false) {
+        FS_TRY(at_once, try_first ? device(v).try_zero(r, {}) : result<bool>(false));
+        if (!at_once) {
+            FS_CHECK(as_trim ? device(v).trim(r, false) : device(v).write_zeroes(r, {}));
+        }
         std::fill_n(live[v].begin() + static_cast<std::ptrdiff_t>(r.offset), r.length,
                     std::byte{0});
         return {};
@@ -210,6 +213,35 @@ class capture_rig {
         }
         resolve(*piece, unit, record_all);
         return true;
+    }
+    /// The first run of pending regions, where the DR site has zeroes: settled by extents. Returns how
+    /// many regions were.
+    std::uint64_t hole_step() {
+        const auto run = group->next_pending({}, 0, 1ULL << 50);
+        std::uint64_t settled = 0;
+        if (!run || !recording()) {
+            return settled;
+        }
+        const bytes_view there(durable[run->volume.value]);
+        const auto zero_at = [&](std::uint64_t at) {
+            return is_zero(there.subspan(at, std::min<std::uint64_t>(block_bytes, there.size() - at)));
+        };
+        for (std::uint64_t at = run->range.offset; at < run->range.end();) {
+            std::uint64_t end = at;
+            while (end < run->range.end() && zero_at(end)) {
+                end = std::min(run->range.end(), end + block_bytes);
+            }
+            if (end > at) {
+                const auto outcome = group->settle_holes({run->volume, {at, end - at}});
+                expect(outcome || is(outcome.error(), errc::not_in_sync), "settle_holes failed");
+                settled += outcome ? outcome->settled_regions : 0;
+                // The rest is for the digests, or for the next look.
+                at = end;
+            } else {
+                at += block_bytes;
+            }
+        }
+        return settled;
     }
     void resolve(const pending_range &piece, std::uint64_t unit, bool record_all) {
         // An interval that overflows makes capture fall to tracking: no fault of the scan.
@@ -345,6 +377,7 @@ class capture_rig {
     std::vector<byte_vector> durable;
     std::deque<sent> line;
     std::vector<std::string> problems;
+    std::uint64_t settled_holes = 0; ///< regions
     std::size_t vouched = 0; ///< blocks that the group vouched for
     std::mt19937_64 random;
     stream_id stream{100};

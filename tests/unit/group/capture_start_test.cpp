@@ -74,7 +74,190 @@ TEST_CASE("capture: a volume of another size than before is refused, and taken a
     }
     rig.note((*f)->truncate(1U << 20));
     rig.note(rig.open());
-    CHECK_FALSE(rig.group->start().fresh);
+    CHECK(rig.group->start().alarm.find("v0 (disks/v0): somebody wrote to it") != std::string::npos);
+}
+
+namespace {
+
+enum class end_of_life : int { clean = 0, kill = 1, power_cut = 2 };
+
+void end(capture_rig &rig, end_of_life how) {
+    if (how == end_of_life::clean) {
+        rig.note(rig.group->close_clean());
+    }
+    rig.group.reset();
+    rig.line.clear();
+    if (how == end_of_life::power_cut) {
+        rig.disk.power_cut(1);
+        rig.options.boot_id = "another boot";
+    } else {
+        rig.disk.kill();
+    }
+}
+
+void write_behind_its_back(capture_rig &rig) {
+    auto f = rig.disk.open("disks/v0", open_mode::read_write);
+    rig.note((*f)->write_at(5U << 20, byte_vector(512, std::byte{0x77})));
+    rig.note((*f)->sync_all());
+}
+
+} // namespace
+
+TEST_CASE("capture: a volume that somebody wrote to while it was not served is compared as a whole") {
+    for (const end_of_life how : {end_of_life::clean, end_of_life::kill, end_of_life::power_cut}) {
+        for (const bool meddled : {false, true}) {
+            CAPTURE(static_cast<int>(how));
+            CAPTURE(meddled);
+            capture_rig rig = synced_rig({9U << 20});
+            rig.disk.set_stamp_clock([&rig] { return rig.clock.wall().time_since_epoch().count(); });
+            start(rig);
+            rig.note(rig.write(0, 100, byte_vector(70'000, std::byte{1})));
+            rig.catch_up();
+            end(rig, how);
+            rig.clock.advance(std::chrono::seconds(10));
+            rig.options.boot_began = how == end_of_life::power_cut ? rig.clock.wall() : wall_time{};
+            rig.clock.advance(std::chrono::seconds(1));
+            if (meddled) {
+                write_behind_its_back(rig);
+            }
+            rig.reread();
+            rig.note(rig.open());
+            rig.check_dirty();
+            const std::string &alarm = rig.group->start().alarm;
+            CHECK((alarm.find("somebody wrote to it while it was not served") != std::string::npos) == meddled);
+            CHECK((rig.dirty_bytes() == 9U << 20) == meddled);
+            if (how != end_of_life::power_cut && !meddled) {
+                CHECK(rig.dirty_bytes() == 0);
+            }
+            CHECK(rig.problems.empty());
+        }
+    }
+}
+
+TEST_CASE("capture: a volume that was put back or replaced is compared as a whole") {
+    for (const end_of_life how : {end_of_life::clean, end_of_life::kill, end_of_life::power_cut}) {
+        CAPTURE(static_cast<int>(how));
+        capture_rig rig = synced_rig({9U << 20});
+        rig.disk.set_stamp_clock([&rig] { return rig.clock.wall().time_since_epoch().count(); });
+        start(rig);
+        const sim_file_system then(rig.disk);
+        rig.clock.advance(std::chrono::minutes(10));
+        rig.note(rig.write(0, 100, byte_vector(70'000, std::byte{1})));
+        rig.catch_up();
+        rig.clock.advance(std::chrono::minutes(10));
+        rig.note(rig.group->maintain()); // the volume's times are on the disk
+        end(rig, how);
+        SUBCASE("put back") {
+            rig.disk.put_back(then, "disks/");
+            rig.reread();
+            rig.note(rig.open());
+            CHECK(rig.group->start().alarm.find("somebody put it back") != std::string::npos);
+        }
+        SUBCASE("replaced") {
+            auto f = rig.disk.open("disks/new", open_mode::create_new);
+            rig.note((*f)->truncate(9U << 20));
+            rig.note(rig.disk.rename("disks/new", "disks/v0"));
+            rig.reread();
+            rig.note(rig.open());
+            CHECK(rig.group->start().alarm.find("another file") != std::string::npos);
+        }
+        rig.check_dirty();
+        CHECK(rig.dirty_bytes() == 9U << 20);
+        CHECK(rig.problems.empty());
+    }
+}
+
+TEST_CASE("capture: a page cache that is gone is not trusted in the same boot") {
+    capture_rig rig = synced_rig({9U << 20});
+    start(rig);
+    rig.note(rig.write(0, 100, byte_vector(70'000, std::byte{1})));
+    rig.catch_up(); // the DR site has it, the bits are clear
+    rig.group.reset();
+    rig.line.clear();
+    SUBCASE("the file system was mounted anew") {
+        rig.disk.mount_anew(0); // and the volume lost the write
+        rig.reread();
+        rig.note(rig.open());
+        rig.check_dirty();
+        CHECK(rig.dirty_bytes() >= 4U << 20);
+        CHECK_FALSE(rig.group->start().same_boot_or_clean);
+    }
+    SUBCASE("it lived on") {
+        rig.disk.kill();
+        rig.note(rig.open());
+        CHECK(rig.dirty_bytes() == 0);
+    }
+    CHECK(rig.group->start().alarm.empty());
+    CHECK(rig.problems.empty());
+}
+
+TEST_CASE("capture: after a failed sync the next start compares the active parts") {
+    capture_rig rig = synced_rig({9U << 20});
+    start(rig);
+    rig.note(rig.write(0, 100, byte_vector(70'000, std::byte{1})));
+    rig.catch_up();
+    rig.disk.inject({sim_scope::syncs, "disks/v0", 1, false, EIO});
+    CHECK_FALSE(rig.group->close_clean());
+    rig.group.reset();
+    rig.line.clear();
+    rig.disk.kill();
+    rig.reread();
+    rig.note(rig.open());
+    rig.check_dirty();
+    CHECK(rig.dirty_bytes() >= 4U << 20);
+    CHECK_FALSE(rig.group->start().same_boot_or_clean);
+    CHECK(rig.problems.empty());
+}
+
+TEST_CASE("capture: of a block device some clean regions are compared at each start, and all of it when one of them differs") {
+    constexpr std::uint64_t size = 64U << 20;
+    for (const bool meddled : {false, true}) {
+        CAPTURE(meddled);
+        capture_rig rig = synced_rig({});
+        rig.disk.add_block_device("disks/dev", size);
+        rig.options.volumes.push_back({"dev", "disks/dev"});
+        rig.live.emplace_back(size);
+        rig.durable.emplace_back(size);
+        start(rig);
+        rig.note(rig.write(0, 30U << 20, byte_vector(70'000, std::byte{1})));
+        rig.catch_up();
+        rig.note(rig.group->close_clean());
+        rig.group.reset();
+        rig.disk.kill();
+        if (meddled) { // all over it, as a restore does
+            auto f = rig.disk.open("disks/dev", open_mode::read_write);
+            for (std::uint64_t at = 0; at < size; at += 1U << 20) {
+                rig.note((*f)->write_at(at, byte_vector(512, std::byte{0x55})));
+            }
+        }
+        rig.reread();
+        rig.note(rig.open());
+        CHECK(rig.group->start().alarm.empty());
+        CHECK(rig.dirty_bytes() > 32 * region_bytes);
+        CHECK(rig.dirty_bytes() < size / 2);
+        rig.catch_up();
+        CHECK(rig.recording() == !meddled);
+        if (meddled) {
+            CHECK(rig.group->fallback_reason().find("somebody wrote to the device") != std::string::npos);
+            CHECK(rig.dirty_bytes() == size);
+            rig.catch_up();
+        }
+        CHECK(rig.dirty_bytes() == 0);
+        CHECK(same_volumes(rig.live, rig.durable));
+        CHECK(rig.problems.empty());
+    }
+}
+
+TEST_CASE("capture: a bit of the map that flips after a clean stop is noticed") {
+    capture_rig rig = synced_rig({9U << 20});
+    start(rig);
+    rig.note(rig.group->close_clean());
+    rig.group.reset();
+    rig.disk.corrupt("state/v0.map", map_layout::of(9U << 20).fine_offset + 3);
+    rig.note(rig.open());
+    CHECK(rig.dirty_bytes() == 9U << 20);
+    CHECK(rig.group->start().alarm.find("dirty map changed at rest") != std::string::npos);
+    CHECK(rig.problems.empty());
 }
 
 TEST_CASE(

@@ -23,7 +23,10 @@ void each_evidence(F f) {
             for (const bool history : {false, true}) {
                 for (const auto journal : {journal_state::ends_before, journal_state::continues,
                                            journal_state::gap, journal_state::regressed}) {
-                    f(recovery_evidence{commit, tail, history, journal});
+                    for (const bool images : {false, true}) {
+                        f(recovery_evidence{commit, tail, history, journal, images, false});
+                        f(recovery_evidence{commit, tail, history, journal, false, images});
+                    }
                 }
             }
         }
@@ -60,7 +63,7 @@ TEST_CASE("recovery cases: without a commit record everything is refused and not
         if (d.refuse) {
             CHECK(d.label == recovery_case::no_commit);
             CHECK_FALSE((d.roll_back || d.drop_history || d.drop_points || d.clear_journal ||
-                         d.add_damage));
+                         d.add_damage || d.suspect_points));
         }
     });
 }
@@ -78,14 +81,16 @@ TEST_CASE("recovery cases: every combination is rolled back, dropped and counted
         CHECK(d.clear_journal == (e.journal == journal_state::gap));
         // Whatever may be missing of what was acknowledged must be compared.
         CHECK(d.add_damage == (e.tail == undo_tail::broken || e.journal == journal_state::gap ||
-                               e.journal == journal_state::regressed));
+                               e.journal == journal_state::regressed || e.images_changed || e.images_doubtful));
+        CHECK(d.suspect_points == e.images_changed);
         CHECK_FALSE(to_text(d.label).empty());
         clean += d.label == recovery_case::clean ? 1 : 0;
         CHECK((d.label == recovery_case::clean) ==
               !(d.roll_back || d.drop_points || d.drop_history || d.add_damage));
-        CHECK((d.label == recovery_case::undo_lost) == (e.tail == undo_tail::broken));
+        CHECK((d.label == recovery_case::images_changed) == e.images_changed);
+        CHECK((d.label == recovery_case::undo_lost) == (e.tail == undo_tail::broken && !e.images_changed));
     });
-    CHECK(clean == 2); // the journal goes on, or there is none
+    CHECK(clean == 4); // the journal goes on, or there is none; each twice
 }
 
 TEST_CASE("retention: without rules all points stay") {
@@ -120,7 +125,7 @@ TEST_CASE("retention: the newest and held points stay whatever their age") {
           std::vector<bool>{false, true, false, true});
 }
 
-TEST_CASE("retention: a point in the future is young; a clock set back keeps one a bucket") {
+TEST_CASE("retention: a point in the future is young; where times go back buckets begin anew") {
     auto points = points_each(10, 3);
     points[0].time = at(500);
     const spacing_rule all{0s, 15s};
@@ -131,7 +136,7 @@ TEST_CASE("retention: a point in the future is young; a clock set back keeps one
                                               {interval_id{4}, at(161)}};
     const spacing_rule minute{60s, 1000s};
     CHECK(points_to_keep(back, {&minute, 1}, at(200)) ==
-          std::vector<bool>{true, true, false, true});
+          std::vector<bool>{true, true, true, true});
 }
 
 TEST_CASE("retention: asking again drops no more, and asking often keeps what asking once would") {

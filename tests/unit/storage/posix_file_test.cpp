@@ -26,6 +26,26 @@ unique_fd unsyncable(unique_fd &reader) {
     return unique_fd(ends[1]);
 }
 
+/// Punches and writes the file's first block, again and again.
+class restless_block {
+  public:
+    explicit restless_block(file &f) : thread_([this, &f] {
+        const byte_vector data = pattern(4096, 1);
+        while (!over_) {
+            CHECK(f.write_at(0, data));
+            CHECK(f.zero({0, 4096}, false, false));
+        }
+    }) {}
+    ~restless_block() {
+        over_ = true;
+        thread_.join();
+    }
+
+  private:
+    std::atomic<bool> over_ = false;
+    std::thread thread_;
+};
+
 /// A loop device over a file, where root and the kernel allow one.
 class loop_device {
   public:
@@ -57,6 +77,21 @@ class loop_device {
     std::string path_;
     unique_fd device_;
 };
+
+/// The locks of a QEMU that has the file: shared ones on a byte for each permission that it uses (100 on) and for each that it
+/// allows nobody else (200 on).
+unique_fd qemu_has(const std::string &path, std::initializer_list<off_t> bytes) {
+    unique_fd fd(::open(path.c_str(), O_RDWR | O_CLOEXEC));
+    for (const off_t at : bytes) {
+        struct flock l{};
+        l.l_type = F_RDLCK;
+        l.l_whence = SEEK_SET;
+        l.l_start = at;
+        l.l_len = 1;
+        REQUIRE(::fcntl(fd.get(), F_OFD_SETLK, &l) == 0);
+    }
+    return fd;
+}
 
 } // namespace
 
@@ -247,4 +282,68 @@ TEST_SUITE("storage") {
         f->reset();
         CHECK((*other)->lock());
     }
+
+    TEST_CASE("posix file: QEMU and we keep each other out") {
+        posix_fixture t;
+        const std::string path = join_path(t.root(), "image");
+        const auto f = t.fs.open(path, open_mode::create).value();
+        REQUIRE(f->truncate(4096));
+        {
+            const unique_fd writer = qemu_has(path, {100, 101, 201, 203});
+            CHECK(is(f->lock().error(), errc::busy));
+        }
+        {
+            const unique_fd reader = qemu_has(path, {100, 201}); // shares no writing
+            CHECK(is(f->lock().error(), errc::busy));
+        }
+        {
+            const unique_fd peeping = qemu_has(path, {100}); // with --force-share
+            CHECK(f->lock());
+            CHECK(f->lock());
+        }
+        // Now QEMU looks whether anybody uses what it forbids, or forbids what it uses.
+        const unique_fd later(::open(path.c_str(), O_RDWR | O_CLOEXEC));
+        for (const off_t at : {off_t{101}, off_t{201}}) {
+            struct flock l{};
+            l.l_type = F_WRLCK;
+            l.l_whence = SEEK_SET;
+            l.l_start = at;
+            l.l_len = 1;
+            REQUIRE(::fcntl(later.get(), F_OFD_GETLK, &l) == 0);
+            CHECK(l.l_type == F_RDLCK);
+        }
+        const auto other = t.fs.open(path, open_mode::read_write).value();
+        CHECK(is(other->lock().error(), errc::busy));
+    }
+
+    TEST_CASE("posix file: a loop device on it is seen") {
+        posix_fixture t;
+        const std::string path = join_path(t.root(), "image");
+        const auto f = t.fs.open(path, open_mode::create).value();
+        REQUIRE(f->truncate(1U << 20));
+        CHECK(f->intruder().empty());
+        const loop_device loop(path);
+        if (!loop) {
+            MESSAGE("skipped: no loop device");
+            return;
+        }
+        CHECK(f->intruder().find(loop.path()) != std::string::npos);
+        CHECK(is(f->lock().error(), errc::busy));
+    }
 }
+TEST_CASE("posix file: data that is punched meanwhile does not hide the data behind it") {
+    temp_directory directory;
+    posix_file_system fs;
+    auto f = fs.open(directory.path() + "/f", open_mode::create);
+    REQUIRE(f);
+    REQUIRE((*f)->truncate(1 << 20));
+    REQUIRE((*f)->write_at(1 << 19, pattern(4096, 2)));
+    const restless_block other(**f);
+    for (int i = 0; i < 20000; ++i) {
+        const auto data = (*f)->next_data(0);
+        REQUIRE(data);
+        REQUIRE(data->length != 0);
+    }
+}
+
+

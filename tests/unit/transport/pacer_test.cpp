@@ -15,6 +15,14 @@ task<void> acquire(pacer &p, std::uint64_t bytes, int id, std::vector<int> &orde
     order.push_back(id);
 }
 
+/// A link of a group that always has something to send.
+task<void> send_always(pacer &daemon, const void *group, std::uint64_t &sent, const bool &stop) {
+    while (!stop) {
+        co_await daemon.acquire(16'000, {}, group);
+        sent += 16'000;
+    }
+}
+
 struct rig {
     test::sim_clock clock;
     asio::io_context io{1};
@@ -80,6 +88,28 @@ TEST_SUITE("pacer") {
         const duration took = r.served(2);
         CHECK(took > 4900ms);
         CHECK(took <= 5s + 1ms);
+    }
+
+    TEST_CASE("pacer: two groups share one cap evenly, however many links each has") {
+        rig r;
+        r.paced.set_rate(1'000'000);
+        const int first = 0;
+        const int second = 0;
+        std::uint64_t sent_first = 0;
+        std::uint64_t sent_second = 0;
+        bool stop = false;
+        asio::co_spawn(r.io, send_always(r.paced, &first, sent_first, stop), asio::detached);
+        for (int i = 0; i < 4; ++i) {
+            asio::co_spawn(r.io, send_always(r.paced, &second, sent_second, stop), asio::detached);
+        }
+        test::run_for(r.io, r.clock, 20s);
+        CHECK(sent_first + sent_second <= 20 * 1'000'000 + r.paced.rate().value() / 20 + 16'000);
+        CHECK(sent_first + sent_second >= 19 * 1'000'000);
+        CHECK(sent_first >= 9'500'000);
+        CHECK(sent_second >= 9'500'000);
+        stop = true;
+        r.paced.set_rate(std::nullopt);
+        test::run_for(r.io, r.clock, 1s);
     }
 
     TEST_CASE("pacer: received bytes count, but hold up sending by at most a second") {

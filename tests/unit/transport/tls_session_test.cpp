@@ -18,9 +18,7 @@ struct pair_of_sessions {
         b_options.self = identity_b();
         a_context = *make_tls_context(a_options, tls_role::connecting);
         b_context = *make_tls_context(b_options, tls_role::accepting);
-        const auto trust_all = [](const std::string &, const std::string &, const std::string &) {
-            return true;
-        };
+        const trust_check trust_all = [](const peer_claim &) { return result<>(); };
         a = std::make_unique<tls_session>(tls_session::setup{
             a_context.get(), tls_role::connecting, alpn, trust_all, false, "B", key_update_bytes});
         b = std::make_unique<tls_session>(tls_session::setup{
@@ -111,6 +109,39 @@ TEST_SUITE("tls_session") {
         }
         CHECK(p.a->key_updates() == 24); // after every second write of 64 KiB
         CHECK(p.b->key_updates() == 0);
+    }
+
+    TEST_CASE("tls_session: a peer that renews its keys without end is cut off, one that sends data is not") {
+        pair_of_sessions p(1); // a renews before each write
+        REQUIRE(p.shake_hands());
+        byte_vector out(64 * 1024);
+        const auto send = [&](bytes_view plain) -> result<std::size_t> {
+            REQUIRE(p.a->write(plain));
+            byte_vector line;
+            pair_of_sessions::carry(*p.a, line);
+            p.b->feed(line);
+            result<std::size_t> sum = std::size_t{0};
+            for (;;) {
+                const auto count = p.b->read(out);
+                if (!count || *count == 0) {
+                    return count ? sum : count;
+                }
+                *sum += *count;
+            }
+        };
+        const byte_vector large(2 * limits::MiB);
+        for (int i = 0; i < 100; ++i) {
+            REQUIRE(send(large));
+        }
+        int taken = 0;
+        result<std::size_t> got = std::size_t{0};
+        while (taken < 1000 && (got = send(as_bytes("x")))) {
+            ++taken;
+        }
+        CHECK(taken < 300); // what 200 MiB and the start allow
+        REQUIRE_FALSE(got);
+        CHECK(is(got.error(), errc::limit));
+        CHECK(p.b->output_bytes() < 64 * 1024);
     }
 
     TEST_CASE("tls_session: a changed byte on the line is an error, never wrong data") {

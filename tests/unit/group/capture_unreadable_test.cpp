@@ -1,0 +1,159 @@
+// Blocks that a volume's disk can't read: they stay to be done, alone; the rest of the volume is replicated.
+
+#include "replicator/base/limits.hpp"
+#include "tests/unit/group/synced_rig.hpp"
+
+#include <cerrno>
+
+namespace farshore::test {
+namespace {
+
+constexpr std::uint64_t bad_block = 5;
+constexpr pending_range first_region{volume_index{0}, {0, region_bytes}};
+const std::string disk_path = "disks/v0";
+
+bool all_known(capture_rig &rig) { return rig.group->unreadable_bytes(volume_index{0}) == 0; }
+
+/// Region 0 of volume 0 differs at the DR site, and its block 5 can't be read.
+struct spoiled_rig {
+    capture_rig rig = synced_rig({4 * region_bytes + 700, region_bytes});
+
+    spoiled_rig() {
+        start(rig);
+        rig.group->begin_tracking();
+        rig.note(rig.write(0, 0, rig.content(region_bytes)));
+        rig.disk.spoil_page(disk_path, bad_block);
+        rig.begin_recording();
+    }
+    /// Ships the region without the block.
+    void ship_the_rest() {
+        REQUIRE(rig.group->record_readable(first_region));
+        close();
+        while (rig.deliver()) {
+        }
+    }
+    /// The point that the barrier makes has the DR site's older content of the block.
+    void close() {
+        REQUIRE(rig.close(true));
+        auto &sent = rig.line.back();
+        CHECK(sent.closed->commit().consistent);
+        if (!all_known(rig)) {
+            std::copy_n(rig.durable[0].begin() + bad_block * block_bytes, block_bytes,
+                        sent.expected[0].begin() + bad_block * block_bytes);
+        }
+    }
+    void must_be_clean() {
+        CHECK(all_known(rig));
+        for (int i = 0; i < 3; ++i) { // two epochs
+            rig.close(true);
+            while (rig.deliver()) {
+            }
+        }
+        CHECK(rig.dirty_bytes() == 0);
+        CHECK(same_volumes(rig.live, rig.durable));
+    }
+    ~spoiled_rig() {
+        rig.check_dirty();
+        for (const std::string &p : rig.problems) {
+            CHECK_MESSAGE(false, p);
+        }
+    }
+};
+
+} // namespace
+
+TEST_SUITE("group") {
+TEST_CASE("unreadable: the scan is told whose fault it is and where, and the range stays pending") {
+    spoiled_rig s;
+    const std::vector<digest16> peer(1);
+    for (const auto &failed : {s.rig.group->resolve(first_region, region_bytes, peer, test_digest),
+                               s.rig.group->record_all(first_region)}) {
+        REQUIRE_FALSE(failed);
+        CHECK(failed.error().whose == fault::volume);
+        CHECK(is_errno(failed.error(), EIO));
+        CHECK(failed.error().context.find("volume v0 can't be read in the 65536 bytes at 0") != std::string::npos);
+    }
+    CHECK(s.rig.group->pending_bytes() == region_bytes);
+}
+
+TEST_CASE("unreadable: the rest of the region is shipped and barriers are consistent; the region stays dirty") {
+    spoiled_rig s;
+    s.ship_the_rest();
+    CHECK(s.rig.group->pending_bytes() == 0);
+    const auto where = s.rig.group->unreadable(volume_index{0}, 16);
+    REQUIRE(where.size() == 1);
+    CHECK(where[0] == byte_range{bad_block * block_bytes, block_bytes});
+    CHECK(s.rig.group->unreadable_bytes(volume_index{0}) == block_bytes);
+    for (int i = 0; i < 3; ++i) { // no epoch takes the mark away
+        s.rig.note(s.rig.write(0, 9 * block_bytes, s.rig.content(100)));
+        s.close();
+        while (s.rig.deliver()) {
+        }
+    }
+    CHECK(s.rig.dirty(0, 0));
+    CHECK_FALSE(s.rig.dirty(0, 1));
+}
+
+TEST_CASE("unreadable: a block that is overwritten as a whole is known again, without old content to build on") {
+    spoiled_rig s;
+    s.ship_the_rest();
+    CHECK_FALSE(s.rig.write(0, bad_block * block_bytes + 100, s.rig.content(100))); // its edges can't be read
+    CHECK_FALSE(all_known(s.rig));
+    SUBCASE("by a write") { s.rig.note(s.rig.write(0, (bad_block - 1) * block_bytes, s.rig.content(3 * block_bytes))); }
+    SUBCASE("by zeroes") { s.rig.note(s.rig.zero(0, {bad_block * block_bytes, block_bytes}, true)); }
+    SUBCASE("by a write after a read that worked") {
+        s.rig.disk.heal_pages(); // now the page cache has what the DR site never got
+        s.rig.note(s.rig.write(0, bad_block * block_bytes + 100, s.rig.content(100)));
+    }
+    s.must_be_clean();
+}
+
+TEST_CASE("unreadable: what can be read later is shipped then, and not used before") {
+    spoiled_rig s;
+    s.ship_the_rest();
+    auto left = s.rig.group->retry_unreadable();
+    REQUIRE(left);
+    CHECK(*left == 1);
+    s.rig.disk.heal_pages();
+    buffer page(block_bytes);
+    CHECK_FALSE(s.rig.group->read_unchanged(volume_index{0}, block_index{bad_block}, {s.rig.stream, next(s.rig.last_id)},
+                                            page.span(), cold_reads::wait));
+    left = s.rig.group->retry_unreadable();
+    REQUIRE(left);
+    CHECK(*left == 0);
+    s.must_be_clean();
+}
+
+TEST_CASE("unreadable: a new stream looks at the region anew") {
+    spoiled_rig s;
+    s.ship_the_rest();
+    s.rig.group->begin_tracking();
+    s.rig.disk.heal_pages();
+    s.rig.catch_up();
+    s.must_be_clean();
+}
+
+TEST_CASE("unreadable: a disk with too many bad blocks is a failure of the catch-up") {
+    capture_rig rig = synced_rig({(limits::unreadable_blocks_max + 16) * block_bytes});
+    start(rig);
+    rig.group->begin_tracking();
+    rig.group->mark_all_dirty();
+    const std::uint64_t blocks = limits::unreadable_blocks_max + 16;
+    rig.note(rig.disk.open(disk_path, open_mode::read_write).value()->write_at(0, byte_vector(blocks * block_bytes, std::byte{1})));
+    for (std::uint64_t b = 0; b < blocks; ++b) {
+        rig.disk.spoil_page(disk_path, b);
+    }
+    rig.begin_recording();
+    result<resolve_outcome> last{};
+    while (last) {
+        const auto piece = rig.group->next_pending({}, 0, 1 << 20);
+        REQUIRE(piece);
+        last = rig.group->record_readable(*piece);
+    }
+    CHECK(is(last.error(), errc::limit));
+    CHECK(rig.group->unreadable_bytes(volume_index{0}) <= limits::unreadable_blocks_max * block_bytes);
+    CHECK(rig.group->unreadable_bytes(volume_index{0}) > 0);
+}
+}
+
+} // namespace farshore::test
