@@ -242,7 +242,10 @@ def strange_numbers(stage):
     messages += [("digest_request", dict(id=i, unit=u, ranges=[dict(volume=v, offset=o, length=n)]))
                  for i in (0, BEYOND) for u in (0, 4096, BEYOND) for v in (0, 1, 60000)
                  for o in (0, 4096, BEYOND) for n in (0, 4096, BEYOND)]
-    messages += [("begin_stream", dict(stream=s, first=f)) for s in (0, 1) for f in extremes]
+    messages += [("begin_stream", dict(stream=s, first=f, copy_went_back=True)) for s in (0, 1) for f in extremes]
+    messages += [("extent_request", dict(id=i, ranges=[dict(volume=v, offset=o, length=n)]))
+                 for i in (0, BEYOND) for v in (0, 60000) for o in (0, BEYOND) for n in (0, 4096, BEYOND)]
+    messages += [("changed_request", dict(after=(7, i))) for i in extremes]
     messages += [(name, {}) for name in hostile.MESSAGES]
 
     def attack():
@@ -448,6 +451,8 @@ def strange_answers(stage):
                 ("digest_reply", dict(id=1)),
                 ("loan_reply", dict(id=1, granted=b"\xff" * 100, first=BEYOND, slots=1)),
                 ("loan_reply", dict(id=0, granted=b"\xff", first=0, slots=0)),
+                ("extent_reply", dict(id=BEYOND, parts=[dict(covered=BEYOND, extents=BEYOND)])),
+                ("changed_reply", dict(known=True, runs=[dict(volume=60000, first=BEYOND, count=BEYOND)], more=True)),
                 ("stream_ready", dict(stream=1)),
                 ("verify_result", dict(interval=0, items=[])),
                 ("notice", dict(text="\x1b]0;owned\a\nforged line\r\n")),

@@ -115,12 +115,12 @@ class input {
 class field_chooser {
   public:
     explicit field_chooser(input &in) : in_(in) {}
-    void operator()(std::unsigned_integral auto &value) {
-        value = static_cast<std::remove_reference_t<decltype(value)>>(in_.number());
+    template <std::unsigned_integral Int> void operator()(Int &value, const wire::field &) {
+        value = static_cast<Int>(in_.number());
     }
-    void operator()(bool &value) { value = (in_.byte() & 1) != 0; }
+    void operator()(bool &value, const char *) { value = (in_.byte() & 1) != 0; }
     void operator()(wire::random64 &r) { r.value = in_.number(); }
-    void operator()(stream_position &p) {
+    void operator()(stream_position &p, const wire::field &) {
         p.stream = stream_id{in_.number()};
         p.interval = interval_id{in_.number()};
     }
@@ -128,15 +128,10 @@ class field_chooser {
         const byte_vector b = in_.bytes(N);
         std::copy(b.begin(), b.end(), a.begin());
     }
-    void operator()(std::string &text, std::size_t max) {
-        const byte_vector b = in_.bytes(std::min<std::size_t>(in_.byte(), max));
-        text.assign(as_text(b));
-    }
-    void operator()(byte_vector &bytes, std::size_t max) {
-        bytes = in_.bytes(std::min<std::size_t>(in_.two() % 1024, max));
-    }
-    template <class T> void operator()(std::vector<T> &list, std::size_t max) {
-        list.resize(std::min<std::size_t>(in_.byte() % 16, max));
+    void operator()(std::string &text, const wire::length &) { text.assign(as_text(in_.bytes(in_.byte()))); }
+    void operator()(byte_vector &bytes, const wire::length &) { bytes = in_.bytes(in_.two() % 1024); }
+    template <class T> void operator()(std::vector<T> &list, const wire::length &) {
+        list.resize(in_.byte() % 16);
         for (T &item : list) {
             item.visit(*this);
         }
@@ -161,7 +156,7 @@ template <class Message> transport::message any_of(input &in) {
 
 /// A message of any type with any values, or of bytes that are none.
 inline transport::message any_message(input &in) {
-    switch (in.byte() % 19) {
+    switch (in.byte() % 21) {
     case 0: return any_of<wire::hello>(in);
     case 1: return any_of<wire::welcome>(in);
     case 2: return any_of<wire::refusal>(in);
@@ -180,6 +175,8 @@ inline transport::message any_message(input &in) {
     case 15: return any_of<wire::join_reply>(in);
     case 16: return any_of<wire::extent_request>(in);
     case 17: return any_of<wire::extent_reply>(in);
+    case 18: return any_of<wire::changed_request>(in);
+    case 19: return any_of<wire::changed_reply>(in);
     default: {
         transport::message m;
         m.type = static_cast<std::uint16_t>(in.byte() % 32);
