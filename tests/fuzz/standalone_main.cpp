@@ -1,7 +1,7 @@
 // Runs a fuzz target without libFuzzer: every file of the given corpus folders, then mutations of
 // them (and of nothing) drawn from a seed, until the time is over. A smoke test for CI, not a search.
 //
-//   fuzz_smoke_NAME [--seconds S] [--seed N] FOLDER-OR-FILE...
+//   fuzz_smoke_NAME [--seconds S] [--seed N] FOLDER-OR-FILE...      --seconds 0: only these
 //
 // The seed is printed first; the same seed gives the same inputs. With FUZZ_KEEP=1 in the environment
 // each input is written to fuzz_smoke_last_input before it is run, so that the one that crashed is
@@ -12,11 +12,13 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <random>
 #include <string>
+#include <string_view>
 #include <vector>
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t *data, std::size_t size);
@@ -43,6 +45,24 @@ void run_one(const input &bytes) {
     LLVMFuzzerTestOneInput(exact.data(), exact.size());
 }
 
+/// The inputs of a file that a session target wrote (FUZZ_HISTORY, session_world.hpp), in their order.
+bool split_history(const input &whole, std::vector<input> &corpus) {
+    static constexpr std::string_view title = "farshore fuzz history\n";
+    if (whole.size() < title.size() || !std::equal(title.begin(), title.end(), whole.begin())) {
+        return false;
+    }
+    for (std::size_t at = title.size(); at + 4 <= whole.size();) {
+        std::uint32_t size = 0;
+        std::memcpy(&size, whole.data() + at, sizeof size);
+        at += sizeof size;
+        const auto end = at + std::min<std::size_t>(size, whole.size() - at);
+        corpus.emplace_back(whole.begin() + static_cast<std::ptrdiff_t>(at),
+                            whole.begin() + static_cast<std::ptrdiff_t>(end));
+        at = end;
+    }
+    return true;
+}
+
 std::vector<input> load_corpus(const std::vector<std::string> &places) {
     std::vector<std::filesystem::path> paths;
     for (const auto &place : places) {
@@ -57,10 +77,13 @@ std::vector<input> load_corpus(const std::vector<std::string> &places) {
         }
     }
     std::sort(paths.begin(), paths.end()); // the same order everywhere, so that seeds replay
-    std::vector<input> corpus{{}};
+    std::vector<input> corpus;
     for (const auto &path : paths) {
         std::ifstream file(path, std::ios::binary);
-        corpus.emplace_back(std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>());
+        input whole((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+        if (!split_history(whole, corpus)) {
+            corpus.push_back(std::move(whole));
+        }
     }
     return corpus;
 }
@@ -139,13 +162,17 @@ int main(int argc, char **argv) {
             places.push_back(words[i]);
         }
     }
-    const auto corpus = load_corpus(places);
+    auto corpus = load_corpus(places);
     std::printf("seed %llu, %zu inputs in the corpus\n", static_cast<unsigned long long>(seed),
-                corpus.size() - 1);
+                corpus.size());
     std::fflush(stdout);
     for (const auto &bytes : corpus) {
         run_one(bytes);
     }
+    if (seconds == 0) { // only what was given
+        return 0;
+    }
+    corpus.emplace_back();
     mutator chance(seed);
     const auto start = std::chrono::steady_clock::now();
     const auto elapsed = [&] {

@@ -32,6 +32,7 @@ class primary_model {
     /// What the volumes held after interval `id`.
     const image_set &at(interval_id id) const { return states_.at(id.value); }
     stream_position position() const { return position_; }
+    stream_id stream() const { return stream_id{stream_}; } ///< of the next interval
     void forget_before(std::uint64_t id) {
         states_.erase(states_.begin(), states_.lower_bound(id));
     }

@@ -1,0 +1,407 @@
+// A whole receiver driven by a paired sender that keeps no rule: messages and frames of any order and
+// value on control and data links, mixed with good intervals, over the in-memory network and a
+// simulated disk. Afterwards:
+//   - the daemon answers, and its calls return;
+//   - the other group is what it was;
+//   - every point that is kept opens, and holds what the good intervals up to it made, as long as no
+//     bad frame was given right checksums;
+//   - opened anew from its disk after a power cut, the copy has the same newest durable barrier and
+//     points of it that open.
+// The fuzzer's -rss_limit_mb and -malloc_limit_mb bound the bytes.
+
+#include "tests/fuzz/session_world.hpp"
+#include "replicator/engine/trust.hpp"
+#include "tests/support/replica_rig.hpp"
+
+#include <set>
+
+using namespace farshore;
+using namespace farshore::fuzz;
+
+namespace {
+
+constexpr std::size_t ops_max = 64;
+constexpr int intervals_before = 3;
+using primary = test::primary_model;
+
+/// Which intervals of the model a copy must hold as they are. An interval of changes says nothing when
+/// the one before was lost or bent: the sender lied then, until it ships everything.
+struct truth {
+    std::set<std::uint64_t> known;
+    bool unbroken = true;
+    bool comparable = true; ///< no bad frame was given right checksums
+    void add(interval_id id) {
+        if (unbroken) {
+            known.insert(id.value);
+        }
+    }
+};
+
+engine::receiver_config configuration() {
+    engine::receiver_config config;
+    config.state = "/state";
+    config.listen = address;
+    config.memory_bytes_max = 24 * limits::MiB;
+    for (const char *name : {"shop", "mail"}) {
+        engine::receiver_group_config group;
+        group.name = name;
+        group.replica = std::string("/srv/") + name;
+        group.journal_bytes_max = 16 * limits::MiB;
+        config.groups.push_back(group);
+    }
+    return config;
+}
+
+struct host {
+    host(world &w, sim_file_system &disk) : world_(w), engine(configuration(), w.run(), disk, {w.io.get_executor()}) {
+        engine::receiver_access::set_network(
+            engine, std::make_unique<sim::sim_network>(w.line, receiver_fingerprint, ""));
+        REPL_ASSERT(w.await(engine.start()));
+    }
+    ~host() { world_.await(engine.stop(duration{})); }
+    engine::receiver_group_status status(const std::string &group) const {
+        for (engine::receiver_group_status &s : engine.status()) {
+            if (s.name == group) {
+                return s;
+            }
+        }
+        REPL_ASSERT(false);
+    }
+
+    world &world_;
+    engine::receiver engine;
+};
+
+/// A sender's session by hand.
+class session {
+  public:
+    session(world &w, std::string group, std::string fingerprint) : world_(w), fingerprint_(std::move(fingerprint)) {
+        hello_.group = std::move(group);
+        hello_.session = 77;
+        hello_.instance = 5;
+        hello_.volumes = {{"data", volume_bytes}};
+    }
+    wire::hello &hello() { return hello_; }
+    std::shared_ptr<transport::link> link(std::uint32_t index) {
+        auto connector = world_.line.make_connector(address, transport::alpn_session, fingerprint_, receiver_fingerprint);
+        auto made = world_.await(connector->connect(std::chrono::seconds(5)));
+        if (!made) {
+            return nullptr;
+        }
+        std::shared_ptr<transport::link> l = std::move(*made);
+        hello_.link = index;
+        send(l, envelope_of(hello_));
+        asio::co_spawn(world_.io, read_all(l), asio::detached);
+        links_.push_back(l);
+        return l;
+    }
+    void open() {
+        control = link(0);
+        world_.pass(std::chrono::milliseconds(20));
+        data = link(1);
+        world_.pass(std::chrono::milliseconds(5));
+    }
+    void send(const std::shared_ptr<transport::link> &l, transport::message m) {
+        if (l) {
+            asio::co_spawn(world_.io, say(l, std::move(m)), asio::detached);
+        }
+    }
+    void send_frame(buffer frame) {
+        transport::message m;
+        m.type = static_cast<std::uint16_t>(wire::message_type::frame);
+        m.payload = std::move(frame);
+        send(data, std::move(m));
+    }
+    void begin(stream_position after, std::uint64_t stream) {
+        wire::begin_stream b;
+        b.stream = stream;
+        b.first = after.interval.value + 1;
+        send(control, envelope_of(b));
+        world_.pass(std::chrono::milliseconds(5)); // frames come on another link
+    }
+    void close() {
+        for (const auto &l : links_) {
+            l->close();
+        }
+        links_.clear();
+    }
+
+    std::shared_ptr<transport::link> control, data;
+
+  private:
+    world &world_;
+    std::string fingerprint_;
+    wire::hello hello_;
+    std::vector<std::shared_ptr<transport::link>> links_;
+};
+
+/// Both groups paired, with a copy of a few intervals each.
+struct prepared {
+    sim_file_system disk{1};
+    primary shop{1, {volume_bytes}};
+    primary mail{2, {volume_bytes}};
+
+    prepared() {
+        world w;
+        REPL_ASSERT(disk.make_directories("/state") && disk.make_directories("/srv"));
+        {
+            host h(w, disk);
+            for (const char *group : {"shop", "mail"}) {
+                auto invited = h.engine.invite(group, address);
+                REPL_ASSERT(invited);
+                const auto token = engine::parse_token(invited->token);
+                REPL_ASSERT(token);
+                auto connector = w.line.make_connector(address, transport::alpn_join,
+                                                       group == std::string("shop") ? sender_fingerprint : other_fingerprint,
+                                                       receiver_fingerprint);
+                auto link = w.await(connector->connect(std::chrono::seconds(5)));
+                REPL_ASSERT(link);
+                wire::join_request request;
+                request.group = group;
+                request.secret = token->secret;
+                REPL_ASSERT(w.await((*link)->send(envelope_of(request))));
+                const auto reply = w.await((*link)->receive());
+                REPL_ASSERT(reply && wire::parse<wire::join_reply>(reply->payload.view())->ok);
+                primary &model = group == std::string("shop") ? shop : mail;
+                session s(w, group, group == std::string("shop") ? sender_fingerprint : other_fingerprint);
+                s.open();
+                s.begin({}, 1);
+                for (int i = 0; i < intervals_before; ++i) {
+                    for (buffer &f : model.interval(3, primary::plain())) {
+                        s.send_frame(std::move(f));
+                    }
+                }
+                w.pass(std::chrono::seconds(7));
+                REPL_ASSERT(h.status(group).points > 0);
+                s.close();
+                w.pass(std::chrono::milliseconds(50));
+            }
+        }
+    }
+};
+
+/// One life of a hostile session.
+class life {
+  public:
+    life(world &w, primary &model, truth &t, input &in) : world_(w), model_(model), truth_(t), in_(in) {}
+
+    void run() {
+        session_.emplace(world_, "shop", sender_fingerprint);
+        if (in_.byte() % 8 == 0) {
+            field_chooser choose(in_);
+            session_->hello().visit(choose);
+        }
+        session_->open();
+        for (std::size_t op = 0; op < ops_max && !in_.empty(); ++op) {
+            step();
+        }
+        world_.pass(std::chrono::milliseconds(50));
+        session_->close();
+        world_.pass(in_.byte() % 16 == 0 ? std::chrono::milliseconds(11'000) : std::chrono::milliseconds(20));
+    }
+
+  private:
+    void step() {
+        switch (in_.byte() % 12) {
+        case 0: session_->send(session_->control, any_message(in_)); return;
+        case 1: session_->send(session_->data, any_message(in_)); return;
+        case 2:
+            truth_.unbroken = false;
+            model_.begin_stream();
+            session_->begin(model_.position(), model_.stream().value);
+            return;
+        case 3:
+        case 4: good_interval(); return;
+        case 5: everything(); return;
+        case 6:
+        case 7: bent_interval(); return;
+        case 8: made_up_frame(); return;
+        case 9: world_.pass(std::chrono::milliseconds(in_.byte() * 10)); return;
+        case 10: // again, as the same or as another instance
+            if (in_.byte() % 2 == 0) {
+                session_->hello().instance = in_.byte();
+            }
+            session_->hello().session = 1 + in_.byte();
+            session_->open();
+            return;
+        default: session_->link(in_.byte()); return;
+        }
+    }
+    barrier commit() {
+        barrier b;
+        b.consistent = in_.byte() % 4 != 0;
+        return b;
+    }
+    void good_interval() {
+        for (buffer &f : model_.interval(1 + in_.byte() % 4, commit())) {
+            session_->send_frame(std::move(f));
+        }
+        truth_.add(model_.position().interval);
+    }
+    void everything() {
+        const stream_position before = model_.position();
+        std::vector<buffer> frames = model_.everything(commit());
+        session_->begin(before, model_.stream().value);
+        for (buffer &f : frames) {
+            session_->send_frame(std::move(f));
+        }
+        truth_.unbroken = true;
+        truth_.add(model_.position().interval);
+    }
+    // Frames of a good interval that are lost, doubled, swapped, cut or changed.
+    void bent_interval() {
+        std::vector<buffer> frames = model_.interval(1 + in_.byte() % 4, commit());
+        truth_.unbroken = false;
+        const std::size_t at = in_.byte() % frames.size();
+        switch (in_.byte() % 6) {
+        case 0: frames.erase(frames.begin() + static_cast<std::ptrdiff_t>(at)); break;
+        case 1: frames.push_back(buffer::copy_of(frames[at].view())); break;
+        case 2: std::swap(frames.front(), frames[at]); break;
+        case 3: frames[at] = buffer::copy_of(frames[at].view().first(in_.two() % frames[at].size())); break;
+        case 4: frames[at].span()[in_.two() % frames[at].size()] ^= static_cast<std::byte>(1 + in_.byte() % 255); break;
+        default: frames[at] = with_right_checksums(frames[at].view()); break;
+        }
+        for (buffer &f : frames) {
+            session_->send_frame(std::move(f));
+        }
+    }
+    // A frame whose checksums are right, with any value in one of its fields (docs/formats-log.md).
+    buffer with_right_checksums(bytes_view frame) {
+        static constexpr std::pair<std::size_t, std::size_t> fields[] = {
+            {6, 1}, {7, 1}, {8, 4}, {12, 4}, {16, 8}, {24, 8}, {32, 4}, {36, 4}, {48, 8}};
+        buffer out = buffer::copy_of(frame);
+        const std::size_t kind = in_.byte() % (2 * std::size(fields));
+        if (kind < std::size(fields)) {
+            const std::uint64_t value = in_.number();
+            std::memcpy(out.data() + fields[kind].first, &value, fields[kind].second);
+        } else if (out.size() > frame_header_bytes) {
+            const std::size_t at = frame_header_bytes + in_.two() % (out.size() - frame_header_bytes);
+            out.span()[at] ^= static_cast<std::byte>(1 + in_.byte() % 255);
+        }
+        seal(out);
+        return out;
+    }
+    void made_up_frame() {
+        frame_header header;
+        header.stream = stream_id{1};
+        header.interval = interval_id{1};
+        buffer out = make_frame(header, in_.bytes(in_.two() % 300));
+        const std::uint64_t stream = in_.byte() % 2 == 0 ? model_.stream().value : in_.number();
+        const std::uint64_t interval = in_.byte() % 2 == 0 ? model_.position().interval.value + 1 : in_.number();
+        const auto index = static_cast<std::uint32_t>(in_.byte() % 2 == 0 ? in_.byte() : in_.number());
+        std::memcpy(out.data() + 16, &stream, sizeof stream);
+        std::memcpy(out.data() + 24, &interval, sizeof interval);
+        std::memcpy(out.data() + 32, &index, sizeof index);
+        out.span()[6] = in_.byte() % 2 == 0 ? std::byte{1} : std::byte{2};
+        out.span()[36] = static_cast<std::byte>(in_.byte());
+        seal(out);
+        session_->send_frame(std::move(out));
+    }
+    void seal(buffer &frame) {
+        const std::uint64_t payload = checksum64(frame.view().subspan(frame_header_bytes));
+        std::memcpy(frame.data() + 40, &payload, sizeof payload);
+        const std::uint64_t header = checksum64(frame.view().first(56));
+        std::memcpy(frame.data() + 56, &header, sizeof header);
+        truth_.comparable = false;
+    }
+
+    world &world_;
+    primary &model_;
+    truth &truth_;
+    input &in_;
+    std::optional<session> session_;
+};
+
+byte_vector read_point(host &h, const std::string &group, const std::string &id) {
+    auto devices = engine::receiver_access::open_devices(h.engine, group, id);
+    REPL_ASSERT(devices); // a point that is listed can be opened
+    byte_vector out(volume_bytes);
+    REPL_ASSERT(devices->front()->read(0, out));
+    return out;
+}
+
+void check_points(world &w, host &h, const std::string &group, const primary &model,
+                  const truth &t) {
+    const auto points = w.await(h.engine.points(group));
+    REPL_ASSERT(points);
+    for (const engine::point_info &p : *points) {
+        const byte_vector content = read_point(h, group, p.id);
+        const auto id = interval_id{std::stoull(p.id)};
+        REPL_ASSERT(!t.comparable || !t.known.contains(id.value) || content == model.at(id).front());
+    }
+}
+
+/// A receiver that several inputs meet, one after the other: making one takes longer than an input.
+/// FUZZ_HISTORY=FILE keeps the inputs of the one that stands, for fuzz_smoke_session_receiver FILE.
+class standing {
+  public:
+    explicit standing(const prepared &from) : disk_(from.disk), mail_(&from.mail), model_(1, {volume_bytes}) {
+        for (int i = 0; i < intervals_before; ++i) {
+            model_.interval(3, primary::plain()); // as it was when the disks were made
+            truth_.add(model_.position().interval);
+        }
+        host_.emplace(world_, disk_);
+    }
+    bool spent() const { return inputs_ == inputs_max; }
+    void meet(input &in) {
+        ++inputs_;
+        life(world_, model_, truth_, in).run();
+        const auto mail = host_->status("mail");
+        REPL_ASSERT(mail.state == engine::receiver_state::following && !mail.error);
+        if (inputs_ % look_every == 0) {
+            look(*host_, world_);
+            check_points(world_, *host_, "mail", *mail_, truth_of_mail());
+        }
+        if (spent()) {
+            cut_power(in.byte());
+        }
+    }
+
+  private:
+    static constexpr int inputs_max = 32;
+    static constexpr int look_every = 8;
+
+    void look(host &h, world &w) { check_points(w, h, "shop", model_, truth_); }
+    static truth truth_of_mail() {
+        truth t;
+        for (int i = 1; i <= intervals_before; ++i) {
+            t.known.insert(static_cast<std::uint64_t>(i));
+        }
+        return t;
+    }
+    void cut_power(std::uint64_t seed) {
+        const auto before = host_->status("shop").durable_barrier;
+        disk_.power_cut(seed);
+        host_.reset();
+        world after;
+        host h(after, disk_);
+        after.pass(std::chrono::seconds(2));
+        const auto shop = h.status("shop");
+        REPL_ASSERT(!before || (shop.durable_barrier && shop.durable_barrier->id >= before->id));
+        look(h, after);
+    }
+
+    sim_file_system disk_;
+    const primary *mail_;
+    primary model_;
+    truth truth_;
+    world world_;
+    std::optional<host> host_;
+    int inputs_ = 0;
+};
+
+} // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t *data, std::size_t size) {
+    static const prepared begin;
+    static std::unique_ptr<standing> receiver;
+    static history kept;
+    if (!receiver || receiver->spent()) {
+        receiver = std::make_unique<standing>(begin);
+        kept.forget();
+    }
+    kept.add(data, size);
+    input in(data, size);
+    receiver->meet(in);
+    return 0;
+}
