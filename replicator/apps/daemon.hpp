@@ -21,7 +21,7 @@
 
 namespace farshore::apps {
 
-constexpr duration drain_max = std::chrono::seconds(7);    ///< handed to the engine
+constexpr duration drain_max = std::chrono::seconds(6);    ///< handed to the engine
 constexpr duration stop_within = std::chrono::seconds(10); ///< then the process ends anyway
 
 /// An engine as the daemon sees it. All calls on home.

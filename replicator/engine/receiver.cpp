@@ -261,8 +261,8 @@ task<void> receiver::stop(duration) {
     if (m.net) {
         co_await m.net->close();
     }
-    for (auto &g : m.groups) {
-        co_await g->stop();
+    for (auto &g : m.groups) { // all at once: the time to stop is the daemon's, not a group's
+        m.tasks.spawn(g->stop());
     }
     co_await m.tasks.join();
     m.groups.clear();

@@ -339,9 +339,10 @@ task<void> sender::stop(duration drain) {
     while (impl_->joins > 0) { // their links are closed
         co_await impl_->run.time->sleep_for(std::chrono::milliseconds(10));
     }
-    for (auto &g : impl_->groups) {
-        co_await g->stop(until);
+    for (auto &g : impl_->groups) { // all at once: the time to stop is the daemon's, not a group's
+        impl_->tasks.spawn(g->stop(until));
     }
+    co_await impl_->tasks.join();
     impl_->groups.clear();
     if (impl_->net) {
         co_await impl_->net->close();

@@ -145,6 +145,8 @@ def shared_cap(context, pair):
     shown = pair.sender.cli("throttle", "show")
     context.check(shown["daemon"]["limit_bytes_per_second"] == 1_000_000, "the cap survives a restart")
     pair.sender.cli("throttle", "clear")
+    for pair.group in ("mail", "shop"):
+        pair.wait_state("streaming", timeout=60)
     context.check(pair.sender.cli("throttle", "show")["daemon"]["source"] == "none", "throttle clear")
 
 
