@@ -53,7 +53,7 @@ task<bool> catch_up_scan::room_for_piece() {
 
 result<> catch_up_scan::on_extents(const wire::extent_reply &reply) {
     if (!holes_) {
-        return fail(errc::corrupt, "the DR site's extent_reply.id was not asked for");
+        return fail_peer(errc::corrupt, "the DR site's extent_reply.id was not asked for");
     }
     return holes_->on_reply(reply);
 }

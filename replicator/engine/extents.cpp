@@ -9,7 +9,7 @@ namespace farshore::engine {
 namespace {
 
 std::unexpected<error> wrong(const wire::extent_reply &reply, const std::string &what) {
-    return fail(errc::corrupt, fmt::format("the DR site's extent_reply {} {}", reply.id, what));
+    return fail_peer(errc::corrupt, fmt::format("the DR site's extent_reply {} {}", reply.id, what));
 }
 
 /// The holes between `extents` in the first `covered` bytes of the range.
@@ -51,14 +51,14 @@ wire::extent_request extent_request_for(std::uint64_t id, const std::vector<pend
 
 result<> check_extent_request(const wire::extent_request &said, const std::vector<std::uint64_t> &volume_sizes) {
     if (said.ranges.empty()) {
-        return fail(errc::corrupt, "an extent_request without ranges");
+        return fail_peer(errc::corrupt, "an extent_request without ranges");
     }
     for (const wire::extent_range &r : said.ranges) {
         const std::uint64_t size = r.volume < volume_sizes.size() ? volume_sizes[r.volume] : 0;
         const bool inside = r.offset < size && r.length != 0 && r.length <= size - r.offset;
         const bool whole = r.offset % block_bytes == 0 && (r.length % block_bytes == 0 || r.length == size - r.offset);
         if (!inside || !whole) {
-            return fail(errc::corrupt,
+            return fail_peer(errc::corrupt,
                         fmt::format("extent_request.ranges name {} bytes at {} of volume {}, which has {} bytes; ranges are whole "
                                     "blocks of it",
                                     r.length, r.offset, r.volume, size));

@@ -55,7 +55,7 @@ task<result<>> hole_scan::ask(std::vector<pending_range> ranges) {
 result<> hole_scan::on_reply(const wire::extent_reply &reply) {
     const auto at = asked_.find(reply.id);
     if (at == asked_.end()) {
-        return fail(errc::corrupt, "the DR site's extent_reply.id was not asked for");
+        return fail_peer(errc::corrupt, "the DR site's extent_reply.id was not asked for");
     }
     FS_TRY(answers, check_extent_reply(at->second, reply));
     asked_.erase(at);

@@ -60,7 +60,8 @@ task<result<wire::extent_reply>> receiver_session::look_for_data(wire::extent_re
         sizes.push_back(v.size);
     }
     FS_CO_CHECK(check_extent_request(r, sizes));
-    co_return co_await run_on(run_.disk, [copy, r = std::move(r)] { return extents_of(*copy, r); });
+    auto found = co_await run_on(run_.disk, [copy, r = std::move(r)] { return extents_of(*copy, r); });
+    co_return blame(fault::storage, std::move(found));
 }
 
 task<result<>> receiver_session::answer(wire::extent_request r) {

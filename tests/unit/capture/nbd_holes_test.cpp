@@ -50,10 +50,12 @@ told assemble(bytes_view answer, const request &r) {
         }
         REQUIRE(at + n <= r.length);
         REQUIRE(n > 0);
+        bool twice = false; // a check a byte would be most of the test's time
         for (std::size_t i = at; i < at + n; ++i) {
-            REQUIRE_FALSE(seen[i]);
+            twice = twice || seen[i];
             seen[i] = true;
         }
+        REQUIRE_FALSE(twice);
         ++out.chunks;
     }
     CHECK(done);

@@ -158,7 +158,7 @@ struct attacked_site {
         s.begin(5, 10);
         s.frame(barrier_frame(5, 10));
         s.acknowledged(10);
-        const auto open = w.await(site.engine->open("mail", "10", false, "unix:/tmp/farshore-unit-" + std::to_string(getpid()) + ".sock"));
+        const auto open = w.await(site.engine->open("mail", "10", false, "unix:/tmp/farshore-unit-" + std::to_string(getpid()) + ".sock", false));
         INFO((open ? std::string() : open.error().text()));
         REQUIRE(open);
         opened = open->id;

@@ -33,7 +33,7 @@ TEST_CASE("opened points: stay under their id and at their place when the copy i
     REQUIRE(device->write(0, byte_vector(block_bytes, std::byte{1}), false));
     REQUIRE(w.await(primary.engine->wait("shop", false, std::chrono::minutes(1))));
     const std::string path = "/tmp/farshore-opened-" + std::to_string(::getpid()) + ".sock";
-    const auto open = w.await(site.engine->open("shop", "latest", false, "unix:" + path));
+    const auto open = w.await(site.engine->open("shop", "latest", false, "unix:" + path, false));
     REQUIRE(open);
     CHECK(answers(path));
     sim_fault eio;
