@@ -49,9 +49,6 @@ sender_plan plan_session(const sender_facts &mine, const wire::welcome &theirs) 
         plan.copy_went_back = true;
         return decide(sender_decision::compare_all, "the DR site's copy is older than what it had acknowledged");
     }
-    if (mine.recording && theirs.durable.stream == mine.stream && theirs.durable.interval > mine.last_used) {
-        return decide(sender_decision::compare_all, "the DR site has intervals of this stream that were not made here");
-    }
     if (theirs.damaged && theirs.damage_count > mine.damage_known) {
         return decide(sender_decision::compare_all, "the DR site found its copy changed behind its back");
     }

@@ -2,6 +2,8 @@
 
 #include "replicator/base/geometry.hpp"
 #include "replicator/base/limits.hpp"
+#include "replicator/base/log.hpp"
+#include "replicator/engine/reaction.hpp"
 
 #include <algorithm>
 
@@ -127,9 +129,14 @@ task<result<>> hole_scan::record(volume_index v, byte_range data) {
         if (!co_await with_.room()) {
             co_return fail(errc::cancelled, "");
         }
-        const auto outcome = co_await run_on(run_.disk, [this, piece = pending_range{v, {at, end - at}}] {
+        const pending_range piece{v, {at, end - at}};
+        auto outcome = co_await run_on(run_.disk, [this, piece] {
             return capture_.resolve(piece, piece_bytes_max, {digest16{}}, with_.digest);
         });
+        if (!outcome && reaction_to(outcome.error()) == reaction::keep_pending) {
+            log::warning("{}; the rest of it is shipped", outcome.error().text());
+            outcome = co_await run_on(run_.disk, [this, piece] { return capture_.record_readable(piece); });
+        }
         if (!outcome) {
             co_return std::unexpected(outcome.error());
         }

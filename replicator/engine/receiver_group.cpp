@@ -365,6 +365,9 @@ task<result<>> receiver_group::apply_once() {
     FS_CO_TRY(done, co_await run_on(behind ? run_.cpu_urgent : run_.cpu, [copy] { return copy->apply(); }));
     if (done.intervals == 0) {
         apply_worked();
+        if (std::exchange(openings_wait_, false)) {
+            co_await resume_openings(true);
+        }
         const bool wait_for_more = run_.time->now() < next_commit_;
         if (!wait_for_more) {
             next_commit_ = run_.time->now() + commit_every;
@@ -450,7 +453,8 @@ task<void> receiver_group::reopen_copy() {
     last_error_.reset();
     tell(log::level::info, fmt::format("served again, at barrier {}", copy_ ? copy_->position().applied.interval.value : 0),
          "served again");
-    co_await resume_openings();
+    openings_wait_ = true; // a point that was not committed comes back as apply goes on
+    co_await resume_openings(false);
 }
 
 task<void> receiver_group::apply_loop() {

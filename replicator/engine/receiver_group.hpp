@@ -125,7 +125,7 @@ class receiver_group {
     /// The copy is opened anew: clients are disconnected, find the point again at the same place, and the opening keeps
     /// its id. One whose point is gone is closed, and said.
     task<void> suspend_openings();
-    task<void> resume_openings();
+    task<void> resume_openings(bool all);
     task<void> reopen_copy();
     task<void> apply_loop();
     task<result<>> apply_once();
@@ -194,6 +194,7 @@ class receiver_group {
     time_point next_retain_{};
     std::uint64_t next_open_id_ = 1;
     std::map<std::string, opened_entry> opened_;
+    bool openings_wait_ = false; ///< since the copy was opened anew, for what is not applied again yet
 
     log::repeats failures_; ///< and sessions; until something becomes durable
     interval_id durable_seen_;

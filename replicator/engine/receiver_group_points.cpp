@@ -143,10 +143,14 @@ task<void> receiver_group::suspend_openings() {
     }
 }
 
-task<void> receiver_group::resume_openings() {
+// `all`: everything durable is applied, so a point that is not there is gone for good.
+task<void> receiver_group::resume_openings(bool all) {
+    const std::vector<replica_point> there = copy_ ? copy_->points() : std::vector<replica_point>{};
     std::vector<std::string> ids;
     for (const auto &[id, entry] : opened_) {
-        ids.push_back(id);
+        if (!entry.server && (all || std::ranges::find(there, entry.point, &replica_point::id) != there.end())) {
+            ids.push_back(id);
+        }
     }
     for (const std::string &id : ids) {
         auto node = opened_.extract(id);

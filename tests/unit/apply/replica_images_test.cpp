@@ -38,6 +38,7 @@ void put_back(sim_file_system &files, sim_file_system &from, const std::string &
 void write_byte(sim_file_system &files, const std::string &path) {
     const auto image = std::move(*files.open(path, open_mode::read_write));
     REQUIRE(image->write_at(100, as_bytes("x")));
+    REQUIRE(image->sync_all()); // a power cut does not take it back
 }
 
 /// Damage, no point until it is healed, and the points of before not served.

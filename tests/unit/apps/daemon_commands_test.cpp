@@ -254,7 +254,7 @@ TEST_SUITE("daemon_commands") {
         CHECK((*r.run("points", shop))["points"][0]["id"] == "17");
         CHECK((*r.run("open", {{"group", "shop"}, {"nbd", "unix:/x"}, {"point", "17"}}))["uris"] ==
               json{{"data", "uri"}});
-        CHECK(r.engine.calls == std::vector<std::string>{"open shop 17 unix:/x"});
+        CHECK(r.engine.calls == std::vector<std::string>{"reach shop ", "reach shop 17", "open shop 17 unix:/x"});
         CHECK((*r.run("opened", json::object()))["opened"].size() == 1);
         CHECK(r.run("close", {{"id", "1"}}).has_value());
         CHECK((*r.run("invitations", json::object()))["invitations"][0]["id"] == "0123456789ab");

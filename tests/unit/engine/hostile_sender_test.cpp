@@ -49,6 +49,7 @@ struct scripted_sender {
         wire::hello link;
         link.group = h.group;
         link.session = h.session;
+        link.sender = h.sender;
         link.link = 1;
         send(*data, link);
         test::run_for(w.io, w.clock, std::chrono::milliseconds(50));
@@ -77,8 +78,9 @@ struct scripted_sender {
         b.stream = stream;
         b.first = first;
         say(b);
+        test::run_for(w.io, w.clock, std::chrono::milliseconds(50)); // frames come on another link
     }
-    /// What comes next but for heartbeats; nothing when the session ended.
+    /// What comes next but for heartbeats and notices; nothing when the session ended.
     std::optional<transport::message> hear() {
         for (;;) {
             auto got = w.await(control->receive());
@@ -91,7 +93,8 @@ struct scripted_sender {
                 CHECK(r->code == static_cast<std::uint8_t>(wire::refusal_code::protocol));
                 return std::nullopt;
             }
-            if (got->type != static_cast<std::uint16_t>(wire::message_type::heartbeat)) {
+            const auto type = static_cast<wire::message_type>(got->type);
+            if (type != wire::message_type::heartbeat && type != wire::message_type::notice) {
                 return std::move(*got);
             }
         }

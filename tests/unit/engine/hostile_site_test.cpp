@@ -104,6 +104,23 @@ struct twisted_site {
             co_await reply(l, empty, twist_digests);
             break;
         }
+        case wire::message_type::changed_request: {
+            wire::changed_reply nothing;
+            nothing.known = true;
+            co_await reply(l, nothing, {});
+            break;
+        }
+        case wire::message_type::extent_request: {
+            const auto request = wire::parse<wire::extent_request>(body);
+            wire::extent_reply data; // everywhere: digests follow
+            data.id = request->id;
+            for (const wire::extent_range &r : request->ranges) {
+                data.parts.push_back({r.length, 1});
+                data.extents.push_back({0, ceil_div(r.length, block_bytes)});
+            }
+            co_await reply(l, data, {});
+            break;
+        }
         case wire::message_type::frame: {
             bytes += frame_window_bytes(body.size());
             const auto frame = parse_frame(body);

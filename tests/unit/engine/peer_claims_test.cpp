@@ -284,22 +284,6 @@ TEST_CASE("peer claims: which volumes a sender may have made") {
     CHECK(says({{"b", 1}}, "[group.target]"));
 }
 
-TEST_CASE("handshake: a copy that has more of our stream than was made is compared as a whole") {
-    sender_facts f;
-    f.recording = true;
-    f.stream = ours;
-    f.first_held = interval_id{11};
-    f.acknowledged = {ours, interval_id{10}};
-    f.receiver = wire::id16{std::byte{1}};
-    f.last_used = interval_id{20};
-    wire::welcome w;
-    w.receiver = f.receiver;
-    w.durable = {ours, interval_id{20}};
-    CHECK(plan_session(f, w).decision == sender_decision::resume);
-    w.durable.interval.value = 21;
-    CHECK(plan_session(f, w).decision == sender_decision::compare_all);
-}
-
 TEST_CASE("reaction: only storage reopens a copy, only line and peer end a session by themselves") {
     for (const fault f : {fault::unsaid, fault::line, fault::peer}) {
         CHECK(reaction_to(f, false) == reaction::end_session);

@@ -51,7 +51,7 @@ TEST_CASE("segment header: identity, every bit counts, versions and ranges") {
 TEST_CASE("segment names: only names that we make are taken for segments") {
     CHECK(segment_name(1) == "0000000001.seg");
     CHECK(parse_segment_name("0000000001.seg") == 1);
-    CHECK(parse_segment_name(segment_name(12'345'678'901)) == 12'345'678'901);
+    CHECK(parse_segment_name(segment_name(2'000'000'001)) == 2'000'000'001);
     for (const char *name :
          {"", "1.seg", "0000000000.seg", "00000000x1.seg", "0000000001.seg.tmp", "00000000001.seg",
           "0000000001", ".seg", "99999999999999999999999.seg"}) {

@@ -145,10 +145,10 @@ TEST_CASE("barrier: what was encoded is what is parsed") {
     CHECK(*parse_barrier(encode_barrier(barrier{})) == barrier{});
 }
 
-TEST_CASE("barrier: a time before 1970 survives") {
+TEST_CASE("barrier: a time before 1970 is no time") {
     barrier b;
     b.time = wall_time(std::chrono::seconds(-5));
-    CHECK(parse_barrier(encode_barrier(b))->time == b.time);
+    CHECK_FALSE(parse_barrier(encode_barrier(b)));
 }
 
 TEST_CASE("barrier: the largest one fits a frame") {

@@ -162,7 +162,7 @@ TEST_CASE("messages: streams, digests and loans") {
     r.slots = 64;
     r.granted = {std::byte{0xff}};
     using R = loan_reply;
-    holds<R>("slot", r, [](R &m, std::uint64_t v) { m.first = v; }, {0, 63}, {64, top});
+    holds<R>("loan_reply", r, [](R &m, std::uint64_t v) { m.first = v; }, {0, 63}, {64, top});
     holds<R>("slots", r, [](R &m, std::uint64_t v) { m.slots = v; }, {8, 1 << 18}, {0, 1, 7, (1 << 18) + 1, top});
 }
 

@@ -135,7 +135,7 @@ TEST_CASE("capture: a trim of a hole is answered at once and changes nothing") {
     }
     CHECK(rig.device(0).try_zero(whole, {}).value());
     CHECK(rig.device(0).try_zero({10, 5000}, {.only_if_fast = true}).value());
-    CHECK_FALSE(rig.close(false)); // there is nothing to close
+    CHECK_FALSE(rig.close(false)); // nothing to cut
     CHECK(rig.dirty_bytes() == 0);
     // What promises more than zeroes is done in full.
     CHECK_FALSE(rig.device(0).try_zero(whole, {.fua = true}).value());

@@ -2,7 +2,7 @@
 """What an operator and a monitor meet: a daemon that is stopped under each command, a daemon that hangs, a cap that
 two groups share, and a log that stays readable while somebody knocks each second.
 
-    tests/e2e/operator.py
+    tests/e2e/at_the_desk.py
 """
 
 import json
