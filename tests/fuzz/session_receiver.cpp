@@ -312,8 +312,8 @@ class life {
     std::optional<session> session_;
 };
 
-byte_vector read_point(host &h, const std::string &group, const std::string &id) {
-    auto devices = engine::receiver_access::open_devices(h.engine, group, id);
+byte_vector read_point(world &w, host &h, const std::string &group, const std::string &id) {
+    auto devices = w.await(engine::receiver_access::open_devices(h.engine, group, id));
     REPL_ASSERT(devices); // a point that is listed can be opened
     byte_vector out(volume_bytes);
     REPL_ASSERT(devices->front()->read(0, out));
@@ -325,7 +325,7 @@ void check_points(world &w, host &h, const std::string &group, const primary &mo
     const auto points = w.await(h.engine.points(group));
     REPL_ASSERT(points);
     for (const engine::point_info &p : *points) {
-        const byte_vector content = read_point(h, group, p.id);
+        const byte_vector content = read_point(w, h, group, p.id);
         const auto id = interval_id{std::stoull(p.id)};
         REPL_ASSERT(!t.comparable || !t.known.contains(id.value) || content == model.at(id).front());
     }

@@ -129,7 +129,7 @@ void look_at_points(world &w, receiver_host &r, const prepared &from) {
         return; // said so
     }
     for (const engine::point_info &p : *points) {
-        auto devices = engine::receiver_access::open_devices(r.engine, "shop", p.id);
+        auto devices = w.await(engine::receiver_access::open_devices(r.engine, "shop", p.id));
         if (!devices || !from.at.contains(p.id)) {
             continue;
         }
