@@ -1,8 +1,9 @@
 #pragma once
 // Digests that decide identity across the line: catch-up and verify compare ranges of both sides by
 // them. SHA-256 over (32-byte key, range bytes), truncated to 128 bits; the key is the
-// receiver's, one a group and life of the daemon, told to the sender over TLS and secret to the pair, so that hostile guest data can't be built to collide. Birthday
-// bound at 1 PiB of 4 KiB blocks: 9e-17. Own choice of construction; SHA-NI makes it about 0.5
+// receiver's, one a group and life of the daemon, told to the sender over TLS and secret to the
+// pair, so that hostile guest data can't be built to collide. Birthday bound at 1 PiB of 4 KiB
+// blocks: 9e-17. Own choice of construction; SHA-NI makes it about 0.5
 // core-s per GB.
 
 #include "replicator/base/bytes.hpp"

@@ -179,7 +179,8 @@ TEST_CASE("messages: damage and verify results") {
     holds<V>("verify_result.interval", v, [](V &m, std::uint64_t x) { m.interval = x; }, {1, id_max}, {0, id_max + 1, top});
     holds<V>("items[].volume", v, [](V &m, std::uint64_t x) { m.items[0].volume = static_cast<std::uint32_t>(x); }, {1023}, {1024, 60000});
     holds<V>("items[].offset", v, [](V &m, std::uint64_t x) { m.items[0].offset = x; }, {1, limits::volume_bytes_max}, {limits::volume_bytes_max + 1, top});
-    holds<V>("items[].length", v, [](V &m, std::uint64_t x) { m.items[0].length = x; }, {1, limits::verify_hole_bytes_max}, {0, limits::verify_hole_bytes_max + 1, 1ULL << 63, top});
+    holds<V>("items[].length", v, [](V &m, std::uint64_t x) { m.items[0].length = x; },
+             {1, limits::verify_hole_bytes_max}, {0, limits::verify_hole_bytes_max + 1, 1ULL << 63, top});
     holds<V>("verify_result.items", v, [](V &m, std::uint64_t x) { m.items.resize(x, {0, 0, 4096, true}); }, {1, 4096}, {0, 4097});
 }
 
