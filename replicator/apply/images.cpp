@@ -45,7 +45,7 @@ result<> replica_images::create(file_system &files, std::span<const group_volume
             FS_CHECK(disk->truncate(volume.size));
         }
         FS_CHECK(check_size(*disk, volume));
-        FS_CHECK(disk->sync_data());
+        FS_CHECK(disk->sync_all());
         FS_CHECK(files.sync_directory(parent_path(volume.path)));
     }
     return {};
