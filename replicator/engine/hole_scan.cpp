@@ -13,7 +13,8 @@ namespace {
 constexpr std::size_t requests_ahead = 8;
 /// Shorter runs are left to the digests: a question about a region costs what its digest does.
 constexpr std::uint64_t run_bytes_min = 2 * region_bytes;
-constexpr std::uint64_t piece_bytes_max = limits::MiB;
+/// Recorded whole into an open interval that is at most half full and may hold 2 MiB.
+constexpr std::uint64_t piece_bytes_max = limits::MiB / 4;
 /// Beyond it no more is asked until some are worked off: 2 MiB, and what is on the way.
 constexpr std::size_t holes_held_max = 1 << 17;
 

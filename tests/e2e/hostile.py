@@ -306,6 +306,7 @@ def many_links(stage):
                 if refused > 20:
                     break
         status = stage.pair.receiver.cli("status", timeout=15)
+        time.sleep(3)
         stage.context.check(status["groups"], f"{len(links)} silent links of a paired sender, then refused: "
                                               f"{refused}; status answers")
         open_files = len(os.listdir(f"/proc/{stage.pair.receiver.process.pid}/fd"))
@@ -402,14 +403,14 @@ def acknowledgements(stage):
         stage.against_sender(f"an acknowledgement of {value:#x}", serve)
 
 
-def follows(server, control, **replies):
+def follows(server, control, hello, **replies):
     """A DR site that seems good: everything is zero there, barriers are acknowledged."""
     lock = threading.Lock()
 
     def say(name, **values):
         with lock:
             control.send(name, **values)
-    server.on_barrier = lambda stream, interval, taken: say(
+    server.on_barrier[hello["session"]] = lambda stream, interval, taken: say(
         "ack", durable=(stream, interval), applied=(stream, interval), point=interval, journaled_bytes=taken)
     answer(control, seconds=30, digest_request=lambda _, r: say("digest_reply", **hostile.all_zero(r)),
            extent_request=lambda _, r: say("extent_reply", **hostile.all_holes(r)), **replies)
@@ -420,22 +421,25 @@ def verify_results(stage):
     items = [dict(volume=0, offset=0, length=1 << 63), dict(volume=60000, offset=0, length=4096),
              dict(volume=0, offset=BEYOND, length=BEYOND), dict(volume=0, offset=4096, length=1)]
 
+    sessions = []
+
     def serve(server, control, hello):
+        sessions.append((hello, control))
         welcome(control, hello)
-        follows(server, control)
+        follows(server, control, hello)
 
     def during(server):
         stage.pair.wait_state("streaming", timeout=30)
         for item in items:
             done = subprocess.Popen([harness.find("farshore"), "--socket", stage.pair.sender.control, "verify", "shop"],
                                     stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            acknowledge = server.on_barrier
+            hello, control = [x for x in sessions if x[0]["group"] == "shop"][-1]
+            acknowledge = server.on_barrier[hello["session"]]
 
-            def lie(stream, interval, taken, item=item, acknowledge=acknowledge):
-                for link in server.controls[-1:]:
-                    link.send("verify_result", interval=interval, items=[item])
+            def lie(stream, interval, taken, item=item, acknowledge=acknowledge, control=control):
+                control.send("verify_result", interval=interval, items=[item])
                 acknowledge(stream, interval, taken)
-            server.on_barrier = lie
+            server.on_barrier[hello["session"]] = lie
             time.sleep(1.5)
             done.terminate()
             done.wait()

@@ -365,8 +365,8 @@ class Server:
         self.sessions = 0
         self.controls = []
         self.links = []
-        self.taken_bytes = 0
-        self.on_barrier = None  # called with (stream, interval, bytes taken) as barriers come
+        self.taken = {}  # bytes as they count in the window, by session
+        self.on_barrier = {}  # by session: called with (stream, interval, bytes taken) as barriers come
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self):
@@ -386,7 +386,7 @@ class Server:
             _, hello = link.receive("hello")
             if hello["link"] != 0:
                 while True:
-                    self._take(link.receive_raw()[1])
+                    self._take(hello["session"], link.receive_raw()[1])
             self.sessions += 1
             self.controls.append(link)
             self.serve(self, link, hello)
@@ -395,11 +395,12 @@ class Server:
         finally:
             raw.close()
 
-    def _take(self, data):
-        self.taken_bytes += len(data)
+    def _take(self, session, data):
+        # A frame counts at least 16 KiB in the window.
+        self.taken[session] = self.taken.get(session, 0) + max(len(data), 16384)
         kind, stream, interval = data[6], *struct.unpack_from("<QQ", data, 16)
-        if kind == 2 and self.on_barrier:
-            self.on_barrier(stream, interval, self.taken_bytes)
+        if kind == 2 and session in self.on_barrier:
+            self.on_barrier[session](stream, interval, self.taken[session])
 
     def close(self):
         # shutdown, so that accept() returns and the port is free at once

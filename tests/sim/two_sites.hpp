@@ -139,6 +139,14 @@ class two_sites {
     std::unique_ptr<engine::sender> sender_;
     std::unique_ptr<engine::receiver> receiver_;
     std::uint64_t boots_ = 1;
+    // Both sites lost what they knew of each other: the DR site's state alone is of this moment, and the primary forgot
+    // (power cut, put back, clone) after it. Points of before may then be mixed (operations.md, "left unproved").
+    std::optional<time_point> state_back_to_;
+    std::uint64_t newest_of_before_ = 0;
+    time_point primary_forgot_{};
+    bool may_be_mixed(const std::string &point) const {
+        return state_back_to_ && primary_forgot_ >= *state_back_to_ && std::stoull(point) <= newest_of_before_;
+    }
     wall_time boot_began_{};
     std::unique_ptr<sim_file_system> running_then_; ///< the primary at some moment while its daemon ran
     std::unique_ptr<sim_file_system> stopped_then_; ///< ... when it had stopped in order

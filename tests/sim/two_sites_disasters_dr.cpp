@@ -109,6 +109,12 @@ void two_sites::dr_put_back(bool state, bool images) {
     }
     images_touched_ = true;
     start_receiver();
+    if (state && !images) {
+        state_back_to_ = site_before_at_;
+        for (const auto &status : receiver_->status()) {
+            newest_of_before_ = std::max(newest_of_before_, status.durable_barrier ? status.durable_barrier->id.value : 0);
+        }
+    }
     if (state != images) {
         // Of a state that was copied while apply wrote its images may pass for those of a crash, up to own_writes_max later:
         // then it is the sender that knows.

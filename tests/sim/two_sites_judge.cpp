@@ -66,7 +66,7 @@ void two_sites::look_at_points(const replicated_group &g, std::size_t max) {
         return;
     }
     for (const engine::point_info &p : *listed) {
-        if (p.suspect || (listed->size() > max && roll(listed->size()) >= max)) {
+        if (p.suspect || may_be_mixed(p.id) || (listed->size() > max && roll(listed->size()) >= max)) {
             continue;
         }
         const auto images = read_point(g, p.id);

@@ -11,6 +11,7 @@ namespace farshore::sim {
 
 void two_sites::boot_primary() {
     ++boots_;
+    primary_forgot_ = clock_.now();
     pass_time(std::chrono::milliseconds(1 + roll(5)));
     boot_began_ = primary_clock_.wall();
     pass_time(std::chrono::milliseconds(1 + roll(5)));
@@ -78,6 +79,7 @@ void two_sites::put_state_back() {
     stop_sender();
     if (stopped_then_) {
         say("the state is put back");
+        primary_forgot_ = clock_.now();
         primary_.put_back(*stopped_then_, "/state");
     }
     stopped_then_ = std::make_unique<sim_file_system>(primary_);
@@ -96,6 +98,7 @@ void two_sites::clone_takes_over() {
 
 void two_sites::shut_file_system_down() {
     say("the file system of volumes and state is shut down by an error and mounted anew");
+    primary_forgot_ = clock_.now();
     primary_.inject({.scope = sim_scope::mutating, .path_prefix = "/", .nth = 1 + roll(10), .forever = true});
     some_writes();
     one_in(2) ? stop_sender() : kill_sender();
