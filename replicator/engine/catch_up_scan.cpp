@@ -14,6 +14,8 @@ constexpr std::size_t pieces_per_request = 16; ///< whole ones, or as much in sm
 constexpr std::size_t ranges_per_request = 128;
 /// At least so often a piece is recorded while memory lasts: 5 MiB a second.
 constexpr duration record_at_least_every = std::chrono::milliseconds(200);
+/// Recorded without a look at the room between: the open interval is at most half full then, and may hold as little as 2 MiB.
+constexpr std::uint64_t recorded_bytes_max = limits::MiB / 4;
 
 std::uint64_t units_in(const pending_range &r, std::uint64_t unit) { return ceil_div(r.range.length, unit); }
 
@@ -172,14 +174,17 @@ task<result<>> catch_up_scan::work_off(answer a) {
 // Ships every pending region without asking what the DR site has.
 task<result<>> catch_up_scan::record_pass() {
     for (request r; gather(r); r = request{}) {
-        for (const pending_range &piece : r.ranges) {
-            co_await wait_for_room();
-            if (stopped_) {
-                co_return fail(errc::cancelled, "");
-            }
-            auto outcome = co_await run_on(run_.disk, [this, piece] { return capture_.record_all(piece); });
-            if (!outcome) {
-                FS_CO_CHECK(co_await record_readable(piece, outcome.error()));
+        for (const pending_range &whole : r.ranges) {
+            for (std::uint64_t at = whole.range.offset; at < whole.range.end(); at += recorded_bytes_max) {
+                co_await wait_for_room();
+                if (stopped_) {
+                    co_return fail(errc::cancelled, "");
+                }
+                const pending_range piece{whole.volume, {at, std::min(recorded_bytes_max, whole.range.end() - at)}};
+                auto outcome = co_await run_on(run_.disk, [this, piece] { return capture_.record_all(piece); });
+                if (!outcome) {
+                    FS_CO_CHECK(co_await record_readable(piece, outcome.error()));
+                }
             }
         }
     }

@@ -61,6 +61,9 @@ void two_sites::look_at_newest_point(const replicated_group &g) {
 
 /// All of them, or `max` by dice: whatever is served is a prefix.
 void two_sites::look_at_points(const replicated_group &g, std::size_t max) {
+    if (!options_.every_point) {
+        return;
+    }
     const auto listed = await(receiver_->points(g.name), std::chrono::minutes(1));
     if (!listed) {
         return;
