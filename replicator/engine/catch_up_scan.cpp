@@ -5,6 +5,7 @@
 #include "replicator/engine/reaction.hpp"
 
 #include <algorithm>
+#include <utility>
 
 namespace farshore::engine {
 namespace {
@@ -60,12 +61,19 @@ result<> catch_up_scan::on_extents(const wire::extent_reply &reply) {
     return holes_->on_reply(reply);
 }
 
+task<void> catch_up_scan::before_data() {
+    if (!std::exchange(data_began_, true) && options_.before_data) {
+        co_await options_.before_data();
+    }
+}
+
 task<result<>> catch_up_scan::settle_holes() {
     hole_scan::hooks with;
     with.send = send_extents_;
     with.room = [this] { return room_for_piece(); };
     with.digest = hasher(options_.key);
     with.settled = options_.holes;
+    with.before_data = [this] { return before_data(); };
     holes_ = std::make_unique<hole_scan>(capture_, run_, std::move(with), options_.compare);
     auto done = co_await holes_->run();
     holes_.reset();
@@ -230,11 +238,9 @@ task<result<>> catch_up_scan::digest_pass() {
 }
 
 task<result<>> catch_up_scan::run() {
-    for (bool first = true;; first = false) {
+    for (;;) {
         FS_CO_CHECK(co_await settle_holes());
-        if (first && options_.before_data) {
-            co_await options_.before_data();
-        }
+        co_await before_data();
         at_volume_ = 0;
         at_offset_ = 0;
         FS_CO_CHECK(options_.compare ? co_await digest_pass() : co_await record_pass());

@@ -72,6 +72,7 @@ class catch_up_scan {
     task<result<>> work_off(answer a);
     task<result<>> record_readable(pending_range piece, error why);
     task<result<>> settle_holes();
+    task<void> before_data();
     task<result<>> digest_pass();
     task<result<>> record_pass();
     task<void> wait_for_room();
@@ -86,6 +87,7 @@ class catch_up_scan {
     may_record may_record_;
     time_point recorded_{}; ///< when room was found last
     condition changed_;
+    bool data_began_ = false; ///< options_.before_data was called
     bool stopped_ = false;
     std::uint64_t next_id_ = 1;
     std::map<std::uint64_t, request> asked_;

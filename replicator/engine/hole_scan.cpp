@@ -125,6 +125,7 @@ task<result<>> hole_scan::work_off(extent_answer answer) {
 
 // The copy has zeroes there: what is not zero is recorded.
 task<result<>> hole_scan::record(volume_index v, byte_range data) {
+    co_await with_.before_data();
     for (std::uint64_t at = data.offset; at < data.end();) {
         const std::uint64_t end = std::min(data.end(), (at / piece_bytes_max + 1) * piece_bytes_max);
         if (!co_await with_.room()) {

@@ -31,6 +31,8 @@ class hole_scan {
         digest_function digest;
         /// So many bytes were settled as holes.
         std::function<void(std::uint64_t)> settled;
+        /// Before data is recorded: what may make it cheaper (loans) is gathered first.
+        std::function<task<void>()> before_data;
     };
     /// `record`: what only the volume has is recorded; else it stays pending.
     hole_scan(capture_group &capture, runtime run, hooks with, bool record);
