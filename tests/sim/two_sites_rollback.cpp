@@ -70,10 +70,10 @@ void two_sites::put_primary_back() {
 // Not in lives in which a power cut may have taken a file's times back: content of the one moment may have the times of
 // the other then, and nothing tells (seeds 393 and 993; operations.md, "left unproved").
 void two_sites::put_volumes_back() {
+    stop_sender();
     if (primary_forgot_ != time_point{}) {
         return;
     }
-    stop_sender();
     if (const sim_file_system *then = one_in(2) && stopped_then_ ? stopped_then_.get() : running_then_.get()) {
         say("the volumes are put back");
         primary_.put_back(*then, "/srv");
