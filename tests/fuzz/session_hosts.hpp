@@ -56,6 +56,8 @@ class sender_host {
     ~sender_host() { world_.await(engine.stop(duration{})); }
     bool started() const { return started_; }
     bool paired() const { return status("shop").state != engine::sender_state::unpaired; }
+    /// A group that could not be started is `failed`, and the daemon runs.
+    bool serves(const std::string &group) const { return status(group).state != engine::sender_state::failed; }
     std::shared_ptr<block_device> device(const std::string &group) {
         return engine::sender_access::device(engine, group, volume_index{0});
     }

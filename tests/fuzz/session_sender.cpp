@@ -282,7 +282,9 @@ class standing {
         REPL_ASSERT(mail.state == engine::sender_state::streaming && !mail.error);
     }
     void honest_again() {
-        hostile_.reset();
+        hostile_->end_session();
+        world_.line.listen(address, {});
+        world_.pass(std::chrono::milliseconds(20));
         honest_.reset();
         honest_.emplace(world_, site_, address);
         const auto waited = world_.await(sender_->engine.wait("shop", false, std::chrono::seconds(120)));

@@ -158,7 +158,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t *data, std::size_t size
     }
     std::optional<sender_host> s;
     s.emplace(w, primary, in.byte() % 2 == 0 ? "boot" : "boot 2", address, may_fail::yes);
-    if (r->started() && s->started() && s->paired()) {
+    if (r->started() && s->started() && s->serves("shop") && s->paired()) {
         byte_vector now(volume_bytes);
         REPL_ASSERT(s->device("shop")->read(0, now) && now == from.content);
         const auto waited = w.await(s->engine.wait("shop", false, std::chrono::seconds(60)), std::chrono::minutes(2));
