@@ -60,7 +60,7 @@ replica_images::open(file_system &files, std::span<const group_volume> volumes, 
         FS_CHECK(disk->lock());
         FS_CHECK(check_size(*disk, volume));
         disk->expect_scattered_use();
-        all->images_.push_back({std::move(disk), volume.size, false});
+        all->images_.push_back({std::move(disk), volume.size});
         all->blocks_.push_back(block_count(volume.size));
     }
     return all;
@@ -123,6 +123,14 @@ result<> replica_images::sync() {
             FS_CHECK(i.disk->sync_all());
             i.dirty = false;
         }
+    }
+    return {};
+}
+
+result<> replica_images::renew_times() {
+    for (image &i : images_) {
+        i.dirty = true;
+        FS_CHECK(i.disk->renew_times());
     }
     return {};
 }

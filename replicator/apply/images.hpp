@@ -32,7 +32,7 @@ class replica_images {
     /// How each image is now; what was not synced counts.
     result<std::vector<image_stamp>> stamps() const;
     bool has_times(volume_index volume) const { return !images_[volume.value].disk->block_special(); }
-    /// Written since the last sync().
+    /// Not known to be durable with its times: written since the last sync(), or not synced yet.
     bool dirty(volume_index volume) const { return images_[volume.value].dirty; }
     const std::string &path(volume_index volume) const { return images_[volume.value].disk->path(); }
 
@@ -49,12 +49,14 @@ class replica_images {
     result<byte_range> next_data(volume_index volume, std::uint64_t offset) const;
     /// What was written is durable on return, and the times of the files. A failure is final.
     result<> sync();
+    /// As file::renew_times; durable with the next sync().
+    result<> renew_times();
 
   private:
     struct image {
         std::unique_ptr<file> disk;
         std::uint64_t size = 0;
-        bool dirty = false;
+        bool dirty = true; ///< at first: who wrote it last may have been killed before the sync
     };
     std::vector<image> images_;
     std::vector<std::uint64_t> blocks_;

@@ -229,6 +229,18 @@ result<apply_outcome> replica_group::apply() {
     return outcome;
 }
 
+// Times of this stop alone, after the content is durable: a snapshot of the storage below may have the times of the last
+// write over content that was not written back yet.
+result<> replica_group::close() {
+    FS_CHECK(commit());
+    if (impl_->apply_stage->inside_step()) {
+        return {};
+    }
+    FS_CHECK(impl_->note_touch());
+    FS_CHECK(impl_->core->images().renew_times());
+    return impl_->commit(true);
+}
+
 result<> replica_group::commit() {
     FS_CHECK(impl_->check_alive());
     return impl_->commit(false);

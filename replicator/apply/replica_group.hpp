@@ -179,6 +179,8 @@ class replica_group {
     /// was applied: the second call after the last interval frees the rest, further ones do
     /// nothing. Nothing happens while apply() waits for space inside an interval.
     result<> commit();
+    /// As the receiver stops: commits, and the images get times that no snapshot of them from before has.
+    result<> close();
     /// Applies the retention rules and drops what is not needed. Call now and then. `now` is no mere look at a wall
     /// clock: what it drops is gone (recovery/retention_clock.hpp).
     result<> retain(wall_time now);

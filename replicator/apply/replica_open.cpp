@@ -332,6 +332,7 @@ result<> replica_group::impl::count_damage(const recovery_decision &decision) {
         record.suspect = committed.applied.interval;
         record.suspect_time = wall_time(duration(files.now()));
     }
+    FS_CHECK(core->images().sync());
     FS_TRY(found, core->images().stamps()); // what was found is found once
     record.images = std::move(found);
     if (trouble.empty()) {

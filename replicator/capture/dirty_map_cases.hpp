@@ -27,7 +27,9 @@
 // kill keeps it at once, a power cut as of at most a minute before. It follows the clock back as well.
 //
 //   event                                 evidence                                            -> times
-//   stopped in order, nobody wrote        both times equal those in the slot                  -> as_left
+//   stopped in order, nobody wrote        both times equal those in the slot: they were       -> as_left
+//                                         made new when all content was durable, so no
+//                                         snapshot of before has them
 //   stopped in order; restore, fsck of the guest's file system, loop mount: a time is later   -> later
 //   stopped in order; rolled back by the file system or storage below     : a time is earlier -> earlier
 //   killed, nobody wrote                  later time <= last write + 3 s                      -> as_left

@@ -125,7 +125,7 @@ task<void> receiver_group::stop() {
         co_await run_.time->sleep_for(std::chrono::milliseconds(10));
     }
     if (copy_ && !failure_) {
-        const auto committed = co_await run_on(run_.disk, [copy = copy_] { return copy->commit(); });
+        const auto committed = co_await run_on(run_.disk, [copy = copy_] { return copy->close(); });
         if (!committed) {
             log::warning("group {}: {}", name(), committed.error().text());
         }

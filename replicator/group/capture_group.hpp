@@ -182,7 +182,9 @@ class capture_group {
     result<resolve_outcome> record_all(const pending_range &where);
     /// For a range that resolve() or record_all() could not read (fault::volume): its pending regions are resolved by
     /// recording all blocks that the disk can read. The others are known to be unreadable from here on; points don't
-    /// cover them and barriers are consistent without them. errc::limit: more than unreadable_blocks_max of the volume.
+    /// cover them and barriers are consistent without them. errc::limit: more than unreadable_blocks_max of the volume. Any
+    /// other error: the disk or file system is gone as a whole (a read says so, or a sync fails after it); nothing of the
+    /// range is recorded, and there is no barrier.
     result<resolve_outcome> record_readable(const pending_range &where);
     /// Reads them again, and records those that can be read now. Returns how many are left.
     result<std::uint64_t> retry_unreadable();

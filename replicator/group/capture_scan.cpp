@@ -6,6 +6,7 @@
 #include "replicator/base/assert.hpp"
 #include "replicator/base/limits.hpp"
 #include "replicator/group/capture_core.hpp"
+#include "replicator/group/volume_file.hpp"
 
 #include <fmt/format.h>
 #include <set>
@@ -48,20 +49,24 @@ class range_scan {
         FS_CHECK(enter());
         return read_content();
     }
-    /// The same block by block, without those that the disk can't read. With `only`: of them alone.
+    /// The same block by block, without those that the disk can't read. With `only`: of them alone. A disk or file
+    /// system that is gone as a whole is another failure, so the volume is synced if blocks are lost.
     result<> read_blocks(const std::set<std::uint64_t> *only = nullptr) {
+        const auto skipped = [&](std::uint64_t b) { return only != nullptr && !only->contains(b); };
         for (std::uint64_t b = blocks_.first; b < blocks_.last; ++b) {
-            if ((only != nullptr && !only->contains(b)) || !read_block(b)) {
+            if (skipped(b)) {
                 lost_.insert(b);
+            } else {
+                FS_CHECK(read_block(b));
             }
         }
         FS_CHECK(enter());
         for (std::uint64_t b = blocks_.first; b < blocks_.last; ++b) {
-            if (!lost_.contains(b) && !read_block(b)) {
-                lost_.insert(b);
+            if (!lost_.contains(b)) {
+                FS_CHECK(read_block(b));
             }
         }
-        return {};
+        return only == nullptr && !lost_.empty() ? group_.sync_volume(v_, false) : result<>();
     }
     /// Under the group's lock: whether recording went on all the time.
     bool valid_locked() const {
@@ -91,11 +96,16 @@ class range_scan {
         group_.enter_range(lock, v_, blocks_, patience::wait, ticket_);
         return {};
     }
-    bool read_block(std::uint64_t block) {
+    result<> read_block(std::uint64_t block) {
         const byte_range at = v_.bytes_of({block, block + 1});
         const bytes_span page = content_.span().subspan((block - blocks_.first) * block_bytes, block_bytes);
         std::ranges::fill(page.subspan(at.length), std::byte{0});
-        return v_.data->read_at(at.offset, page.first(at.length)).has_value();
+        auto read = v_.data->read_at(at.offset, page.first(at.length));
+        if (!read && is_bad_place(read.error())) {
+            lost_.insert(block);
+            return {};
+        }
+        return read;
     }
     result<> read_content() {
         std::fill(content_.data() + range_.length, content_.data() + content_.size(), std::byte{0});
@@ -111,7 +121,7 @@ class range_scan {
             read.error().context = fmt::format("volume {} can't be read in the {} bytes at {}: {}", v_.config.name,
                                                range_.length, range_.offset, read.error().context);
         }
-        return blame(fault::volume, std::move(read));
+        return !read && is_bad_place(read.error()) ? blame(fault::volume, std::move(read)) : std::move(read);
     }
     const std::byte *block_at(std::uint64_t block) const {
         return content_.data() + (block - blocks_.first) * block_bytes;

@@ -230,6 +230,11 @@ result<> capture_core::close_volume(captured_volume &v) {
         FS_CHECK(v.map->activity().commit(lock));
     }
     FS_CHECK(retire_idle(v, true));
+    // Times that are of this stop alone, after the content is durable: a snapshot of the storage below may have the times
+    // of the last write over content that was not written back, and a power cut takes times back.
+    v.map->note_write(options.time->wall());
+    FS_CHECK(v.data->renew_times());
+    FS_CHECK(sync_volume(v, true));
     FS_TRY(left, v.data->identity());
     return v.map->mark_clean(times_of(left));
 }

@@ -2,6 +2,7 @@
 
 #include "replicator/base/limits.hpp"
 
+#include <algorithm>
 #include <cerrno>
 
 namespace farshore {
@@ -20,6 +21,11 @@ std::unexpected<error> volume_error(const capture_volume &config, const error &e
 }
 
 } // namespace
+
+bool is_bad_place(const error &e) {
+    constexpr int of_the_place[] = {EIO, ENODATA, EILSEQ, EREMOTEIO, EBADMSG, EUCLEAN};
+    return std::ranges::any_of(of_the_place, [&](int number) { return is_errno(e, number); });
+}
 
 std::string volume_text(const capture_volume &config) {
     return "volume " + config.name + " (" + config.path + ")";

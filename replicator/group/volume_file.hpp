@@ -17,4 +17,8 @@ std::string volume_text(const capture_volume &config);
 /// file or device, in use (errc::busy), empty (errc::invalid), too large (errc::limit). Nothing is changed.
 result<std::unique_ptr<file>> open_volume_file(file_system &files, const capture_volume &config);
 
+/// A read failed because of the place that was read (a bad sector, a wrong checksum), by its errno. Not when the disk or
+/// its path is gone as a whole and says so.
+bool is_bad_place(const error &e);
+
 } // namespace farshore

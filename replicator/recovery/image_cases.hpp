@@ -8,7 +8,9 @@
 // first. So our own writes after a commit lie between known times.
 //
 //   event                                       evidence at open                           decision
-//   stop in order; kill or power cut while idle times are those of the commit              as_left: trust
+//   stop in order                               times are those of the commit: made new    as_left: trust
+//                                                 when all was durable (replica_group::close)
+//   kill or power cut while idle                times are those of the commit              as_left: trust
 //   kill or power cut while apply wrote         undo after the commit, times not after     own_writes: trust after the
 //                                               its last record + own_writes_max             roll-back
 //   killed within a roll-back                   touched_time of the commit, likewise       own_writes
@@ -25,7 +27,8 @@
 //   a block device                              it has no times                            not_proved: trusted
 //
 // Left unproved, and said in docs/operations.md: what was written to a block device behind our back; a write by somebody else
-// within own_writes_max after a crash in the middle of apply; times that somebody set back on purpose (mtime and ctime).
+// within own_writes_max after a crash in the middle of apply; after a kill, an image put back from a snapshot of the storage
+// that was taken between the last write of a commit and its sync; times that somebody set back on purpose (mtime and ctime).
 // `farshore resync` compares everything.
 //
 // While the receiver runs an image that we did not write since the last commit must keep its mtime, size and inode; ctime

@@ -52,6 +52,8 @@ class file {
     virtual result<> sync_data() = 0;
     /// fsync: as sync_data, and a power cut leaves also what identity() tells now, the times included.
     virtual result<> sync_all() = 0;
+    /// The file's times become now, as a write makes them. Durable with the next sync_all(). A block device has none.
+    virtual result<> renew_times() = 0;
     virtual result<> truncate(std::uint64_t size) = 0;
     /// Reserves space so that later writes inside [0, size) don't fail for lack of it.
     virtual result<> allocate(std::uint64_t size) = 0;

@@ -222,6 +222,13 @@ result<> posix_file::write_at(std::uint64_t offset, bytes_view data) {
 result<> posix_file::sync_data() { return handle_->sync(); }
 result<> posix_file::sync_all() { return handle_->sync_all(); }
 
+result<> posix_file::renew_times() {
+    if (!block_special_ && ::futimens(handle_->fd(), nullptr) != 0) {
+        return fail_errno(errno, "can't set the times of " + path());
+    }
+    return {};
+}
+
 namespace {
 
 // Newer than the kernel headers that we are built with.

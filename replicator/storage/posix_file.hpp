@@ -65,6 +65,7 @@ class posix_file final : public file {
     result<> write_at(std::uint64_t offset, bytes_view data) override;
     result<> sync_data() override;
     result<> sync_all() override;
+    result<> renew_times() override;
     /// errc::invalid for a block device.
     result<> truncate(std::uint64_t size) override;
     /// Makes a shorter file `size` long. A block device has its space: ENOSPC beyond its end.

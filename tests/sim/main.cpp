@@ -1,4 +1,4 @@
-// farshore-sim [--first N] [--seeds N] [--seed N] [--every-point] [--verbose]: runs lives of both daemons from seeds. A failure
+// farshore-sim [--first N] [--seeds N] [--seed N] [--verbose]: runs lives of both daemons from seeds. A failure
 // prints the seed; the same seed repeats it. One seed in 50 runs twice and must give the same trace.
 
 #include "replicator/base/log.hpp"
@@ -17,9 +17,9 @@ std::uint64_t seeds_with_loans = 0;
 /// So many seeds have always had some; without any the simulation no longer reaches them.
 constexpr std::uint64_t seeds_that_lend = 200;
 
-bool run_seed(std::uint64_t seed, bool verbose, bool every_point, std::uint64_t &trace) {
+bool run_seed(std::uint64_t seed, bool verbose, std::uint64_t &trace) {
     try {
-        sim::two_sites w({seed, verbose, every_point});
+        sim::two_sites w({seed, verbose});
         try {
             w.run();
         } catch (const sim::broken_promise &e) {
@@ -44,7 +44,6 @@ int main(int argc, char **argv) {
     std::uint64_t first = 1;
     std::uint64_t count = 100;
     bool verbose = false;
-    bool every_point = false;
     for (int i = 1; i < argc; ++i) {
         const std::string option = argv[i];
         const auto value = [&] { return i + 1 < argc ? std::strtoull(argv[++i], nullptr, 10) : 0; };
@@ -55,12 +54,10 @@ int main(int argc, char **argv) {
         } else if (option == "--seed") {
             first = value();
             count = 1;
-        } else if (option == "--every-point") {
-            every_point = true;
         } else if (option == "--verbose") {
             verbose = true;
         } else {
-            std::fprintf(stderr, "usage: farshore-sim [--first N] [--seeds N] [--seed N] [--every-point] [--verbose]\n");
+            std::fprintf(stderr, "usage: farshore-sim [--first N] [--seeds N] [--seed N] [--verbose]\n");
             return 2;
         }
     }
@@ -73,7 +70,7 @@ int main(int argc, char **argv) {
     });
     for (std::uint64_t seed = first; seed < first + count; ++seed) {
         std::uint64_t trace = 0;
-        if (!run_seed(seed, verbose, every_point, trace)) {
+        if (!run_seed(seed, verbose, trace)) {
             return 1;
         }
         if (seed % 250 == 0) {
@@ -82,7 +79,7 @@ int main(int argc, char **argv) {
         }
         if (seed % 50 == 0) {
             std::uint64_t again = 0;
-            if (!run_seed(seed, false, every_point, again) || again != trace) {
+            if (!run_seed(seed, false, again) || again != trace) {
                 std::printf("seed %llu is not deterministic\n", static_cast<unsigned long long>(seed));
                 return 1;
             }

@@ -17,8 +17,6 @@ std::vector<std::uint64_t> pick_sizes(std::mt19937_64 &dice) {
     return sizes;
 }
 
-constexpr std::int64_t stamp_epoch = 1'700'000'000'000'000'000; ///< ns
-
 } // namespace
 
 two_sites::two_sites(two_sites_options options)
@@ -212,7 +210,11 @@ void two_sites::command() {
 
 std::uint64_t two_sites::roll(std::uint64_t n) { return n == 0 ? 0 : dice_() % n; }
 
-void two_sites::pass_time(duration d) { test::run_for(io_, clock_, d); }
+void two_sites::pass_time(duration d) {
+    const time_point end = clock_.now() + d;
+    test::run_until(io_, clock_, [&] { return after_losses(false); }, d);
+    test::run_for(io_, clock_, end - clock_.now());
+}
 
 void two_sites::note(std::uint64_t value) {
     trace_ = (trace_ ^ value) * 0x9E3779B97F4A7C15ULL;

@@ -25,6 +25,8 @@ struct broken_promise {
     std::string what;
 };
 
+constexpr std::int64_t stamp_epoch = 1'700'000'000'000'000'000; ///< ns, of the DR site's files
+
 constexpr const char *volume_names[] = {"data", "wal", "tmp"};
 
 /// One group, and what is known of it.
@@ -39,14 +41,15 @@ struct replicated_group {
     std::vector<std::uint64_t> sizes; ///< of its volumes
     oracle truth;
     std::uint64_t durable_sequence = 0; ///< of the newest barrier that a wait was told to be durable, on this copy
+    /// The DR site's state alone was put back to this moment, and the images were written soon after it: by their times
+    /// these are own writes of a crash (recovery/image_cases.hpp, "left unproved"), and only the sender knows better.
+    std::optional<time_point> only_sender_knows;
+    std::uint64_t newest_of_before = 0; ///< barrier, then
 };
 
 struct two_sites_options {
     std::uint64_t seed = 1;
     bool verbose = false;
-    /// Every kept point is judged, not only the newest. Of its own, since a few seeds in a thousand have an older point
-    /// that is no prefix after the primary's disk failed and both sites forgot (seed 342): not understood yet.
-    bool every_point = false;
 };
 
 class two_sites {
@@ -94,6 +97,7 @@ class two_sites {
     // disasters at the DR site (two_sites_disasters_dr.cpp)
     void dr_disaster();
     void dr_put_back(bool state, bool images);
+    bool written_soon_after(const replicated_group &g);
     void dr_lose_image(replicated_group &g);
     void dr_bad_images(const replicated_group &g);
     void put_back(const std::string &path);
@@ -122,6 +126,7 @@ class two_sites {
     template <class T> T await(task<T> t, duration patience);
     std::vector<byte_vector> read_primary(const replicated_group &g);
     void resync_oracle(replicated_group &g);
+    bool after_losses(bool done); ///< `done`; what a failed sync cost the primary is a step of its own, at once
     std::vector<byte_vector> read_replica(const replicated_group &g);
 
     two_sites_options options_;
@@ -142,13 +147,11 @@ class two_sites {
     std::unique_ptr<engine::sender> sender_;
     std::unique_ptr<engine::receiver> receiver_;
     std::uint64_t boots_ = 1;
-    // Both sites lost what they knew of each other: the DR site's state alone is of this moment, and the primary forgot
-    // (power cut, put back, clone) after it. Points of before may then be mixed (operations.md, "left unproved").
-    std::optional<time_point> state_back_to_;
-    std::uint64_t newest_of_before_ = 0;
-    time_point primary_forgot_{};
-    bool may_be_mixed(const std::string &point) const {
-        return state_back_to_ && primary_forgot_ >= *state_back_to_ && std::stoull(point) <= newest_of_before_;
+    std::uint64_t losses_seen_ = 0;
+    time_point primary_forgot_{}; ///< what it had been told: a power cut, put back, a clone
+    /// Points of before are mixed and nobody is left who knows: the one thing that operations.md says is not proved.
+    bool may_be_mixed(const replicated_group &g, const std::string &point) const {
+        return g.only_sender_knows && primary_forgot_ >= *g.only_sender_knows && std::stoull(point) <= g.newest_of_before;
     }
     wall_time boot_began_{};
     std::unique_ptr<sim_file_system> running_then_; ///< the primary at some moment while its daemon ran
@@ -174,13 +177,13 @@ template <class T> T two_sites::await(task<T> t, duration patience) {
     if constexpr (std::is_void_v<T>) {
         auto done = std::make_shared<bool>(false);
         asio::co_spawn(io_, mark_done(std::move(t), *done), asio::detached);
-        if (!test::run_until(io_, clock_, [&] { return *done; }, patience)) {
+        if (!test::run_until(io_, clock_, [&] { return after_losses(*done); }, patience)) {
             throw broken_promise{"a call did not return"};
         }
     } else {
         auto out = std::make_shared<std::optional<T>>();
         asio::co_spawn(io_, store_result(std::move(t), *out), asio::detached);
-        if (!test::run_until(io_, clock_, [&] { return out->has_value(); }, patience)) {
+        if (!test::run_until(io_, clock_, [&] { return after_losses(out->has_value()); }, patience)) {
             throw broken_promise{"a call did not return"};
         }
         return std::move(**out);

@@ -2,6 +2,7 @@
 // system of the images that is full or fails. What was promised of the copy that is gone is forgotten; what the site serves
 // must be a prefix all the same, and it must come to equal the primary again.
 
+#include "replicator/recovery/image_cases.hpp"
 #include "tests/sim/two_sites.hpp"
 
 #include <fmt/format.h>
@@ -108,12 +109,15 @@ void two_sites::dr_put_back(bool state, bool images) {
         g.durable_sequence = 0;
     }
     images_touched_ = true;
-    start_receiver();
-    if (state && !images) {
-        state_back_to_ = site_before_at_;
-        for (const auto &status : receiver_->status()) {
-            newest_of_before_ = std::max(newest_of_before_, status.durable_barrier ? status.durable_barrier->id.value : 0);
+    for (replicated_group &g : groups_) {
+        if (state && !images && written_soon_after(g)) {
+            g.only_sender_knows = site_before_at_;
         }
+    }
+    start_receiver();
+    for (replicated_group &g : groups_) {
+        const auto at = receiver_->status()[g.number].durable_barrier;
+        g.newest_of_before = std::max(g.newest_of_before, at ? at->id.value : 0);
     }
     if (state != images) {
         // Of a state that was copied while apply wrote its images may pass for those of a crash, up to own_writes_max later:
@@ -123,11 +127,23 @@ void two_sites::dr_put_back(bool state, bool images) {
     }
 }
 
+/// The images were, after the moment that is remembered, but not so long after it that they can't be own writes.
+bool two_sites::written_soon_after(const replicated_group &g) {
+    std::int64_t newest = 0;
+    for (std::size_t v = 0; v < g.sizes.size(); ++v) {
+        const auto image = site_.open(g.replica_path(v), open_mode::read);
+        const auto found = image ? (*image)->identity() : std::unexpected(image.error());
+        newest = std::max(newest, found ? found->modified : 0);
+    }
+    const std::int64_t then = site_before_at_.time_since_epoch().count() + stamp_epoch;
+    return newest > then && newest <= then + own_writes_max;
+}
+
 // While it is away nothing is acknowledged; put back it is the same file, and nothing is lost.
 void two_sites::dr_lose_image(replicated_group &g) {
     const std::string path = g.replica_path(roll(g.sizes.size()));
-    if (!site_.exists(path).value_or(false)) {
-        return;
+    if (!site_.exists(path).value_or(false) || !receiver_->status()[g.number].durable_barrier) {
+        return; // not made yet, or not to its end: there it would be made anew
     }
     say("an image is renamed under the receiver");
     if (!site_.rename(path, path + ".away")) {

@@ -61,15 +61,12 @@ void two_sites::look_at_newest_point(const replicated_group &g) {
 
 /// All of them, or `max` by dice: whatever is served is a prefix.
 void two_sites::look_at_points(const replicated_group &g, std::size_t max) {
-    if (!options_.every_point) {
-        return;
-    }
     const auto listed = await(receiver_->points(g.name), std::chrono::minutes(1));
     if (!listed) {
         return;
     }
     for (const engine::point_info &p : *listed) {
-        if (p.suspect || may_be_mixed(p.id) || (listed->size() > max && roll(listed->size()) >= max)) {
+        if (p.suspect || may_be_mixed(g, p.id) || (listed->size() > max && roll(listed->size()) >= max)) {
             continue;
         }
         const auto images = read_point(g, p.id);
@@ -193,6 +190,16 @@ void two_sites::resync_oracle(replicated_group &g) {
             break;
         }
     }
+}
+
+bool two_sites::after_losses(bool done) {
+    if (primary_.losses() != losses_seen_ && !primary_.stopped()) {
+        losses_seen_ = primary_.losses();
+        for (replicated_group &g : groups_) {
+            resync_oracle(g);
+        }
+    }
+    return done;
 }
 
 std::vector<byte_vector> two_sites::read_replica(const replicated_group &g) {

@@ -67,13 +67,8 @@ void two_sites::put_primary_back() {
     }
 }
 
-// Not in lives in which a power cut may have taken a file's times back: content of the one moment may have the times of
-// the other then, and nothing tells (seeds 393 and 993; operations.md, "left unproved").
 void two_sites::put_volumes_back() {
     stop_sender();
-    if (primary_forgot_ != time_point{}) {
-        return;
-    }
     if (const sim_file_system *then = one_in(2) && stopped_then_ ? stopped_then_.get() : running_then_.get()) {
         say("the volumes are put back");
         primary_.put_back(*then, "/srv");
@@ -85,7 +80,7 @@ void two_sites::put_state_back() {
     if (stopped_then_) {
         say("the state is put back");
         primary_forgot_ = clock_.now();
-        primary_.put_back(*stopped_then_, "/state");
+            primary_.put_back(*stopped_then_, "/state");
     }
     stopped_then_ = std::make_unique<sim_file_system>(primary_);
 }

@@ -170,6 +170,14 @@ class file final : public farshore::file {
         return {};
     }
 
+    result<> renew_times() override {
+        FS_TRY(call, begin_change(sim_operation::times, "can't set the times of " + path_));
+        if (!block_special_) {
+            world_->touch(number_);
+        }
+        return {};
+    }
+
     result<> truncate(std::uint64_t size) override {
         const std::string context = "can't set the size of " + path_;
         FS_TRY(call, begin_change(sim_operation::truncate, context));

@@ -130,6 +130,8 @@ class sim_file_system final : public sim_view {
     /// Syncs count as mutating.
     std::uint64_t mutating_calls() const { return world_->mutating_calls; }
     std::uint64_t syncs() const { return world_->syncs; }
+    /// Failed syncs: each may have changed what a file holds.
+    std::uint64_t losses() const { return world_->losses; }
     /// 0: at once.
     void stop_after(std::uint64_t mutating_calls) {
         const std::lock_guard held(world_->mutex);

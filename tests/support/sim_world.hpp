@@ -36,6 +36,7 @@ enum class sim_operation : std::uint8_t {
     truncate,
     allocate,
     zero,
+    times,
     // and these make changes durable.
     sync,
     sync_map,
@@ -230,6 +231,7 @@ class world {
     /// A failed fdatasync: some of the changes got to the disk, none will be tried again, and the
     /// page cache may or may not still show them.
     void lose(std::uint64_t number) {
+        ++losses;
         node &n = disk.nodes.at(number);
         cut c(2 + chance.below(no_page - 2));
         n.settle(c);
@@ -291,6 +293,7 @@ class world {
     std::atomic<std::uint64_t> calls = 0;
     std::atomic<std::uint64_t> mutating_calls = 0;
     std::atomic<std::uint64_t> syncs = 0;
+    std::atomic<std::uint64_t> losses = 0;
     std::function<void(const sim_call &)> before_call;
     std::function<std::int64_t()> stamp_clock;
     std::uint64_t mount = 1;

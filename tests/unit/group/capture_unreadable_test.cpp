@@ -133,6 +133,26 @@ TEST_CASE("unreadable: a new stream looks at the region anew") {
     s.must_be_clean();
 }
 
+// What stays readable then is an accident (the page cache), so a point "without the bad places" would be a mixture.
+TEST_CASE("unreadable: a disk that is gone as a whole is no bad place, and there is no consistent barrier") {
+    spoiled_rig s;
+    SUBCASE("its file system was shut down: reads of the place fail, and so does a sync") {
+        s.rig.disk.inject({.scope = sim_scope::syncs, .path_prefix = disk_path, .forever = true});
+    }
+    SUBCASE("the path to it is gone: the reads say so") {
+        s.rig.disk.inject({.scope = sim_scope::reads, .path_prefix = disk_path, .number = ENXIO, .forever = true});
+        const auto failed = s.rig.group->record_all(first_region);
+        REQUIRE_FALSE(failed);
+        CHECK(failed.error().whose != fault::volume);
+    }
+    CHECK_FALSE(s.rig.group->record_readable(first_region));
+    CHECK(all_known(s.rig));
+    if (s.rig.close(true)) {
+        CHECK_FALSE(s.rig.line.back().closed->commit().consistent);
+    }
+    s.rig.disk.clear_faults();
+}
+
 TEST_CASE("unreadable: a disk with too many bad blocks is a failure of the catch-up") {
     capture_rig rig = synced_rig({(limits::unreadable_blocks_max + 16) * block_bytes});
     start(rig);
