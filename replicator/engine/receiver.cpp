@@ -1,6 +1,7 @@
 #include "replicator/engine/receiver.hpp"
 
 #include "replicator/base/log.hpp"
+#include "replicator/engine/group_starts.hpp"
 #include "replicator/engine/peer_trust.hpp"
 #include "replicator/engine/receiver_group.hpp"
 #include "replicator/engine/sender_access.hpp"
@@ -36,6 +37,7 @@ struct receiver::impl {
     trust_store trust;
     std::vector<std::unique_ptr<receiver_group>> groups;
     task_group tasks; ///< one a link being greeted or served
+    group_starts starts{tasks};
     std::list<transport::link *> strangers; ///< with a token, or so they say; oldest first
     std::map<std::string, std::list<transport::link *>> silent; ///< by fingerprint: paired, and no hello yet; oldest first
     std::set<std::string> known_sources; ///< where paired senders last came from
@@ -182,9 +184,10 @@ task<result<>> receiver::start() {
         o.make_point_disk = [&m] { return pool_for(m.run, m.pools, m.config.groups.size()); };
         auto group = std::make_unique<receiver_group>(
             std::move(o), runtime_for_group(m.run, m.pools, m.config.groups.size()), m.files, m.nbd_loops);
-        co_await group->start();
+        m.starts.spawn(group->start());
         m.groups.push_back(std::move(group));
     }
+    co_await m.starts.settle(*m.run.time, group_start_patience);
     for (const auto &[group, peer] : m.trust.peers()) {
         m.learn_source(peer.address);
     }
@@ -261,6 +264,7 @@ task<void> receiver::stop(duration) {
     if (m.net) {
         co_await m.net->close();
     }
+    co_await m.starts.join(); // a copy is closed by who has opened it
     for (auto &g : m.groups) { // all at once: the time to stop is the daemon's, not a group's
         m.tasks.spawn(g->stop());
     }

@@ -27,7 +27,7 @@ class receiver {
     receiver(receiver_config config, runtime run, file_system &files, std::vector<executor> nbd_loops);
     ~receiver(); ///< stop() must have completed
 
-    /// Opens state, recovers every group (roll back to the committed barrier, replay), listens.
+    /// Opens state, recovers every group (roll back to the committed barrier, replay), listens. Groups as at the sender.
     task<result<>> start();
     /// Commands under way end soon; returns at once. stop() joins them.
     void end_commands();

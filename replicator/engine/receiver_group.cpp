@@ -82,6 +82,7 @@ task<result<>> receiver_group::open_copy() {
 }
 
 task<void> receiver_group::start() {
+    failure_ = error{make_error_code(errc::busy), "its copy is being opened, and its disks have not answered yet"};
     if (auto opened = co_await open_if_present(); !opened) {
         open_failed(opened.error());
     }

@@ -212,6 +212,9 @@ receiver_group_status receiver_group::status() const {
     }
     if (!copy_) {
         s.state = failure_ ? receiver_state::failed : receiver_state::empty;
+        if (failure_) {
+            s.error = failure_->text();
+        }
         return s;
     }
     s.held_back = held_back();

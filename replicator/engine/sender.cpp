@@ -1,6 +1,7 @@
 #include "replicator/engine/sender.hpp"
 
 #include "replicator/base/log.hpp"
+#include "replicator/engine/group_starts.hpp"
 #include "replicator/engine/pair_index.hpp"
 #include "replicator/engine/sender_access.hpp"
 #include "replicator/engine/sender_group.hpp"
@@ -30,7 +31,8 @@ struct sender::impl {
         explicit slot(runtime r) : run(std::move(r)) {}
         runtime run;
         std::vector<executor> volume_disks;
-        std::string failure; ///< why it could not be started; empty: it runs
+        std::string failure;   ///< why it could not be started; empty: it runs, or never failed
+        bool starting = false;
     };
 
     impl(sender_config c, runtime r, file_system &f, std::vector<executor> loops)
@@ -61,6 +63,7 @@ struct sender::impl {
     std::shared_ptr<pair_index> shared;
     pool_maker pools;
     task_group tasks;
+    group_starts starts{tasks};
     condition stopped;
     condition files_wanted{}; ///< SIGHUP, or stop
     bool stopping = false;
@@ -76,8 +79,8 @@ struct sender::impl {
             return g;
         }
         for (std::size_t i = 0; i < slots.size(); ++i) {
-            if (config.groups[i].name == name && !slots[i].failure.empty()) {
-                return fail(errc::dead, fmt::format("group \"{}\" is not served: {}", name, slots[i].failure));
+            if (config.groups[i].name == name) {
+                return fail(errc::dead, fmt::format("group \"{}\" is not served: {}", name, why_not(i)));
             }
         }
         return fail(errc::not_found, fmt::format("there is no group \"{}\" at this sender", name));
@@ -101,6 +104,9 @@ struct sender::impl {
     task<void> start_group(std::size_t index);
     task<void> start_failed_again();
     sender_group_status status_of_failed(std::size_t index) const;
+    std::string why_not(std::size_t index) const {
+        return slots[index].failure.empty() ? "it is being started, and its disks have not answered yet" : slots[index].failure;
+    }
 };
 
 namespace {
@@ -236,6 +242,7 @@ void sender::impl::prepare_shares() {
 task<void> sender::impl::start_group(std::size_t index) {
     const sender_group_config &g = config.groups[index];
     slot &s = slots[index];
+    s.starting = true;
     sender_group_options o;
     o.config = g;
     o.state_directory = join_path(join_path(config.state, "groups"), g.name);
@@ -260,6 +267,7 @@ task<void> sender::impl::start_group(std::size_t index) {
         peer = pinned_peer{"", g.peer}; // whoever the site's CA signed
     }
     const auto started = co_await group->start(peer);
+    s.starting = false;
     if (started) {
         if (!s.failure.empty()) {
             log::info("group {}: it could be started now and is served", g.name);
@@ -276,13 +284,15 @@ task<void> sender::impl::start_group(std::size_t index) {
 }
 
 task<void> sender::impl::start_failed_again() {
-    while (!stopping && std::ranges::any_of(slots, [](const slot &s) { return !s.failure.empty(); })) {
+    const auto to_do = [](const slot &s) { return s.starting || !s.failure.empty(); };
+    while (!stopping && std::ranges::any_of(slots, to_do)) {
         co_await stopped.wait_until(*run.time, run.time->now() + start_again_after);
         for (std::size_t i = 0; i < slots.size() && !stopping; ++i) {
-            if (!slots[i].failure.empty()) {
-                co_await start_group(i);
+            if (!slots[i].failure.empty() && !slots[i].starting) {
+                starts.spawn(start_group(i));
             }
         }
+        co_await starts.settle(*run.time, start_again_after);
     }
 }
 
@@ -306,8 +316,9 @@ task<result<>> sender::start() {
     m.instance = random_u64();
     m.prepare_shares();
     for (std::size_t i = 0; i < m.config.groups.size(); ++i) {
-        co_await m.start_group(i);
+        m.starts.spawn(m.start_group(i));
     }
+    co_await m.starts.settle(*m.run.time, group_start_patience);
     if (m.config.tls) {
         m.tasks.spawn(m.watch_files());
     }
@@ -373,7 +384,7 @@ sender_group_status sender::impl::status_of_failed(std::size_t index) const {
     for (const sender_volume_config &v : g.volumes) {
         s.volumes.push_back({v.name, 0, 0});
     }
-    s.error = slots[index].failure.empty() ? "it is being started" : slots[index].failure;
+    s.error = why_not(index);
     return s;
 }
 

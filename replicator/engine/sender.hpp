@@ -32,7 +32,8 @@ class sender {
     sender(sender_config config, runtime run, file_system &files, std::vector<executor> nbd_loops);
     ~sender(); ///< stop() must have completed
 
-    /// Opens state (made at first start, identity included) and volumes, serves NBD, starts sessions.
+    /// Opens state (made at first start, identity included) and volumes, serves NBD, starts sessions. Groups start side
+    /// by side; one whose disks do not answer is left starting after group_start_patience.
     /// On failure nothing is left running; the error names the object: a volume that is missing,
     /// locked by another daemon, read-only or of changed size; a state directory in use.
     task<result<>> start();

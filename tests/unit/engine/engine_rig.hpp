@@ -105,6 +105,9 @@ struct receiver_host {
     void start() {
         engine.emplace(config_, world_.run(), disk, std::vector<executor>{world_.io.get_executor()});
         receiver_access::set_network(*engine, network_of_(world_.line));
+        if (pools) {
+            engine->use_pools(pools);
+        }
         REQUIRE(world_.await(engine->start()));
     }
     void stop() {
@@ -124,6 +127,7 @@ struct receiver_host {
 
     world &world_;
     sim_file_system disk;
+    pool_maker pools; ///< before start()
     std::optional<receiver> engine;
 
   private:

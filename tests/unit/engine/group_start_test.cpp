@@ -1,6 +1,9 @@
 // One group's disk is no reason to keep another group's machines waiting.
 
+#include "replicator/engine/group_starts.hpp"
 #include "tests/unit/engine/engine_rig.hpp"
+
+#include <utility>
 
 namespace farshore::engine {
 namespace {
@@ -10,32 +13,69 @@ task<void> listen_to(transport::link &l, std::size_t &ended) {
     ++ended;
 }
 
+/// A sender with the groups "mail" (/srv/mail) and "shop" (/srv/data), whose volumes are not made yet.
+struct two_groups {
+    explicit two_groups(world &w) : engine(config_on(disk), w.sender_run(), disk, {w.io.get_executor()}) {
+        sender_access::set_network(
+            engine, std::make_unique<sim::sim_network>(w.line, std::string(64, 'a'), receiver_fingerprint), "boot");
+    }
+    void make(const char *path) {
+        auto image = disk.open(path, open_mode::create_new);
+        REQUIRE(image);
+        REQUIRE((*image)->truncate(limits::MiB));
+    }
+    static sender_config config_on(sim_file_system &disk) {
+        REQUIRE(disk.make_directories("/srv"));
+        sender_config config;
+        config.state = state;
+        config.memory_bytes_max = 24 * limits::MiB;
+        for (const auto &[name, path] : {std::pair{"mail", "/srv/mail"}, std::pair{"shop", "/srv/data"}}) {
+            sender_group_config group;
+            group.name = name;
+            group.volumes.push_back({name, path, ""});
+            config.groups.push_back(group);
+        }
+        return config;
+    }
+
+    sim_file_system disk{2};
+    sender engine;
+};
+
+/// Threads of the first group's disk that run only when the test lets them.
+struct hanging_disk {
+    explicit hanging_disk(world &w) : world_(w) {}
+    pool_maker first_only() {
+        return [this](std::size_t, int) {
+            const bool first = std::exchange(first_, false);
+            return first ? executor(io_.get_executor()) : executor(world_.io.get_executor());
+        };
+    }
+    void answers() {
+        io_.restart();
+        io_.poll();
+    }
+    template <class Daemon> void stop(Daemon &daemon) {
+        bool done = false;
+        asio::co_spawn(world_.io, mark_done(daemon.stop(duration{}), done), asio::detached);
+        REQUIRE(world_.run_until([&] { return answers(), done; }, std::chrono::minutes(1)));
+    }
+
+  private:
+    world &world_;
+    asio::io_context io_;
+    bool first_ = true;
+};
+
 } // namespace
 
 TEST_SUITE("engine") {
 TEST_CASE("group start: a group whose volume is missing is failed and tried again, the other is served") {
     world w;
     receiver_host site(w);
-    sim_file_system disk(2);
-    REQUIRE(disk.make_directories("/srv"));
-    const auto make = [&](const char *path) {
-        auto image = disk.open(path, open_mode::create_new);
-        REQUIRE(image);
-        REQUIRE((*image)->truncate(limits::MiB));
-    };
-    make("/srv/data");
-    sender_config config;
-    config.state = state;
-    config.memory_bytes_max = 24 * limits::MiB;
-    for (const auto &[name, path] : {std::pair{"mail", "/srv/mail"}, std::pair{"shop", "/srv/data"}}) {
-        sender_group_config group;
-        group.name = name;
-        group.volumes.push_back({name, path, ""});
-        config.groups.push_back(group);
-    }
-    sender engine(config, w.sender_run(), disk, {w.io.get_executor()});
-    sender_access::set_network(
-        engine, std::make_unique<sim::sim_network>(w.line, std::string(64, 'a'), receiver_fingerprint), "boot");
+    two_groups host(w);
+    host.make("/srv/data");
+    sender &engine = host.engine;
     REQUIRE(w.await(engine.start()));
     REQUIRE(engine.status().size() == 2);
     CHECK(engine.status()[0].name == "mail");
@@ -46,11 +86,52 @@ TEST_CASE("group start: a group whose volume is missing is failed and tried agai
     CHECK(says(refused.error().context, "not served"));
     REQUIRE(w.await(engine.join(site.token())));
     CHECK(w.until([&] { return engine.status()[1].state == sender_state::streaming; }));
-    make("/srv/mail");
+    host.make("/srv/mail");
     CHECK(w.until([&] { return engine.status()[0].state == sender_state::unpaired; }));
     CHECK_FALSE(engine.status()[0].error);
     CHECK(engine.pause("mail"));
     w.await(engine.stop(duration{}));
+}
+
+TEST_CASE("group start: a group whose disk does not answer holds up no other, and is served when it does") {
+    world w;
+    receiver_host site(w);
+    two_groups host(w);
+    host.make("/srv/data");
+    host.make("/srv/mail");
+    hanging_disk hung(w);
+    host.engine.use_pools(hung.first_only());
+    const time_point begun = w.clock.now();
+    REQUIRE(w.await(host.engine.start()));
+    CHECK(w.clock.now() - begun <= group_start_patience);
+    CHECK(says(host.engine.status()[0].error, "its disks have not answered"));
+    REQUIRE(w.await(host.engine.join(site.token())));
+    CHECK(w.until([&] { return host.engine.status()[1].state == sender_state::streaming; }));
+    CHECK(says(host.engine.pause("mail").error().context, "its disks have not answered"));
+    CHECK(w.until([&] { return hung.answers(), host.engine.status()[0].state == sender_state::unpaired; }));
+    CHECK_FALSE(host.engine.status()[0].error);
+    hung.stop(host.engine);
+}
+
+TEST_CASE("group start: at the DR site a copy whose disk does not answer is neither made anew nor in others' way") {
+    world w;
+    receiver_host site(w);
+    sender_host primary(w, 'a');
+    REQUIRE(primary.join(site.token()));
+    REQUIRE(primary.streams());
+    REQUIRE(w.await(primary.engine->wait("shop", false, std::chrono::minutes(1))));
+    site.stop();
+    hanging_disk hung(w);
+    site.pools = hung.first_only();
+    site.start();
+    CHECK(site.status().state == receiver_state::failed);
+    CHECK(says(site.status().error, "its disks have not answered"));
+    CHECK(site.engine->status()[1].state == receiver_state::empty);
+    CHECK(w.until([&] { return says(primary.status().error, "its disks have not answered"); }));
+    CHECK(w.until([&] { return hung.answers(), primary.status().state == sender_state::streaming; }));
+    CHECK(site.status().durable_barrier);
+    hung.stop(*site.engine);
+    site.engine.reset();
 }
 
 TEST_CASE("group start: links of a paired sender without a hello are bounded, its session goes on") {
