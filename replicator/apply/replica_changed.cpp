@@ -114,11 +114,12 @@ std::optional<std::vector<region_run>> replica_group::changed_since(interval_id 
         });
         const bool read = collect(i.core->history(), nearest, changed);
         i.core->release(point);
-        return read ? std::optional(changed.take()) : std::nullopt;
+        const std::scoped_lock lock(i.mutex);
+        return read && point > i.suspect ? std::optional(changed.take()) : std::nullopt;
     }
     const bool read = id.value != 0 && collect(i.core->history(), id, changed) && collect(i.core->rollback(), id, changed);
     const std::scoped_lock lock(i.mutex);
-    return read && id >= i.safe ? std::optional(changed.take()) : std::nullopt; // asked last: a commit may have freed some
+    return read && id >= i.safe && id > i.suspect ? std::optional(changed.take()) : std::nullopt; // asked last: a commit may have freed some
 }
 
 } // namespace farshore

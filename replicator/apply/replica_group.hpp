@@ -205,7 +205,8 @@ class replica_group {
     /// errc::not_found when no such point is kept; errc::refused when it is suspect, unless that is what is wanted.
     result<open_replica_point> open_point(interval_id id, bool suspect_too = false);
     /// Every region that an applied interval after `id` changed (and perhaps others), in order, at most
-    /// limits::changed_runs_max runs; nothing: the undo does not reach back so far. Any thread; reads undo.
+    /// limits::changed_runs_max runs; nothing: the undo does not reach back so far, or somebody else changed the images
+    /// since, which no undo tells. Any thread; reads undo.
     std::optional<std::vector<region_run>> changed_since(interval_id id);
     /// Of what is durable and not applied yet up to this interval: bytes of the journal.
     std::uint64_t bytes_to_apply(interval_id upto) const;

@@ -57,6 +57,7 @@ void check_suspect(rig &r, std::size_t points) {
     CHECK(r.group->position().damaged);
     CHECK_FALSE(r.group->position().newest_point.has_value());
     REQUIRE(r.group->points().size() == points);
+    CHECK_FALSE(r.group->changed_since(r.group->points().back().id)); // what others wrote is in no undo
     for (const replica_point &p : r.group->points()) {
         CHECK(p.suspect);
         CHECK(is(r.group->open_point(p.id).error(), errc::refused));
@@ -73,6 +74,8 @@ void check_suspect(rig &r, std::size_t points) {
     r.take(r.model.everything(whole));
     REQUIRE(r.group->points().size() == points + 1);
     CHECK_FALSE(r.group->position().damaged);
+    CHECK_FALSE(r.group->changed_since(r.group->points()[points - 1].id));
+    CHECK(r.group->changed_since(r.group->points().back().id));
     CHECK_FALSE(r.group->points().back().suspect);
     CHECK(r.group->position().newest_point->id == r.group->points().back().id);
     CHECK(*test::read_point(*r.group->open_point(r.group->points().back().id)) == r.model.now());
