@@ -10,6 +10,8 @@
 
 #include <cstdint>
 #include <optional>
+#include <set>
+#include <utility>
 #include <vector>
 
 namespace farshore::sim {
@@ -50,12 +52,19 @@ class oracle {
         }
     }
 
+    /// From here on the block may show any content: the primary could not read it for a time.
+    void forget(std::size_t v, std::uint64_t block) { forgotten_.emplace(v, block); }
+
     /// The newest k whose prefix these images are; nothing when there is none.
     std::optional<std::uint64_t> newest_prefix(const std::vector<byte_vector> &images) const {
         std::vector<std::int64_t> change(sequence_ + 2, 0);
         std::int64_t blocks = 0;
         for (std::size_t v = 0; v < images.size(); ++v) {
-            for (std::uint64_t b = 0; b < history_[v].size(); ++b, ++blocks) {
+            for (std::uint64_t b = 0; b < history_[v].size(); ++b) {
+                if (forgotten_.contains({v, b})) {
+                    continue;
+                }
+                ++blocks;
                 const std::uint64_t sum = checksum64(block_of(images[v], b));
                 const auto &h = history_[v][b];
                 for (std::size_t i = 0; i < h.size(); ++i) {
@@ -99,6 +108,7 @@ class oracle {
 
     std::vector<byte_vector> content_;
     std::vector<std::vector<std::vector<version>>> history_;
+    std::set<std::pair<std::size_t, std::uint64_t>> forgotten_;
     std::uint64_t sequence_ = 0;
 };
 

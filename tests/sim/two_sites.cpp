@@ -76,6 +76,9 @@ void two_sites::step() {
     if (one_in(25)) {
         dr_disaster();
     }
+    if (one_in(40)) {
+        spoil_a_sector();
+    }
     switch (roll(13)) {
     case 0: crash_sender(); break;
     case 1: crash_receiver(); break;

@@ -88,6 +88,8 @@ class two_sites {
     void clone_takes_over();
     void shut_file_system_down();
     void write_behind_its_back();
+    void spoil_a_sector();
+    void heal_sectors();
     void stop_sender();
     void kill_sender();
     void boot_primary();
@@ -148,6 +150,7 @@ class two_sites {
     std::unique_ptr<engine::receiver> receiver_;
     std::uint64_t boots_ = 1;
     std::uint64_t losses_seen_ = 0;
+    bool sectors_bad_ = false;
     time_point primary_forgot_{}; ///< what it had been told: a power cut, put back, a clone
     /// Points of before are mixed and nobody is left who knows: the one thing that operations.md says is not proved.
     bool may_be_mixed(const replicated_group &g, const std::string &point) const {

@@ -108,6 +108,7 @@ void two_sites::finish() {
     disk_disturbed_ = false;
     site_.clear_faults();
     primary_.clear_faults();
+    heal_sectors();
     check_counters();
     if (one_in(3)) {
         lose_primary();
@@ -170,6 +171,7 @@ void two_sites::lose_primary() {
 
 std::vector<byte_vector> two_sites::read_primary(const replicated_group &g) {
     std::vector<byte_vector> images;
+    primary_.see_bad_pages(false);
     for (std::size_t v = 0; v < g.sizes.size(); ++v) {
         byte_vector image(g.sizes[v]);
         auto f = primary_.open(g.primary_path(v), open_mode::read);
@@ -178,6 +180,7 @@ std::vector<byte_vector> two_sites::read_primary(const replicated_group &g) {
         }
         images.push_back(std::move(image));
     }
+    primary_.see_bad_pages(true);
     return images;
 }
 

@@ -7,6 +7,9 @@
 
 #include "tests/sim/two_sites.hpp"
 
+#include <fmt/format.h>
+#include <utility>
+
 namespace farshore::sim {
 
 void two_sites::boot_primary() {
@@ -129,6 +132,26 @@ void two_sites::write_behind_its_back() {
     const byte_vector data(std::min<std::uint64_t>(g.sizes[v], 1 + roll(9000)), static_cast<std::byte>(dice_()));
     if (!f || !(*f)->write_at(roll(g.sizes[v] - data.size() + 1), data) || !(*f)->sync_all()) {
         throw broken_promise{"the volume can't be written behind the sender's back"};
+    }
+}
+
+/// Points leave out what can't be read; everything else of them is a prefix, and at last both sites are equal.
+void two_sites::spoil_a_sector() {
+    replicated_group &g = any_group();
+    const std::size_t v = roll(g.sizes.size());
+    const std::uint64_t block = roll(block_count(g.sizes[v]));
+    say(fmt::format("block {} of {}-{} can't be read any more", block, g.name, volume_names[v]));
+    primary_.spoil_page(g.primary_path(v), block);
+    g.truth.forget(v, block);
+    sectors_bad_ = true;
+}
+
+/// The next look at what could not be read is at most five minutes away.
+void two_sites::heal_sectors() {
+    primary_.heal_pages();
+    if (std::exchange(sectors_bad_, false)) {
+        say("all sectors can be read again");
+        pass_time(std::chrono::minutes(6));
     }
 }
 
