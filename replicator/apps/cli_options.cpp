@@ -14,8 +14,8 @@ namespace {
 constexpr const char *footer =
     "Exit codes: 0 ok, 1 failed, 2 usage or configuration, 3 partly done, 10 no such group, volume "
     "or\n"
-    "point, 11 busy, 12 not trusted, 13 would lose data, 14 not in sync, 15 timed out, 130 "
-    "interrupted.\n"
+    "point, 11 busy, 12 not trusted, 13 would lose data or a suspect point, 14 not in sync, 15 timed\n"
+    "out, 130 interrupted.\n"
     "A point P is an id, an RFC 3339 time, latest, or an age such as -5m. See farshore(1).";
 
 /// A subcommand that sets `command` when it is used.
@@ -88,7 +88,7 @@ void add_receiver_commands(CLI::App &app, invocation &inv) {
     open->add_option("--point", inv.point, "which point (default: latest)")->type_name("P");
     open->add_flag("--applied", inv.applied, "what the images show now, if `latest` is not applied yet");
     open->add_flag("--suspect", inv.suspect, "also a point whose images somebody else changed later");
-    open->add_flag("--writable", inv.writable, "let clients write to a copy dropped at close");
+    open->add_flag("--writable", inv.writable, "not there yet: this version refuses it, points are read-only");
     open->add_option("--nbd", inv.nbd, "where to serve: unix:PATH or tcp:HOST:PORT")
         ->required()
         ->type_name("ENDPOINT");
@@ -116,7 +116,7 @@ void add_receiver_commands(CLI::App &app, invocation &inv) {
 
 void add_common_commands(CLI::App &app, invocation &inv) {
     auto *status =
-        verb(app, inv, "status", "status", "a row a group: state, lag, points, last error");
+        verb(app, inv, "status", "status", "a row a group: state, link, lag or points, last error");
     group_argument(status, inv, false);
     status->add_flag("--watch", inv.watch, "refresh every second until Ctrl-C");
     verb(app, inv, "peers", "peers", "who is trusted for which group");
@@ -191,8 +191,8 @@ std::expected<invocation, parse_end> parse_invocation(cli_program program,
         ->type_name("PATH");
     app.add_flag("--json", inv.as_json, "one JSON document on standard output, failures too");
     app.add_option("--timeout", inv.timeout,
-                   "how long the command may take, such as 30s (default: check 10s; wait, verify, open, close, join "
-                   "and --watch as long as the daemon is alive; others 30s)")
+                   "how long the command may take, such as 30s (default: check and each look of --watch 10s; wait, "
+                   "verify, open, close and join as long as the daemon is alive; others 30s)")
         ->type_name("TIME");
     if (throttle) {
         add_throttle(app, inv);

@@ -272,21 +272,23 @@ int run_daemon(const std::string &control_path, const service_factory &make) {
         const loop_threads loops(cores);
         const runtime run{home.get_executor(), disk.get_executor(), disk.get_executor(),
                           disk.get_executor(), &time};
-        const auto engine = make(run, loops.executors(), [&pools](std::size_t threads, int niceness) {
-            return pools.make(threads, niceness);
-        });
-        life daemon(home, *engine, control_path);
-        asio::co_spawn(home, daemon.run(), [&](std::exception_ptr thrown) {
-            if (thrown) {
-                std::rethrow_exception(thrown); // a bug: ends the program with the message
-            }
-            home.stop();
-        });
-        home.run();
-        exit = daemon.exit();
+        {
+            const auto engine = make(run, loops.executors(), [&pools](std::size_t threads, int niceness) {
+                return pools.make(threads, niceness);
+            });
+            life daemon(home, *engine, control_path);
+            asio::co_spawn(home, daemon.run(), [&](std::exception_ptr thrown) {
+                if (thrown) {
+                    std::rethrow_exception(thrown); // a bug: ends the program with the message
+                }
+                home.stop();
+            });
+            home.run();
+            exit = daemon.exit();
+        }
+        disk.join(); // before the loops go, to which their last jobs answer
+        pools.join();
     }
-    disk.join();
-    pools.join();
     return exit;
 }
 

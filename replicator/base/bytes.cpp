@@ -44,4 +44,12 @@ void buffer::shrink(std::size_t size) {
     size_ = size;
 }
 
+void buffer::give_back(std::size_t size) {
+    shrink(size);
+    if (auto *smaller = static_cast<std::byte *>(std::realloc(data_.get(), size > 0 ? size : 1))) {
+        static_cast<void>(data_.release());
+        data_.reset(smaller);
+    }
+}
+
 } // namespace farshore

@@ -54,6 +54,8 @@ class buffer {
     bytes_span span() { return {data_.get(), size_}; }
     /// Makes the buffer shorter; the bytes behind `size` are kept until destruction but not shown.
     void shrink(std::size_t size);
+    /// As shrink, and what is behind goes back to the allocator, in place where it can.
+    void give_back(std::size_t size);
 
   private:
     struct free_deleter {

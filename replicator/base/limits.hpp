@@ -46,7 +46,7 @@ constexpr std::size_t covered_bytes_max = 64 * MiB;        ///< which blocks the
 // Numbers that peers say
 constexpr std::uint64_t interval_id_max = (1ULL << 63) - 1; ///< and of all other counts: sums can't overflow
 /// How far a peer's position may be above what is known here. No honest peer gets so far ahead: reserved ids
-/// are skipped by 2^20 at a power cut.
+/// are skipped by 1,024 at a power cut.
 constexpr std::uint64_t interval_jump_max = 1ULL << 40;
 constexpr std::uint64_t first_stream_id_max = 1ULL << 62;  ///< where the first stream of a new copy begins
 constexpr std::uint64_t loan_window = 4096;                ///< intervals ahead that loans may be asked for

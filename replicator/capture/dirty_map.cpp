@@ -179,6 +179,12 @@ void dirty_map::touch(std::uint64_t extent) const {
     w.compare_exchange_strong(value, value, std::memory_order_relaxed);
 }
 
+void dirty_map::touch_state(std::uint64_t page) const {
+    const std::atomic_ref<std::uint8_t> s(states_[page]);
+    std::uint8_t value = s.load(std::memory_order_relaxed);
+    s.compare_exchange_strong(value, value, std::memory_order_relaxed);
+}
+
 result<std::unique_ptr<dirty_map>> dirty_map::open(file_system &files, const std::string &path,
                                                    const map_subject &subject) {
     const map_layout layout = map_layout::of(subject.volume_bytes);

@@ -75,6 +75,7 @@ class dirty_map {
     /// Makes the word's page writable, so that a later change under a lock does not wait for the
     /// file system. Changes nothing.
     void touch(std::uint64_t extent) const;
+    void touch_state(std::uint64_t page) const; ///< the same of the page's state
     // By whole pages: words_per_map_page extents, as far as the volume goes.
     std::uint64_t pages() const { return states_.size(); }
     map_page_state state(std::uint64_t page) const;

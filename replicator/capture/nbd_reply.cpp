@@ -144,7 +144,7 @@ reply_bytes run_read(block_device &device, const request &r, const export_facts 
     }
     const std::size_t length = write_read_reply(reply.body.span(), r, facts.structured);
     if (length < reply.body.size()) { // what waits to be sent takes no more than it is counted for
-        reply.body = buffer::copy_of(reply.body.view().first(length));
+        reply.body.give_back(length);
     }
     return reply;
 }

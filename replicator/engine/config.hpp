@@ -23,7 +23,7 @@ struct sender_group_config {
     duration interval = std::chrono::seconds(1);
     std::uint64_t spool_bytes_max = 20ULL << 30;
     /// Memory of the index of places that new data is looked up in; within the group's share of
-    /// `memory`, of which it is an eighth unless set, and never more than half.
+    /// `memory`, of which it is 3/16 unless set, and never more than half.
     std::optional<std::uint64_t> history_bytes;
     bool loans = true; ///< false: content of other groups is no source for this one, nor the other way
     bool verify_encoding = false; ///< every payload is decoded and compared before it leaves

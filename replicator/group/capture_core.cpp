@@ -106,6 +106,7 @@ void capture_core::touch_map(const captured_volume &v, index_range blocks) const
         const std::uint64_t mask = word_mask(w, regions.first, regions.last);
         if ((mask & ~v.map->word(w)) != 0) {
             v.map->touch(w);
+            v.map->touch_state(page);
             // The next word that may lie in another page of the file.
             w = (w / paged_bitmap::words_per_page + 1) * paged_bitmap::words_per_page;
         } else {

@@ -48,6 +48,8 @@ struct captured_volume {
     /// Blocks whose content nobody knows, since the disk can't read them: not shipped, no source of anything. A write
     /// or zeroing that is recorded, or a later read, makes them known. Their regions stay dirty (`held`).
     std::set<std::uint64_t> unreadable;
+    std::uint64_t retry_from = 0; ///< where retry_unreadable() goes on; its own
+    std::uint64_t proofs = 0;     ///< of prove_reads(); the scan's
     paged_bitmap held;
     before_policy before;
     time_point last_idle_pass{};
@@ -192,7 +194,9 @@ struct capture_core {
     result<> close_volume(captured_volume &v);
     void look_for_others(captured_volume &v);
     void choose_sample(captured_volume &v); // these in capture_sample.cpp
-    void sample_differed(captured_volume &v);
+    void sample_differed_locked(captured_volume &v);
+    /// Some block other than the bad ones, and in no page cache, can be read: the disk of the volume answers.
+    result<> prove_reads(captured_volume &v, std::set<std::uint64_t> bad);
     void find_idle_locked(captured_volume &v, std::uint64_t page, bool stopping, paged_bitmap &out);
     void free_dropped();
 };

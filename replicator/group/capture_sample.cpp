@@ -1,10 +1,11 @@
 // Block devices tell nothing of writes that were made while we were not looking. So at each start some regions that the map
 // calls clean are compared all the same: the first and last ones, where file systems and partition tables write, those
 // beside what was written last, and random ones. A restore of the device or an fsck is in one of them nearly always; then
-// everything is compared. What it does not find, `farshore verify` and `farshore resync --full` do.
+// everything is compared. What it does not find, `farshore verify` and `farshore resync` do.
 
 #include "replicator/base/log.hpp"
 #include "replicator/group/capture_core.hpp"
+#include "replicator/group/volume_file.hpp"
 
 #include <random>
 
@@ -44,22 +45,47 @@ void capture_core::choose_sample(captured_volume &v) {
 }
 
 // A region of the sample, to which no client wrote since the start, is not what the DR site has.
-void capture_core::sample_differed(captured_volume &v) {
+// In the hold of the lock in which it is noticed, so that no barrier between is consistent.
+void capture_core::sample_differed_locked(captured_volume &v) {
     const std::string text = "volume " + v.config.name + " (" + v.config.path +
                              "): a part that should be unchanged is not what the DR site has: somebody wrote to the device "
                              "while it was not served. All of it is compared";
     log::warning("{}", text);
-    touch_map(v, {0, v.blocks});
-    bool look = false;
+    v.map->activity().want({0, v.map->words()});
+    mark_locked(v, {0, v.regions});
+    v.pending.set_range(0, v.regions);
+    fall_back_locked(text);
+}
+
+// A write-through disk that is gone syncs well, since nothing is to be written.
+result<> capture_core::prove_reads(captured_volume &v, std::set<std::uint64_t> bad) {
+    constexpr int tries = 32;
+    buffer page(block_bytes);
+    int failed = 0;
     {
         const std::lock_guard lock(mutex);
-        v.map->activity().want({0, v.map->words()});
-        mark_locked(v, {0, v.regions});
-        v.pending.set_range(0, v.regions);
-        fall_back_locked(text);
-        look = take_attention_locked();
+        bad.insert(v.unreadable.begin(), v.unreadable.end());
     }
-    ask_attention(look);
+    std::mt19937_64 random{++v.proofs}; // other places each time: what was read is cached
+    for (int i = 0; i < tries; ++i) {
+        FS_TRY(data, v.data->next_data(random() % v.blocks * block_bytes));
+        const std::uint64_t block = data.offset / block_bytes;
+        if (data.length == 0 || bad.contains(block)) {
+            continue;
+        }
+        const byte_range at = v.bytes_of({block, block + 1});
+        const bytes_span part = page.span().first(at.length);
+        if (const auto cached = v.data->read_at_cached(at.offset, part); cached && *cached) {
+            continue; // proves nothing
+        }
+        if (v.data->read_at(at.offset, part)) {
+            return {};
+        }
+        ++failed;
+    }
+    return failed == 0 ? result<>()
+                       : fail(errc::dead, volume_text(v.config) + ": it can't be read at any of " + std::to_string(failed) +
+                                              " other places either: its disk is gone");
 }
 
 } // namespace farshore

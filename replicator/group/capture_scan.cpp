@@ -15,6 +15,8 @@ namespace farshore {
 namespace {
 
 constexpr std::uint64_t scan_bytes_max = limits::MiB;
+/// A bad sector may take 30 s, and upkeep waits for it: no further one is begun after that.
+constexpr duration retry_time_max = std::chrono::seconds(1);
 
 /// What to do with a unit, by its digests.
 enum class unit_verdict : std::uint8_t {
@@ -49,24 +51,40 @@ class range_scan {
         FS_CHECK(enter());
         return read_content();
     }
-    /// The same block by block, without those that the disk can't read. With `only`: of them alone. A disk or file
-    /// system that is gone as a whole is another failure, so the volume is synced if blocks are lost.
-    result<> read_blocks(const std::set<std::uint64_t> *only = nullptr) {
-        const auto skipped = [&](std::uint64_t b) { return only != nullptr && !only->contains(b); };
+    /// The same block by block, without those that the disk can't read. A disk or file system that is gone as a whole
+    /// is another failure: a sync and a read elsewhere must work if blocks are lost. What was lost is tried again with
+    /// the range held, since a client may have written it meanwhile.
+    result<> read_blocks() {
         for (std::uint64_t b = blocks_.first; b < blocks_.last; ++b) {
-            if (skipped(b)) {
-                lost_.insert(b);
-            } else {
+            FS_CHECK(read_block(b));
+        }
+        FS_CHECK(enter());
+        lost_.clear();
+        for (std::uint64_t b = blocks_.first; b < blocks_.last; ++b) {
+            FS_CHECK(read_block(b));
+        }
+        if (lost_.empty()) {
+            return {};
+        }
+        FS_CHECK(group_.sync_volume(v_, false));
+        return group_.prove_reads(v_, lost_);
+    }
+    /// Of these blocks alone, which are known to be unreadable: who writes one makes it known by himself.
+    result<> read_blocks_of(const std::set<std::uint64_t> &only) {
+        for (std::uint64_t b = blocks_.first; b < blocks_.last; ++b) {
+            if (only.contains(b)) {
                 FS_CHECK(read_block(b));
+            } else {
+                skipped_.insert(b);
             }
         }
         FS_CHECK(enter());
         for (std::uint64_t b = blocks_.first; b < blocks_.last; ++b) {
-            if (!lost_.contains(b)) {
+            if (!skipped_.contains(b) && !lost_.contains(b)) {
                 FS_CHECK(read_block(b));
             }
         }
-        return only == nullptr && !lost_.empty() ? group_.sync_volume(v_, false) : result<>();
+        return {};
     }
     /// Under the group's lock: whether recording went on all the time.
     bool valid_locked() const {
@@ -141,7 +159,8 @@ class range_scan {
     std::uint64_t run_ = 0;
     std::vector<std::uint64_t> resolved_; ///< regions
     std::vector<std::uint64_t> taken_;    ///< blocks, ascending
-    std::set<std::uint64_t> lost_;        ///< blocks that can't be read, or were not to be
+    std::set<std::uint64_t> lost_;        ///< blocks that can't be read
+    std::set<std::uint64_t> skipped_;     ///< and that were not to be
     std::vector<std::uint64_t> newly_lost_; ///< of the regions that are resolved
     bool sample_differs_ = false;
     bool compares_ = true;
@@ -227,7 +246,10 @@ result<resolve_outcome> range_scan::apply(std::uint64_t unit_bytes,
         recording = valid_locked();
         if (recording) {
             judge_locked(unit_bytes, verdicts, outcome);
-            if (!group_.fits_locked(taken_.size())) {
+            if (sample_differs_) {
+                group_.sample_differed_locked(v_);
+                recording = false;
+            } else if (!group_.fits_locked(taken_.size())) {
                 group_.overflow_locked();
                 recording = false;
             }
@@ -247,15 +269,12 @@ result<resolve_outcome> range_scan::apply(std::uint64_t unit_bytes,
         }
         look = group_.take_attention_locked();
     }
+    if (!recording) {
+        group_.ask_attention(look);
+        return lost_recording();
+    }
     copy_and_part();
     group_.ask_attention(look);
-    if (sample_differs_) {
-        group_.sample_differed(v_);
-        return lost_recording();
-    }
-    if (!recording) {
-        return lost_recording();
-    }
     outcome.recorded_blocks = taken_.size();
     return outcome;
 }
@@ -268,7 +287,7 @@ result<> range_scan::apply_known_again() {
             return lost_recording();
         }
         for (std::uint64_t b = blocks_.first; b < blocks_.last; ++b) {
-            if (!lost_.contains(b) && v_.unreadable.contains(b)) {
+            if (!lost_.contains(b) && !skipped_.contains(b) && v_.unreadable.contains(b)) {
                 taken_.push_back(b);
             }
         }
@@ -378,6 +397,7 @@ result<resolve_outcome> capture_group::record_readable(const pending_range &wher
 }
 
 result<std::uint64_t> capture_group::retry_unreadable() {
+    const time_point until = impl_->options.time->now() + retry_time_max;
     std::uint64_t left = 0;
     for (const auto &v : impl_->volumes) {
         std::set<std::uint64_t> blocks;
@@ -385,12 +405,16 @@ result<std::uint64_t> capture_group::retry_unreadable() {
             const std::lock_guard lock(impl_->mutex);
             blocks = v->unreadable;
         }
-        for (auto b = blocks.begin(); b != blocks.end();) {
+        if (blocks.lower_bound(v->retry_from) == blocks.end()) {
+            v->retry_from = 0;
+        }
+        for (auto b = blocks.lower_bound(v->retry_from); b != blocks.end() && impl_->options.time->now() < until;
+             b = blocks.lower_bound(v->retry_from)) {
             const std::uint64_t region = *b / blocks_per_region;
             range_scan scan(*impl_, *v, range_of(region_index{region}, v->size));
-            FS_CHECK(scan.read_blocks(&blocks));
+            FS_CHECK(scan.read_blocks_of(blocks));
             FS_CHECK(scan.apply_known_again());
-            b = blocks.lower_bound((region + 1) * blocks_per_region);
+            v->retry_from = (region + 1) * blocks_per_region;
         }
         const std::lock_guard lock(impl_->mutex);
         left += v->unreadable.size();
@@ -441,6 +465,11 @@ result<> capture_core::put_verify_locked(captured_volume &v, const verify_entry 
     const index_range regions = regions_of(entry.range);
     if (v.pending.any_in(regions.first, regions.last)) {
         return fail(errc::not_in_sync, "the range is still to be compared by the catch-up");
+    }
+    if (v.held.any_in(regions.first, regions.last)) {
+        return fail(errc::not_in_sync, fmt::format("volume {} has blocks that could not be read (`status` names them): the DR "
+                                                   "site does not have them, so nothing is compared until it has",
+                                                   v.config.name));
     }
     if (open->commit.verify.size() >= verify_entries_max) {
         return fail(errc::full, "the open interval has no room for another range to verify");

@@ -43,6 +43,7 @@ capture_state::open(file_system &files, const std::string &path, const std::stri
     state->now_.boot_id = boot_id;
     state->store_locked();
     FS_CHECK(state->map_->sync());
+    state->reserved_durably_ = state->now_.reserved_interval;
     FS_CHECK(files.sync_directory(parent_path(path)));
     return state;
 }
@@ -62,15 +63,22 @@ void capture_state::acknowledge(stream_position position,
 
 result<> capture_state::begin(stream_id stream, interval_id first, stream_position common,
                               const std::array<std::byte, 16> &receiver) {
-    const std::lock_guard lock(mutex_);
-    const capture_record before = now_;
-    now_.begun = stream;
-    now_.acknowledged = common;
-    now_.receiver = receiver;
-    now_.reserved_interval = std::max(now_.reserved_interval, interval_id{first.value + reserve_ahead});
-    store_locked();
+    const std::lock_guard one_sync(sync_mutex_);
+    capture_record before;
+    {
+        const std::lock_guard lock(mutex_);
+        before = now_;
+        now_.begun = stream;
+        now_.acknowledged = common;
+        now_.receiver = receiver;
+        now_.reserved_interval = std::max(now_.reserved_interval, interval_id{first.value + reserve_ahead});
+        store_locked();
+    }
     result<> synced = map_->sync();
-    if (!synced) {
+    const std::lock_guard lock(mutex_);
+    if (synced) {
+        reserved_durably_ = now_.reserved_interval;
+    } else {
         const std::uint64_t sequence = now_.sequence;
         now_ = before;
         now_.sequence = sequence;
@@ -78,40 +86,49 @@ result<> capture_state::begin(stream_id stream, interval_id first, stream_positi
     return synced;
 }
 
-result<> capture_state::reserve_locked(interval_id id, std::uint64_t low) {
+result<> capture_state::reserve_beyond(interval_id id, std::uint64_t low) {
     if (id.value > limits::interval_id_max - reserve_ahead) {
         return fail(errc::limit, fmt::format("interval {} is beyond what can be numbered", id.value));
     }
-    const interval_id old = now_.reserved_interval;
-    if (id.value + low <= old.value) {
-        return {};
+    const std::lock_guard one_sync(sync_mutex_);
+    {
+        const std::lock_guard lock(mutex_);
+        if (id.value + low <= reserved_durably_.value) {
+            return {};
+        }
+        now_.reserved_interval = interval_id{id.value + reserve_ahead};
+        store_locked();
     }
-    now_.reserved_interval = interval_id{id.value + reserve_ahead};
-    store_locked();
     result<> synced = map_->sync();
-    if (!synced) {
-        now_.reserved_interval = old;
-    }
+    const std::lock_guard lock(mutex_);
+    (synced ? reserved_durably_ : now_.reserved_interval) = synced ? now_.reserved_interval : reserved_durably_;
     return synced;
 }
 
-result<> capture_state::reserve(interval_id id) {
-    const std::lock_guard lock(mutex_);
-    return reserve_locked(id, reserve_low);
-}
+result<> capture_state::reserve(interval_id id) { return reserve_beyond(id, reserve_low); }
 
 result<> capture_state::use(interval_id id) {
-    const std::lock_guard lock(mutex_);
-    FS_CHECK(reserve_locked(id, 0));
-    now_.last_interval = std::max(now_.last_interval, id);
-    store_locked();
-    return {};
+    for (;;) {
+        {
+            const std::lock_guard lock(mutex_);
+            if (id <= reserved_durably_) {
+                now_.last_interval = std::max(now_.last_interval, id);
+                store_locked();
+                return {};
+            }
+        }
+        FS_CHECK(reserve_beyond(id, 0));
+    }
 }
 
 result<> capture_state::close_clean() {
-    const std::lock_guard lock(mutex_);
-    now_.reserved_interval = now_.last_interval;
-    store_locked();
+    const std::lock_guard one_sync(sync_mutex_);
+    {
+        const std::lock_guard lock(mutex_);
+        now_.reserved_interval = now_.last_interval;
+        reserved_durably_ = now_.last_interval;
+        store_locked();
+    }
     return map_->sync();
 }
 

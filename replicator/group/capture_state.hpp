@@ -48,13 +48,15 @@ class capture_state {
   private:
     capture_state() = default;
     void store_locked();
-    result<> reserve_locked(interval_id id, std::uint64_t low);
+    result<> reserve_beyond(interval_id id, std::uint64_t low);
 
-    std::mutex mutex_; // reserve() syncs under it; only the engine's calls wait for it
+    std::mutex sync_mutex_; ///< of those who sync: taken first
+    std::mutex mutex_;      ///< over no disk work: use() and acknowledge() are called by who must not wait
     std::unique_ptr<file> file_;
     std::unique_ptr<shared_map> map_;
     capture_record found_;
     capture_record now_;
+    interval_id reserved_durably_;
 };
 
 } // namespace farshore

@@ -174,6 +174,7 @@ result<bool> capture_core::write(captured_volume &v, std::uint64_t offset, bytes
         return false;
     }
     write_op op(v, offset, data);
+    v.map->note_write(options.time->wall()); // the one under the lock then hardly ever stores
     touch_map(v, op.edges.blocks);
     std::unique_lock lock(mutex);
     FS_TRY(entered, enter_write(lock, v, op.edges.blocks, p, op.ticket));

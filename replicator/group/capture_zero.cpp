@@ -108,6 +108,7 @@ result<> capture_core::zero(captured_volume &v, byte_range range, zero_options h
         return {};
     }
     block_edges edges(v, range);
+    v.map->note_write(options.time->wall()); // the one under the lock then hardly ever stores
     touch_map(v, edges.blocks);
     range_table::ticket ticket = 0;
     {

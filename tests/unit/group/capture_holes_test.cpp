@@ -1,5 +1,6 @@
 // Runs of holes in a catch-up, and what a large and empty volume costs.
 
+#include "replicator/format/dirty_map_file.hpp"
 #include "tests/unit/group/synced_rig.hpp"
 
 #include <doctest/doctest.h>
@@ -53,6 +54,39 @@ struct thin_rig {
 } // namespace
 
 TEST_SUITE_BEGIN("capture_holes");
+
+TEST_CASE("holes: a page of the map that gets clean as a whole keeps the region that could not be read") {
+    constexpr std::uint64_t page = regions_per_map_page * region_bytes;
+    thin_rig rig(2 * page);
+    rig.write(page + 100 * region_bytes);
+    rig.write(page + 300 * region_bytes);
+    rig.disk.spoil_page("disks/thin", (page + 100 * region_bytes) / block_bytes);
+    rig.group->begin_tracking();
+    rig.group->begin_recording(stream_id{5}, interval_id{1});
+    for (std::uint64_t at = 0; at < 2 * page;) {
+        const auto piece = rig.group->next_pending(first_volume, at, 1 << 20);
+        if (!piece) {
+            break;
+        }
+        at = piece->range.end();
+        const auto has = [&](std::uint64_t region) {
+            return piece->range.offset <= page + region * region_bytes && page + region * region_bytes < at;
+        };
+        if (has(100)) {
+            REQUIRE(rig.group->record_readable(*piece));
+        } else if (has(300)) {
+            REQUIRE(rig.group->record_all(*piece));
+        } else {
+            REQUIRE(rig.group->settle_holes(*piece));
+        }
+    }
+    REQUIRE(rig.group->pending_bytes() == 0);
+    for (int i = 0; i < 3; ++i) {
+        rig.deliver();
+    }
+    CHECK(rig.group->unreadable_bytes(first_volume) == block_bytes);
+    CHECK(rig.group->dirty_bytes(first_volume) == region_bytes);
+}
 
 TEST_CASE("holes: an empty volume of 1 TiB gets clean by a few looks at the file, without a read") {
     thin_rig rig(TiB);

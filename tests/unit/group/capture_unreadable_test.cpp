@@ -133,11 +133,61 @@ TEST_CASE("unreadable: a new stream looks at the region anew") {
     s.must_be_clean();
 }
 
+TEST_CASE("unreadable: what a client writes while the disk is asked for the first time is in the barrier") {
+    spoiled_rig s;
+    const byte_vector fresh(block_bytes, std::byte{0x5a});
+    int asked = 0;
+    s.rig.disk.before_call([&](const sim_call &c) {
+        if (c.what == sim_operation::read && c.path == disk_path && ++asked == bad_block + 2) { // behind the bad one, unheld
+            s.rig.note(s.rig.write(0, bad_block * block_bytes, fresh));
+        }
+    });
+    s.ship_the_rest();
+    s.rig.disk.before_call({});
+    CHECK(all_known(s.rig));
+    CHECK(std::ranges::equal(fresh, bytes_view(s.rig.durable[0]).subspan(bad_block * block_bytes, block_bytes)));
+    s.must_be_clean();
+}
+
+TEST_CASE("unreadable: verify does not compare what the DR site never got") {
+    spoiled_rig s;
+    s.ship_the_rest();
+    s.rig.disk.heal_pages();
+    const auto refused = s.rig.group->add_verify({volume_index{0}, {0, region_bytes}}, test_digest);
+    REQUIRE_FALSE(refused);
+    CHECK(refused.error().context.find("could not be read") != std::string::npos);
+    CHECK(s.rig.group->add_verify({volume_index{0}, {region_bytes, region_bytes}}, test_digest));
+    CHECK(*s.rig.group->retry_unreadable() == 0);
+    s.must_be_clean();
+}
+
+TEST_CASE("unreadable: upkeep looks at some of many bad places at a time, and at all of them in the end") {
+    spoiled_rig s;
+    s.ship_the_rest();
+    s.rig.disk.before_call([&](const sim_call &c) {
+        if (c.what == sim_operation::read && c.path == disk_path) {
+            s.rig.clock.advance(std::chrono::seconds(30)); // a drive that tries hard
+        }
+    });
+    const time_point begun = s.rig.clock.now();
+    CHECK(*s.rig.group->retry_unreadable() == 1);
+    CHECK(s.rig.clock.now() - begun <= std::chrono::seconds(60));
+    s.rig.disk.before_call({});
+    s.rig.disk.heal_pages();
+    CHECK(*s.rig.group->retry_unreadable() == 0);
+    s.must_be_clean();
+}
+
 // What stays readable then is an accident (the page cache), so a point "without the bad places" would be a mixture.
 TEST_CASE("unreadable: a disk that is gone as a whole is no bad place, and there is no consistent barrier") {
     spoiled_rig s;
     SUBCASE("its file system was shut down: reads of the place fail, and so does a sync") {
         s.rig.disk.inject({.scope = sim_scope::syncs, .path_prefix = disk_path, .forever = true});
+    }
+    SUBCASE("it writes through its cache and is gone: a sync has nothing to do") {
+        s.rig.note(s.rig.write(0, 2 * region_bytes, s.rig.content(region_bytes)));
+        s.rig.disk.set_cached_percent(0);
+        s.rig.disk.inject({.scope = sim_scope::reads, .path_prefix = disk_path, .forever = true});
     }
     SUBCASE("the path to it is gone: the reads say so") {
         s.rig.disk.inject({.scope = sim_scope::reads, .path_prefix = disk_path, .number = ENXIO, .forever = true});
@@ -154,15 +204,16 @@ TEST_CASE("unreadable: a disk that is gone as a whole is no bad place, and there
 }
 
 TEST_CASE("unreadable: a disk with too many bad blocks is a failure of the catch-up") {
-    capture_rig rig = synced_rig({(limits::unreadable_blocks_max + 16) * block_bytes});
+    capture_rig rig = synced_rig({2 * (limits::unreadable_blocks_max + 16) * block_bytes});
     start(rig);
     rig.group->begin_tracking();
     rig.group->mark_all_dirty();
     const std::uint64_t blocks = limits::unreadable_blocks_max + 16;
-    rig.note(rig.disk.open(disk_path, open_mode::read_write).value()->write_at(0, byte_vector(blocks * block_bytes, std::byte{1})));
+    rig.note(rig.disk.open(disk_path, open_mode::read_write).value()->write_at(0, byte_vector(2 * blocks * block_bytes, std::byte{1})));
     for (std::uint64_t b = 0; b < blocks; ++b) {
         rig.disk.spoil_page(disk_path, b);
     }
+    rig.disk.set_cached_percent(0);
     rig.begin_recording();
     result<resolve_outcome> last{};
     while (last) {
