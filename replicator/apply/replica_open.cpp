@@ -66,6 +66,27 @@ interval_id last_of(const undo_log &log, interval_id committed) {
     return records.empty() ? interval_id{} : records.back().header.position.interval;
 }
 
+/// Journal, undo and loans of a copy whose list of volumes is gone would be taken for those of the one that is made.
+result<> remove_leftovers(file_system &files, const std::string &directory) {
+    for (const char *name : {"journal", "undo", "rollback", "loans"}) {
+        const std::string path = join_path(directory, name);
+        FS_TRY(present, files.exists(path));
+        const auto inside = present ? files.list(path) : result<std::vector<std::string>>();
+        if (inside) {
+            for (const std::string &file : *inside) {
+                FS_CHECK(files.remove(join_path(path, file)));
+            }
+            if (!inside->empty()) {
+                log::warning("{}: {} file(s) of an earlier copy are removed", path, inside->size());
+                FS_CHECK(files.sync_directory(path));
+            }
+        } else {
+            FS_CHECK(files.remove(path)); // a file
+        }
+    }
+    return files.sync_directory(directory);
+}
+
 } // namespace
 
 std::string state_path(const std::string &directory) { return join_path(directory, "group.state"); }
@@ -90,6 +111,7 @@ result<> replica_group::create(file_system &files, const replica_options &option
     }
     FS_TRY(state, files.open(state_path(directory), open_mode::create));
     FS_CHECK(state->lock());
+    FS_CHECK(remove_leftovers(files, directory));
     const std::vector<group_volume> listed = to_disk(volumes);
     FS_CHECK(replica_images::create(files, listed, options.own_directory));
     FS_CHECK(state->truncate(0));

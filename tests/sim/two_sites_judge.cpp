@@ -77,7 +77,7 @@ void two_sites::look_at_points(const replicated_group &g, std::size_t max) {
             throw broken_promise{fmt::format("point {} can't be read: {}", p.id, images.error().text())};
         }
         if (!g.truth.newest_prefix(*images)) {
-            throw broken_promise{fmt::format("point {} is no prefix of the writes", p.id)};
+            throw broken_promise{fmt::format("point {} of {} is no prefix of the writes", p.id, g.name)};
         }
     }
 }

@@ -51,6 +51,22 @@ TEST_CASE("replica: an image that is there keeps its content, one of another siz
     CHECK((*group)->next_data(volume_index{0}, 0)->offset == 4096);
 }
 
+TEST_CASE("replica: made anew where another copy was, it knows nothing of what that one had") {
+    rig r;
+    r.write();
+    REQUIRE(test::append_all(*r.group, r.model.interval(6, primary_model::plain())).has_value());
+    REQUIRE(r.group->sync_journal().has_value());
+    r.group.reset();
+    for (const char *name : {"/state/group.volumes", "/state/group.state"}) {
+        REQUIRE(r.files.remove(name));
+    }
+    REQUIRE(replica_group::create(r.files, r.options, test::volumes_of(sizes)).has_value());
+    r.files.power_cut(0); // what was removed stays so
+    r.open();
+    CHECK(r.group->position().durable.interval.value == 0);
+    CHECK(r.group->points().empty());
+}
+
 TEST_CASE("replica: block devices may be larger than the volume, not smaller") {
     sim_file_system files(1);
     REQUIRE(files.make_directories("/dev").has_value());
