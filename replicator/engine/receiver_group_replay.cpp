@@ -164,7 +164,7 @@ task<void> receiver_group::tell_verified(std::vector<verify_answer> answers) {
     const bool differs = std::ranges::any_of(answers, differing);
     std::uint64_t counted = 0;
     if (differs && copy_) { // counted when it was applied
-        counted = damage_told_ = copy_->position().damage_count;
+        counted = copy_->position().damage_count;
         log::error("group {}: verify found that the copy differs from the primary; no point is made until it is healed",
                    name());
     }
@@ -177,6 +177,7 @@ task<void> receiver_group::tell_verified(std::vector<verify_answer> answers) {
             v.items.push_back({x.entry.volume.value, x.entry.range.offset, x.entry.range.length, x.equal, x.unseen});
             v.damage_count = differing(x) ? counted : v.damage_count;
         }
+        damage_told_ = std::max(damage_told_, v.damage_count); // an ack must not overtake it
         co_await session->send(std::move(v));
     }
 }

@@ -122,6 +122,8 @@ class sender_group {
     void learn(dedupe::encoder &encoder);
     std::uint64_t offer_piece(volume_index v, byte_range piece);
     void on_ack(const wire::ack &a);
+    void look_at_damage_said();
+    void on_late_answer(const wire::verify_result &r);
     void on_nak(const wire::nak &n);
     void on_damage(std::string what, std::uint64_t count);
     result<> on_verify(const wire::verify_result &r);
@@ -222,6 +224,9 @@ class sender_group {
     std::unique_ptr<sender_session> session_;
     std::unique_ptr<catch_up_scan> scan_;
     bool session_up_ = false; ///< greeted and shipping
+    bool settled_ = false;    ///< its stream was begun, or goes on: from here on acks count
+    std::optional<wire::ack> early_ack_; ///< the newest one before that
+    std::uint64_t damage_said_ = 0;      ///< by acks of this session
     bool reconnect_now_ = false;
     bool session_worked_ = false; ///< the last session made something durable
     path_judge path_;

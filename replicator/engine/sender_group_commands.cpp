@@ -335,7 +335,7 @@ void sender_group::heal(const verify_run &run) {
         capture_->mark_dirty(r.volume, r.range);
         bytes += r.range.length;
     }
-    damage_known_ += run.damage_counted();
+    damage_known_ = std::max(damage_known_, run.damage_through());
     lose_order(fmt::format("verify found that the DR site's copy differs in {} range(s), {} bytes; they are shipped again, and "
                            "the DR site makes no point until then",
                            wrong.size(), bytes));
@@ -424,6 +424,7 @@ task<result<verify_outcome>> sender_group::verify(progress_report progress) {
     }
     const auto run = std::move(verify_);
     heal(*run);
+    look_at_damage_said();
     if (run->failure()) {
         co_return std::unexpected(*run->failure());
     }

@@ -164,6 +164,9 @@ task<error> sender_group::run_session() {
         notice_ = n.text.empty() ? std::nullopt : std::optional(n.text);
     };
     session_ = std::make_unique<sender_session>(run_, *spool_, std::move(calls));
+    settled_ = false;
+    early_ack_.reset();
+    damage_said_ = 0;
     task_group scanning(run_.home);
     auto shipping = co_await begin_shipping(connect);
     if (!shipping) {
@@ -176,6 +179,7 @@ task<error> sender_group::run_session() {
     }
     const error reason = co_await session_->ended();
     session_up_ = false;
+    settled_ = false;
     session_end end;
     if (const auto since = session_->welcomed_at()) {
         end = {true, session_->moved(), is_of_line(reason), session_->tried(), run_.time->now() - *since};
@@ -211,7 +215,11 @@ task<result<wire::key32>> sender_group::begin_shipping(sender_session::make_conn
     FS_CO_TRY(theirs, co_await session_->open(std::move(connect), make_hello(), known));
     verify_questions_->forget_through(theirs.applied.interval);
     FS_CO_CHECK(co_await session_->open_data_links(options_.links));
-    const sender_plan plan = plan_session(facts(), theirs);
+    // What was acknowledged before this session, whatever the DR site said since its welcome; intervals go on meanwhile.
+    sender_facts now = facts();
+    now.acknowledged = mine.acknowledged;
+    now.acked_in_stream = mine.acked_in_stream;
+    const sender_plan plan = plan_session(now, theirs);
     const std::string begins_with = fmt::format("{} ({})", name_of(plan.decision), plan.reason);
     if (const auto more = connections_.failed(begins_with, run_.time->now())) {
         log::info("group {}: connected; {}{}", name(), begins_with, *more);
@@ -244,8 +252,15 @@ task<result<wire::key32>> sender_group::begin_shipping(sender_session::make_conn
     first.durable = theirs.durable;
     first.applied = theirs.applied;
     first.point = theirs.damaged || theirs.in_catch_up ? std::min(theirs.point, applied_point_.value) : theirs.point;
+    settled_ = true;
     on_ack(first);
+    if (const auto early = std::exchange(early_ack_, std::nullopt)) {
+        on_ack(*early);
+    }
     digest_key_ = theirs.digest_key;
+    if (!session_->live()) {
+        co_return fail(errc::cancelled, "the session ended as it began");
+    }
     co_return digest_key_;
 }
 
@@ -396,6 +411,10 @@ void sender_group::restart_session(const char *why) {
 }
 
 void sender_group::on_ack(const wire::ack &a) {
+    if (!settled_) { // the plan is made of what was acknowledged before
+        early_ack_ = a;
+        return;
+    }
     const bool in_stream = recording_ && a.durable.stream == stream_;
     if (in_stream && a.durable.interval > durable_.interval) {
         while (!barrier_times_.empty() && barrier_times_.front().id <= a.durable.interval) {
@@ -440,16 +459,44 @@ void sender_group::on_ack(const wire::ack &a) {
     }
     work_.notify_all();
     progress_.notify_all();
+    damage_said_ = std::max(damage_said_, a.damage_count);
+    look_at_damage_said();
+}
+
+// Counted there and told by nothing that came here, so which blocks is not known: the next welcome has everything
+// compared. A verify that runs heals what it finds at its end.
+void sender_group::look_at_damage_said() {
+    if (settled_ && !verify_ && damage_said_ > damage_known_ && session_->live()) {
+        on_damage("its copy was changed by somebody else, and where is not known here", damage_known_);
+    }
 }
 
 result<> sender_group::on_verify(const wire::verify_result &r) {
     FS_TRY(awaited, verify_questions_->answered(r));
-    if (awaited && verify_) {
+    if (awaited && verify_ && verify_->knows(interval_id{r.interval})) {
         verify_->note_damage(r.damage_count, damage_known_);
         verify_->on_result(r);
         progress_.notify_all();
+    } else if (awaited) {
+        on_late_answer(r);
     }
     return {};
+}
+
+// Of a run that ended without it. The DR site counted what differs and relies on its being repaired.
+void sender_group::on_late_answer(const wire::verify_result &r) {
+    std::uint64_t bytes = 0;
+    for (const wire::verify_item &item : r.items) {
+        if (!item.equal && !item.unseen) {
+            capture_->mark_dirty(volume_index{static_cast<std::uint16_t>(item.volume)}, {item.offset, item.length});
+            bytes += item.length;
+        }
+    }
+    if (bytes > 0) { // with other damage in the count, where that is stays unknown
+        const bool all_of_it = r.damage_count == damage_known_ + 1;
+        on_damage(fmt::format("its copy differs: {} bytes, as a verify had asked that has ended", bytes),
+                  all_of_it ? r.damage_count : damage_known_);
+    }
 }
 
 // The DR site found blocks that are not what the stream builds on. They are dirty from here on, and a
@@ -474,7 +521,11 @@ void sender_group::on_damage(std::string what, std::uint64_t count) {
                           "point is {}",
                           what, applied_point_.value);
     log::error("group {}: {}", name(), *damage_);
-    lose_order("");
+    if (recording_) {
+        lose_order("");
+    } else { // a stream that is about to begin would count as the repair
+        restart_session("the DR site found damage");
+    }
 }
 
 } // namespace farshore::engine

@@ -180,7 +180,7 @@ std::vector<pending_range> verify_run::to_heal() const {
 }
 
 void verify_run::note_damage(std::uint64_t count, std::uint64_t known) {
-    damage_counted_ += count == known + damage_counted_ + 1 ? 1 : 0;
+    damage_through_ = count == std::max(known, damage_through_) + 1 ? count : damage_through_;
 }
 
 bool verify_run::done() const {

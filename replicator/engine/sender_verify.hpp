@@ -59,6 +59,8 @@ class verify_run {
     /// Every range taken and in no cut since was touched by a client: put back, halved to converge under
     /// load. Call after a cut that follows the last add_verify.
     void put_back_touched();
+    /// Whether it asked something at this barrier and waits for an answer.
+    bool knows(interval_id barrier) const { return in_flight_.contains(barrier.value); }
     /// An answer that verify_questions let through.
     void on_result(const wire::verify_result &r);
 
@@ -73,7 +75,8 @@ class verify_run {
     std::vector<pending_range> to_heal() const;
     /// An answer's damage count, and what was known before: whether all of it is of this run.
     void note_damage(std::uint64_t count, std::uint64_t known);
-    std::uint64_t damage_counted() const { return damage_counted_; }
+    /// Up to this count all damage is of this run, or was known before; 0: it found none.
+    std::uint64_t damage_through() const { return damage_through_; }
     void fail_with(error e) { failure_ = std::move(e); }
     const std::optional<error> &failure() const { return failure_; }
 
@@ -90,7 +93,7 @@ class verify_run {
     std::map<std::uint64_t, std::size_t> in_flight_; ///< interval -> entries without an answer
     std::vector<pending_range> different_;
     std::vector<pending_range> coarse_; ///< different, and asked about in parts
-    std::uint64_t damage_counted_ = 0;
+    std::uint64_t damage_through_ = 0;
     std::uint64_t done_bytes_ = 0;
     std::uint64_t total_bytes_ = 0;
     interval_id last_barrier_;

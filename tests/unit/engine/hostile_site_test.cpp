@@ -28,12 +28,15 @@ struct twisted_site {
     std::function<void(wire::digest_reply &)> twist_digests;
     std::function<void(wire::ack &)> twist_ack;
     std::function<bool(const barrier &, stream_position)> on_barrier; ///< true: no ack
+    std::function<void(const wire::welcome &)> after_welcome;         ///< says something more at once
 
     std::vector<std::shared_ptr<transport::link>> links;
     std::shared_ptr<transport::link> control;
     stream_position durable;
     std::uint64_t bytes = 0;
     unsigned sessions = 0;
+    wire::begin_stream begun; ///< the newest
+    std::uint64_t heals = 0;  ///< of the newest barrier
 
     explicit twisted_site(world &world) : w(world) {
         w.line.listen(address, [this](std::unique_ptr<transport::link> l) {
@@ -83,12 +86,19 @@ struct twisted_site {
                 wire::welcome welcome;
                 welcome.receiver[0] = std::byte{9};
                 welcome.window_bytes = limits::window_bytes_max;
-                co_await reply(l, welcome, twist_welcome);
+                if (twist_welcome) {
+                    twist_welcome(welcome);
+                }
+                co_await reply(l, welcome, {});
+                if (after_welcome) {
+                    after_welcome(welcome);
+                }
             }
             break;
         case wire::message_type::begin_stream: {
             wire::stream_ready ready;
-            ready.stream = wire::parse<wire::begin_stream>(body)->stream;
+            begun = *wire::parse<wire::begin_stream>(body);
+            ready.stream = begun.stream;
             co_await reply(l, ready, twist_ready);
             break;
         }
@@ -121,10 +131,14 @@ struct twisted_site {
             co_await reply(l, data, {});
             break;
         }
+        case wire::message_type::heartbeat: co_await reply(l, *wire::parse<wire::heartbeat>(body), {}); break;
         case wire::message_type::frame: {
             bytes += frame_window_bytes(body.size());
             const auto frame = parse_frame(body);
             const stream_position at{frame->header.stream, frame->header.interval};
+            if (frame->header.type == frame_type::barrier) {
+                heals = parse_barrier(frame->payload)->heals;
+            }
             if (frame->header.type == frame_type::barrier && acknowledges &&
                 !(on_barrier && on_barrier(*parse_barrier(frame->payload), at))) {
                 durable = at;
@@ -152,6 +166,17 @@ struct misled_primary {
     void write(std::uint64_t block) {
         byte_vector data(block_bytes, std::byte{0x5A});
         REQUIRE(device->write(block * block_bytes, data, false));
+    }
+    bool streams() {
+        return w.until([&] { return primary.status().state == sender_state::streaming; });
+    }
+    /// The site has this damage from its next welcome on.
+    void damaged(std::uint64_t count) {
+        site.twist_welcome = [count, at = site.durable](wire::welcome &said) {
+            said.durable = said.applied = at;
+            said.damage_count = count;
+            said.damaged = count > 0;
+        };
     }
     bool ends_with(const char *word) {
         std::string last;
@@ -297,6 +322,84 @@ TEST_CASE("hostile site: verify answers that were not asked for") {
         CHECK_MESSAGE(verified.error().text().find("not asked for") != std::string::npos, verified.error().text());
         p.goes_on_elsewhere();
     }
+}
+
+TEST_CASE("hostile site: an ack that follows the welcome at once hides no copy that went back") {
+    misled_primary p;
+    REQUIRE(p.streams());
+    const stream_position older = p.site.durable;
+    p.write(2);
+    REQUIRE(p.w.until([&] { return p.site.durable.interval > older.interval && p.primary.status().lag_bytes == 0; }));
+    CHECK_FALSE(p.site.begun.copy_went_back);
+    p.site.twist_welcome = [&](wire::welcome &said) { said.durable = said.applied = older; };
+    p.site.after_welcome = [&](const wire::welcome &) {
+        wire::ack a;
+        a.durable = a.applied = older;
+        p.site.say(a);
+    };
+    p.site.control->close();
+    REQUIRE(p.w.until([&] { return p.site.sessions == 2 && p.primary.status().connected; }));
+    CHECK(p.site.begun.copy_went_back);
+    p.site.after_welcome = {};
+    p.goes_on_elsewhere();
+}
+
+TEST_CASE("hostile site: damage that is told before the stream begins is repaired by another one") {
+    misled_primary p;
+    p.site.after_welcome = [&](const wire::welcome &) {
+        if (p.site.sessions > 1) {
+            return;
+        }
+        wire::nak nak;
+        nak.damage_count = 1;
+        nak.complete = true;
+        nak.blocks.push_back({0, 3});
+        p.site.say(nak);
+        p.damaged(1);
+    };
+    p.site.twist_ack = [](wire::ack &a) { a.damage_count = 1; };
+    REQUIRE(p.streams());
+    CHECK(p.site.sessions == 2);
+    CHECK(p.site.heals == 1);
+    p.goes_on_elsewhere();
+}
+
+TEST_CASE("hostile site: damage that an ack tells and nothing else is repaired") {
+    misled_primary p;
+    REQUIRE(p.streams());
+    CHECK(p.site.heals == 0);
+    p.damaged(1);
+    p.site.twist_ack = [](wire::ack &a) { a.damage_count = 1; };
+    p.write(2);
+    REQUIRE(p.w.until([&] { return p.site.sessions == 2; }));
+    REQUIRE(p.streams());
+    CHECK(p.site.heals == 1);
+    p.goes_on_elsewhere();
+}
+
+TEST_CASE("hostile site: what a verify finds after it was given up is repaired all the same") {
+    misled_primary p;
+    REQUIRE(p.streams());
+    wire::verify_result late;
+    p.site.on_barrier = [&](const barrier &b, stream_position at) {
+        for (const verify_entry &e : b.verify) {
+            late.interval = at.interval.value;
+            late.items.push_back({e.volume.value, e.range.offset, e.range.length, false});
+        }
+        return false;
+    };
+    const auto verified = p.w.await(p.primary.engine->verify("shop", {}));
+    REQUIRE_FALSE(verified);
+    CHECK(is(verified.error(), errc::timeout));
+    REQUIRE_FALSE(late.items.empty());
+    p.damaged(1);
+    late.damage_count = 1;
+    p.site.say(late);
+    p.site.twist_ack = [](wire::ack &a) { a.damage_count = 1; };
+    REQUIRE(p.w.until([&] { return p.site.sessions == 2; }));
+    REQUIRE(p.streams());
+    CHECK(p.site.heals == 1);
+    p.goes_on_elsewhere();
 }
 }
 
