@@ -28,12 +28,17 @@ class group_starts {
     /// Returns when all have started or failed, at the latest after `patience`.
     task<void> settle(time_source &time, duration patience) {
         const time_point until = time.now() + patience;
-        while (running_ > 0 && co_await ended_.wait_until(time, until)) {
+        while (running_ > 0 && !given_up_ && co_await ended_.wait_until(time, until)) {
         }
-        if (running_ > 0) {
+        if (running_ > 0 && !given_up_) {
             log::warning("{} group(s) have not started within {:.0f} s: their disks do not answer. They are served when they do",
                          running_, seconds_of(patience));
         }
+    }
+    /// The daemon stops: settle() returns at once.
+    void give_up() {
+        given_up_ = true;
+        ended_.notify_all();
     }
     /// Returns when all have.
     task<void> join() {
@@ -52,6 +57,7 @@ class group_starts {
 
     task_group &tasks_;
     std::size_t running_ = 0;
+    bool given_up_ = false;
     condition ended_;
 };
 

@@ -25,7 +25,7 @@ constexpr duration own_files_every = std::chrono::seconds(10);
 
 struct receiver::impl {
     impl(receiver_config c, runtime r, file_system &f, std::vector<executor> loops)
-        : config(std::move(c)), run(std::move(r)), files(f), nbd_loops(std::move(loops)), tasks(run.home) {}
+        : config(std::move(c)), run(std::move(r)), files(f), nbd_loops(std::move(loops)), tasks(run.home), stops(run.home) {}
 
     receiver_config config;
     runtime run;
@@ -37,7 +37,9 @@ struct receiver::impl {
     trust_store trust;
     std::vector<std::unique_ptr<receiver_group>> groups;
     task_group tasks; ///< one a link being greeted or served
+    task_group stops; ///< of groups
     group_starts starts{tasks};
+    std::set<const receiver_group *> starting;
     std::list<transport::link *> strangers; ///< with a token, or so they say; oldest first
     std::map<std::string, std::list<transport::link *>> silent; ///< by fingerprint: paired, and no hello yet; oldest first
     std::set<std::string> known_sources; ///< where paired senders last came from
@@ -69,6 +71,7 @@ struct receiver::impl {
         return {};
     }
     result<> open_state();
+    task<void> start_group(receiver_group &group);
     std::shared_ptr<replica_group> lend(const std::string &lender, const std::string &borrower) const;
     result<> trusts(const transport::peer_claim &peer) const;
     trust_mode mode() const { return config.tls ? trust_mode::site_ca : trust_mode::pinned; }
@@ -163,6 +166,15 @@ std::shared_ptr<replica_group> receiver::impl::lend(const std::string &lender, c
     return may ? group->copy() : nullptr;
 }
 
+task<void> receiver::impl::start_group(receiver_group &group) {
+    starting.insert(&group);
+    co_await group.start();
+    starting.erase(&group);
+    if (stopping) { // its disk answered too late; a copy is closed by who has opened it
+        co_await group.stop();
+    }
+}
+
 task<result<>> receiver::start() {
     impl &m = *impl_;
     FS_CO_CHECK(m.open_state());
@@ -184,7 +196,7 @@ task<result<>> receiver::start() {
         o.make_point_disk = [&m] { return pool_for(m.run, m.pools, m.config.groups.size()); };
         auto group = std::make_unique<receiver_group>(
             std::move(o), runtime_for_group(m.run, m.pools, m.config.groups.size()), m.files, m.nbd_loops);
-        m.starts.spawn(group->start());
+        m.starts.spawn(m.start_group(*group));
         m.groups.push_back(std::move(group));
     }
     co_await m.starts.settle(*m.run.time, group_start_patience);
@@ -200,6 +212,7 @@ task<result<>> receiver::start() {
             m.tasks.spawn(stranger ? m.greet_stranger(std::move(link)) : m.greet(std::move(link)));
         });
     if (!listening) {
+        log::error("{}", listening.error().text()); // the stop may have to wait for a disk
         co_await stop(duration{});
         co_return listening;
     }
@@ -248,6 +261,11 @@ task<void> receiver::impl::watch_files() {
             for (const auto &g : groups) {
                 g->drop_session("the files of [tls] changed");
             }
+            for (const auto &[fingerprint, links] : silent) { // let in by the old ones
+                for (transport::link *link : links) {
+                    link->close();
+                }
+            }
         }
     }
 }
@@ -258,17 +276,20 @@ task<void> receiver::stop(duration) {
     impl &m = *impl_;
     end_commands();
     m.stopping = true;
+    m.starts.give_up();
     m.late_.notify_all();
     m.files_wanted_.notify_all();
     m.invitations_.notify_all();
     if (m.net) {
         co_await m.net->close();
     }
-    co_await m.starts.join(); // a copy is closed by who has opened it
     for (auto &g : m.groups) { // all at once: the time to stop is the daemon's, not a group's
-        m.tasks.spawn(g->stop());
+        if (!m.starting.contains(g.get())) {
+            m.stops.spawn(g->stop());
+        }
     }
-    co_await m.tasks.join();
+    co_await m.stops.join();
+    co_await m.tasks.join(); // last: a group that is being started may wait for a disk that does not answer
     m.groups.clear();
 }
 
@@ -379,10 +400,12 @@ task<void> receiver::impl::greet(std::unique_ptr<transport::link> link) {
             co_return;
         }
     }
-    const bool ours = judge(*group, *hello, *link) == peer_verdict::ours;
-    if (ours) {
+    const peer_verdict verdict = judge(*group, *hello, *link);
+    if (verdict == peer_verdict::ours) {
         learn_source(link->peer_address());
     }
+    // One that was not made the owner is refused there, with the reason.
+    const bool ours = verdict == peer_verdict::ours || verdict == peer_verdict::first_use;
     co_await group->attach(std::move(link), std::move(*hello), ours);
 }
 

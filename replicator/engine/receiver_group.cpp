@@ -8,6 +8,7 @@
 #include "replicator/engine/receiver_session.hpp"
 #include "replicator/engine/trust.hpp"
 
+#include <algorithm>
 #include <fmt/format.h>
 
 namespace farshore::engine {
@@ -184,10 +185,45 @@ task<result<>> receiver_group::create_copy(std::vector<wire::volume_entry> volum
     if (!options_.config.replica.empty()) {
         FS_CO_CHECK(files_.make_directories(options_.config.replica));
     }
-    FS_CO_CHECK(co_await run_on(run_.disk, [this, o = storage_options(), made] {
-        return replica_group::create(files_, o, made);
-    }));
-    co_return co_await open_copy();
+    bool present = true;
+    auto opened = co_await run_on(run_.disk, [this, o = storage_options(), made, &present] {
+        auto created = replica_group::create(files_, o, made);
+        if (!created) { // its last step may have failed when all was there
+            present = replica_group::exists(files_, o.state_directory).value_or(false);
+        }
+        return created;
+    });
+    if (opened) {
+        opened = co_await open_copy();
+    }
+    if (!opened && present) { // it is opened like any other that could not be
+        open_failed(opened.error());
+        work_.notify_all();
+    }
+    co_return opened;
+}
+
+hello_verdict receiver_group::judge(const wire::hello &hello, bool pinned) const {
+    hello_verdict verdict = judge_hello(facts(pinned), hello);
+    const auto refuse = [&verdict](wire::refusal_code code, std::string text) {
+        verdict = {};
+        verdict.code = code;
+        verdict.text = std::move(text);
+    };
+    if (verdict.accept && (stopping_ || greeting_)) {
+        refuse(wire::refusal_code::stopping, stopping_ ? "the receiver stops" : "another session is being greeted");
+    }
+    if (verdict.accept) {
+        if (auto told = peer_clock().heard(hello.clock_ms, run_.time->wall()); !told) {
+            refuse(wire::refusal_code::protocol, told.error().text());
+        }
+    }
+    if (verdict.accept && verdict.creates_copy) {
+        if (auto fits = check_new_volumes(hello.volumes, options_.config); !fits) {
+            refuse(wire::refusal_code::volumes, fits.error().text());
+        }
+    }
+    return verdict;
 }
 
 task<void> receiver_group::attach(std::unique_ptr<transport::link> link, wire::hello hello, bool pinned) {
@@ -222,6 +258,7 @@ task<void> receiver_group::attach(std::unique_ptr<transport::link> link, wire::h
         co_return;
     }
     greeting_ = true;
+    revoked_.reset();
     if (session_) {
         session_->close("the same sender is back on a new connection");
         while (session_) {
@@ -246,9 +283,11 @@ task<void> receiver_group::attach(std::unique_ptr<transport::link> link, wire::h
     if (copy && !failure_) {
         synced = co_await run_on(run_.disk, [copy] { return copy->sync_journal(); });
     }
-    if (!synced || failure_ || stopping_) {
+    if (!synced || failure_ || stopping_ || revoked_) {
         greeting_ = false;
-        if (synced) {
+        if (synced && revoked_) {
+            synced = fail(errc::not_trusted, *revoked_);
+        } else if (synced) {
             synced = std::unexpected(failure_.value_or(error{make_error_code(errc::closed), "the receiver stops"}));
         } else if (copy && !failure_) {
             storage_failed(synced.error());
@@ -274,6 +313,9 @@ task<void> receiver_group::attach(std::unique_ptr<transport::link> link, wire::h
 }
 
 void receiver_group::drop_session(const char *why) {
+    if (greeting_) {
+        revoked_ = why;
+    }
     if (session_) {
         session_->close(why);
     }
@@ -394,7 +436,10 @@ task<result<>> receiver_group::apply_once() {
                    name(), done.damaged.size());
         wire::nak n;
         n.damage_count = at.damage_count;
-        n.complete = done.damaged.size() <= limits::regions_per_nak_max;
+        // Its count has all that this step found, so it must name all of it: what verify found is told by other messages,
+        // which a sender that has heard of damage takes no more.
+        const bool verify_found = std::ranges::any_of(done.verified, [](const verify_answer &x) { return !x.equal && !x.unseen; });
+        n.complete = done.undecoded.empty() && !verify_found && done.damaged.size() <= limits::regions_per_nak_max;
         for (std::size_t i = 0; n.complete && i < done.damaged.size(); ++i) {
             n.blocks.push_back({done.damaged[i].volume.value, done.damaged[i].block});
         }

@@ -82,7 +82,7 @@ class receiver_group {
     const std::string &peer_name() const { return options_.config.peer_name; }
 
     /// What attach() would say to it now.
-    hello_verdict judge(const wire::hello &hello, bool pinned) const { return judge_hello(facts(pinned), hello); }
+    hello_verdict judge(const wire::hello &hello, bool pinned) const;
     /// A link whose hello names this group, control or data; takes over. `pinned`: its fingerprint is the group's.
     task<void> attach(std::unique_ptr<transport::link> link, wire::hello hello, bool pinned);
     void drop_session(const char *why);
@@ -118,6 +118,7 @@ class receiver_group {
     std::string path_of(const std::string &volume) const;
     receiver_facts facts(bool pinned) const;
     wire::welcome make_welcome();
+    result<> check_served() const;
     result<replica_point> resolve_point(const std::string &text) const;
 
     /// Serves the point's devices where the entry says, by the copy that is open now.
@@ -177,6 +178,7 @@ class receiver_group {
     std::uint64_t bytes_applied_ = 0;
     std::uint64_t wire_bytes_before_ = 0;
     bool greeting_ = false; ///< a control link is being taken over
+    std::optional<std::string> revoked_; ///< why it must not be, since drop_session()
     std::string peer_fault_;                ///< logged last
     std::optional<std::string> last_error_; ///< until a session works again, or apply does
     bool apply_waits_ = false;              ///< for space: what is durable is not all applied

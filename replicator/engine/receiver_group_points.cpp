@@ -31,7 +31,14 @@ duration receiver_group::age_of(const replica_point &p) const {
     return p.id == newest_seen_ ? std::max(age, run_.time->now() - newest_since_) : age;
 }
 
+// An empty list would say that the points are gone.
+result<> receiver_group::check_served() const {
+    return !copy_ && failure_ ? fail(errc::dead, fmt::format("group \"{}\" is not served: {}", name(), failure_->text()))
+                              : result<>{};
+}
+
 result<std::vector<point_info>> receiver_group::points() const {
+    FS_CHECK(check_served());
     std::vector<point_info> out;
     if (copy_) {
         for (const replica_point &p : copy_->points()) {
@@ -43,6 +50,7 @@ result<std::vector<point_info>> receiver_group::points() const {
 
 result<replica_point> receiver_group::resolve_point(const std::string &text) const {
     FS_TRY(wanted, parse_point_name(text));
+    FS_CHECK(check_served());
     const std::vector<replica_point> all = copy_ ? copy_->points() : std::vector<replica_point>{};
     if (all.empty()) {
         return fail(errc::not_found, fmt::format("group \"{}\" has no complete point yet", name()));

@@ -36,7 +36,7 @@ struct sender::impl {
     };
 
     impl(sender_config c, runtime r, file_system &f, std::vector<executor> loops)
-        : config(std::move(c)), run(std::move(r)), files(f), nbd_loops(std::move(loops)), tasks(run.home) {}
+        : config(std::move(c)), run(std::move(r)), files(f), nbd_loops(std::move(loops)), tasks(run.home), stops(run.home) {}
 
     sender_config config;
     runtime run;
@@ -63,6 +63,7 @@ struct sender::impl {
     std::shared_ptr<pair_index> shared;
     pool_maker pools;
     task_group tasks;
+    task_group stops; ///< of groups
     group_starts starts{tasks};
     condition stopped;
     condition files_wanted{}; ///< SIGHUP, or stop
@@ -268,6 +269,10 @@ task<void> sender::impl::start_group(std::size_t index) {
     }
     const auto started = co_await group->start(peer);
     s.starting = false;
+    if (started && stopping) { // its disk answered too late
+        co_await group->stop(run.time->now());
+        co_return;
+    }
     if (started) {
         if (!s.failure.empty()) {
             log::info("group {}: it could be started now and is served", g.name);
@@ -345,15 +350,16 @@ task<void> sender::stop(duration drain) {
     const time_point until = impl_->run.time->now() + drain;
     impl_->stopping = true;
     impl_->stopped.notify_all();
+    impl_->starts.give_up();
     impl_->files_wanted.notify_all();
-    co_await impl_->tasks.join();
     while (impl_->joins > 0) { // their links are closed
         co_await impl_->run.time->sleep_for(std::chrono::milliseconds(10));
     }
     for (auto &g : impl_->groups) { // all at once: the time to stop is the daemon's, not a group's
-        impl_->tasks.spawn(g->stop(until));
+        impl_->stops.spawn(g->stop(until));
     }
-    co_await impl_->tasks.join();
+    co_await impl_->stops.join();
+    co_await impl_->tasks.join(); // last: a group that is being started may wait for a disk that does not answer
     impl_->groups.clear();
     if (impl_->net) {
         co_await impl_->net->close();
