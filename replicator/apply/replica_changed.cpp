@@ -122,4 +122,20 @@ std::optional<std::vector<region_run>> replica_group::changed_since(interval_id 
     return read && id >= i.safe && id > i.suspect ? std::optional(changed.take()) : std::nullopt; // asked last: a commit may have freed some
 }
 
+// Ids alone name no barrier: where the copy was put back, another stream may have given out the same ones again. An
+// interval is of the stream of the next one that is known; where two streams meet there, it is not said to be of one.
+std::optional<std::vector<region_run>> replica_group::changed_since(stream_position after) {
+    stream_position known = position().applied;
+    const auto look = [&known, after](const undo_record &record) {
+        const stream_position &at = record.header.position;
+        if (at.interval >= after.interval && at.interval < known.interval) {
+            known = at;
+        }
+    };
+    impl_->core->history().each(look);
+    impl_->core->rollback().each(look);
+    const bool had = known.stream == after.stream && known.interval >= after.interval;
+    return had ? changed_since(after.interval) : std::nullopt;
+}
+
 } // namespace farshore

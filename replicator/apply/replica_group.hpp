@@ -208,6 +208,8 @@ class replica_group {
     /// limits::changed_runs_max runs; nothing: the undo does not reach back so far, or somebody else changed the images
     /// since, which no undo tells. Any thread; reads undo.
     std::optional<std::vector<region_run>> changed_since(interval_id id);
+    /// Nothing, too, when the copy's barrier of that id is not known to be one of that stream.
+    std::optional<std::vector<region_run>> changed_since(stream_position after);
     /// Of what is durable and not applied yet up to this interval: bytes of the journal.
     std::uint64_t bytes_to_apply(interval_id upto) const;
     /// The sender remembers more than the copy has: unless each image was proved to be as it was left, its points are

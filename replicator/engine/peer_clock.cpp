@@ -26,7 +26,7 @@ std::uint64_t clock_ms_of(wall_time t) {
 result<> peer_clock::heard(std::uint64_t there_ms, wall_time here) {
     const auto limit = std::chrono::floor<std::chrono::milliseconds>(wall_time_max.time_since_epoch());
     if (there_ms >= static_cast<std::uint64_t>(limit.count())) {
-        return fail(errc::corrupt, fmt::format("a clock that shows {} ms since 1970", there_ms));
+        return fail_peer(errc::corrupt, fmt::format("a clock that shows {} ms since 1970", there_ms));
     }
     difference_ = here - wall_time(std::chrono::milliseconds(static_cast<std::int64_t>(there_ms)));
     return {};

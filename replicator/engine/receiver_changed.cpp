@@ -19,7 +19,7 @@ task<void> receiver_session::tell_changed(wire::changed_request r) {
     while (live() && group_.copy_ == copy && copy->position().applied.interval < until) {
         co_await group_.applied_.wait_until(*run_.time, run_.time->now() + std::chrono::seconds(1));
     }
-    auto found = co_await run_on(run_.disk, [copy, after = r.after.interval] { return copy->changed_since(after); });
+    auto found = co_await run_on(run_.disk, [copy, after = r.after] { return copy->changed_since(after); });
     std::vector<region_run> runs;
     if (found) {
         runs = std::move(*found);

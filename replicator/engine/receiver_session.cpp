@@ -247,7 +247,7 @@ task<result<>> receiver_session::dispatch(transport::message m) {
     if (type == wire::message_type::extent_request) {
         FS_CO_TRY(request, wire::parse<wire::extent_request>(m.payload.view()));
         if (questions_.size() >= digest_requests_max) {
-            co_return fail(errc::limit, "too many questions about the copy at a time");
+            co_return fail_peer(errc::limit, "too many questions about the copy at a time");
         }
         questions_.push_back(std::move(request));
         digests_wanted_.notify_all();
@@ -255,8 +255,13 @@ task<result<>> receiver_session::dispatch(transport::message m) {
     }
     if (type == wire::message_type::changed_request) {
         FS_CO_TRY(request, wire::parse<wire::changed_request>(m.payload.view()));
+        const interval_id durable = group_.copy_ ? group_.copy_->position().durable.interval : interval_id{};
+        if (group_.copy_ && request.after.interval > durable) {
+            co_return fail_peer(errc::corrupt, fmt::format("changed_request.after is interval {}; {} is durable here",
+                                                           request.after.interval.value, durable.value));
+        }
         if (std::exchange(telling_, true)) {
-            co_return fail(errc::limit, "asked for what changed while that is being told");
+            co_return fail_peer(errc::limit, "asked for what changed while that is being told");
         }
         tasks_.spawn(tell_changed(request));
         co_return result<>{};

@@ -174,16 +174,16 @@ task<result<std::optional<std::vector<wire::changed_run>>>> sender_session::ask_
 // Nothing but an answer to what was asked, inside the volumes, within the bound.
 result<> sender_session::take_changed(wire::changed_reply r) {
     if (!changed_ || changed_->complete) {
-        return fail(errc::corrupt, "the DR site tells what changed without having been asked");
+        return fail_peer(errc::corrupt, "the DR site tells what changed without having been asked");
     }
     const bool empty_and_last = r.runs.empty() && !r.more;
     if (changed_->runs.size() + r.runs.size() > limits::changed_runs_max || (!r.known && !empty_and_last)) {
-        return fail(errc::corrupt, "the DR site tells of more changes than the protocol allows");
+        return fail_peer(errc::corrupt, "the DR site tells of more changes than the protocol allows");
     }
     for (const wire::changed_run &run : r.runs) {
         const std::uint64_t regions = run.volume < hello_.volumes.size() ? region_count(hello_.volumes[run.volume].size) : 0;
         if (run.count == 0 || run.first > regions || run.count > regions - run.first) {
-            return fail(errc::corrupt, "the DR site tells of changes outside a volume");
+            return fail_peer(errc::corrupt, "the DR site tells of changes outside a volume");
         }
     }
     changed_->known = r.known;

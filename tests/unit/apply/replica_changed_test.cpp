@@ -5,6 +5,8 @@
 
 #include <doctest/doctest.h>
 
+#include <map>
+
 namespace farshore {
 namespace {
 
@@ -49,6 +51,7 @@ TEST_CASE("replica: what changed after a point is named region by region") {
 TEST_CASE("replica: over random lives, whatever changed after a barrier is named, or the history is said to be too short") {
     std::size_t known = 0;
     std::size_t unknown = 0;
+    std::size_t of_no_stream = 0;
     for (std::uint64_t seed = 1; seed <= 40; ++seed) {
         CAPTURE(seed);
         rig r;
@@ -58,6 +61,7 @@ TEST_CASE("replica: over random lives, whatever changed after a barrier is named
         r.options.retain = {{std::chrono::seconds(3), std::chrono::seconds(20)}};
         r.open();
         constexpr std::uint64_t oldest = 1;
+        std::map<std::uint64_t, stream_id> streams;
         for (int step = 0; step < 60; ++step) {
             switch (r.model.below(10)) {
             case 0: REQUIRE(r.group->commit()); break;
@@ -70,12 +74,19 @@ TEST_CASE("replica: over random lives, whatever changed after a barrier is named
             default: r.write(1 + r.model.below(4), primary_model::plain(r.model.below(3) != 0)); break;
             }
             const std::uint64_t last = r.model.position().interval.value;
+            for (std::uint64_t i = last; i > 0 && !streams.contains(i); --i) {
+                streams[i] = r.model.position().stream;
+            }
             if (last < oldest) {
                 continue;
             }
             const interval_id id{oldest + r.model.below(last - oldest + 1)};
             const auto changed = r.group->changed_since(id);
             changed ? ++known : ++unknown;
+            CHECK_FALSE(r.group->changed_since({stream_id{streams[id.value].value + 1}, id}));
+            const auto of_stream = r.group->changed_since({streams[id.value], id});
+            of_no_stream += changed && !of_stream ? 1 : 0;
+            CHECK((!of_stream || of_stream == changed));
             if (changed) {
                 CHECK(missing(*changed, r.model.at(id), r.model.now()) == 0);
             }
@@ -83,6 +94,7 @@ TEST_CASE("replica: over random lives, whatever changed after a barrier is named
     }
     CHECK(known > 300);
     CHECK(unknown > 10);
+    CHECK(of_no_stream * 20 < known);
 }
 
 TEST_SUITE_END();

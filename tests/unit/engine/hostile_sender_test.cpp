@@ -282,11 +282,35 @@ TEST_CASE("hostile sender: more images than the operator allows, and nothing is 
     receiver_host site(w, trusting::site_ca);
     const scripted_sender s(w, 65);
     CHECK_MESSAGE(s.refused.find("volumes_max") != std::string::npos, s.refused);
+    CHECK(site.engine->peers().empty()); // nor is the group that sender's from here on
     CHECK_FALSE(*site.disk.exists("/srv/mail"));
     CHECK_FALSE(*site.disk.exists("/srv/mail/v0.img"));
     const scripted_sender t(w, 64);
     CHECK(t.refused.empty());
+    CHECK(site.engine->peers().size() == 1);
     CHECK(*site.disk.exists("/srv/mail/v63.img"));
+}
+
+TEST_CASE("hostile sender: what changed after a barrier is told of one that the copy had, by its stream too") {
+    attacked_site a;
+    {
+        scripted_sender s(a.w);
+        for (const std::uint64_t stream : {std::uint64_t{5}, std::uint64_t{6}}) {
+            CAPTURE(stream);
+            wire::changed_request r;
+            r.after = {stream_id{stream}, interval_id{10}};
+            s.say(r);
+            const auto got = s.hear();
+            REQUIRE(got);
+            REQUIRE(got->type == static_cast<std::uint16_t>(wire::message_type::changed_reply));
+            CHECK(wire::parse<wire::changed_reply>(got->payload.view())->known == (stream == 5));
+        }
+    }
+    scripted_sender s(a.w);
+    wire::changed_request r;
+    r.after = {stream_id{5}, interval_id{11}};
+    s.say(r);
+    a.survives(s, "changed_request.after");
 }
 
 TEST_CASE("hostile sender: what does not decode is damage that both sides know of, and heals") {
