@@ -93,7 +93,7 @@ struct sender::impl {
         trust = std::move(changed);
         return {};
     }
-    task<void> gather_offers(std::string for_group) const;
+    task<void> gather_offers(std::string for_group, std::function<bool()> wanted) const;
     task<result<transport::message>> ask(std::unique_ptr<transport::link> link, transport::message question);
     result<wire::id16> load_identity();
     std::string throttle_path() const { return join_path(config.state, "daemon.json"); }
@@ -206,13 +206,18 @@ result<wire::id16> sender::impl::load_identity() {
     return id;
 }
 
-task<void> sender::impl::gather_offers(std::string for_group) const {
+// Each reads by itself; a disk that does not answer keeps nobody waiting but its own group.
+task<void> sender::impl::gather_offers(std::string for_group, std::function<bool()> wanted) const {
+    constexpr duration look_every = std::chrono::milliseconds(50);
     const time_point until = run.time->now() + offers_time_max;
-    for (std::size_t i = 0; i < groups.size(); ++i) { // it may grow meanwhile
-        sender_group &other = *groups[i];
-        if (other.name() != for_group) {
-            co_await other.offer_content(until);
+    for (const auto &g : groups) {
+        if (g->name() != for_group) {
+            g->offer_soon(until);
         }
+    }
+    const auto reads = [&](const auto &g) { return g->name() != for_group && g->offers(); };
+    while (wanted() && std::ranges::any_of(groups, reads)) {
+        co_await run.time->sleep_for(look_every);
     }
 }
 
@@ -258,7 +263,7 @@ task<void> sender::impl::start_group(std::size_t index) {
     o.trust = mode();
     o.shared = g.loans ? shared : nullptr; // a group beside it neither offers nor asks
     if (g.loans) {
-        o.gather_offers = [this, name = g.name] { return gather_offers(name); };
+        o.gather_offers = [this, name = g.name](std::function<bool()> wanted) { return gather_offers(name, std::move(wanted)); };
     }
     auto group = std::make_unique<sender_group>(std::move(o), s.run, files, *net, pace, nbd_loops);
     std::optional<pinned_peer> peer;

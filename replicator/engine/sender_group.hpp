@@ -49,8 +49,8 @@ struct sender_group_options {
     std::vector<executor> volume_disks; ///< threads for the clients of each volume
     std::optional<nbd::client_bounds> clients; ///< with the daemon's other groups; none: a test's own
     std::shared_ptr<pair_index> shared; ///< of all groups; null when this is the only one
-    /// Has the other groups offer their content; called before much is shipped.
-    std::function<task<void>()> gather_offers;
+    /// Has the other groups offer their content; called before much is shipped. Ends early when it is not wanted any more.
+    std::function<task<void>(std::function<bool()> wanted)> gather_offers;
 };
 
 class verify_run;
@@ -73,7 +73,9 @@ class sender_group {
     std::shared_ptr<block_device> device(volume_index v) { return capture_->device(v); }
 
     /// Puts the volumes' blocks into the shared index, once in a life, until the time or as many as it holds.
-    task<void> offer_content(time_point until);
+    void offer_soon(time_point until);
+    /// It is at that, and its disk answers.
+    bool offers() const;
 
     void set_peer(std::optional<pinned_peer> peer); ///< join, unpair: drops the session
     /// Who is trusted has changed: connects again.
@@ -115,6 +117,7 @@ class sender_group {
     task<result<>> settle_dirty(const sender_plan &plan, const wire::welcome &theirs);
     task<void> run_scan(wire::key32 key);
     task<void> gather_offers();
+    task<void> offer_content(time_point until);
     sender_facts facts() const;
     wire::hello make_hello() const;
     std::shared_ptr<dedupe::encoder> make_encoder() const;
@@ -168,6 +171,7 @@ class sender_group {
     std::optional<loan_round> loans_; ///< while replies are awaited
     loan_patience loan_patience_;
     bool offered_ = false;
+    std::optional<time_point> offer_read_; ///< since when the read for an offer is under way
     bool loan_sending_ = false; ///< the session must stay
     std::uint64_t next_loan_id_ = 1;
     condition loans_answered_;

@@ -29,21 +29,31 @@ void sender_group::learn(dedupe::encoder &encoder) {
 }
 
 // What is read may change at any time: the index only proposes.
+void sender_group::offer_soon(time_point until) {
+    if (options_.shared && !stopping_ && !std::exchange(offered_, true)) {
+        offer_read_ = run_.time->now();
+        tasks_.spawn(offer_content(until));
+    }
+}
+
+bool sender_group::offers() const {
+    constexpr duration hangs_after = std::chrono::seconds(3);
+    return offer_read_ && run_.time->now() - *offer_read_ < hangs_after;
+}
+
 task<void> sender_group::offer_content(time_point until) {
     constexpr std::uint64_t piece_bytes = 4 * limits::MiB;
-    if (!options_.shared || offered_) {
-        co_return;
-    }
-    offered_ = true;
     std::uint64_t left = options_.shared->offer_max();
     for (std::uint16_t i = 0; i < capture_->volume_count(); ++i) {
         const volume_index v{i};
         const std::uint64_t size = capture_->volume_size(v);
         for (std::uint64_t at = 0; at < size && left > 0 && !stopping_ && run_.time->now() < until; at += piece_bytes) {
             const byte_range piece{at, std::min(piece_bytes, size - at)};
+            offer_read_ = run_.time->now();
             left -= std::min(left, co_await run_on(run_.disk, [this, v, piece] { return offer_piece(v, piece); }));
         }
     }
+    offer_read_.reset();
 }
 
 // Returns how many blocks it put into the index.

@@ -363,7 +363,7 @@ task<result<>> sender_group::begin_new_stream(const sender_plan &plan, const wir
 // What is still pending is what one side has data of, and may be shipped.
 task<void> sender_group::gather_offers() {
     if (options_.gather_offers && capture_->pending_bytes() >= offers_bytes_min) {
-        co_await options_.gather_offers();
+        co_await options_.gather_offers([this] { return !stopping_ && session_ && session_->live(); });
     }
 }
 

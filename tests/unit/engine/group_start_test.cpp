@@ -21,10 +21,14 @@ struct two_groups {
         sender_access::set_network(
             engine, std::make_unique<sim::sim_network>(w.line, std::string(64, 'a'), receiver_fingerprint), boot);
     }
-    void make(const char *path) {
+    void make(const char *path, std::uint64_t bytes = limits::MiB, bool filled = false) {
         auto image = disk.open(path, open_mode::create_new);
         REQUIRE(image);
-        REQUIRE((*image)->truncate(limits::MiB));
+        REQUIRE((*image)->truncate(bytes));
+        const byte_vector piece(limits::MiB, std::byte{0x5A});
+        for (std::uint64_t at = 0; filled && at < bytes; at += piece.size()) {
+            REQUIRE((*image)->write_at(at, piece));
+        }
     }
     static sender_config config_on(sim_file_system &disk) {
         REQUIRE(disk.make_directories("/srv"));
@@ -237,6 +241,22 @@ TEST_CASE("group start: a pairing that ends while its sender is being greeted ma
     CHECK_FALSE(primary.status().connected);
     hung.stop(*site.engine);
     site.engine.reset();
+}
+
+TEST_CASE("group start: a disk that stops answering keeps no other group's catch-up waiting for its content") {
+    world w;
+    receiver_host site(w);
+    two_groups host(w);
+    host.make("/srv/data", 80 * limits::MiB, true); // so much that the others are asked first
+    host.make("/srv/mail");
+    hanging_disk hung(w);
+    host.engine.use_pools(hung.first_only());
+    std::optional<result<>> started;
+    asio::co_spawn(w.io, store_result(host.engine.start(), started), asio::detached);
+    REQUIRE(w.until([&] { return hung.answers(), started.has_value(); }));
+    REQUIRE(w.await(host.engine.join(site.token())));
+    CHECK(w.until([&] { return host.engine.status()[1].state == sender_state::streaming; }));
+    hung.stop(host.engine);
 }
 
 TEST_CASE("group start: a copy that was made and could not be opened at once is opened by itself") {
