@@ -29,9 +29,10 @@ constexpr std::uint64_t hole_bytes_looked_at_max = 256 * limits::MiB;
 } // namespace
 
 applier::applier(replica_core &core, interval_log &journal, loan_store &loans,
-                 std::uint64_t batch_bytes_max, applied_state start, interval_id newest_point)
+                 std::uint64_t batch_bytes_max, applied_state start, interval_id newest_point,
+                 std::function<result<>()> before_write)
     : core_(core), journal_(journal), loans_(loans), undo_(core, newest_point),
-      batch_bytes_max_(batch_bytes_max), state_(start), data_(core.images().volume_blocks().size()),
+      before_write_(std::move(before_write)), batch_bytes_max_(batch_bytes_max), state_(start), data_(core.images().volume_blocks().size()),
       sources_(static_cast<std::size_t>(batch_bytes_max / sources_part)) {
     const auto volumes = core.images().volume_blocks();
     source_blocks_.assign(volumes.begin(), volumes.end());
@@ -98,12 +99,12 @@ result<bool> applier::take_next(interval_id durable) {
 
 result<> applier::take_interval(const interval_entry &entry) {
     undo_.begin(entry.position);
-    bool damaged = split_ && split_->damaged;
-    FS_CHECK(take_frames(entry, damaged));
-    return finish_interval(entry, damaged);
+    damaged_ = split_ && split_->damaged;
+    FS_CHECK(take_frames(entry));
+    return finish_interval(entry);
 }
 
-result<> applier::take_frames(const interval_entry &entry, bool &damaged) {
+result<> applier::take_frames(const interval_entry &entry) {
     frame_cursor cursor = split_ ? split_->cursor : frame_cursor{};
     for (;;) {
         frame_start_ = cursor;
@@ -112,16 +113,11 @@ result<> applier::take_frames(const interval_entry &entry, bool &damaged) {
             if (frame.header.type == frame_type::barrier) {
                 return {};
             }
-            FS_TRY(whole, take_payload(frame.payload, entry));
-            damaged |= !whole;
+            FS_CHECK(take_payload(frame.payload, entry));
             frame_start_.offset += frame_header_bytes + frame.payload.size();
             frame_start_.index += 1;
-            if (split_) {
-                split_->damaged |= damaged;
-            }
             if (step_is_full()) {
                 FS_CHECK(step_inside(entry));
-                split_->damaged |= damaged;
             }
         }
         if (run.frames.empty()) {
@@ -130,10 +126,10 @@ result<> applier::take_frames(const interval_entry &entry, bool &damaged) {
     }
 }
 
-// False when something of it was wrong: a wrong base (the replica was changed by somebody) or a
+// Damage when something of it was wrong: a wrong base (the replica was changed by somebody) or a
 // payload that no encoder of ours makes. Neither is applied; the group counts it as damage and the
-// sender repairs it by comparing.
-result<bool> applier::take_payload(bytes_view payload, const interval_entry &entry) {
+// sender repairs it by comparing. Known before any change is taken, for a step may end among them.
+result<> applier::take_payload(bytes_view payload, const interval_entry &entry) {
     std::optional<error> disk;
     const auto noting = [&](result<> read) {
         if (!read) {
@@ -161,8 +157,10 @@ result<bool> applier::take_payload(bytes_view payload, const interval_entry &ent
             outcome_.undecoded =
                 fmt::format("interval {}: {}", entry.position.interval.value, decoded.error().text());
         }
-        return false;
+        damaged_ = true;
+        return {};
     }
+    damaged_ = damaged_ || !decoded->bad.empty();
     for (const dedupe::bad_block &bad : decoded->bad) {
         outcome_.damaged.push_back({bad.volume, bad.block.value});
     }
@@ -175,8 +173,7 @@ result<bool> applier::take_payload(bytes_view payload, const interval_entry &ent
     auto taken = take_changes(decoded->changes, entry);
     std::ranges::move(frame_contents_, std::back_inserter(contents_));
     frame_contents_.clear();
-    FS_CHECK(taken);
-    return decoded->bad.empty();
+    return taken;
 }
 
 // Neighbours share one look at what was there before.
@@ -382,7 +379,8 @@ result<> applier::step_inside(const interval_entry &entry) {
         split_.emplace();
         split_->base = std::move(view);
     }
-    split_->cursor = frame_start_;
+    split_->cursor = frame_start_; // frames before it are not decoded again, whatever becomes of the step
+    split_->damaged = damaged_;
     batch_.put_all(current_);
     current_.clear();
     undo_.end_step_inside();
@@ -472,7 +470,7 @@ result<> applier::verify(const interval_entry &entry) {
 }
 
 // Undo's last record says whether the barrier is a point: damage that is not healed makes it none.
-result<> applier::finish_interval(const interval_entry &entry, bool damaged) {
+result<> applier::finish_interval(const interval_entry &entry) {
     applied_state next = state_;
     next.position = entry.position;
     next.consistent = entry.commit.consistent;
@@ -480,9 +478,9 @@ result<> applier::finish_interval(const interval_entry &entry, bool damaged) {
     next.arrival = entry.arrival;
     const std::size_t verified_before = outcome_.verified.size();
     auto done = verify(entry);
-    const bool differs = !std::ranges::all_of(outcome_.verified.begin() + static_cast<std::ptrdiff_t>(verified_before),
-                                              outcome_.verified.end(), &verify_answer::equal);
-    next.damage_count += damaged || differs ? 1 : 0;
+    const bool differs = std::ranges::any_of(outcome_.verified.begin() + static_cast<std::ptrdiff_t>(verified_before),
+                                             outcome_.verified.end(), &verify_answer::differs);
+    next.damage_count += damaged_ || differs ? 1 : 0;
     if (next.consistent && entry.commit.heals >= next.damage_count) {
         next.healed_count = next.damage_count;
     }
@@ -538,6 +536,7 @@ result<> applier::write_images() {
     std::uint64_t gathered = 0;
     const auto flush = [&]() -> result<> {
         if (gathered > 0) {
+            FS_CHECK(before_write_());
             FS_CHECK(core_.images().write_blocks(
                 volume, start, scratch_.view().first(static_cast<std::size_t>(gathered))));
             outcome_.bytes_written += gathered;
@@ -549,11 +548,13 @@ result<> applier::write_images() {
         const std::uint64_t bytes = run.count * block_bytes;
         if (run.content == nullptr && bytes >= hole_bytes) {
             FS_CHECK(flush());
+            FS_CHECK(before_write_());
             FS_CHECK(core_.images().zero_blocks(run.volume, run.block, run.count));
             continue;
         }
         if (bytes >= direct_bytes) {
             FS_CHECK(flush());
+            FS_CHECK(before_write_());
             FS_CHECK(core_.images().write_blocks(run.volume, run.block,
                                                  {run.content, static_cast<std::size_t>(bytes)}));
             outcome_.bytes_written += bytes;

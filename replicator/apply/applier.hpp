@@ -26,6 +26,7 @@
 #include "replicator/apply/undo_writer.hpp"
 #include "replicator/log/interval_log.hpp"
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -58,9 +59,10 @@ struct known_data {
 
 class applier {
   public:
-    /// `newest_point` {0}: none.
+    /// `newest_point` {0}: none. `before_write`: called before each write to an image.
     applier(replica_core &core, interval_log &journal, loan_store &loans,
-            std::uint64_t batch_bytes_max, applied_state start, interval_id newest_point);
+            std::uint64_t batch_bytes_max, applied_state start, interval_id newest_point,
+            std::function<result<>()> before_write);
 
     struct step_outcome {
         std::vector<applied_state> finished; ///< intervals that the images show now, in order
@@ -75,8 +77,6 @@ class applier {
     /// True between the steps of one interval, and while a step waits for space: no commit may be
     /// made.
     bool inside_step() const { return write_pending_ || split_.has_value(); }
-    /// The next apply() begins with image writes whose undo is older.
-    bool writes_again() const { return write_pending_; }
     /// Wrong blocks that somebody else found.
     void add_damage() { ++state_.damage_count; }
     void set_verify_key(const dedupe::digest_key &key) { verify_key_ = key; }
@@ -84,11 +84,11 @@ class applier {
   private:
     result<bool> take_next(interval_id durable);
     result<> take_interval(const interval_entry &entry);
-    result<> take_frames(const interval_entry &entry, bool &damaged);
-    result<bool> take_payload(bytes_view payload, const interval_entry &entry);
+    result<> take_frames(const interval_entry &entry);
+    result<> take_payload(bytes_view payload, const interval_entry &entry);
     result<> take_changes(const std::vector<block_change> &changes, const interval_entry &entry);
     result<> take_zero(const block_change &change, const interval_entry &entry);
-    result<> finish_interval(const interval_entry &entry, bool damaged);
+    result<> finish_interval(const interval_entry &entry);
     result<> record_old(volume_index volume, std::uint64_t block, std::uint64_t count);
     result<> record_old_images(volume_index volume, std::uint64_t block, std::uint64_t count);
     result<> record_old_data(volume_index volume, std::uint64_t block, std::uint64_t count);
@@ -112,6 +112,7 @@ class applier {
     loan_store &loans_;
     std::vector<std::uint64_t> source_blocks_; ///< of the volumes, then of the loans
     undo_writer undo_;
+    std::function<result<>()> before_write_;
     std::uint64_t batch_bytes_max_;
     std::optional<dedupe::decoder> decoder_;
     stream_id decoder_stream_; ///< whose payloads it was fed
@@ -130,6 +131,7 @@ class applier {
     /// content is undo. Good until the step is written.
     dedupe::content_cache sources_;
     std::optional<split_interval> split_;
+    bool damaged_ = false;            ///< of the interval being taken: something was wrong
     frame_cursor frame_start_;        ///< of the frame being taken
     undo_writer::places unpublished_; ///< where the undo of the interval, or of its step, begins
     bool write_pending_ = false;

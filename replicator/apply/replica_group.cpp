@@ -30,8 +30,12 @@ replica_position replica_group::position() const {
     const std::scoped_lock lock(i.mutex);
     p.applied = i.applied.position;
     p.durable = durable && durable->interval > p.applied.interval ? *durable : i.applied.position;
-    if (!i.points.empty() && i.points.back().id > i.suspect) {
-        p.newest_point = replica_point{i.points.back().id, i.points.back().time, i.points.back().arrival};
+    if (!i.points.empty()) {
+        const impl::kept_point &newest = i.points.back();
+        p.newest_kept = replica_point{newest.id, newest.time, newest.arrival, 0, false, newest.id <= i.suspect};
+        if (!p.newest_kept->suspect) {
+            p.newest_point = p.newest_kept;
+        }
     }
     p.applied_time = i.applied.time;
     p.durable_time = p.durable == p.applied ? i.applied.time : durable_time.value_or(i.applied.time);
@@ -193,8 +197,19 @@ result<> replica_group::impl::free_committed() {
 result<apply_outcome> replica_group::apply() {
     impl &i = *impl_;
     FS_CHECK(i.check_alive());
-    if (i.apply_stage->writes_again()) {
-        FS_CHECK(i.note_touch());
+    if (!suspicion_durable()) { // somebody waits for it, and a step may last
+        if (auto noted = i.note_suspicion(); !noted) {
+            return i.die(noted.error());
+        }
+    }
+    if (!i.apply_stage->inside_step()) { // what apply writes from here on hides who wrote before
+        auto changed = i.find_disturbed();
+        if (!changed) {
+            return i.die(changed.error());
+        }
+        if (!changed->empty()) {
+            FS_CHECK(i.commit(true));
+        }
     }
     const std::uint64_t counted = i.damage_counted();
     auto outcome = i.apply_once();
@@ -210,7 +225,7 @@ result<apply_outcome> replica_group::apply() {
             return i.die(named.error());
         }
     }
-    if (!std::ranges::all_of(outcome->verified, &verify_answer::equal)) {
+    if (std::ranges::any_of(outcome->verified, &verify_answer::differs)) {
         i.found_damage("verify compared it with the primary");
     } else if (outcome->damaged.empty() && i.damage_counted() > counted) {
         i.found_damage("a payload of the sender's could not be decoded: " + outcome->undecoded);
@@ -258,9 +273,8 @@ void replica_group::impl::found_damage(std::string why) {
     trouble = std::move(why);
 }
 
-/// An image that apply did not write since the commit must be as it was left (recovery/image_cases.hpp). If not, points
-/// that show what it holds are suspect, and everything is compared.
-result<> replica_group::impl::check_undisturbed() {
+/// The images that apply did not write since the commit and that are not as it left them (recovery/image_cases.hpp).
+result<std::string> replica_group::impl::find_disturbed() const {
     FS_TRY(found, core->images().stamps());
     std::string changed;
     for (std::uint16_t v = 0; v < found.size() && v < committed.images.size(); ++v) {
@@ -270,6 +284,12 @@ result<> replica_group::impl::check_undisturbed() {
             changed += (changed.empty() ? "" : ", ") + core->images().path(volume);
         }
     }
+    return changed;
+}
+
+/// Of such an image points that show what it holds are suspect, and everything is compared.
+result<> replica_group::impl::check_undisturbed() {
+    FS_TRY(changed, find_disturbed());
     if (changed.empty()) {
         return {};
     }
@@ -279,8 +299,10 @@ result<> replica_group::impl::check_undisturbed() {
     apply_stage->add_damage();
     const std::scoped_lock lock(mutex);
     applied.damage_count += 1;
-    suspect = applied.position.interval;
-    suspect_time = wall_time(duration(files.now()));
+    if (applied.position.interval.value != 0) { // else there is no point, and a time without one is no commit record
+        suspect = std::max(suspect, applied.position.interval);
+        suspect_time = wall_time(duration(files.now()));
+    }
     trouble = changed + " was written by somebody else while the receiver runs";
     uncommitted = true;
     return {};
@@ -473,17 +495,24 @@ void replica_group::report_damage(std::string why) {
     impl_->trouble = std::move(why);
 }
 
+// Up to what the journal holds: it is applied to the same images.
 void replica_group::suspect_unproved() {
     impl &i = *impl_;
     const std::int64_t now = i.files.now();
+    const interval_id here = i.last_known().interval;
     const std::scoped_lock lock(i.mutex);
-    if (!i.images_proved && i.applied.position.interval > i.suspect) {
-        i.suspect = i.applied.position.interval;
+    if (!i.images_proved && here > i.suspect) {
+        i.suspect = here;
         i.suspect_time = wall_time(duration(now));
         log::error("{}: the sender had more acknowledged than is here, and nothing proves that the images are of the same "
                    "moment: the points of before are suspect",
                    i.options.state_directory);
     }
+}
+
+bool replica_group::suspicion_durable() const {
+    const std::scoped_lock lock(impl_->mutex);
+    return impl_->suspect == impl_->committed.suspect;
 }
 
 std::uint64_t replica_group::bytes_to_apply(interval_id upto) const {

@@ -94,6 +94,7 @@ struct replica_position {
     wall_time durable_time{}; ///< of their barriers
     wall_time applied_time{};
     std::optional<replica_point> newest_point; ///< that is not suspect
+    std::optional<replica_point> newest_kept;  ///< suspect or not
     bool in_catch_up = false; ///< the applied barrier is not consistent, or damage is not healed
     std::uint64_t damage_count = 0;
     bool damaged = false; ///< damage not healed yet
@@ -111,6 +112,7 @@ struct verify_answer {
     interval_id at;
     bool equal = false;
     bool unseen = false; ///< a hole (longer than 1 MiB) of which the copy has too much data to look at: says nothing
+    bool differs() const { return !equal && !unseen; }
 };
 
 struct apply_outcome {
@@ -213,8 +215,10 @@ class replica_group {
     /// Of what is durable and not applied yet up to this interval: bytes of the journal.
     std::uint64_t bytes_to_apply(interval_id upto) const;
     /// The sender remembers more than the copy has: unless each image was proved to be as it was left, its points are
-    /// suspect, for the state alone may have been put back. Any thread; durable with the next commit.
+    /// suspect, those too that the journal still makes, for the state alone may have been put back. Any thread; durable
+    /// with the next apply() or commit().
     void suspect_unproved();
+    bool suspicion_durable() const; ///< any thread
     /// Bytes of the replica as applied now. For digests during catch-up.
     result<> read_replica(volume_index volume, byte_range range, bytes_span out);
     /// Next data (not hole) of an image at or after offset, as file::next_data.

@@ -65,6 +65,8 @@ struct replica_group::impl {
     own_writes our_writes() const;
     result<image_case> look_at_images();
     result<> note_touch();
+    result<> touch_if_late();
+    result<> note_suspicion();
     result<> recover(const recovery_decision &decision);
     result<> count_damage(const recovery_decision &decision);
     result<> roll_back();
@@ -81,6 +83,7 @@ struct replica_group::impl {
     result<> check_frame(bytes_view frame) const;
     result<apply_outcome> apply_once();
     result<> commit(bool always);
+    result<std::string> find_disturbed() const;
     result<> check_undisturbed();
     void found_damage(std::string why);
     std::uint64_t damage_counted() const;

@@ -147,11 +147,15 @@ std::uint64_t loan_slots_of(std::uint64_t journal_bytes_max) {
 /// The valid slot with the higher sequence; `older`: what the other one is at.
 result<> replica_group::impl::read_commit(file &state, std::optional<commit_record> &newest,
                                           interval_id &older) {
-    std::array<byte_vector, 2> slots{byte_vector(commit_slot_bytes),
-                                     byte_vector(commit_slot_bytes)};
-    for (std::size_t i = 0; i < slots.size(); ++i) {
-        FS_CHECK(state.read_at(i * commit_slot_bytes, slots[i]));
-        auto record = parse_commit_slot(slots[i]);
+    FS_TRY(size, state.size());
+    for (std::size_t i = 0; i < 2; ++i) {
+        const std::uint64_t at = std::min<std::uint64_t>(i * commit_slot_bytes, size);
+        byte_vector slot(static_cast<std::size_t>(std::min<std::uint64_t>(size - at, commit_slot_bytes)));
+        if (slot.empty()) {
+            continue; // a file of an older version is shorter: its first slot tells
+        }
+        FS_CHECK(state.read_at(at, slot));
+        auto record = parse_commit_slot(slot);
         if (!record && is(record.error(), errc::unsupported)) {
             return fail(record.error().code, state.path() + ": " + record.error().context);
         }
@@ -256,7 +260,8 @@ result<> replica_group::impl::open() {
     FS_CHECK(recover(decide_recovery(evidence)));
     apply_stage =
         std::make_unique<applier>(*core, *journal, *loans, options.batch_bytes_max, applied,
-                                  points.empty() ? interval_id{} : points.back().id);
+                                  points.empty() ? interval_id{} : points.back().id,
+                                  [this] { return touch_if_late(); });
     return {};
 }
 
@@ -300,6 +305,25 @@ result<> replica_group::impl::note_touch() {
     commit_record record = committed;
     record.sequence += 1;
     record.touched = files.now();
+    return write_commit(record);
+}
+
+/// Before each image write of a step: a slow disk, or one without space, must not make our own write a stranger's.
+result<> replica_group::impl::touch_if_late() {
+    const std::int64_t known =
+        std::max({committed.touched, core->history().last_written(), core->rollback().last_written()});
+    return files.now() > known + own_writes_max / 2 ? note_touch() : result<>{};
+}
+
+/// Inside a step, too: all else in the record is as it was.
+result<> replica_group::impl::note_suspicion() {
+    commit_record record = committed;
+    record.sequence += 1;
+    {
+        const std::scoped_lock lock(mutex);
+        record.suspect = suspect;
+        record.suspect_time = suspect_time;
+    }
     return write_commit(record);
 }
 
@@ -351,7 +375,7 @@ result<> replica_group::impl::count_damage(const recovery_decision &decision) {
         record.point_arrival = {};
     }
     if (decision.suspect_points && committed.applied.interval.value != 0) {
-        record.suspect = committed.applied.interval;
+        record.suspect = std::max(committed.suspect, committed.applied.interval);
         record.suspect_time = wall_time(duration(files.now()));
     }
     FS_CHECK(core->images().sync());

@@ -110,7 +110,7 @@ byte_vector encode_commit_slot(const commit_record &record) {
     disk.rollback_segment = record.rollback_segment;
     disk.rollback_offset = record.rollback_offset;
     disk.suspect_interval = record.suspect.value;
-    disk.suspect_time = from_time(record.suspect_time);
+    disk.suspect_time = record.suspect.value == 0 ? 0 : from_time(record.suspect_time);
     disk.touched_time = static_cast<std::uint64_t>(record.touched);
     disk.images = static_cast<std::uint32_t>(record.images.size());
     byte_vector images;
@@ -129,10 +129,10 @@ byte_vector encode_commit_slot(const commit_record &record) {
 result<commit_record> parse_commit_slot(bytes_view slot) {
     const auto none = [] { return fail(errc::corrupt, "no commit record, or one that fails its checksum"); };
     FS_TRY(disk, read_struct<commit_disk>(slot));
-    if (slot.size() > commit_slot_bytes || slot.size() % commit_page_bytes != 0 || disk.magic != commit_magic) {
+    if (disk.magic != commit_magic) {
         return none();
     }
-    if (disk.version != commit_version) {
+    if (disk.version != commit_version) { // their slots may have any length
         if (disk.checksum != commit_checksum(disk, {})) {
             return none();
         }
@@ -140,7 +140,7 @@ result<commit_record> parse_commit_slot(bytes_view slot) {
                                                    disk.version.get(), commit_version));
     }
     const std::uint64_t bytes = std::uint64_t{disk.images} * commit_image_bytes;
-    if (disk.images > limits::volumes_per_group_max || slot.size() - sizeof(disk) < bytes) {
+    if (slot.size() > commit_slot_bytes || slot.size() % commit_page_bytes != 0 || disk.images > limits::volumes_per_group_max || slot.size() - sizeof(disk) < bytes) {
         return none();
     }
     const bytes_view images = slot.subspan(sizeof(disk), static_cast<std::size_t>(bytes));

@@ -294,6 +294,11 @@ void undo_log::publish() {
     fresh_entries_ = 0;
 }
 
+std::int64_t undo_log::last_written() const {
+    const std::scoped_lock lock(mutex_);
+    return records_.empty() ? 0 : records_.back().header.written;
+}
+
 void undo_log::each(const std::function<void(const undo_record &)> &fn) const {
     const std::scoped_lock lock(mutex_);
     std::ranges::for_each(records_, fn);

@@ -98,6 +98,8 @@ class undo_log {
     /// Each published record, oldest first, under a lock: `fn` is short.
     void each(const std::function<void(const undo_record &)> &fn) const;
     std::vector<undo_record> records_after(interval_id id) const;
+    /// When the newest published record was written (ns, by the clock that stamps files); 0: there is none.
+    std::int64_t last_written() const;
     result<undo_table> read_table(const undo_record &record) const;
     /// Calls back for each entry, raw content in hand, checked. Any error of `fn` ends it.
     using entry_visitor = std::function<result<>(const undo_entry &, bytes_view content)>;

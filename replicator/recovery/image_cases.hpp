@@ -4,8 +4,8 @@
 //
 // What we leave behind: each commit (every 5 s, and a stop in order) syncs the images with their times and writes inode,
 // size, mtime and ctime of each into the commit record. After it, each undo record says when it was written, durably before
-// an image is changed on its account; a roll-back, and a step that waited for space, note their time in the commit record
-// first. So our own writes after a commit lie between known times.
+// an image is changed on its account; a roll-back, and a step whose image writes last (or waited for space), note their time
+// in the commit record in between. So our own writes after a commit lie between known times.
 //
 //   event                                       evidence at open                           decision
 //   stop in order                               times are those of the commit: made new    as_left: trust
@@ -32,7 +32,7 @@
 // `farshore resync` compares everything.
 //
 // While the receiver runs an image that we did not write since the last commit must keep its mtime, size and inode; ctime
-// alone may change (chmod).
+// alone may change (chmod). Looked at before each commit, and before apply writes to it.
 
 #include "replicator/format/group_state.hpp"
 
@@ -41,7 +41,8 @@
 
 namespace farshore {
 
-/// From the undo record of a step until its last image write has returned.
+/// From the undo record of a step, or the time noted last, until an image write has returned. Apply and roll-back note the
+/// time before a write when half of it has passed.
 constexpr std::int64_t own_writes_max = 30'000'000'000; // ns
 
 /// When we may have written images after the commit, besides the times that the commit left.

@@ -1,6 +1,8 @@
 // The replica group on a simulated disk: making and opening, damage and healing, verify, rot.
 
 #include "replicator/apply/replica_group.hpp"
+#include "replicator/base/hash.hpp"
+#include "replicator/format/endian.hpp"
 #include "replicator/format/group_state.hpp"
 #include "tests/unit/apply/replica_test_rig.hpp"
 
@@ -234,6 +236,52 @@ TEST_CASE("replica: a payload that nobody encoded is damage, not an end") {
     CHECK(r.group->points().size() == 1);
 }
 
+TEST_CASE("replica: a wrong base early in an interval is remembered when its step waits for space") {
+    rig r;
+    r.options.batch_bytes_max = 1; // every frame is a step
+    r.write(40);
+    r.open();
+    REQUIRE(test::apply_all(*r.group));
+    REQUIRE(r.group->points().size() == 1);
+    const auto to_block = [&](std::uint64_t block) {
+        return r.model.interval_by(
+            [&](auto &images, auto &touched) {
+                images[0][block * block_bytes + 7] ^= std::byte{1};
+                touched.emplace(0, block);
+                for (std::uint64_t b = 34; b < 64; ++b) { // more than are fetched again with a wrong one
+                    std::fill_n(images[0].begin() + static_cast<std::ptrdiff_t>(b * block_bytes), block_bytes,
+                                static_cast<std::byte>(b + block));
+                    touched.emplace(0, b);
+                }
+            },
+            primary_model::plain());
+    };
+    // One interval of the frames of two.
+    std::vector<test::data_payload> payloads;
+    std::vector<std::vector<buffer>> parts;
+    for (const std::uint64_t block : {20, 30}) {
+        parts.push_back(to_block(block));
+        const auto p = *parse_frame(parts.back()[0].view());
+        payloads.push_back({{p.payload.begin(), p.payload.end()}, p.header.blocks, p.header.raw_bytes});
+    }
+    r.files.corrupt("/images/vol0.img", 20 * block_bytes + 100); // rots: no time tells of it
+    barrier b = primary_model::plain();
+    b.time = wall_time(std::chrono::seconds(2'000'000));
+    REQUIRE(test::append_all(*r.group, test::make_interval({stream_id{1}, interval_id{2}}, payloads, b)));
+    REQUIRE(r.group->sync_journal());
+    r.files.inject({.scope = sim_scope::writes, .path_prefix = "/images/vol0.img", .forever = true, .number = ENOSPC});
+    const auto refused = r.group->apply();
+    REQUIRE_FALSE(refused);
+    CHECK(is_errno(refused.error(), ENOSPC));
+    r.files.clear_faults();
+    const auto outcome = test::apply_all(*r.group);
+    REQUIRE(outcome);
+    CHECK_FALSE(outcome->damaged.empty());
+    CHECK(r.group->position().applied.interval == interval_id{2});
+    CHECK(r.group->position().damage_count == 1);
+    CHECK(r.group->points().size() == 1);
+}
+
 TEST_CASE("replica: verify answers say for each range whether it was equal at that barrier") {
     rig r;
     const dedupe::digest_key key{std::byte{7}};
@@ -280,6 +328,58 @@ TEST_CASE("replica: verify answers say for each range whether it was equal at th
         CHECK(outcome->verified[i].at.value == 2 + i / 4);
         CHECK(outcome->verified[i].equal == (i != 5));
     }
+}
+
+TEST_CASE("replica: a state file of an older version is refused by its version, whatever its length") {
+    rig r;
+    r.write();
+    r.group.reset();
+    const std::string path = "/state/group.state";
+    const auto state = std::move(*r.files.open(path, open_mode::read_write));
+    byte_vector slot(4096);
+    REQUIRE(state->read_at(0, slot));
+    slot[4] = std::byte{2};
+    std::fill(slot.begin() + 160, slot.end(), std::byte{0}); // had no images
+    const le64 sum(checksum64(bytes_view(slot).first(168)));
+    std::ranges::copy(struct_bytes(sum), slot.begin() + 168);
+    REQUIRE(state->truncate(0));
+    REQUIRE(state->write_at(0, slot));
+    REQUIRE(state->write_at(4096, byte_vector(4096)));
+    const auto refused = replica_group::open(r.files, r.options);
+    REQUIRE_FALSE(refused);
+    CHECK(is(refused.error(), errc::unsupported));
+    CHECK(refused.error().context.find("version 2") != std::string::npos);
+}
+
+TEST_CASE("replica: a hole with too much data to look at says nothing, so its barrier is a point") {
+    const std::uint64_t size = 260 * limits::MiB;
+    sim_file_system files(1);
+    REQUIRE(files.make_directories("/images"));
+    {
+        const auto image = std::move(*files.open("/images/vol0.img", open_mode::create_new));
+        const byte_vector zeroes(4 * limits::MiB);
+        for (std::uint64_t at = 0; at < size; at += zeroes.size()) {
+            REQUIRE(image->write_at(at, zeroes));
+        }
+    }
+    replica_options options;
+    options.state_directory = "/state";
+    REQUIRE(replica_group::create(files, options, test::volumes_of({size})));
+    const auto group = std::move(*replica_group::open(files, options));
+    group->set_verify_key({});
+    barrier b = primary_model::plain();
+    b.time = wall_time(std::chrono::seconds(1'000'000));
+    b.verify.push_back({volume_index{0}, {0, size}, {}});
+    REQUIRE(test::append_all(*group, test::make_interval({stream_id{1}, interval_id{1}}, {}, b)));
+    REQUIRE(group->sync_journal());
+    const auto outcome = test::apply_all(*group);
+    REQUIRE(outcome);
+    REQUIRE(outcome->verified.size() == 1);
+    CHECK(outcome->verified[0].unseen);
+    CHECK_FALSE(outcome->verified[0].differs());
+    CHECK(group->position().damage_count == 0);
+    CHECK(group->position().trouble.empty());
+    CHECK(group->position().newest_point);
 }
 
 TEST_CASE("replica: a hole is verified by its extents, over changes that the images do not show yet") {

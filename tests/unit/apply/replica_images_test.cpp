@@ -303,12 +303,61 @@ TEST_CASE("replica: nothing proves a block device; when the sender remembers mor
             CHECK(is(group->open_point(interval_id{2}).error(), errc::refused));
         }
     }
+    // What the journal holds is applied to the same images; and the mark outlives a kill without a commit.
+    auto group = std::move(*replica_group::open(files, options));
+    REQUIRE(test::append_all(*group, model.interval(10, primary_model::plain())));
+    REQUIRE(group->sync_journal());
+    group->suspect_unproved();
+    CHECK_FALSE(group->suspicion_durable());
+    REQUIRE(group->apply());
+    CHECK(group->suspicion_durable());
+    for (const bool killed : {false, true}) {
+        CAPTURE(killed);
+        if (killed) {
+            group.reset();
+            group = std::move(*replica_group::open(files, options));
+            REQUIRE(test::apply_all(*group));
+        }
+        REQUIRE(group->points().back().id == interval_id{3});
+        CHECK(group->points().back().suspect);
+        CHECK_FALSE(group->position().newest_point);
+        CHECK(group->position().newest_kept->id == interval_id{3});
+        CHECK(is(group->open_point(interval_id{3}).error(), errc::refused));
+    }
     rig r; // files that were proved are another matter: state and images are of one moment
     r.write();
     stop(r);
     r.open();
     r.group->suspect_unproved();
     CHECK(r.group->open_point(interval_id{1}));
+}
+
+TEST_CASE("replica: damage found at the start does not take back what is suspect already") {
+    sim_file_system files(1);
+    REQUIRE(files.make_directories("/dev"));
+    files.add_block_device("/dev/a", 1 << 20);
+    replica_options options;
+    options.state_directory = "/state";
+    REQUIRE(replica_group::create(files, options, {{"a", 1 << 20, "/dev/a"}, {"b", 10'000, "/images/b.img"}}));
+    primary_model model(3, {1 << 20, 10'000});
+    auto group = std::move(*replica_group::open(files, options));
+    const auto take = [&] {
+        REQUIRE(test::append_all(*group, model.interval(10, primary_model::plain())));
+        REQUIRE(group->sync_journal());
+    };
+    take();
+    REQUIRE(test::apply_all(*group));
+    REQUIRE(group->commit());
+    group.reset();
+    group = std::move(*replica_group::open(files, options));
+    take();
+    group->suspect_unproved();
+    REQUIRE(group->commit());
+    group.reset();
+    write_byte(files, "/images/b.img");
+    group = std::move(*replica_group::open(files, options));
+    CHECK(group->position().damage_count == 1);
+    CHECK(group->position().suspect == interval_id{2});
 }
 
 TEST_CASE("replica: state and images put back together are one whole copy, if their times were kept") {
@@ -334,6 +383,64 @@ TEST_CASE("replica: an image written by somebody else while the receiver runs is
     REQUIRE(r.group->commit());
     CHECK(r.group->position().trouble.find("/images/vol0.img") != std::string::npos);
     check_suspect(r, 2);
+}
+
+TEST_CASE("replica: an image written by somebody else before anything was applied is damage, and the copy still opens") {
+    rig r;
+    write_byte(r.files, "/images/vol0.img");
+    REQUIRE(r.group->commit());
+    REQUIRE(r.group->commit());
+    CHECK(r.group->position().damage_count == 1);
+    r.open();
+    CHECK(r.group->position().damage_count == 1);
+    r.write();
+    CHECK(r.group->points().empty());
+}
+
+TEST_CASE("replica: an image written by somebody else is found although apply writes to it before the next commit") {
+    rig r;
+    r.write(10);
+    REQUIRE(r.group->commit());
+    write_byte(r.files, "/images/vol0.img");
+    r.write(20); // to the same image
+    REQUIRE(r.group->commit());
+    CHECK(r.group->position().damage_count >= 1);
+    CHECK_FALSE(r.group->position().newest_point);
+    REQUIRE(r.group->points().size() == 1);
+    CHECK(r.group->points().front().suspect);
+}
+
+TEST_CASE("replica: killed after image writes that took minutes, they are still its own") {
+    for (const bool waits : {false, true}) { // for space, within a step
+        CAPTURE(waits);
+        rig r;
+        r.write(10);
+        REQUIRE(r.group->commit());
+        std::uint64_t writes = 0;
+        const auto pass = [&](const sim_call &call) {
+            if ((call.what == sim_operation::write || call.what == sim_operation::zero) && call.path.starts_with("/images/")) {
+                ++writes;
+                r.files.pass_stamp_time(20'000'000'000);
+            }
+        };
+        r.files.before_call(pass);
+        REQUIRE(test::append_all(*r.group, r.model.interval(40, primary_model::plain())));
+        REQUIRE(r.group->sync_journal());
+        if (waits) {
+            r.files.inject({.scope = sim_scope::writes, .path_prefix = "/images/vol0.img", .forever = true, .number = ENOSPC});
+            CHECK(is_errno(r.group->apply().error(), ENOSPC));
+            r.files.clear_faults();
+            r.files.pass_stamp_time(20'000'000'000);
+        }
+        REQUIRE(test::apply_all(*r.group));
+        CHECK(writes > 2);
+        r.files.before_call({});
+        r.group.reset(); // not committed
+        r.files.pass_stamp_time(hour);
+        r.open();
+        CHECK(r.group->position().damage_count == 0);
+        CHECK(r.group->open_point(interval_id{1}));
+    }
 }
 
 TEST_CASE("replica: while the path of an image leads elsewhere nothing is acknowledged, and it is named") {

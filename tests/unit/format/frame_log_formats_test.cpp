@@ -151,6 +151,14 @@ TEST_CASE("commit record: how the images were left, and which points are suspect
     CHECK(*parse_commit_slot(encode_commit_slot(r)) == r);
 }
 
+TEST_CASE("commit record: a time of suspicion without an interval is not written") {
+    commit_record r;
+    r.suspect_time = wall_time(std::chrono::seconds(8));
+    const auto back = parse_commit_slot(encode_commit_slot(r));
+    REQUIRE(back);
+    CHECK(back->suspect_time == wall_time{});
+}
+
 TEST_CASE("commit record: older versions are refused by name") {
     for (const unsigned version : {0U, 1U, 2U, 4U}) {
         const auto refused = parse_commit_slot(
