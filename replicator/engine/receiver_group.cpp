@@ -405,7 +405,12 @@ task<result<>> receiver_group::apply_once() {
     const auto copy = copy_;
     const replica_position before = copy->position();
     const bool behind = before.durable.interval.value > before.applied.interval.value + apply_backlog_max;
-    FS_CO_TRY(done, co_await run_on(behind ? run_.cpu_urgent : run_.cpu, [copy] { return copy->apply(); }));
+    const bool marked = copy->suspicion_durable();
+    auto applied = co_await run_on(behind ? run_.cpu_urgent : run_.cpu, [copy] { return copy->apply(); });
+    if (!marked) {
+        applied_.notify_all(); // a session waits for it
+    }
+    FS_CO_TRY(done, std::move(applied));
     if (done.intervals == 0) {
         apply_worked();
         if (std::exchange(openings_wait_, false)) {
@@ -416,9 +421,13 @@ task<result<>> receiver_group::apply_once() {
             next_commit_ = run_.time->now() + commit_every;
             FS_CO_CHECK(co_await run_on(run_.disk, [copy] { return copy->commit(); }));
             tell_damage(copy->position());
+            tell_suspect(copy->position());
         }
         if (run_.time->now() >= next_retain_ || copy->crowded()) {
             FS_CO_CHECK(co_await retain());
+        }
+        if (!copy->suspicion_durable()) {
+            co_return result<>{};
         }
         // Idle: nothing to commit later than the next multiple of the commit time.
         co_await work_.wait_until(*run_.time, run_.time->now() + commit_every);
@@ -459,6 +468,7 @@ task<result<>> receiver_group::apply_once() {
         FS_CO_CHECK(co_await retain());
     }
     tell_damage(copy->position());
+    tell_suspect(copy->position());
     co_return result<>{};
 }
 
@@ -469,7 +479,7 @@ task<result<>> receiver_group::retain() {
 
 wall_time receiver_group::retention_time() {
     std::optional<wall_time> newest;
-    if (const auto point = copy_->position().newest_point) {
+    if (const auto point = copy_->position().newest_kept) { // suspect or not: it is what may be lost
         newest = point->arrival == wall_time{} ? point->time : std::min(point->time, point->arrival);
     }
     const auto difference = connected() ? clock_.difference() : std::nullopt;

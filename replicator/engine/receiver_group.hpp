@@ -105,7 +105,8 @@ class receiver_group {
         opened_point view;
         nbd::endpoint where;
         interval_id point;
-        bool suspect = false;
+        bool suspect = false;      ///< asked for such a one
+        bool suspect_said = false; ///< who opened it knows that it is, or was told
         std::unique_ptr<nbd::server> server; ///< null while the copy is being opened anew
         time_point since{};
     };
@@ -157,6 +158,7 @@ class receiver_group {
     std::string words_for_sender() const;
     void tell_sender();
     void tell_damage(const replica_position &at);
+    void tell_suspect(const replica_position &at);
     task<void> tell_verified(std::vector<verify_answer> answers);
     result<> load_digest_key();
 

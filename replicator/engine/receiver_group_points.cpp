@@ -95,6 +95,7 @@ task<result<opened_point>> receiver_group::open_point(std::string point, std::st
     entry.where = where;
     entry.point = p.id;
     entry.suspect = suspect;
+    entry.suspect_said = p.suspect;
     const auto copy = copy_;
     FS_CO_CHECK(co_await serve(entry));
     for (const replica_volume &v : copy->volumes()) {

@@ -156,12 +156,22 @@ void receiver_group::tell_damage(const replica_position &at) {
     session_->tell_soon(std::move(n));
 }
 
+/// An opening whose point became suspect goes on, for it may be in use; who reads the log is told which.
+void receiver_group::tell_suspect(const replica_position &at) {
+    for (auto &[id, entry] : opened_) {
+        if (entry.point <= at.suspect && !std::exchange(entry.suspect_said, true)) {
+            log::error("group {}: point {}, opened as {}, is suspect now: somebody else changed the images after it was "
+                       "made, so it may show what the primary never had. `farshore close {}`, and open a newer one",
+                       name(), entry.point.value, id, id);
+        }
+    }
+}
+
 // ---- verify ----------------------------------------------------------------------------------------
 
 // The key of the digests is the copy's for its life, so an answer is right whenever its barrier was made.
 task<void> receiver_group::tell_verified(std::vector<verify_answer> answers) {
-    const auto differing = [](const verify_answer &x) { return !x.equal && !x.unseen; };
-    const bool differs = std::ranges::any_of(answers, differing);
+    const bool differs = std::ranges::any_of(answers, &verify_answer::differs);
     std::uint64_t counted = 0;
     if (differs && copy_) { // counted when it was applied
         counted = copy_->position().damage_count;
@@ -175,7 +185,7 @@ task<void> receiver_group::tell_verified(std::vector<verify_answer> answers) {
         for (; i < answers.size() && answers[i].at.value == v.interval; ++i) {
             const verify_answer &x = answers[i];
             v.items.push_back({x.entry.volume.value, x.entry.range.offset, x.entry.range.length, x.equal, x.unseen});
-            v.damage_count = differing(x) ? counted : v.damage_count;
+            v.damage_count = x.differs() ? counted : v.damage_count;
         }
         damage_told_ = std::max(damage_told_, v.damage_count); // an ack must not overtake it
         co_await session->send(std::move(v));

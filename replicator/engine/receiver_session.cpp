@@ -14,6 +14,8 @@ namespace farshore::engine {
 namespace {
 
 constexpr duration refusal_patience = std::chrono::seconds(1);
+/// Of apply, which writes it down before its next batch. The control connection is not read meanwhile.
+constexpr duration suspicion_patience = peer_silence_max - std::chrono::seconds(2);
 
 /// A frame that is none is for append to say.
 result<> check_heals(bytes_view frame, std::uint64_t damage_count) {
@@ -281,6 +283,10 @@ task<result<>> receiver_session::dispatch(transport::message m) {
 
 task<result<>> receiver_session::begin_stream(wire::begin_stream m) {
     const auto copy = group_.copy_;
+    if (m.copy_went_back && copy) {
+        FS_CO_CHECK(check_begin_stream(m, copy->position().durable));
+        FS_CO_CHECK(co_await suspect_durably(copy));
+    }
     while (journaling_ && live()) {
         co_await quiet_.wait();
     }
@@ -289,13 +295,23 @@ task<result<>> receiver_session::begin_stream(wire::begin_stream m) {
     }
     FS_CO_CHECK(check_begin_stream(m, copy->position().durable));
     FS_CO_CHECK(blame(fault::storage, co_await run_on(run_.disk, [copy] { return copy->abandon_partial(); })));
-    if (m.copy_went_back) {
-        copy->suspect_unproved();
-    }
     assembly_.expect({stream_id{m.stream}, interval_id{m.first}}, 0);
     wire::stream_ready ready;
     ready.stream = m.stream;
     co_return co_await send(ready);
+}
+
+// The sender says it once: what it hears next is that this copy is known for what it is, after a kill, too.
+task<result<>> receiver_session::suspect_durably(std::shared_ptr<replica_group> copy) {
+    const time_point until = run_.time->now() + suspicion_patience;
+    for (copy->suspect_unproved(); live() && !copy->suspicion_durable(); copy->suspect_unproved()) {
+        if (run_.time->now() >= until || group_.copy_ != copy) {
+            co_return fail(errc::timeout, "that the copy's points are suspect is not written down yet");
+        }
+        group_.work_.notify_all();
+        co_await group_.applied_.wait_until(*run_.time, std::min(until, run_.time->now() + std::chrono::seconds(1)));
+    }
+    co_return result<>{};
 }
 
 task<void> receiver_session::beat() {

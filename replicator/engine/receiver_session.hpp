@@ -66,6 +66,7 @@ class receiver_session {
     std::vector<std::uint64_t> volume_sizes() const;
     task<result<>> dispatch(transport::message m);
     task<result<>> begin_stream(wire::begin_stream m);
+    task<result<>> suspect_durably(std::shared_ptr<replica_group> copy);
     task<result<wire::digest_reply>> digest(wire::digest_request r);
     task<void> tell_changed(wire::changed_request r);
     task<result<>> answer(wire::digest_request r);

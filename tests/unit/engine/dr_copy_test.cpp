@@ -1,8 +1,12 @@
 // What the DR site says of its copy is what it has: `latest` is what is durable, a copy that is not as it was left or is known
 // to differ makes no points and says so at both ends, and an image that is gone acknowledges nothing.
 
+#include "replicator/apply/replica_group.hpp"
 #include "replicator/base/geometry.hpp"
+#include "replicator/base/log.hpp"
 #include "tests/unit/engine/engine_rig.hpp"
+
+#include <unistd.h>
 
 namespace farshore::engine {
 namespace {
@@ -124,6 +128,75 @@ TEST_CASE("DR copy: an image written by hand while the receiver runs is compared
     p.check_equal();
     CHECK(is(p.at(before, 5).error(), errc::refused));
     CHECK(p.at("latest", 5) == std::byte{0x11});
+}
+
+TEST_CASE("DR copy: an opening whose point becomes suspect is named, once") {
+    pair_of_sites p;
+    p.rest();
+    const auto opened = p.w.await(p.site.engine->open(
+        "shop", p.points().back().id, false, "unix:/tmp/farshore-suspect-" + std::to_string(getpid()) + ".sock", false));
+    REQUIRE(opened);
+    std::string said;
+    log::set_sink([&said](log::level, std::string_view text) { said.append(text).append("\n"); });
+    p.write_by_hand();
+    p.rest();
+    p.rest();
+    log::set_sink({});
+    const std::string words = "opened as " + opened->id + ", is suspect now";
+    const std::size_t at = said.find(words);
+    CAPTURE(said);
+    CAPTURE(p.site.status().suspect_points);
+    CHECK(at != std::string::npos);
+    CHECK(said.find(words, at + 1) == std::string::npos);
+}
+
+TEST_CASE("DR copy: put back to an older time without a proof, its points are suspect before the primary goes on") {
+    pair_of_sites p;
+    p.rest();
+    p.write(3, std::byte{0x22});
+    REQUIRE(p.wait());
+    const sim_file_system then(p.site.disk); // nothing committed since: the images are not proved
+    p.write(3, std::byte{0x33});
+    REQUIRE(p.wait());
+    p.site.stop();
+    p.site.disk.revert(then);
+    p.site.start();
+    CHECK(p.site.status().suspect_points == 0);
+    const auto goes_on = [&] { return p.primary.status().state == sender_state::catching_up; };
+    REQUIRE(p.w.run_until(goes_on, std::chrono::minutes(1)));
+    sim_file_system killed(p.site.disk);
+    replica_options options;
+    options.state_directory = std::string(state) + "/groups/shop";
+    options.journal_bytes_max = 16 * limits::MiB;
+    options.own_directory = "/srv";
+    const auto copy = replica_group::open(killed, options);
+    REQUIRE(copy);
+    REQUIRE((*copy)->apply());
+    REQUIRE_FALSE((*copy)->points().empty());
+    for (const replica_point &point : (*copy)->points()) {
+        CHECK(point.suspect);
+    }
+    REQUIRE(p.healed());
+    p.check_equal();
+}
+
+TEST_CASE("DR copy: when all points are suspect a clock that is a month ahead drops none of them") {
+    pair_of_sites p;
+    p.rest();
+    p.site.stop();
+    p.write_by_hand();
+    p.w.line.cut(duration{});
+    p.site.retain({{duration{}, std::chrono::days(2)}});
+    p.w.clock.jump_wall(std::chrono::days(30));
+    p.site.start();
+    const std::uint64_t points = p.site.status().points;
+    CHECK(points > 1);
+    CHECK(p.site.status().suspect_points == points);
+    test::run_for(p.w.io, p.w.clock, std::chrono::seconds(30));
+    CHECK(p.site.status().points == points);
+    p.w.clock.jump_wall(-std::chrono::days(30));
+    p.w.line.heal();
+    CHECK(p.healed());
 }
 
 TEST_CASE("DR copy: what verify found different makes no points until a catch-up has healed it, by itself") {

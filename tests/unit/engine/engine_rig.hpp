@@ -116,6 +116,8 @@ struct receiver_host {
             engine.reset();
         }
     }
+    /// From the next start() on.
+    void retain(std::vector<retain_rule> rules) { config_.groups.front().retain = std::move(rules); }
     receiver_group_status status() const { return engine->status().front(); }
     std::string token(const std::string &group = "shop") { return engine->invite(group, address).value().token; }
     void fill() { disk.set_capacity(disk.used_bytes()); }
