@@ -140,7 +140,8 @@ result<commit_record> parse_commit_slot(bytes_view slot) {
                                                    disk.version.get(), commit_version));
     }
     const std::uint64_t bytes = std::uint64_t{disk.images} * commit_image_bytes;
-    if (slot.size() > commit_slot_bytes || slot.size() % commit_page_bytes != 0 || disk.images > limits::volumes_per_group_max || slot.size() - sizeof(disk) < bytes) {
+    if (slot.size() > commit_slot_bytes || slot.size() % commit_page_bytes != 0 ||
+        disk.images > limits::volumes_per_group_max || slot.size() - sizeof(disk) < bytes) {
         return none();
     }
     const bytes_view images = slot.subspan(sizeof(disk), static_cast<std::size_t>(bytes));

@@ -52,7 +52,13 @@ std::vector<export_entry> one_export(std::uint64_t size) {
 TEST_SUITE("nbd memory") {
     TEST_CASE("nbd memory: clients that take no replies stay within the account, others are served") {
         const auto account = std::make_shared<memory_account>(4 * limits::MiB);
-        test_server server(one_export(64 * limits::MiB), bounds_of(account));
+        const auto device = std::make_shared<memory_device>(64 * limits::MiB);
+        std::atomic<int> reads{0};
+        device->on_call = [&reads](const char *verb) {
+            reads += std::string_view(verb) == "read" ? 1 : 0;
+            return 0;
+        };
+        test_server server({{"data", "shop/db", device}}, bounds_of(account));
         std::vector<std::unique_ptr<raw_client>> greedy;
         for (int i = 0; i < 12; ++i) {
             greedy.push_back(std::make_unique<raw_client>(server.path));
@@ -73,6 +79,7 @@ TEST_SUITE("nbd memory") {
             CHECK(account->used() <= account->bytes_max());
         }
         CHECK(account->used() <= account->bytes_max());
+        CHECK(reads <= 20 + 4); // no more was made for the others than the account has room for
         // A large one has its turn as soon as the others go.
         REQUIRE(modest.request_({.type = command_read,
                                  .cookie = 9,
@@ -182,6 +189,7 @@ TEST_SUITE("nbd memory") {
             idle.push_back(std::make_unique<raw_client>(full.path));
         }
         CHECK(idle.back()->closed_by_server());
+        CHECK(idle[8]->closed_by_server()); // its reserve and half of what is common are eight
         for (int i = 0; i < 4; ++i) {
             idle.push_back(std::make_unique<raw_client>(other.path));
             idle.back()->go();
