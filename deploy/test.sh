@@ -6,7 +6,7 @@
 #
 #   deploy/test.sh [--quick]     --quick: the release part only
 #
-# About 30 minutes on 2 cores from nothing; far less with ccache. Logs: build/PRESET/ctest.log.
+# About an hour on 2 cores from nothing; far less with ccache. Logs: build/PRESET/ctest.log.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 cd "$root"
