@@ -40,13 +40,6 @@ class group_starts {
         given_up_ = true;
         ended_.notify_all();
     }
-    /// Returns when all have.
-    task<void> join() {
-        while (running_ > 0) {
-            co_await ended_.wait();
-        }
-    }
-    std::size_t running() const { return running_; }
 
   private:
     task<void> count(task<void> start) {

@@ -447,7 +447,7 @@ task<result<>> receiver_group::apply_once() {
         n.damage_count = at.damage_count;
         // Its count has all that this step found, so it must name all of it: what verify found is told by other messages,
         // which a sender that has heard of damage takes no more.
-        const bool verify_found = std::ranges::any_of(done.verified, [](const verify_answer &x) { return !x.equal && !x.unseen; });
+        const bool verify_found = std::ranges::any_of(done.verified, &verify_answer::differs);
         n.complete = done.undecoded.empty() && !verify_found && done.damaged.size() <= limits::regions_per_nak_max;
         for (std::size_t i = 0; n.complete && i < done.damaged.size(); ++i) {
             n.blocks.push_back({done.damaged[i].volume.value, done.damaged[i].block});

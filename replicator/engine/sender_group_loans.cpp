@@ -28,7 +28,6 @@ void sender_group::learn(dedupe::encoder &encoder) {
     }
 }
 
-// What is read may change at any time: the index only proposes.
 void sender_group::offer_soon(time_point until) {
     if (options_.shared && !stopping_ && !std::exchange(offered_, true)) {
         offer_read_ = run_.time->now();
@@ -41,6 +40,7 @@ bool sender_group::offers() const {
     return offer_read_ && run_.time->now() - *offer_read_ < hangs_after;
 }
 
+// What is read may change at any time: the index only proposes.
 task<void> sender_group::offer_content(time_point until) {
     constexpr std::uint64_t piece_bytes = 4 * limits::MiB;
     std::uint64_t left = options_.shared->offer_max();

@@ -113,6 +113,7 @@ struct capture_core {
 
     std::mutex durable_mutex; // durable() against itself; taken before `mutex`
     std::mutex upkeep_mutex;  // maintain() against itself; taken before `mutex`
+    std::size_t retry_next = 0; ///< the volume that retry_unreadable() begins with; its own
 
     // What all requests share.
     /// Takes the range; false: somebody holds or awaits a part of it and `p` is never.
@@ -195,7 +196,7 @@ struct capture_core {
     void look_for_others(captured_volume &v);
     void choose_sample(captured_volume &v); // these in capture_sample.cpp
     void sample_differed_locked(captured_volume &v);
-    /// Some block other than the bad ones, and in no page cache, can be read: the disk of the volume answers.
+    /// Of some other blocks, in no page cache, one can be read, or none was found: else the disk of the volume is gone.
     result<> prove_reads(captured_volume &v, std::set<std::uint64_t> bad);
     void find_idle_locked(captured_volume &v, std::uint64_t page, bool stopping, paged_bitmap &out);
     void free_dropped();

@@ -183,10 +183,11 @@ class capture_group {
     /// For a range that resolve() or record_all() could not read (fault::volume): its pending regions are resolved by
     /// recording all blocks that the disk can read. The others are known to be unreadable from here on; points don't
     /// cover them and barriers are consistent without them. errc::limit: more than unreadable_blocks_max of the volume. Any
-    /// other error: the disk or file system is gone as a whole (a read says so, or a sync fails after it); nothing of the
-    /// range is recorded, and there is no barrier.
+    /// other error: the disk or file system is gone as a whole (a read says so, a sync after it fails, or reads elsewhere
+    /// do); nothing more of the range is recorded, and no barrier is consistent.
     result<resolve_outcome> record_readable(const pending_range &where);
-    /// Reads them again, and records those that can be read now. Returns how many are left.
+    /// Reads some of them again, about a second long, and records those that can be read now; the next call goes on from
+    /// there. Returns how many are left.
     result<std::uint64_t> retry_unreadable();
     /// In order, neighbours merged; at most `max` ranges. Bytes of all of them: unreadable_bytes().
     std::vector<byte_range> unreadable(volume_index v, std::size_t max) const;

@@ -10,6 +10,7 @@
 
 #include <fmt/format.h>
 #include <set>
+#include <utility>
 
 namespace farshore {
 namespace {
@@ -380,26 +381,35 @@ result<resolve_outcome> capture_group::record_all(const pending_range &where) {
     return scan.apply(region_bytes, all);
 }
 
+// Region by region, for bad sectors may take 30 s each and writers to what is held wait.
 result<resolve_outcome> capture_group::record_readable(const pending_range &where) {
     FS_TRY(volume, checked_volume(*impl_, where));
-    range_scan scan(*impl_, *volume, where.range);
-    {
-        const std::lock_guard lock(impl_->mutex);
-        if (volume->unreadable.size() + blocks_of(where.range).count() > limits::unreadable_blocks_max) {
-            return fail(errc::limit, fmt::format("volume {} has more than {} blocks that can't be read; replace its disk",
-                                                 volume->config.name,
-                                                 limits::unreadable_blocks_max - blocks_of(where.range).count()));
+    resolve_outcome all;
+    for (std::uint64_t at = where.range.offset; at < where.range.end(); at += region_bytes) {
+        const byte_range part{at, std::min(region_bytes, where.range.end() - at)};
+        {
+            const std::lock_guard lock(impl_->mutex);
+            if (volume->unreadable.size() + blocks_of(part).count() > limits::unreadable_blocks_max) {
+                return fail(errc::limit, fmt::format("volume {} has more than {} blocks that can't be read; replace its disk",
+                                                     volume->config.name, limits::unreadable_blocks_max - blocks_per_region));
+            }
         }
+        range_scan scan(*impl_, *volume, part);
+        FS_CHECK(scan.read_blocks());
+        FS_TRY(outcome, scan.apply(region_bytes, {unit_verdict::take}));
+        all.recorded_blocks += outcome.recorded_blocks;
     }
-    FS_CHECK(scan.read_blocks());
-    const std::vector<unit_verdict> all(regions_of(where.range).count(), unit_verdict::take);
-    return scan.apply(region_bytes, all);
+    return all;
 }
 
+// Each call begins with another volume: one whose bad sectors take all the time must not keep the others waiting.
 result<std::uint64_t> capture_group::retry_unreadable() {
     const time_point until = impl_->options.time->now() + retry_time_max;
+    const std::size_t count = impl_->volumes.size();
+    const std::size_t first = std::exchange(impl_->retry_next, (impl_->retry_next + 1) % count);
     std::uint64_t left = 0;
-    for (const auto &v : impl_->volumes) {
+    for (std::size_t i = 0; i < count; ++i) {
+        const auto &v = impl_->volumes[(first + i) % count];
         std::set<std::uint64_t> blocks;
         {
             const std::lock_guard lock(impl_->mutex);

@@ -79,9 +79,10 @@ result<> capture_state::begin(stream_id stream, interval_id first, stream_positi
     if (synced) {
         reserved_durably_ = now_.reserved_interval;
     } else {
-        const std::uint64_t sequence = now_.sequence;
-        now_ = before;
-        now_.sequence = sequence;
+        now_.begun = before.begun;
+        now_.acknowledged = before.acknowledged;
+        now_.receiver = before.receiver;
+        now_.reserved_interval = before.reserved_interval;
     }
     return synced;
 }

@@ -223,6 +223,7 @@ result<> posix_file::sync_data() { return handle_->sync(); }
 result<> posix_file::sync_all() { return handle_->sync_all(); }
 
 result<> posix_file::renew_times() {
+    FS_CHECK(handle_->check_alive());
     if (!block_special_ && ::futimens(handle_->fd(), nullptr) != 0) {
         return fail_errno(errno, "can't set the times of " + path());
     }

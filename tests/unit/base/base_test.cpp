@@ -3,6 +3,7 @@
 #include "replicator/base/geometry.hpp"
 #include "replicator/base/hash.hpp"
 
+#include <algorithm>
 #include <doctest/doctest.h>
 
 using namespace farshore;
@@ -18,6 +19,18 @@ TEST_SUITE("base") {
             b.span()[at] = std::byte{0};
         }
         CHECK(is_zero({}));
+    }
+
+    TEST_CASE("bytes: what a buffer gives back is gone, the rest is as it was") {
+        for (const std::size_t size : {5UL, 5000UL, std::size_t{4} << 20}) {
+            buffer b(size);
+            std::memset(b.data(), 7, size);
+            b.give_back(size / 2);
+            CHECK(b.size() == size / 2);
+            CHECK(std::ranges::all_of(b.view(), [](std::byte x) { return x == std::byte{7}; }));
+            b.give_back(0);
+            CHECK(b.empty());
+        }
     }
 
     TEST_CASE("geometry: a range touches every unit it overlaps, and only those") {

@@ -48,6 +48,17 @@ struct two_groups {
     sender engine;
 };
 
+/// Both sites of the group "shop", in sync.
+struct streaming_pair {
+    world w;
+    receiver_host site{w};
+    sender_host primary{w, 'a'};
+    streaming_pair() {
+        REQUIRE(primary.join(site.token()));
+        REQUIRE(primary.streams());
+    }
+};
+
 /// Threads of one group's disk, the first one's or another's, that run only when the test lets them.
 struct hanging_disk {
     explicit hanging_disk(world &w) : world_(w) {}
@@ -131,11 +142,8 @@ TEST_CASE("group start: a group whose disk does not answer holds up no other, an
 }
 
 TEST_CASE("group start: at the DR site a copy whose disk does not answer is neither made anew nor in others' way") {
-    world w;
-    receiver_host site(w);
-    sender_host primary(w, 'a');
-    REQUIRE(primary.join(site.token()));
-    REQUIRE(primary.streams());
+    streaming_pair pair;
+    auto &[w, site, primary] = pair;
     REQUIRE(w.await(primary.engine->wait("shop", false, std::chrono::minutes(1))));
     site.stop();
     hanging_disk hung(w);
@@ -158,11 +166,8 @@ TEST_CASE("group start: at the DR site a copy whose disk does not answer is neit
 }
 
 TEST_CASE("group start: links of a paired sender without a hello are bounded, its session goes on") {
-    world w;
-    receiver_host site(w);
-    sender_host primary(w, 'a');
-    REQUIRE(primary.join(site.token()));
-    REQUIRE(primary.streams());
+    streaming_pair pair;
+    auto &[w, site, primary] = pair;
     const auto silent =
         w.line.make_connector(address, transport::alpn_session, std::string(64, 'a'), receiver_fingerprint);
     std::vector<std::unique_ptr<transport::link>> links;
@@ -203,11 +208,8 @@ TEST_CASE("group start: a stop closes the other groups clean while a disk still 
 }
 
 TEST_CASE("group start: at the DR site a stop closes the other copies while a disk still does not answer") {
-    world w;
-    receiver_host site(w);
-    sender_host primary(w, 'a');
-    REQUIRE(primary.join(site.token()));
-    REQUIRE(primary.streams());
+    streaming_pair pair;
+    auto &[w, site, primary] = pair;
     site.stop();
     hanging_disk hung(w);
     site.pools = hung.second_only();
@@ -221,11 +223,8 @@ TEST_CASE("group start: at the DR site a stop closes the other copies while a di
 }
 
 TEST_CASE("group start: a pairing that ends while its sender is being greeted makes no session") {
-    world w;
-    receiver_host site(w);
-    sender_host primary(w, 'a');
-    REQUIRE(primary.join(site.token()));
-    REQUIRE(primary.streams());
+    streaming_pair pair;
+    auto &[w, site, primary] = pair;
     site.stop();
     hanging_disk hung(w);
     site.pools = hung.first_only();

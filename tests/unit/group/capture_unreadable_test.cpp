@@ -4,6 +4,7 @@
 #include "tests/unit/group/synced_rig.hpp"
 
 #include <cerrno>
+#include <optional>
 
 namespace farshore::test {
 namespace {
@@ -178,6 +179,52 @@ TEST_CASE("unreadable: upkeep looks at some of many bad places at a time, and at
     s.must_be_clean();
 }
 
+TEST_CASE("unreadable: a volume whose bad places take all the time keeps no other volume's from being tried") {
+    spoiled_rig s;
+    s.ship_the_rest();
+    s.rig.group->begin_tracking();
+    s.rig.note(s.rig.write(1, 0, s.rig.content(region_bytes)));
+    s.rig.disk.spoil_page("disks/v1", 3);
+    s.rig.begin_recording();
+    REQUIRE(s.rig.group->record_readable(first_region));
+    REQUIRE(s.rig.group->record_readable({volume_index{1}, {0, region_bytes}}));
+    REQUIRE(s.rig.group->unreadable_bytes(volume_index{1}) == block_bytes);
+    s.rig.disk.heal_pages();
+    s.rig.disk.spoil_page(disk_path, bad_block);
+    s.rig.disk.before_call([&](const sim_call &c) {
+        if (c.what == sim_operation::read && c.path == disk_path) {
+            s.rig.clock.advance(std::chrono::seconds(30));
+        }
+    });
+    for (int i = 0; i < 2; ++i) {
+        REQUIRE(s.rig.group->retry_unreadable());
+    }
+    s.rig.disk.before_call({});
+    CHECK(s.rig.group->unreadable_bytes(volume_index{1}) == 0);
+    CHECK_FALSE(all_known(s.rig));
+    s.rig.disk.heal_pages();
+    CHECK(*s.rig.group->retry_unreadable() == 0);
+    s.must_be_clean();
+}
+
+TEST_CASE("unreadable: while a bad place is looked at, writers elsewhere in the range don't wait") {
+    spoiled_rig s;
+    constexpr std::uint64_t looked_at_twice = 2 * blocks_per_region; // of the first region: without it held, then held
+    std::uint64_t reads = 0;
+    std::optional<bool> at_once;
+    s.rig.disk.before_call([&](const sim_call &c) {
+        if (c.what == sim_operation::read && c.path == disk_path && ++reads == looked_at_twice + 1) {
+            at_once = s.rig.try_write(0, 0, s.rig.content(block_bytes)).value();
+        }
+    });
+    REQUIRE(s.rig.group->record_readable({volume_index{0}, {0, 2 * region_bytes}}));
+    s.rig.disk.before_call({});
+    CHECK(at_once == true);
+    s.rig.disk.heal_pages();
+    CHECK(*s.rig.group->retry_unreadable() == 0);
+    s.must_be_clean();
+}
+
 // What stays readable then is an accident (the page cache), so a point "without the bad places" would be a mixture.
 TEST_CASE("unreadable: a disk that is gone as a whole is no bad place, and there is no consistent barrier") {
     spoiled_rig s;
@@ -204,12 +251,12 @@ TEST_CASE("unreadable: a disk that is gone as a whole is no bad place, and there
 }
 
 TEST_CASE("unreadable: a disk with too many bad blocks is a failure of the catch-up") {
-    capture_rig rig = synced_rig({2 * (limits::unreadable_blocks_max + 16) * block_bytes});
+    capture_rig rig = synced_rig({4 * (limits::unreadable_blocks_max + 16) * block_bytes}); // a quarter of it is bad
     start(rig);
     rig.group->begin_tracking();
     rig.group->mark_all_dirty();
     const std::uint64_t blocks = limits::unreadable_blocks_max + 16;
-    rig.note(rig.disk.open(disk_path, open_mode::read_write).value()->write_at(0, byte_vector(2 * blocks * block_bytes, std::byte{1})));
+    rig.note(rig.disk.open(disk_path, open_mode::read_write).value()->write_at(0, byte_vector(4 * blocks * block_bytes, std::byte{1})));
     for (std::uint64_t b = 0; b < blocks; ++b) {
         rig.disk.spoil_page(disk_path, b);
     }

@@ -125,6 +125,23 @@ TEST_SUITE("storage") {
         CHECK((st.st_mode & 0777) == 0700);
     }
 
+    TEST_CASE("posix file: its times are made new, and only they change") {
+        temp_directory dir;
+        posix_file_system fs;
+        const auto f = std::move(*fs.open(dir / "f", open_mode::create));
+        REQUIRE(f->write_at(0, as_bytes("content")));
+        const auto before = f->identity();
+        std::this_thread::sleep_for(std::chrono::milliseconds(50)); // the clock of files has steps
+        REQUIRE(f->renew_times());
+        REQUIRE(f->sync_all());
+        const auto after = f->identity();
+        REQUIRE((before && after));
+        CHECK(after->modified > before->modified);
+        CHECK(after->changed > before->changed);
+        CHECK(after->inode == before->inode);
+        CHECK(after->size == before->size);
+    }
+
     TEST_CASE("posix: a FIFO in the place of a file is refused and does not hang") {
         temp_directory dir;
         posix_file_system fs;
@@ -142,6 +159,7 @@ TEST_SUITE("storage") {
         CHECK(failed_with(f.sync_data(), errc::dead));
         CHECK(failed_with(f.write_at(0, as_bytes("x")), errc::dead));
         CHECK(failed_with(f.truncate(0), errc::dead));
+        CHECK(failed_with(f.renew_times(), errc::dead));
         CHECK(failed_with(f.allocate(1), errc::dead));
         CHECK(failed_with(f.zero({0, 1}, false, false), errc::dead));
     }
