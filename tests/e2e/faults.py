@@ -251,7 +251,7 @@ def bad_nbd_requests(context, pair):
                       f"NBD {name}: error {error}")
     sock.sendall(struct_request(0, 0, 512))
     _, error, _ = read_reply(sock)
-    context.check(error == 0 and len(sock.recv(512, socket.MSG_WAITALL)) == 512, "the connection still works")
+    context.check(error == 0 and len(harness.receive(sock, 512)) == 512, "the connection still works")
     sock.close()
 
 
@@ -260,7 +260,7 @@ def struct_request(command, offset, length):
 
 
 def read_reply(sock):
-    return struct.unpack("!IIQ", sock.recv(16, socket.MSG_WAITALL))
+    return struct.unpack("!IIQ", harness.receive(sock, 16))
 
 
 def nbd_handshake(path):
@@ -268,9 +268,9 @@ def nbd_handshake(path):
     sock = socket.socket(socket.AF_UNIX)
     sock.settimeout(5)
     sock.connect(path)
-    sock.recv(18, socket.MSG_WAITALL)
+    harness.receive(sock, 18)
     sock.sendall(struct.pack("!I", 3) + b"IHAVEOPT" + struct.pack("!II", 1, 4) + b"data")
-    sock.recv(10, socket.MSG_WAITALL)
+    harness.receive(sock, 10)
     return sock
 
 

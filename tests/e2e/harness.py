@@ -545,6 +545,17 @@ def write_bytes(path, content):
         file.write(content)
 
 
+def receive(sock, count):
+    """Exactly `count` bytes. (MSG_WAITALL does not wait on a socket that has a timeout.)"""
+    out = bytearray()
+    while len(out) < count:
+        piece = sock.recv(count - len(out))
+        if not piece:
+            raise Failed(f"the connection ended after {len(out)} of {count} bytes")
+        out += piece
+    return bytes(out)
+
+
 def free_port():
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
