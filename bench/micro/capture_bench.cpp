@@ -3,7 +3,7 @@
 // dropped each 16 MiB, as the engine would after encoding.
 //   capture_bench [DIRECTORY] [THREADS] [no-before]
 
-#include "replicator/group/capture_group.hpp"
+#include "replicator/capture/capture_group.hpp"
 #include "replicator/storage/posix_file_system.hpp"
 
 #include <fmt/format.h>

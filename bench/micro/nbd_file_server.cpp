@@ -4,7 +4,7 @@
 // [--read-only]. Prints one URI an endpoint, then "ready"; ends on SIGINT or SIGTERM.
 
 #include "replicator/base/async.hpp"
-#include "replicator/capture/nbd_server.hpp"
+#include "replicator/nbd/server.hpp"
 #include "replicator/storage/file_device.hpp"
 #include "replicator/storage/posix_file_system.hpp"
 

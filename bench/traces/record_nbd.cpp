@@ -14,7 +14,7 @@
 
 #include "bench/traces/events.hpp"
 #include "replicator/base/async.hpp"
-#include "replicator/capture/nbd_server.hpp"
+#include "replicator/nbd/server.hpp"
 #include "replicator/storage/file_device.hpp"
 #include "replicator/storage/posix_file_system.hpp"
 

@@ -2,7 +2,7 @@
 // Text that somebody else wrote (a peer, a client, a certificate), made fit for a log line, a terminal and a status:
 // whatever moves a cursor, breaks a line, turns text round or can't be seen becomes a visible escape, and it has an end.
 //
-// Rule: text from outside is cleaned where it is parsed (format/messages.cpp for the wire, capture/nbd_negotiation.cpp
+// Rule: text from outside is cleaned where it is parsed (format/messages.cpp for the wire, nbd/negotiation.cpp
 // for NBD clients, transport/identity.cpp for certificates), so that whoever holds a string may show it. log::write does
 // it once more, for what somebody forgot.
 

@@ -10,7 +10,7 @@
 
 namespace farshore {
 
-/// Whose fault a failure is. It decides what is done about it (engine/reaction.hpp), so whoever knows says so,
+/// Whose fault a failure is. It decides what is done about it (session/reaction.hpp), so whoever knows says so,
 /// where the failure is found: `blame`.
 enum class fault : std::uint8_t {
     unsaid,  ///< not yet known; who reacts knows by where it came from
@@ -35,7 +35,7 @@ template <class T = void>
 using result = std::expected<T, error>;
 
 /// Failures that are not an errno. One list for the whole product: each value maps to exactly one
-/// reaction (engine/reaction.hpp) and one exit code (apps/exit_code.hpp).
+/// reaction (session/reaction.hpp) and one exit code (control/exit_code.hpp).
 enum class errc : int {
     ok = 0,
     corrupt = 1,        ///< a checksum or a rule of a format is broken

@@ -1,6 +1,6 @@
 #pragma once
 // What peers and clients can make a daemon hold, in allocated bytes: one account a daemon, a part
-// of its `memory` (engine/group_memory.hpp). Whoever allocates for a client takes credit first; who
+// of its `memory` (session/group_memory.hpp). Whoever allocates for a client takes credit first; who
 // gets none waits and does not allocate.
 //
 // Shares: each tenant (a group's server) has its own (base/shares.hpp). A request that is larger

@@ -42,7 +42,7 @@
 //   a block device                        it has no times                                     -> untold
 //
 // Not proved: a write within the 3 s or 5 min; one by somebody who sets the clock back for it; a block device, of
-// which only a sample is compared (group/capture_sample.cpp). docs/operations.md says what to do then.
+// which only a sample is compared (capture/capture_sample.cpp). docs/operations.md says what to do then.
 
 #include "replicator/format/dirty_map_file.hpp"
 

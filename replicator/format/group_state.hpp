@@ -30,7 +30,7 @@
 //                             somebody else after they were made; 0: none
 //   144    8 suspect_time     when that was found, ns since 1970, signed; 0 with interval 0
 //   152    8 touched_time     beside what undo says, the images may have been written by us up to
-//                             this time (recovery/image_cases.hpp); 0: no
+//                             this time (replica/image_cases.hpp); 0: no
 //   160    4 images           entries: 0 or the number of volumes, <= volumes_per_group_max
 //   164    4 reserved         zero
 //   168    8 checksum         XXH3-64 of bytes 0..167 and of the entries

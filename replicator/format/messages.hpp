@@ -26,7 +26,7 @@
 //
 // Parsed is not believed: `parse` refuses what lies outside the ranges that `visit` and `check` give, so
 // that a number from a peer never meets an overflow or an assertion. What else a field must be is looked
-// up in what was asked or is known, before anything is changed by it (engine/peer_claims.hpp; a session's
+// up in what was asked or is known, before anything is changed by it (session/peer_claims.hpp; a session's
 // own state where that is named). A violation is the peer's fault (fault::peer) and ends the session:
 //
 //   field                        range                  must answer
@@ -56,7 +56,7 @@
 //   nak.blocks                   1..4096, or not        blocks of the group; damage_count above the last
 //                                complete
 //   heartbeat.count              any                    not looked at
-//   clock_ms                     before 2200            (a warning; engine/peer_clock.hpp)
+//   clock_ms                     before 2200            (a warning; session/peer_clock.hpp)
 //   changed_*, extent_*          see there              looked at where they are used (sender_session, extents)
 //   verify_result                1..4096 items          ranges of that barrier without an answer
 //   frame                        format/frame.hpp       stream and place in order; a barrier fits its frames

@@ -1,7 +1,7 @@
 #pragma once
 // An undo log of a replica: per applied interval, what blocks that it changed held before. A group
 // has two of them: the history behind its recovery points, and the rollback log, which a roll-back
-// after a crash needs besides (apply/undo_writer.hpp).
+// after a crash needs besides (replica/undo_writer.hpp).
 //
 // What a record says is true for ever: "before interval k, block b held c". So a record too many
 // (written, then the interval was not applied and tried again) does no harm.

@@ -4,7 +4,7 @@
 // differs from what the DR site durably holds must be dirty, interval ids must not come again, and
 // one catch-up must make both sides equal.
 
-#include "tests/unit/group/capture_rig.hpp"
+#include "tests/unit/capture/capture_rig.hpp"
 
 #include <doctest/doctest.h>
 

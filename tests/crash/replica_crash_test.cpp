@@ -2,7 +2,7 @@
 // stopped inside that too): durable intervals are all there, the images equal the model, every
 // point is right, and it goes on. Then: any call fails once; disks run full; bytes rot.
 
-#include "replicator/apply/replica_group.hpp"
+#include "replicator/replica/replica_group.hpp"
 #include "tests/support/replica_rig.hpp"
 #include "tests/support/sim_file_system.hpp"
 

@@ -3,7 +3,7 @@
 // answered once, a WRITE not before its last byte, nothing else is said, and the connection ends.
 
 #include "replicator/base/limits.hpp"
-#include "replicator/capture/nbd_connection.hpp"
+#include "replicator/nbd/connection.hpp"
 #include "tests/support/memory_device.hpp"
 
 #include <cstddef>

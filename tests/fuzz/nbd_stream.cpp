@@ -3,8 +3,8 @@
 // have stopped, so a hole there is found as well as a bad read of memory.
 
 #include "replicator/base/limits.hpp"
-#include "replicator/capture/nbd_negotiation.hpp"
-#include "replicator/capture/nbd_reply.hpp"
+#include "replicator/nbd/negotiation.hpp"
+#include "replicator/nbd/reply.hpp"
 #include "tests/support/memory_device.hpp"
 
 #include <cstddef>

@@ -13,7 +13,7 @@ class receiver_host {
   public:
     receiver_host(world &w, sim_file_system &disk, const char *where, may_fail how = may_fail::no)
         : world_(w), engine(configuration(where), w.run(), disk, {w.io.get_executor()}) {
-        engine::receiver_access::set_network(
+        receiver_access::set_network(
             engine, std::make_unique<sim::sim_network>(w.line, receiver_fingerprint, ""));
         started_ = w.await(engine.start()).has_value();
         REPL_ASSERT(started_ || how == may_fail::yes);
@@ -22,13 +22,13 @@ class receiver_host {
     bool started() const { return started_; }
 
   private:
-    static engine::receiver_config configuration(const char *where) {
-        engine::receiver_config config;
+    static receiver_config configuration(const char *where) {
+        receiver_config config;
         config.state = "/state";
         config.listen = where;
         config.memory_bytes_max = 24 * limits::MiB;
         for (const char *name : {"shop", "mail"}) {
-            engine::receiver_group_config group;
+            receiver_group_config group;
             group.name = name;
             group.replica = std::string("/srv/") + name;
             group.journal_bytes_max = 16 * limits::MiB;
@@ -40,7 +40,7 @@ class receiver_host {
     bool started_ = false;
 
   public:
-    engine::receiver engine;
+    receiver engine;
 };
 
 class sender_host {
@@ -48,21 +48,21 @@ class sender_host {
     sender_host(world &w, sim_file_system &disk, const char *boot, const char *mail_peer,
                 may_fail how = may_fail::no)
         : world_(w), engine(configuration(mail_peer), w.run(), disk, {w.io.get_executor()}) {
-        engine::sender_access::set_network(
+        sender_access::set_network(
             engine, std::make_unique<sim::sim_network>(w.line, sender_fingerprint, receiver_fingerprint), boot);
         started_ = w.await(engine.start()).has_value();
         REPL_ASSERT(started_ || how == may_fail::yes);
     }
     ~sender_host() { world_.await(engine.stop(duration{})); }
     bool started() const { return started_; }
-    bool paired() const { return status("shop").state != engine::sender_state::unpaired; }
+    bool paired() const { return status("shop").state != sender_state::unpaired; }
     /// A group that could not be started is `failed`, and the daemon runs.
-    bool serves(const std::string &group) const { return status(group).state != engine::sender_state::failed; }
+    bool serves(const std::string &group) const { return status(group).state != sender_state::failed; }
     std::shared_ptr<block_device> device(const std::string &group) {
-        return engine::sender_access::device(engine, group, volume_index{0});
+        return sender_access::device(engine, group, volume_index{0});
     }
-    engine::sender_group_status status(const std::string &group) const {
-        for (engine::sender_group_status &s : engine.status()) {
+    sender_group_status status(const std::string &group) const {
+        for (sender_group_status &s : engine.status()) {
             if (s.name == group) {
                 return s;
             }
@@ -71,13 +71,13 @@ class sender_host {
     }
 
   private:
-    static engine::sender_config configuration(const char *mail_peer) {
-        engine::sender_config config;
+    static sender_config configuration(const char *mail_peer) {
+        sender_config config;
         config.state = "/state";
         config.memory_bytes_max = 24 * limits::MiB;
         config.links = 1;
         for (const char *name : {"shop", "mail"}) {
-            engine::sender_group_config group;
+            sender_group_config group;
             group.name = name;
             group.peer = name == std::string("shop") ? address : mail_peer;
             group.interval = std::chrono::milliseconds(100);
@@ -90,7 +90,7 @@ class sender_host {
     bool started_ = false;
 
   public:
-    engine::sender engine;
+    sender engine;
 };
 
 /// Empty state directories and two volumes of zeroes.

@@ -10,7 +10,7 @@
 // The fuzzer's -rss_limit_mb and -malloc_limit_mb bound the bytes.
 
 #include "tests/fuzz/session_world.hpp"
-#include "replicator/engine/trust.hpp"
+#include "replicator/session/trust.hpp"
 #include "tests/support/replica_rig.hpp"
 
 #include <set>
@@ -37,13 +37,13 @@ struct truth {
     }
 };
 
-engine::receiver_config configuration() {
-    engine::receiver_config config;
+receiver_config configuration() {
+    receiver_config config;
     config.state = "/state";
     config.listen = address;
     config.memory_bytes_max = 24 * limits::MiB;
     for (const char *name : {"shop", "mail"}) {
-        engine::receiver_group_config group;
+        receiver_group_config group;
         group.name = name;
         group.replica = std::string("/srv/") + name;
         group.journal_bytes_max = 16 * limits::MiB;
@@ -54,13 +54,13 @@ engine::receiver_config configuration() {
 
 struct host {
     host(world &w, sim_file_system &disk) : world_(w), engine(configuration(), w.run(), disk, {w.io.get_executor()}) {
-        engine::receiver_access::set_network(
+        receiver_access::set_network(
             engine, std::make_unique<sim::sim_network>(w.line, receiver_fingerprint, ""));
         REPL_ASSERT(w.await(engine.start()));
     }
     ~host() { world_.await(engine.stop(duration{})); }
-    engine::receiver_group_status status(const std::string &group) const {
-        for (engine::receiver_group_status &s : engine.status()) {
+    receiver_group_status status(const std::string &group) const {
+        for (receiver_group_status &s : engine.status()) {
             if (s.name == group) {
                 return s;
             }
@@ -69,7 +69,7 @@ struct host {
     }
 
     world &world_;
-    engine::receiver engine;
+    receiver engine;
 };
 
 /// A sender's session by hand.
@@ -149,7 +149,7 @@ struct prepared {
             for (const char *group : {"shop", "mail"}) {
                 auto invited = h.engine.invite(group, address);
                 REPL_ASSERT(invited);
-                const auto token = engine::parse_token(invited->token);
+                const auto token = parse_token(invited->token);
                 REPL_ASSERT(token);
                 auto connector = w.line.make_connector(address, transport::alpn_join,
                                                        group == std::string("shop") ? sender_fingerprint : other_fingerprint,
@@ -313,7 +313,7 @@ class life {
 };
 
 byte_vector read_point(world &w, host &h, const std::string &group, const std::string &id) {
-    auto devices = w.await(engine::receiver_access::open_devices(h.engine, group, id));
+    auto devices = w.await(receiver_access::open_devices(h.engine, group, id));
     REPL_ASSERT(devices); // a point that is listed can be opened
     byte_vector out(volume_bytes);
     REPL_ASSERT(devices->front()->read(0, out));
@@ -324,7 +324,7 @@ void check_points(world &w, host &h, const std::string &group, const primary &mo
                   const truth &t) {
     const auto points = w.await(h.engine.points(group));
     REPL_ASSERT(points);
-    for (const engine::point_info &p : *points) {
+    for (const point_info &p : *points) {
         const byte_vector content = read_point(w, h, group, p.id);
         const auto id = interval_id{std::stoull(p.id)};
         REPL_ASSERT(!t.comparable || !t.known.contains(id.value) || content == model.at(id).front());
@@ -347,7 +347,7 @@ class standing {
         ++inputs_;
         life(world_, model_, truth_, in).run();
         const auto mail = host_->status("mail");
-        REPL_ASSERT(mail.state == engine::receiver_state::following && !mail.error);
+        REPL_ASSERT(mail.state == receiver_state::following && !mail.error);
         if (inputs_ % look_every == 0) {
             look(*host_, world_);
             check_points(world_, *host_, "mail", *mail_, truth_of_mail());

@@ -279,7 +279,7 @@ class standing {
         REPL_ASSERT(sender_->device("shop")->read(0, now));
         REPL_ASSERT(now == content_);
         const auto mail = sender_->status("mail");
-        REPL_ASSERT(mail.state == engine::sender_state::streaming && !mail.error);
+        REPL_ASSERT(mail.state == sender_state::streaming && !mail.error);
     }
     void honest_again() {
         hostile_->end_session();

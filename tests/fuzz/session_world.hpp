@@ -5,9 +5,10 @@
 
 #include "replicator/base/assert.hpp"
 #include "replicator/base/limits.hpp"
-#include "replicator/engine/receiver.hpp"
-#include "replicator/engine/sender.hpp"
-#include "replicator/engine/sender_access.hpp"
+#include "replicator/receiver/receiver.hpp"
+#include "replicator/sender/sender.hpp"
+#include "replicator/receiver/receiver_access.hpp"
+#include "replicator/sender/sender_access.hpp"
 #include "replicator/format/messages.hpp"
 #include "tests/sim/sim_network.hpp"
 #include "tests/support/sim_clock.hpp"

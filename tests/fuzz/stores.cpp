@@ -128,8 +128,8 @@ void look_at_points(world &w, receiver_host &r, const prepared &from) {
     if (!points) {
         return; // said so
     }
-    for (const engine::point_info &p : *points) {
-        auto devices = w.await(engine::receiver_access::open_devices(r.engine, "shop", p.id));
+    for (const point_info &p : *points) {
+        auto devices = w.await(receiver_access::open_devices(r.engine, "shop", p.id));
         if (!devices || !from.at.contains(p.id)) {
             continue;
         }

@@ -23,8 +23,8 @@ import lint
 
 ASYNC = "replicator/base/async.hpp"
 # Folders that the build compiles without a precompiled header (farshore_module without ASIO).
-BARE_FOLDERS = ("replicator/format/", "replicator/storage/", "replicator/group/", "replicator/log/",
-                "replicator/recovery/", "replicator/apply/", "dedupe/", "bench/", "tests/e2e/")
+BARE_FOLDERS = ("replicator/format/", "replicator/storage/", "replicator/capture/", "replicator/log/",
+                "replicator/replica/", "replicator/config/", "dedupe/", "bench/", "tests/e2e/")
 QUOTED = re.compile(r'^[ \t]*#[ \t]*include[ \t]*"([^"]+)"', re.MULTILINE)
 EXTRA = ["-std=c++23", "-fsyntax-only", "-x", "c++-header", "-Wno-pragma-once-outside-header", "-Werror",
          "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Wnon-virtual-dtor", "-Wno-sign-conversion"]

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Every state of engine/status.hpp has a row in the table of truth of docs/operations.md ("What each word proves") and
-is judged by `farshore check` (apps/check.cpp); every row names a state that there is. Why: a state that nobody can prove
+"""Every state of session/status.hpp has a row in the table of truth of docs/operations.md ("What each word proves") and
+is judged by `farshore check` (cli/check.cpp); every row names a state that there is. Why: a state that nobody can prove
 or deny is a word, and one that the monitor does not know is "unknown" on the day it comes.
 """
 
@@ -9,7 +9,7 @@ import sys
 
 import lint
 
-STATUS, PAGE, CHECK = "replicator/engine/status.hpp", "docs/operations.md", "replicator/apps/check.cpp"
+STATUS, PAGE, CHECK = "replicator/session/status.hpp", "docs/operations.md", "replicator/cli/check.cpp"
 TITLE = "## What each word proves"
 COLUMNS = 4
 

@@ -7,7 +7,7 @@
 
 #include "replicator/storage/posix_file_system.hpp"
 #include "tests/support/temp_directory.hpp"
-#include "tests/unit/group/capture_rig.hpp"
+#include "tests/unit/capture/capture_rig.hpp"
 
 #include <doctest/doctest.h>
 

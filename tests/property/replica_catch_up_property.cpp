@@ -2,7 +2,7 @@
 // that overwrite, intervals in steps, restarts, cuts of power, points held open all along. Images
 // and every point equal the model; the newest complete point is never lost; it never gets stuck.
 
-#include "replicator/apply/replica_group.hpp"
+#include "replicator/replica/replica_group.hpp"
 #include "tests/support/replica_rig.hpp"
 #include "tests/support/sim_file_system.hpp"
 

@@ -2,7 +2,7 @@
 // reopenings; the images equal the model after every apply, and each kept point the model at its
 // barrier.
 
-#include "replicator/apply/replica_group.hpp"
+#include "replicator/replica/replica_group.hpp"
 #include "replicator/storage/posix_file_system.hpp"
 #include "tests/support/replica_rig.hpp"
 #include "tests/support/sim_file_system.hpp"

@@ -1,14 +1,14 @@
 #pragma once
 // The engine's network over a memory_network: one adapter a life of a daemon.
 
-#include "replicator/engine/network.hpp"
+#include "replicator/session/network.hpp"
 #include "transport/memory_link.hpp"
 
 #include <string>
 
 namespace farshore::sim {
 
-class sim_network : public engine::network {
+class sim_network : public network {
   public:
     sim_network(transport::memory_network &line, std::string fingerprint, std::string peer_fingerprint)
         : line_(line), fingerprint_(std::move(fingerprint)), peer_(std::move(peer_fingerprint)) {}
@@ -17,7 +17,7 @@ class sim_network : public engine::network {
     const std::string &fingerprint() const override { return fingerprint_; }
 
     result<std::unique_ptr<transport::connector>> make_connector(const std::string &address, const std::string &alpn,
-                                                                 const engine::expected_peer &expected,
+                                                                 const expected_peer &expected,
                                                                  transport::pacers, bool) override {
         if (expected.fingerprint != peer_) {
             return fail(errc::not_trusted, "another fingerprint is pinned");

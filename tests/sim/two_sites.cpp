@@ -108,7 +108,7 @@ void two_sites::some_writes() {
 void two_sites::one_write() {
     replicated_group &g = any_group();
     const std::size_t v = roll(g.sizes.size());
-    const auto device = engine::sender_access::device(*sender_, g.name, volume_index{static_cast<std::uint16_t>(v)});
+    const auto device = sender_access::device(*sender_, g.name, volume_index{static_cast<std::uint16_t>(v)});
     if (groups_.size() > 1 && one_in(6)) {
         copy_over(g, v, *device);
         return;

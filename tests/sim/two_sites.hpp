@@ -3,9 +3,10 @@
 // the seeds have two groups, whose volumes share content, so that loans happen between them; each group is judged
 // by its own order of writes.
 
-#include "replicator/engine/receiver.hpp"
-#include "replicator/engine/sender.hpp"
-#include "replicator/engine/sender_access.hpp"
+#include "replicator/receiver/receiver.hpp"
+#include "replicator/sender/sender.hpp"
+#include "replicator/receiver/receiver_access.hpp"
+#include "replicator/sender/sender_access.hpp"
 #include "tests/sim/oracle.hpp"
 #include "tests/sim/own_clock.hpp"
 #include "tests/sim/sim_network.hpp"
@@ -42,7 +43,7 @@ struct replicated_group {
     oracle truth;
     std::uint64_t durable_sequence = 0; ///< of the newest barrier that a wait was told to be durable, on this copy
     /// The DR site's state alone was put back to this moment, and the images were written soon after it: by their times
-    /// these are own writes of a crash (recovery/image_cases.hpp, "left unproved"), and only the sender knows better.
+    /// these are own writes of a crash (replica/image_cases.hpp, "left unproved"), and only the sender knows better.
     std::optional<time_point> only_sender_knows;
     std::uint64_t newest_of_before = 0; ///< barrier, then
 };
@@ -146,8 +147,8 @@ class two_sites {
     std::vector<replicated_group> groups_;
     std::unique_ptr<file_system> sender_files_;
     std::unique_ptr<file_system> receiver_files_;
-    std::unique_ptr<engine::sender> sender_;
-    std::unique_ptr<engine::receiver> receiver_;
+    std::unique_ptr<sender> sender_;
+    std::unique_ptr<receiver> receiver_;
     std::uint64_t boots_ = 1;
     std::uint64_t losses_seen_ = 0;
     bool sectors_bad_ = false;

@@ -53,7 +53,7 @@ void two_sites::judge_retention() {
         }
         const time_point unknown = clock_.now() - 2 * retain_all_;
         std::map<std::string, time_point> now;
-        for (const engine::point_info &p : *points) {
+        for (const point_info &p : *points) {
             const auto at = seen.find(p.id);
             now.emplace(p.id, at != seen.end() ? at->second : first_look ? unknown : clock_.now());
         }

@@ -2,7 +2,7 @@
 // system of the images that is full or fails. What was promised of the copy that is gone is forgotten; what the site serves
 // must be a prefix all the same, and it must come to equal the primary again.
 
-#include "replicator/recovery/image_cases.hpp"
+#include "replicator/replica/image_cases.hpp"
 #include "tests/sim/two_sites.hpp"
 
 #include <fmt/format.h>
@@ -10,7 +10,7 @@
 namespace farshore::sim {
 namespace {
 
-/// Beyond what may be our own writes after a crash (recovery/image_cases.hpp).
+/// Beyond what may be our own writes after a crash (replica/image_cases.hpp).
 constexpr duration apart = std::chrono::seconds(90);
 
 } // namespace

@@ -17,12 +17,12 @@ const std::string receiver_fingerprint(64, 'b');
 void two_sites::start_sender() {
     for (int attempt = 0;; ++attempt) {
         sender_files_ = primary_.process();
-        engine::sender_config config;
+        sender_config config;
         config.state = "/state/sender";
         config.memory_bytes_max = 24 * limits::MiB;
         config.links = 1 + static_cast<std::uint32_t>(options_.seed % 3);
         for (const replicated_group &g : groups_) {
-            engine::sender_group_config group;
+            sender_group_config group;
             group.name = g.name;
             group.interval = std::chrono::milliseconds(200 + (options_.seed + g.number) % 5 * 200);
             group.verify_encoding = true;
@@ -33,14 +33,14 @@ void two_sites::start_sender() {
             config.groups.push_back(group);
         }
         const executor ex = io_.get_executor();
-        sender_ = std::make_unique<engine::sender>(config, runtime{ex, ex, ex, ex, &primary_clock_}, *sender_files_,
+        sender_ = std::make_unique<sender>(config, runtime{ex, ex, ex, ex, &primary_clock_}, *sender_files_,
                                                    std::vector<executor>{ex});
-        engine::sender_access::set_network(
+        sender_access::set_network(
             *sender_, std::make_unique<sim_network>(*line_, sender_fingerprint, receiver_fingerprint),
             fmt::format("boot-{}", boots_), boot_began_);
         auto started = await(sender_->start(), std::chrono::minutes(1));
         for (const auto &status : sender_->status()) {
-            if (started && status.state == engine::sender_state::failed) {
+            if (started && status.state == sender_state::failed) {
                 started = fail(errc::dead, status.error.value_or("failed")); // it would be tried again
             }
         }
@@ -64,12 +64,12 @@ void two_sites::start_receiver() {
     seen_points_.clear();
     for (int attempt = 0;; ++attempt) {
         receiver_files_ = site_.process();
-        engine::receiver_config config;
+        receiver_config config;
         config.state = "/state/receiver";
         config.listen = address;
         config.memory_bytes_max = 24 * limits::MiB;
         for (const replicated_group &g : groups_) {
-            engine::receiver_group_config group;
+            receiver_group_config group;
             group.name = g.name;
             group.replica = "/srv/replica-" + g.name;
             group.journal_bytes_max = 64 * limits::MiB;
@@ -77,13 +77,13 @@ void two_sites::start_receiver() {
             config.groups.push_back(group);
         }
         const executor ex = io_.get_executor();
-        receiver_ = std::make_unique<engine::receiver>(config, runtime{ex, ex, ex, ex, &site_clock_}, *receiver_files_,
+        receiver_ = std::make_unique<receiver>(config, runtime{ex, ex, ex, ex, &site_clock_}, *receiver_files_,
                                                        std::vector<executor>{ex});
-        engine::receiver_access::set_network(
+        receiver_access::set_network(
             *receiver_, std::make_unique<sim_network>(*line_, receiver_fingerprint, sender_fingerprint));
         auto started = await(receiver_->start(), std::chrono::minutes(1));
         for (const auto &status : receiver_->status()) {
-            if (started && status.state == engine::receiver_state::failed) {
+            if (started && status.state == receiver_state::failed) {
                 started = fail(errc::dead, status.error.value_or("failed")); // it would be tried again
             }
         }

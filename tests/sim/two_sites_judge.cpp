@@ -13,8 +13,8 @@ constexpr std::size_t points_judged_max = 200; ///< more than a life has
 
 /// Facts, not words: a disk that has no space or fails, and a copy that could not be opened anew since.
 bool two_sites::excused(const replicated_group &g) {
-    const engine::receiver_group_status s = receiver_->status()[g.number];
-    return disk_disturbed_ || site_.stopped() || s.apply_waits || s.state == engine::receiver_state::failed;
+    const receiver_group_status s = receiver_->status()[g.number];
+    return disk_disturbed_ || site_.stopped() || s.apply_waits || s.state == receiver_state::failed;
 }
 
 /// Nobody writes to the images behind the receiver's back here, but for disasters, so a wrong base is a bug of ours.
@@ -30,7 +30,7 @@ void two_sites::check_counters() {
 }
 
 result<std::vector<byte_vector>> two_sites::read_point(const replicated_group &g, const std::string &point) {
-    FS_TRY(devices, await(engine::receiver_access::open_devices(*receiver_, g.name, point), std::chrono::minutes(2)));
+    FS_TRY(devices, await(receiver_access::open_devices(*receiver_, g.name, point), std::chrono::minutes(2)));
     std::vector<byte_vector> images;
     for (std::size_t v = 0; v < g.sizes.size(); ++v) {
         byte_vector image(g.sizes[v]);
@@ -65,7 +65,7 @@ void two_sites::look_at_points(const replicated_group &g, std::size_t max) {
     if (!listed) {
         return;
     }
-    for (const engine::point_info &p : *listed) {
+    for (const point_info &p : *listed) {
         if (p.suspect || may_be_mixed(g, p.id) || (listed->size() > max && roll(listed->size()) >= max)) {
             continue;
         }
@@ -160,7 +160,7 @@ void two_sites::lose_primary() {
     pass_time(std::chrono::minutes(2));
     for (replicated_group &g : groups_) {
         const auto state = receiver_->status()[g.number];
-        if (state.state == engine::receiver_state::failed) {
+        if (state.state == receiver_state::failed) {
             throw broken_promise{"the DR site does not recover: " + state.error.value_or("")};
         }
         look_at_newest_point(g);

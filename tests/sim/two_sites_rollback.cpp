@@ -1,7 +1,7 @@
 // What befalls the primary's storage while its daemon does not look: volumes, state or both are put back, somebody writes
 // to a volume, the file system is shut down and mounted anew, a clone of the host takes over.
 //
-// Only what capture/dirty_map_cases.hpp and engine/handshake.hpp promise to find: a volume or the state put back alone
+// Only what capture/dirty_map_cases.hpp and session/handshake.hpp promise to find: a volume or the state put back alone
 // after a stop in order, a write behind our back later than the last write of ours may be. The judge is the usual one: the
 // content that is found is one more step of the primary, and after a catch-up both sites are equal.
 

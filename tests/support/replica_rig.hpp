@@ -4,7 +4,7 @@
 
 #include "dedupe/codec.hpp"
 #include "dedupe/digest.hpp"
-#include "replicator/apply/replica_group.hpp"
+#include "replicator/replica/replica_group.hpp"
 #include "replicator/base/geometry.hpp"
 #include "tests/support/intervals.hpp"
 

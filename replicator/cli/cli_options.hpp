@@ -1,0 +1,50 @@
+#pragma once
+// The command line as values, by CLI11.
+
+#include "replicator/cli/cli.hpp"
+
+#include <expected>
+#include <string>
+#include <vector>
+
+namespace farshore {
+
+struct invocation {
+    std::string command; ///< as typed: "status", "throttle set", "config check"
+    std::string socket;
+    bool as_json = false;
+
+    std::string group;
+    std::string point;
+    std::string nbd;
+    std::string address;
+    std::string token;
+    std::string id;
+    std::string file;
+    std::string rate;
+    std::string lasts;   ///< throttle set --for
+    std::string timeout; ///< of the call, and of what `wait` waits for; empty: the command's default
+    std::string lag_max = "5m";
+    std::string point_age_max = "1h";
+    bool watch = false;
+    bool durable = false;
+    bool full = false;
+    bool writable = false;
+    bool applied = false;
+    bool suspect = false;
+    bool keep = false;
+    bool list = false;      ///< invite --list
+    std::string revoke;     ///< invite --revoke ID
+    unsigned seconds = 30;
+};
+
+/// Why there is nothing to run: help and version (exit 0), or a usage error.
+struct parse_end {
+    std::string text;
+    int exit = 0;
+};
+
+std::expected<invocation, parse_end> parse_invocation(cli_program program,
+                                                      const std::vector<std::string> &arguments);
+
+} // namespace farshore

@@ -1,0 +1,148 @@
+#include "replicator/cli/cli_request.hpp"
+
+#include "replicator/control/exit_code.hpp"
+#include "replicator/config/units.hpp"
+
+#include <algorithm>
+
+namespace farshore {
+namespace {
+
+using control::json;
+
+/// Whole milliseconds of a time option, at least one.
+std::expected<std::int64_t, control::failure> milliseconds_of(const char *option,
+                                                              const std::string &text) {
+    const auto d = parse_duration(text);
+    if (!d) {
+        return std::unexpected(usage_failure(std::string(option) + ": " + d.error().context));
+    }
+    const auto ms = std::chrono::ceil<std::chrono::milliseconds>(*d).count();
+    return std::max<std::int64_t>(1, ms);
+}
+
+std::expected<control_request, control::failure> wait_request(const invocation &inv) {
+    json args{{"group", inv.group}, {"durable", inv.durable}};
+    if (!inv.timeout.empty()) {
+        const auto ms = milliseconds_of("--timeout", inv.timeout);
+        if (!ms) {
+            return std::unexpected(ms.error());
+        }
+        args["timeout_ms"] = *ms;
+    }
+    return control_request{"wait", std::move(args)};
+}
+
+std::expected<control_request, control::failure> throttle_request(const invocation &inv) {
+    const auto limit = parse_limit(inv.rate);
+    if (!limit) {
+        return std::unexpected(usage_failure(limit.error().context));
+    }
+    json args{{"bytes_per_second", *limit ? json(**limit) : json(nullptr)}};
+    if (!inv.group.empty()) {
+        args["group"] = inv.group;
+    }
+    if (!inv.lasts.empty()) {
+        const auto ms = milliseconds_of("--for", inv.lasts);
+        if (!ms) {
+            return std::unexpected(ms.error());
+        }
+        args["for_ms"] = *ms;
+    }
+    return control_request{"throttle_set", std::move(args)};
+}
+
+control_request open_request(const invocation &inv) {
+    json args{{"group", inv.group}, {"nbd", inv.nbd}, {"writable", inv.writable}};
+    if (inv.applied) {
+        args["applied"] = true;
+    }
+    if (inv.suspect) {
+        args["suspect"] = true;
+    }
+    if (!inv.point.empty()) {
+        args["point"] = inv.point;
+    }
+    return {"open", std::move(args)};
+}
+
+} // namespace
+
+std::expected<control_request, control::failure> request_of(const invocation &inv) {
+    if (inv.command == "wait") {
+        return wait_request(inv);
+    }
+    if (inv.command == "throttle set") {
+        return throttle_request(inv);
+    }
+    if (inv.command == "open") {
+        return open_request(inv);
+    }
+    if (inv.command == "invite --list") {
+        return control_request{"invitations", json::object()};
+    }
+    if (inv.command == "invite --revoke") {
+        return control_request{"revoke", json{{"id", inv.revoke}}};
+    }
+    json args = json::object();
+    if (!inv.group.empty()) {
+        args["group"] = inv.group;
+    }
+    if (inv.command == "points" && inv.applied) {
+        args["applied"] = true;
+    } else if (inv.command == "resync") {
+        args["full"] = inv.full;
+    } else if (inv.command == "close") {
+        args["id"] = inv.id;
+    } else if (inv.command == "join") {
+        args["token"] = inv.token;
+    } else if (inv.command == "invite") {
+        args["address"] = inv.address;
+    }
+    if (inv.command == "check") {
+        return control_request{"status", std::move(args)};
+    }
+    std::string command = inv.command;
+    std::ranges::replace(command, ' ', '_');
+    return control_request{std::move(command), std::move(args)};
+}
+
+std::expected<control::call_limits, control::failure> call_limits_of(const invocation &inv) {
+    control::call_limits limits;
+    std::optional<duration> given;
+    if (!inv.timeout.empty()) {
+        const auto ms = milliseconds_of("--timeout", inv.timeout);
+        if (!ms) {
+            return std::unexpected(ms.error());
+        }
+        given = std::chrono::milliseconds(*ms);
+    }
+    const std::string &c = inv.command;
+    if (c == "check" || inv.watch) {
+        limits.total = given.value_or(std::chrono::seconds(10));
+    } else if (c == "wait") {
+        limits.total = given ? std::optional(*given + wait_grace) : std::nullopt;
+    } else if (c == "verify" || c == "open" || c == "close" || c == "join") {
+        limits.total = given;
+    } else {
+        limits.total = given.value_or(std::chrono::seconds(30));
+    }
+    return limits;
+}
+
+std::expected<check_limits, control::failure> check_limits_of(const invocation &inv) {
+    check_limits limits;
+    const auto lag = parse_duration(inv.lag_max);
+    if (!lag) {
+        return std::unexpected(usage_failure("--max-lag: " + lag.error().context));
+    }
+    const auto age = parse_duration(inv.point_age_max);
+    if (!age) {
+        return std::unexpected(usage_failure("--max-point-age: " + age.error().context));
+    }
+    limits.lag_max = *lag;
+    limits.point_age_max = *age;
+    return limits;
+}
+
+} // namespace farshore

@@ -1,0 +1,241 @@
+#include "replicator/cli/render.hpp"
+
+#include "replicator/cli/json_fields.hpp"
+#include "replicator/cli/table.hpp"
+#include "replicator/config/units.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace farshore {
+namespace {
+
+using row = std::vector<std::string>;
+
+/// An id: text or a number.
+std::string id_text(const json *value) {
+    if (value == nullptr || value->is_null()) {
+        return "-";
+    }
+    return value->is_string() ? value->get<std::string>() : value->dump();
+}
+
+std::string barrier_text(const json &group, const char *pointer) {
+    const json *b = field(group, pointer);
+    if (b == nullptr || !b->is_object()) {
+        return "-";
+    }
+    return fmt::format("{} {}", id_text(field(*b, "/id")), text_field(*b, "/time", "-"));
+}
+
+std::string or_dash(std::string text) { return text.empty() ? "-" : text; }
+
+const json *group_named(const json &status, const std::string &name) {
+    for (const json &g : list_field(status, "/groups")) {
+        if (text_field(g, "/name") == name) {
+            return &g;
+        }
+    }
+    return nullptr;
+}
+
+std::string throughput(const json &group, const json &before, double seconds) {
+    const json *old = before.is_null() ? nullptr : group_named(before, text_field(group, "/name"));
+    const std::uint64_t now_bytes = count_field(group, "/bytes/wire");
+    if (old == nullptr || seconds <= 0 || count_field(*old, "/bytes/wire") > now_bytes) {
+        const double syncing = number_field(group, "/sync/bytes_per_second");
+        return syncing > 0 ? format_rate(syncing) : "-";
+    }
+    const auto moved = static_cast<double>(now_bytes - count_field(*old, "/bytes/wire"));
+    return format_rate(moved / seconds);
+}
+
+std::string sync_text(const json &group) {
+    const std::uint64_t total = count_field(group, "/sync/total_bytes");
+    if (total == 0) {
+        return "-";
+    }
+    const std::uint64_t done = std::min(count_field(group, "/sync/done_bytes"), total);
+    const double eta = number_field(group, "/sync/eta_seconds", -1);
+    return fmt::format("{:.0f} %{}", 100.0 * static_cast<double>(done) / static_cast<double>(total),
+                       eta > 0 ? " ETA " + format_seconds(eta) : "");
+}
+
+std::string link_text(const json &group) { return flag_field(group, "/connected") ? "up" : "down"; }
+
+/// While something written has yet to be sent, what was sent says nothing about it.
+std::string saved_text(const json &group) {
+    if (text_field(group, "/state") != "streaming") {
+        return "-";
+    }
+    return render_saved(count_field(group, "/bytes/written"), count_field(group, "/bytes/wire"));
+}
+
+/// The error, else what will be one.
+std::string trouble_text(const json &group) {
+    std::string text = text_field(group, "/error");
+    for (const json &w : list_field(group, "/warnings")) {
+        if (w.is_string()) {
+            text += (text.empty() ? "warning: " : "; ") + w.get<std::string>();
+        }
+    }
+    return or_dash(text);
+}
+
+std::string render_sender(const json &status, const json &before, double seconds) {
+    std::vector<row> rows;
+    for (const json &g : list_field(status, "/groups")) {
+        rows.push_back(
+            {text_field(g, "/name", "-"), "sender", text_field(g, "/state", "-"), link_text(g),
+             format_seconds(number_field(g, "/lag/seconds")),
+             format_bytes(count_field(g, "/lag/bytes")),
+             std::to_string(count_field(g, "/lag/intervals")), sync_text(g),
+             barrier_text(g, "/durable_barrier"), throughput(g, before, seconds),
+             saved_text(g),
+             trouble_text(g)});
+    }
+    return format_table({{"GROUP"},
+                         {"ROLE"},
+                         {"STATE"},
+                         {"LINK"},
+                         {"LAG", true},
+                         {"BEHIND", true},
+                         {"INTERVALS", true},
+                         {"SYNC", true},
+                         {"DURABLE AT DR"},
+                         {"THROUGHPUT", true},
+                         {"SAVED", true},
+                         {"LAST ERROR"}},
+                        rows);
+}
+
+std::string render_receiver(const json &status, const json &before, double seconds) {
+    std::vector<row> rows;
+    for (const json &g : list_field(status, "/groups")) {
+        rows.push_back(
+            {text_field(g, "/name", "-"), "receiver", text_field(g, "/state", "-"), link_text(g),
+             barrier_text(g, "/applied_barrier"), barrier_text(g, "/durable_barrier"),
+             std::to_string(count_field(g, "/points")), text_field(g, "/oldest_point/time", "-"),
+             fmt::format("{} of {}", format_bytes(count_field(g, "/journal/used_bytes")),
+                         format_bytes(count_field(g, "/journal/limit_bytes"))),
+             throughput(g, before, seconds), trouble_text(g)});
+    }
+    return format_table({{"GROUP"},
+                         {"ROLE"},
+                         {"STATE"},
+                         {"LINK"},
+                         {"APPLIED"},
+                         {"DURABLE"},
+                         {"POINTS", true},
+                         {"OLDEST POINT"},
+                         {"JOURNAL", true},
+                         {"THROUGHPUT", true},
+                         {"LAST ERROR"}},
+                        rows);
+}
+
+} // namespace
+
+std::string render_saved(std::uint64_t written, std::uint64_t wire) {
+    if (written == 0 || wire > written) {
+        return "-";
+    }
+    return fmt::format("{:.0f} %",
+                       100.0 * static_cast<double>(written - wire) / static_cast<double>(written));
+}
+
+std::string render_status(const json &status, const json &before, double seconds) {
+    return text_field(status, "/role") == "receiver" ? render_receiver(status, before, seconds)
+                                                     : render_sender(status, before, seconds);
+}
+
+std::string render_points(const json &points) {
+    std::vector<row> rows;
+    for (const json &p : list_field(points, "/points")) {
+        rows.push_back({id_text(field(p, "/id")), text_field(p, "/time", "-"),
+                        flag_field(p, "/suspect") ? "suspect" : text_field(p, "/kind", "-"),
+                        or_dash(text_field(p, "/name")),
+                        format_bytes(count_field(p, "/size_bytes")),
+                        flag_field(p, "/pinned") ? "yes" : "no", or_dash(text_field(p, "/note"))});
+    }
+    return format_table(
+        {{"ID", true}, {"TIME"}, {"KIND"}, {"NAME"}, {"SIZE", true}, {"PINNED"}, {"NOTE"}}, rows);
+}
+
+std::string render_peers(const json &peers) {
+    std::vector<row> rows;
+    for (const json &p : list_field(peers, "/peers")) {
+        rows.push_back({text_field(p, "/group", "-"), or_dash(text_field(p, "/address")),
+                        link_text(p), or_dash(text_field(p, "/fingerprint"))});
+    }
+    return format_table({{"GROUP"}, {"ADDRESS"}, {"LINK"}, {"FINGERPRINT"}}, rows);
+}
+
+std::string render_invitations(const json &invitations) {
+    std::vector<row> rows;
+    for (const json &i : list_field(invitations, "/invitations")) {
+        rows.push_back({text_field(i, "/id", "-"), text_field(i, "/group", "-"), text_field(i, "/expires", "-")});
+    }
+    return format_table({{"ID"}, {"GROUP"}, {"EXPIRES"}}, rows);
+}
+
+std::string render_throttle(const json &throttle) {
+    const auto row_of = [](const std::string &name, const json &entry) -> row {
+        const json *limit = field(entry, "/limit_bytes_per_second");
+        const bool limited = limit != nullptr && limit->is_number();
+        return {name, limited ? format_rate(limit->get<double>()) : "unlimited",
+                text_field(entry, "/source", "-"), text_field(entry, "/until", "-")};
+    };
+    std::vector<row> rows;
+    if (const json *daemon = field(throttle, "/daemon")) {
+        rows.push_back(row_of("(all together)", *daemon));
+    }
+    for (const json &g : list_field(throttle, "/groups")) {
+        rows.push_back(row_of(text_field(g, "/name", "-"), g));
+    }
+    return format_table({{"GROUP"}, {"LIMIT", true}, {"SOURCE"}, {"UNTIL"}}, rows);
+}
+
+std::string render_opened(const json &opened) {
+    std::vector<row> rows;
+    for (const json &o : list_field(opened, "/opened")) {
+        const json *uris = field(o, "/uris");
+        if (uris == nullptr || !uris->is_object()) {
+            continue;
+        }
+        for (const auto &[volume, uri] : uris->items()) {
+            rows.push_back({id_text(field(o, "/id")), text_field(o, "/group", "-"),
+                            id_text(field(o, "/point")), flag_field(o, "/writable") ? "yes" : "no",
+                            volume, id_text(&uri)});
+        }
+    }
+    return format_table({{"ID"}, {"GROUP"}, {"POINT"}, {"WRITABLE"}, {"VOLUME"}, {"URI"}}, rows);
+}
+
+std::string render_open(const json &opened) {
+    std::string text = id_text(field(opened, "/id")) + "\n";
+    if (const json *uris = field(opened, "/uris"); uris != nullptr && uris->is_object()) {
+        for (const auto &[volume, uri] : uris->items()) {
+            text += volume + " " + id_text(&uri) + "\n";
+        }
+    }
+    return text;
+}
+
+std::string render_verify(const json &verify) {
+    std::vector<row> rows;
+    for (const json &d : list_field(verify, "/differences")) {
+        rows.push_back({text_field(d, "/volume", "-"), std::to_string(count_field(d, "/offset")),
+                        std::to_string(count_field(d, "/length"))});
+    }
+    const std::string at = fmt::format("{} at barrier {}", text_field(verify, "/group", "-"),
+                                       id_text(field(verify, "/barrier")));
+    if (flag_field(verify, "/equal")) {
+        return at + ": equal\n";
+    }
+    return at + ": different\n" +
+           format_table({{"VOLUME"}, {"OFFSET", true}, {"LENGTH", true}}, rows);
+}
+
+} // namespace farshore

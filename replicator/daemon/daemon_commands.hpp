@@ -1,0 +1,324 @@
+#pragma once
+// What the control sockets of the daemons understand: command words and arguments to engine calls,
+// values to documents. Templates over the engine, so that tests put a fake in its place.
+//
+// Threads: home executor. `owner` runs what must not be torn by a hang-up (shielded.hpp).
+
+#include "replicator/daemon/arguments.hpp"
+#include "replicator/daemon/shielded.hpp"
+#include "replicator/daemon/status_json.hpp"
+#include "replicator/session/config.hpp"
+
+#include <algorithm>
+#include <array>
+#include <string>
+#include <vector>
+
+namespace farshore {
+
+/// A wait without a timeout ends with the client.
+constexpr duration wait_forever = std::chrono::hours(24 * 365);
+
+inline control::outcome no_such_group(const std::string &name) {
+    return std::unexpected(control::failure{"not_found", "there is no group \"" + name + "\"",
+                                            value_of(exit_code::not_found)});
+}
+/// Most often the command is meant for the other daemon.
+inline control::outcome unknown_command(const std::string &command, const std::string &role) {
+    constexpr std::array at_sender{"wait",   "verify",       "join",           "pause",        "resume",
+                                   "resync", "throttle_set", "throttle_clear", "throttle_show"};
+    constexpr std::array at_receiver{"points", "open", "opened", "close", "invite", "invitations", "revoke"};
+    std::string text = "the " + role + " has no command \"" + command + "\"";
+    if (role == "receiver" && std::ranges::find(at_sender, command) != at_sender.end()) {
+        text += "; the sender has: run it at the primary site, or name its socket with --socket";
+    } else if (role == "sender" && std::ranges::find(at_receiver, command) != at_receiver.end()) {
+        text += "; the receiver has: run it at the DR site, or name its socket with --socket";
+    }
+    return std::unexpected(usage_failure(std::move(text)));
+}
+inline control::outcome done(const std::string &group, const char *what) {
+    return control::json{{"group", group}, {"done", what}};
+}
+
+template <class T>
+control::outcome document_of(result<T> value) {
+    if (!value) {
+        return std::unexpected(failure_of(value.error()));
+    }
+    return to_json(*value);
+}
+inline control::outcome done_or_failure(const result<> &value, const std::string &group,
+                                        const char *what) {
+    if (!value) {
+        return std::unexpected(failure_of(value.error()));
+    }
+    return done(group, what);
+}
+
+inline auto report_to(control::progress_sink progress) {
+    return [progress = std::move(progress)](std::uint64_t done_bytes, std::uint64_t total) {
+        progress({{"done_bytes", done_bytes}, {"total_bytes", total}});
+    };
+}
+
+/// Keeps the group of that name; all when the name is empty. False when there is none of that name.
+template <class Status>
+bool keep_group(std::vector<Status> &groups, const std::string &name) {
+    if (name.empty()) {
+        return true;
+    }
+    std::erase_if(groups, [&](const Status &g) { return g.name != name; });
+    return !groups.empty();
+}
+
+template <class Engine>
+class sender_commands {
+  public:
+    sender_commands(Engine &engine, task_group &owner) : engine_(engine), owner_(owner) {}
+
+    task<control::outcome> run(std::string command, control::json given,
+                               control::progress_sink progress) {
+        arguments args(given);
+        if (command == "status" || command == "throttle_show") {
+            co_return status(command, args);
+        }
+        if (command == "wait") {
+            co_return co_await wait(args);
+        }
+        if (command == "verify") {
+            co_return co_await verify(args, std::move(progress));
+        }
+        if (command == "join") {
+            const std::string token = args.text("token");
+            if (auto p = args.problem()) {
+                co_return std::unexpected(*p);
+            }
+            co_return document_of(co_await shielded(owner_, engine_.join(token)));
+        }
+        if (command == "peers") {
+            if (auto p = args.problem()) {
+                co_return std::unexpected(*p);
+            }
+            co_return peers_document(engine_.peers());
+        }
+        if (command == "throttle_set" || command == "throttle_clear") {
+            co_return throttle(command, args);
+        }
+        co_return of_group(command, args);
+    }
+
+  private:
+    control::outcome status(const std::string &command, arguments &args) {
+        const std::string group = args.text_or("group", "");
+        if (auto p = args.problem()) {
+            return std::unexpected(*p);
+        }
+        auto groups = engine_.status();
+        if (!keep_group(groups, group)) {
+            return no_such_group(group);
+        }
+        return command == "status" ? sender_status_document(groups)
+                                   : throttle_document(engine_.throttle(), groups);
+    }
+
+    task<control::outcome> wait(arguments &args) {
+        const std::string group = args.text("group");
+        const bool durable = args.flag("durable");
+        const duration timeout = args.milliseconds("timeout_ms").value_or(wait_forever);
+        if (auto p = args.problem()) {
+            co_return std::unexpected(*p);
+        }
+        co_return document_of(co_await engine_.wait(group, durable, timeout));
+    }
+
+    task<control::outcome> verify(arguments &args, control::progress_sink progress) {
+        const std::string group = args.text("group");
+        if (auto p = args.problem()) {
+            co_return std::unexpected(*p);
+        }
+        co_return document_of(
+            co_await shielded(owner_, engine_.verify(group, report_to(std::move(progress)))));
+    }
+
+    control::outcome throttle(const std::string &command, arguments &args) {
+        const std::string group = args.text_or("group", "");
+        if (command == "throttle_clear") {
+            if (auto p = args.problem()) {
+                return std::unexpected(*p);
+            }
+            if (auto cleared = engine_.throttle_clear(group); !cleared) {
+                return std::unexpected(failure_of(cleared.error()));
+            }
+        } else {
+            const auto rate = args.number("bytes_per_second");
+            const auto lasts = args.milliseconds("for_ms");
+            if (auto p = args.problem()) {
+                return std::unexpected(*p);
+            }
+            if (rate == 0U) {
+                return std::unexpected(usage_failure("a rate of zero is no throttle; use pause"));
+            }
+            if (auto set = engine_.throttle_set(group, rate, lasts); !set) {
+                return std::unexpected(failure_of(set.error()));
+            }
+        }
+        auto groups = engine_.status();
+        keep_group(groups, group);
+        return throttle_document(engine_.throttle(), groups);
+    }
+
+    control::outcome of_group(const std::string &command, arguments &args) {
+        const bool known =
+            command == "pause" || command == "resume" || command == "resync" || command == "unpair";
+        if (!known) {
+            return unknown_command(command, "sender");
+        }
+        const std::string group = args.text("group");
+        const bool full = command == "resync" && args.flag("full");
+        if (auto p = args.problem()) {
+            return std::unexpected(*p);
+        }
+        if (command == "pause") {
+            return done_or_failure(engine_.pause(group), group, "paused");
+        }
+        if (command == "resume") {
+            return done_or_failure(engine_.resume(group), group, "resumed");
+        }
+        if (command == "resync") {
+            return done_or_failure(engine_.resync(group, full), group, "resync_started");
+        }
+        return done_or_failure(engine_.unpair(group), group, "unpaired");
+    }
+
+    Engine &engine_;
+    task_group &owner_;
+};
+
+template <class Engine>
+class receiver_commands {
+  public:
+    receiver_commands(Engine &engine, task_group &owner) : engine_(engine), owner_(owner) {}
+
+    task<control::outcome> run(std::string command, control::json given,
+                               control::progress_sink progress) {
+        arguments args(given);
+        if (command == "points") {
+            const std::string group = args.text("group");
+            const bool applied = args.flag("applied");
+            if (auto p = args.problem()) {
+                co_return std::unexpected(*p);
+            }
+            if (!applied) { // if it can't be reached, the list says what there is and why
+                static_cast<void>(co_await engine_.reach(group, "", report_to(progress)));
+            }
+            auto points = co_await shielded(owner_, engine_.points(group));
+            if (!points) {
+                co_return std::unexpected(failure_of(points.error()));
+            }
+            co_return points_document(group, *points, engine_.held_back(group));
+        }
+        if (command == "open") {
+            co_return co_await open(args, std::move(progress));
+        }
+        if (command == "close") {
+            const std::string id = args.text("id");
+            if (auto p = args.problem()) {
+                co_return std::unexpected(*p);
+            }
+            const auto closed = co_await shielded(owner_, engine_.close(id));
+            if (!closed) {
+                co_return std::unexpected(failure_of(closed.error()));
+            }
+            co_return control::json{{"id", id}, {"done", "closed"}};
+        }
+        co_return at_once(command, args);
+    }
+
+  private:
+    // The wait ends with the client; what follows does not.
+    task<control::outcome> open(arguments &args, control::progress_sink progress) {
+        const std::string group = args.text("group");
+        const std::string point = args.text_or("point", "");
+        const bool writable = args.flag("writable");
+        const std::string nbd = args.text("nbd");
+        const bool applied = args.flag("applied");
+        const bool suspect = args.flag("suspect");
+        if (auto p = args.problem()) {
+            co_return std::unexpected(*p);
+        }
+        if (!applied) {
+            if (auto reached = co_await engine_.reach(group, point, report_to(progress)); !reached) {
+                co_return std::unexpected(failure_of(reached.error()));
+            }
+        }
+        co_return document_of(
+            co_await shielded(owner_, engine_.open(group, point, writable, nbd, suspect)));
+    }
+
+    control::outcome at_once(const std::string &command, arguments &args) {
+        if (command == "opened" || command == "peers") {
+            if (auto p = args.problem()) {
+                return std::unexpected(*p);
+            }
+            return command == "opened" ? opened()
+                                       : control::outcome(peers_document(engine_.peers()));
+        }
+        if (command == "status") {
+            const std::string group = args.text_or("group", "");
+            if (auto p = args.problem()) {
+                return std::unexpected(*p);
+            }
+            auto groups = engine_.status();
+            if (!keep_group(groups, group)) {
+                return no_such_group(group);
+            }
+            return receiver_status_document(groups);
+        }
+        if (command == "invite") {
+            const std::string group = args.text("group");
+            const std::string address = args.text("address");
+            if (auto p = args.problem()) {
+                return std::unexpected(*p);
+            }
+            return document_of(engine_.invite(group, address));
+        }
+        if (command == "invitations" || command == "revoke") {
+            return invitations(command, args);
+        }
+        if (command == "unpair") {
+            const std::string group = args.text("group");
+            if (auto p = args.problem()) {
+                return std::unexpected(*p);
+            }
+            return done_or_failure(engine_.unpair(group), group, "unpaired");
+        }
+        return unknown_command(command, "receiver");
+    }
+
+    control::outcome invitations(const std::string &command, arguments &args) {
+        const std::string id = command == "revoke" ? args.text("id") : "";
+        if (auto p = args.problem()) {
+            return std::unexpected(*p);
+        }
+        if (command == "invitations") {
+            return invitations_document(engine_.invitations());
+        }
+        if (auto revoked = engine_.revoke(id); !revoked) {
+            return std::unexpected(failure_of(revoked.error()));
+        }
+        return control::json{{"id", id}, {"done", "revoked"}};
+    }
+
+    control::outcome opened() {
+        control::json list = control::json::array();
+        for (const auto &o : engine_.opened()) {
+            list.push_back(to_json(o));
+        }
+        return control::json{{"opened", std::move(list)}};
+    }
+
+    Engine &engine_;
+    task_group &owner_;
+};
+
+} // namespace farshore

@@ -1,0 +1,222 @@
+#include "replicator/daemon/status_json.hpp"
+
+#include "replicator/base/clock.hpp"
+
+#include <cmath>
+#include <optional>
+
+namespace farshore {
+namespace {
+
+template <class T>
+json or_null(const std::optional<T> &value) {
+    return value ? json(*value) : json(nullptr);
+}
+
+json barrier(const std::optional<barrier_info> &b) {
+    return b ? json{{"id", b->id.value}, {"time", to_rfc3339(b->time)}} : json(nullptr);
+}
+
+/// Milliseconds are as exact as a lag is known; more digits would only look exact.
+double rounded(double seconds) { return std::round(seconds * 1000) / 1000; }
+
+json point_or_null(const std::optional<point_info> &p) {
+    return p ? json{{"id", p->id}, {"time", to_rfc3339(p->time)}, {"age_seconds", rounded(seconds_of(p->age))}}
+             : json(nullptr);
+}
+
+json volumes(const std::vector<volume_status> &list, bool with_dirty) {
+    json out = json::array();
+    for (const auto &v : list) {
+        json one{{"name", v.name}, {"size", v.size}};
+        if (with_dirty) {
+            one["dirty_bytes"] = v.dirty_bytes;
+            one["unreadable_bytes"] = v.unreadable_bytes;
+            one["unreadable"] = json::array();
+            for (const byte_range &r : v.unreadable) {
+                one["unreadable"].push_back({{"offset", r.offset}, {"length", r.length}});
+            }
+        }
+        out.push_back(std::move(one));
+    }
+    return out;
+}
+
+template <class Groups>
+json status_document(const char *role, const Groups &groups) {
+    json list = json::array();
+    for (const auto &g : groups) {
+        list.push_back(to_json(g));
+    }
+    return {{"role", role}, {"version", FARSHORE_VERSION}, {"groups", std::move(list)}};
+}
+
+} // namespace
+
+json to_json(const sender_group_status &g) {
+    const json eta = g.sync_eta_seconds ? json(rounded(*g.sync_eta_seconds)) : json(nullptr);
+    return {
+        {"name", g.name},
+        {"state", name_of(g.state)},
+        {"peer", g.peer},
+        {"connected", g.connected},
+        {"lag",
+         {{"seconds", rounded(g.lag_seconds)},
+          {"bytes", g.lag_bytes},
+          {"intervals", g.lag_intervals}}},
+        {"last_barrier", barrier(g.last_barrier)},
+        {"durable_barrier", barrier(g.durable_barrier)},
+        {"bytes",
+         {{"written", g.bytes_written},
+          {"folded", g.bytes_folded},
+          {"encoded", g.bytes_encoded},
+          {"wire", g.bytes_wire}}},
+        {"sync",
+         {{"done_bytes", g.sync_done_bytes},
+          {"total_bytes", g.sync_total_bytes},
+          {"eta_seconds", eta},
+          {"bytes_per_second", std::round(g.sync_bytes_per_second)}}},
+        {"throttle",
+         {{"limit_bytes_per_second", or_null(g.limit_bytes_per_second)},
+          {"source", g.limit_source}}},
+        {"spool", {{"used_bytes", g.spool_used_bytes}, {"limit_bytes", g.spool_limit_bytes}}},
+        {"volumes", volumes(g.volumes, true)},
+        {"warnings", g.warnings},
+        {"error", or_null(g.error)},
+    };
+}
+
+json to_json(const receiver_group_status &g) {
+    const json replay = !g.replay ? json(nullptr)
+                                  : json{{"done_bytes", g.replay->done_bytes},
+                                         {"total_bytes", g.replay->total_bytes},
+                                         {"eta_seconds", g.replay->eta_seconds
+                                                             ? json(rounded(*g.replay->eta_seconds))
+                                                             : json(nullptr)}};
+    return {
+        {"name", g.name},
+        {"state", name_of(g.state)},
+        {"connected", g.connected},
+        {"applied_barrier", barrier(g.applied_barrier)},
+        {"durable_barrier", barrier(g.durable_barrier)},
+        {"replay", replay},
+        {"points", g.points},
+        {"suspect_points", g.suspect_points},
+        {"points_held_back", or_null(g.held_back)},
+        {"opened", {{"count", g.open_points}, {"oldest_seconds", rounded(g.oldest_open_seconds)}}},
+        {"oldest_point", point_or_null(g.oldest_point)},
+        {"newest_point", point_or_null(g.newest_point)},
+        {"journal", {{"used_bytes", g.journal_used_bytes}, {"limit_bytes", g.journal_limit_bytes}}},
+        {"bytes", {{"wire", g.bytes_wire}, {"applied", g.bytes_applied}}},
+        {"volumes", volumes(g.volumes, false)},
+        {"warnings", g.warnings},
+        {"error", or_null(g.error)},
+    };
+}
+
+json sender_status_document(const std::vector<sender_group_status> &groups) {
+    return status_document("sender", groups);
+}
+
+json receiver_status_document(const std::vector<receiver_group_status> &groups) {
+    return status_document("receiver", groups);
+}
+
+json to_json(const wait_outcome &w) {
+    return {{"group", w.group},
+            {"point", w.point},
+            {"barrier", w.barrier.value},
+            {"time", to_rfc3339(w.time)},
+            {"applied", w.applied}};
+}
+
+json to_json(const verify_outcome &v) {
+    json differences = json::array();
+    for (const auto &d : v.differences) {
+        differences.push_back(
+            {{"volume", d.volume}, {"offset", d.range.offset}, {"length", d.range.length}});
+    }
+    return {{"group", v.group},
+            {"barrier", v.barrier.value},
+            {"equal", v.equal},
+            {"differences", std::move(differences)}};
+}
+
+json to_json(const point_info &p) {
+    return {{"id", p.id},
+            {"time", to_rfc3339(p.time)},
+            {"arrived", p.arrival == wall_time{} ? json(nullptr) : json(to_rfc3339(p.arrival))},
+            {"age_seconds", rounded(seconds_of(p.age))},
+            {"kind", p.kind},
+            {"name", p.name},
+            {"note", p.note},
+            {"pinned", p.pinned},
+            {"suspect", p.suspect},
+            {"size_bytes", p.size_bytes}};
+}
+
+json points_document(const std::string &group, const std::vector<point_info> &points,
+                     const std::optional<std::string> &held_back) {
+    json list = json::array();
+    for (const auto &p : points) {
+        list.push_back(to_json(p));
+    }
+    return {{"group", group}, {"points", std::move(list)}, {"held_back", or_null(held_back)}};
+}
+
+json to_json(const opened_point &o) {
+    json uris = json::object();
+    for (const auto &e : o.exports) {
+        uris[e.volume] = e.uri;
+    }
+    return {{"id", o.id},
+            {"group", o.group},
+            {"point", o.point},
+            {"writable", o.writable},
+            {"uris", std::move(uris)}};
+}
+
+json to_json(const invitation &i) {
+    return {{"token", i.token}, {"expires", to_rfc3339(i.expires)}};
+}
+
+json to_json(const peer_status &p) {
+    return {{"group", p.group},
+            {"address", p.address},
+            {"fingerprint", p.fingerprint},
+            {"connected", p.connected}};
+}
+
+json invitations_document(const std::vector<open_invitation> &invitations) {
+    json list = json::array();
+    for (const auto &i : invitations) {
+        list.push_back({{"id", i.id}, {"group", i.group}, {"expires", to_rfc3339(i.expires)}});
+    }
+    return {{"invitations", std::move(list)}};
+}
+
+json peers_document(const std::vector<peer_status> &peers) {
+    json list = json::array();
+    for (const auto &p : peers) {
+        list.push_back(to_json(p));
+    }
+    return {{"peers", std::move(list)}};
+}
+
+json throttle_document(const throttle_view &daemon,
+                       const std::vector<sender_group_status> &groups) {
+    const auto limit = [](const auto &rate, const std::string &source, const auto &until) {
+        return json{{"limit_bytes_per_second", or_null(rate)},
+                    {"source", source},
+                    {"until", until ? json(to_rfc3339(*until)) : json(nullptr)}};
+    };
+    json list = json::array();
+    for (const auto &g : groups) {
+        json entry = limit(g.limit_bytes_per_second, g.limit_source, g.limit_until);
+        entry["name"] = g.name;
+        list.push_back(std::move(entry));
+    }
+    return {{"daemon", limit(daemon.rate, daemon.source, daemon.until)}, {"groups", std::move(list)}};
+}
+
+} // namespace farshore

@@ -1,0 +1,233 @@
+#pragma once
+// One group at the DR site, as storage: journal, replica images, undo and points. No network and no
+// coroutines: the receiver engine calls it on its pools.
+//
+// Files in `state_directory`: group.state (identity, volumes, commit record in two slots),
+// journal/ (interval_log), undo/ (the history behind the points), rollback/ (undo that only a
+// roll-back to the commit record needs) and loans (blocks of other groups that intervals in the
+// journal refer to). docs/formats.md.
+//
+// Crash story. (1) Frames are appended to the journal; (2) sync_journal at a barrier, only then may
+// the engine acknowledge it; (3) apply decodes a batch of intervals against the replica in memory,
+// (4) appends the old content of every block it will change as undo, to the history or to the
+// rollback log (undo_writer.hpp), and syncs both; (5) writes the replica, folded (last version
+// only); (6) every few seconds `commit` syncs the replica images and then writes one commit record
+// {applied position, ends of both undo logs, ...}. A crash at any step: open() rolls the replica
+// back by all undo newer than the commit record, newest first, syncs, cuts that undo in the same
+// order, and replays the journal from there. Rolling back twice, or by what is left of it, gives
+// the same. A delta decoded against half-applied blocks is the trap that the roll-back avoids.
+//
+// Points. Every applied barrier with `consistent` and no unhealed damage is a point. A point is
+// opened without copying: for each block the oldest history after the point, else the replica.
+// Readers race safely with apply: look in the undo index, else read the replica and look again.
+// While a catch-up is being applied (barriers not consistent), the newest complete point stays: its
+// history is never dropped, and does not grow beyond one content a block, however often clients
+// overwrite. Retention drops oldest points when `journal_bytes_max` is passed or they are older
+// than every rule keeps; never the newest complete point, never one that is open. When nothing may
+// be dropped and space is out, append fails with errc::full and a message that says to raise
+// `journal`.
+//
+// Images are ours alone. At open each must be as the commit record says it was left, or as apply that was cut off may have
+// left it (replica/image_cases.hpp): else damage is counted, and the points of before are suspect: kept, labelled, and
+// served only to who asks for them as such. While it runs the path of each must lead to it: else nothing more is
+// acknowledged, and the object is dead.
+//
+// Damage: a rebuilt block whose digest is wrong (somebody wrote to the replica) is not applied; it
+// is reported by apply, `damage_count` grows (persistent; by one an interval; also, without a list
+// of blocks, for a payload that can't be decoded and for a journal or undo log found damaged at
+// open), and no barrier becomes a point until a stream whose barriers say heals >= damage_count
+// reaches a consistent barrier.
+//
+// Threads: append/sync_journal by one thread at a time; apply/commit/retain by one thread at a
+// time; both kinds may run at once; reads, digests, points, open points from any thread.
+
+#include "replicator/base/bytes.hpp"
+#include "replicator/base/clock.hpp"
+#include "replicator/base/error.hpp"
+#include "replicator/format/frame.hpp"
+#include "replicator/format/position.hpp"
+#include "replicator/storage/block_device.hpp"
+#include "replicator/storage/file_system.hpp"
+
+#include <array>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace farshore {
+
+struct replica_volume {
+    std::string name;
+    std::uint64_t size = 0;
+    std::string path; ///< image file or block device
+};
+
+struct retention_rule {
+    duration spacing{}; ///< zero: keep all; else at most one point a spacing
+    duration age{};
+};
+
+struct replica_options {
+    std::string state_directory;
+    std::uint64_t journal_bytes_max = 50ULL << 30; ///< journal + both undo logs
+    std::vector<retention_rule> retain;            ///< empty: only space limits
+    std::uint64_t batch_bytes_max = 32ULL << 20;   ///< decoded content of one apply batch
+    std::uint64_t segment_bytes =
+        0; ///< of journal and undo; 0: journal_bytes_max / 64, 1 to 64 MiB
+    /// Images here have names that we gave them: they are not followed through symbolic links.
+    std::string own_directory = {};
+};
+
+struct replica_point {
+    interval_id id;
+    wall_time time{};             ///< of the cut, by the primary's clock: its name
+    wall_time arrival{};          ///< here, by this site's clock; 1970: not known
+    std::uint64_t undo_bytes = 0; ///< kept to go back to it from the next newer point
+    bool pinned = false;
+    bool suspect = false; ///< the images were changed by somebody else after it: it may show what never was
+};
+
+struct replica_position {
+    stream_position durable; ///< journal synced
+    stream_position applied; ///< replica images show it
+    wall_time durable_time{}; ///< of their barriers
+    wall_time applied_time{};
+    std::optional<replica_point> newest_point; ///< that is not suspect
+    std::optional<replica_point> newest_kept;  ///< suspect or not
+    bool in_catch_up = false; ///< the applied barrier is not consistent, or damage is not healed
+    std::uint64_t damage_count = 0;
+    bool damaged = false; ///< damage not healed yet
+    std::string trouble;  ///< why it was counted last, for the operator; empty: before this object was opened
+    interval_id suspect;  ///< points up to it are; 0: none
+    wall_time suspect_time{};
+};
+
+struct damaged_block {
+    volume_index volume;
+    std::uint64_t block = 0;
+};
+struct verify_answer {
+    verify_entry entry;
+    interval_id at;
+    bool equal = false;
+    bool unseen = false; ///< a hole (longer than 1 MiB) of which the copy has too much data to look at: says nothing
+    bool differs() const { return !equal && !unseen; }
+};
+
+struct apply_outcome {
+    std::uint64_t intervals = 0; ///< 0: nothing was left to apply
+    stream_position applied;
+    std::uint64_t bytes_written = 0; ///< to the replica images
+    std::vector<damaged_block> damaged;
+    /// Why a payload did not decode; empty: all did. Its blocks are not known.
+    std::string undecoded;
+    std::vector<verify_answer> verified;
+};
+
+/// Neighbouring 64 KiB regions.
+struct region_run {
+    volume_index volume;
+    std::uint64_t first = 0;
+    std::uint64_t count = 0;
+    bool operator==(const region_run &) const = default;
+};
+
+/// A set of read-only devices, one a volume in order, all as of one point. Holding it keeps the
+/// point.
+struct open_replica_point {
+    replica_point point;
+    std::vector<std::shared_ptr<block_device>> devices;
+};
+
+class replica_group {
+  public:
+    /// True when `state_directory` holds a group.
+    static result<bool> exists(file_system &files, const std::string &state_directory);
+    /// New group: makes state and, where absent, sparse image files of the given size; an image
+    /// that is there keeps its content (offline seed) but must have exactly the size
+    /// (errc::mismatch, naming both).
+    static result<> create(file_system &files, const replica_options &options,
+                           const std::vector<replica_volume> &volumes);
+    /// Locks state and images (errc::busy), checks sizes, recovers (see the crash story; cases in
+    /// replica/recovery_cases.hpp). `verify_key`: see set_verify_key.
+    static result<std::unique_ptr<replica_group>> open(file_system &files, replica_options options);
+    ~replica_group();
+
+    const std::vector<replica_volume> &volumes() const;
+    std::array<std::byte, 16> identity() const; ///< random, made at create
+    replica_position position() const;
+    std::uint64_t used_bytes() const; ///< journal, both undo logs, loans
+
+    // Journal
+    /// fault::peer: the frame breaks a rule (checksum, order, a barrier that does not fit its frames or names what no
+    /// volume has); it is found before anything is touched. All else is of the storage. errc::full: no room; the next
+    /// apply() commits what it can to make some.
+    /// `arrival` is stamped on a barrier frame. A frame that claims one of its own breaks a rule.
+    result<> append(bytes_view frame, wall_time arrival = {});
+    result<> abandon_partial();
+    std::optional<std::pair<stream_position, std::uint32_t>>
+    partial() const; ///< incomplete interval, next index
+    /// Durable on return; afterwards position().durable is the newest complete interval.
+    result<> sync_journal();
+
+    // Apply
+    /// Applies the next batch of durable intervals (folded). Returns intervals == 0 when none is
+    /// left. An error is final for the object (errc::dead afterwards) except errc::full and ENOSPC,
+    /// of undo or of an image: nothing is lost and apply() goes on when there is space.
+    result<apply_outcome> apply();
+    /// Syncs the images and writes the commit record if something was applied since the last.
+    /// Intervals that both commit records are past leave the journal, so call it also when nothing
+    /// was applied: the second call after the last interval frees the rest, further ones do
+    /// nothing. Nothing happens while apply() waits for space inside an interval.
+    result<> commit();
+    /// As the receiver stops: commits, and the images get times that no snapshot of them from before has.
+    result<> close();
+    /// Applies the retention rules and drops what is not needed. Call now and then. `now` is no mere look at a wall
+    /// clock: what it drops is gone (replica/retention_clock.hpp).
+    result<> retain(wall_time now);
+    /// Little room is left: retain() is due at once, else append has to make some itself.
+    bool crowded() const;
+    /// Counts damage that somebody else found: from the next interval on no barrier is a point until it is healed. Any
+    /// thread; durable with the next commit. `why`: for the operator.
+    void report_damage(std::string why);
+    /// Key of the digests in verify entries, the copy's for its life: what is not equal is damage, and its barrier no
+    /// point. Not while apply runs.
+    void set_verify_key(const std::array<std::byte, 32> &key);
+
+    // Loans (loan_store.hpp)
+    /// Keeps blocks of another group for an interval that is not here yet. Nothing: no room now.
+    result<std::optional<std::uint64_t>> keep_loan(interval_id user, bytes_view blocks);
+    std::uint64_t loan_slots() const;
+    /// Few slots are left until the next commit.
+    bool loans_crowded() const;
+
+    // Look
+    std::vector<replica_point> points() const; ///< oldest first
+    /// errc::not_found when no such point is kept; errc::refused when it is suspect, unless that is what is wanted.
+    result<open_replica_point> open_point(interval_id id, bool suspect_too = false);
+    /// Every region that an applied interval after `id` changed (and perhaps others), in order, at most
+    /// limits::changed_runs_max runs; nothing: the undo does not reach back so far, or somebody else changed the images
+    /// since, which no undo tells. Any thread; reads undo.
+    std::optional<std::vector<region_run>> changed_since(interval_id id);
+    /// Nothing, too, when the copy's barrier of that id is not known to be one of that stream.
+    std::optional<std::vector<region_run>> changed_since(stream_position after);
+    /// Of what is durable and not applied yet up to this interval: bytes of the journal.
+    std::uint64_t bytes_to_apply(interval_id upto) const;
+    /// The sender remembers more than the copy has: unless each image was proved to be as it was left, its points are
+    /// suspect, those too that the journal still makes, for the state alone may have been put back. Any thread; durable
+    /// with the next apply() or commit().
+    void suspect_unproved();
+    bool suspicion_durable() const; ///< any thread
+    /// Bytes of the replica as applied now. For digests during catch-up.
+    result<> read_replica(volume_index volume, byte_range range, bytes_span out);
+    /// Next data (not hole) of an image at or after offset, as file::next_data.
+    result<byte_range> next_data(volume_index volume, std::uint64_t offset);
+
+  private:
+    replica_group();
+    struct impl;
+    std::unique_ptr<impl> impl_;
+};
+
+} // namespace farshore

@@ -1,0 +1,107 @@
+#pragma once
+// The inside of replica_group: shared by replica_group.cpp (running) and replica_open.cpp (create
+// and recovery).
+
+#include "replicator/replica/applier.hpp"
+#include "replicator/replica/loan_store.hpp"
+#include "replicator/replica/point_view.hpp"
+#include "replicator/replica/replica_group.hpp"
+#include "replicator/format/group_state.hpp"
+#include "replicator/log/interval_log.hpp"
+#include "replicator/replica/image_cases.hpp"
+#include "replicator/replica/recovery_cases.hpp"
+
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+
+namespace farshore {
+
+struct replica_group::impl {
+    struct kept_point {
+        interval_id id;
+        wall_time time{};
+        wall_time arrival{};
+    };
+
+    file_system &files;
+    replica_options options;
+    std::vector<replica_volume> volumes;
+    std::array<std::byte, 16> identity{};
+    std::shared_ptr<replica_core> core;
+    std::unique_ptr<interval_log> journal;
+    std::unique_ptr<loan_store> loans;
+    std::unique_ptr<applier> apply_stage;
+
+    // The apply thread's own.
+    commit_record committed; ///< in the newer slot; its images: as they were left then
+    std::uint64_t next_slot = 0;
+    bool uncommitted = false;
+
+    mutable std::mutex mutex; ///< guards what follows; not held over disk work
+    applied_state applied;
+    interval_id safe; ///< both commit records are at this interval or later
+    std::uint64_t older_undo_segment =
+        0; ///< and their history ended in this segment or a later one
+    std::uint64_t older_rollback_segment = 0; ///< likewise
+    std::deque<kept_point> points;            ///< oldest first
+    std::uint64_t reported_damage = 0;        ///< not yet known to the apply thread
+    bool append_starved = false;              ///< append found no room since the last apply()
+    std::string dead;                         ///< why nothing is changed any more; empty: alive
+    interval_id suspect;                      ///< points up to it are not served
+    wall_time suspect_time{};
+    bool images_proved = false; ///< at open; constant after it
+    std::string trouble; ///< why damage was counted last; empty: not in this life
+
+    impl(file_system &f, replica_options o) : files(f), options(std::move(o)) {}
+
+    // Open (replica_open.cpp)
+    result<> open();
+    result<std::unique_ptr<undo_log>> open_undo(const std::string &name, segment_place end);
+    result<> read_commit(file &state, std::optional<commit_record> &newest, interval_id &older);
+    recovery_evidence gather(const std::optional<commit_record> &newest) const;
+    own_writes our_writes() const;
+    result<image_case> look_at_images();
+    result<> note_touch();
+    result<> touch_if_late();
+    result<> note_suspicion();
+    result<> recover(const recovery_decision &decision);
+    result<> count_damage(const recovery_decision &decision);
+    result<> roll_back();
+    result<> cut_tails();
+    result<std::uint64_t> put_back(const undo_log &log, const undo_record &record);
+    void rebuild_points(const recovery_decision &decision);
+
+    // Running
+    result<> check_alive() const;
+    std::unexpected<error> die(error e);
+    stream_position last_known() const;
+    result<> check_order(const frame_header &header) const;
+    result<> check_verify(bytes_view frame) const;
+    result<> check_frame(bytes_view frame) const;
+    result<apply_outcome> apply_once();
+    result<> commit(bool always);
+    result<std::string> find_disturbed() const;
+    result<> check_undisturbed();
+    void found_damage(std::string why);
+    std::uint64_t damage_counted() const;
+    result<> write_commit(commit_record record);
+    std::uint64_t used_bytes() const {
+        return journal->used_bytes() + core->history().used_bytes() +
+               core->rollback().used_bytes() + (loans ? loans->used_bytes() : 0);
+    }
+    bool starved() const;
+    result<> free_committed();
+    result<> make_room(std::uint64_t bytes, std::uint64_t limit);
+    bool drop_oldest_point();
+    interval_id hold_point_before(interval_id id); // replica_changed.cpp
+    result<> reclaim();
+    std::uint64_t append_limit() const;
+};
+
+std::string state_path(const std::string &directory);
+std::string volumes_path(const std::string &directory);
+
+} // namespace farshore

@@ -1,0 +1,83 @@
+#pragma once
+// Loans, the sender's side: which blocks of an interval another group of the pair may have at the DR
+// site, the requests for them, and what the replies grant. docs/protocol.md "Loans". Pure, except that
+// find_candidates() teaches the index.
+
+#include "dedupe/codec.hpp"
+#include "dedupe/digest.hpp"
+#include "replicator/base/clock.hpp"
+#include "replicator/base/limits.hpp"
+#include "replicator/sender/pair_index.hpp"
+#include "replicator/format/messages.hpp"
+
+#include <deque>
+#include <map>
+#include <span>
+#include <vector>
+
+namespace farshore {
+
+/// Fewer are not worth the round trip.
+constexpr std::size_t loan_candidates_min = 16;
+
+/// A catch-up of so much is worth reading the other groups' volumes.
+constexpr std::uint64_t offers_bytes_min = 64 * limits::MiB;
+/// And a delay of so much.
+constexpr duration offers_time_max = std::chrono::seconds(60);
+
+struct loan_candidate {
+    volume_index volume; ///< of the interval's block
+    block_index block;
+    pair_index::place lender;
+    dedupe::range_digest digest;
+};
+
+/// The data blocks of an interval that the index knows elsewhere, in order of place; then puts all of
+/// them into the index. Empty when there are fewer than loan_candidates_min.
+std::vector<loan_candidate> find_candidates(pair_index &index, std::size_t group,
+                                            std::span<const block_change> changes, const dedupe::digest_key &key);
+
+/// One round of requests and replies for one interval.
+class loan_round {
+  public:
+    /// `next_id`: of the first request.
+    loan_round(std::vector<loan_candidate> candidates, interval_id interval, const pair_index &index,
+               std::uint64_t next_id);
+
+    const std::vector<wire::loan_request> &requests() const { return requests_; }
+    /// A reply that fits its request (receiver_claims). Those of earlier rounds are ignored.
+    void take(const wire::loan_reply &reply);
+    bool complete() const { return asked_.empty(); }
+    std::size_t asked_blocks() const { return candidates_.size(); }
+    /// What was granted so far, in order of place.
+    std::vector<dedupe::loan> granted() const;
+
+  private:
+    std::vector<loan_candidate> candidates_;
+    std::vector<wire::loan_request> requests_;
+    std::map<std::uint64_t, std::vector<std::size_t>> asked_; ///< by request: its candidates
+    std::vector<dedupe::loan> granted_;
+};
+
+/// Whether to ask for the next interval: each round that brought less than half of what was asked doubles
+/// how many intervals are let pass.
+class loan_patience {
+  public:
+    bool worth_it() {
+        if (skip_ > 0) {
+            --skip_;
+            return false;
+        }
+        return true;
+    }
+    void outcome(std::size_t asked, std::size_t granted) {
+        misses_ = granted * 2 >= asked ? 0 : std::min(misses_ + 1, 6U);
+        skip_ = (1U << misses_) - 1;
+    }
+
+  private:
+    unsigned misses_ = 0;
+    unsigned skip_ = 0;
+};
+
+} // namespace farshore

@@ -1,0 +1,589 @@
+#include "replicator/sender/sender.hpp"
+
+#include "replicator/base/log.hpp"
+#include "replicator/session/group_starts.hpp"
+#include "replicator/sender/pair_index.hpp"
+#include "replicator/sender/sender_access.hpp"
+#include "replicator/sender/sender_group.hpp"
+#include "replicator/session/tls_network.hpp"
+#include "transport/deadline.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <fmt/format.h>
+#include <list>
+#include <nlohmann/json.hpp>
+#include <openssl/rand.h>
+
+namespace farshore {
+namespace {
+constexpr duration join_timeout = std::chrono::seconds(10); ///< of the exchange, once connected
+constexpr duration own_files_every = std::chrono::seconds(10);
+} // namespace
+
+namespace {
+constexpr duration start_again_after = std::chrono::seconds(10);
+}
+
+struct sender::impl {
+    /// What a configured group has whether it runs or not.
+    struct slot {
+        explicit slot(runtime r) : run(std::move(r)) {}
+        runtime run;
+        std::vector<executor> volume_disks;
+        std::string failure;   ///< why it could not be started; empty: it runs, or never failed
+        bool starting = false;
+    };
+
+    impl(sender_config c, runtime r, file_system &f, std::vector<executor> loops)
+        : config(std::move(c)), run(std::move(r)), files(f), nbd_loops(std::move(loops)), tasks(run.home), stops(run.home) {}
+
+    sender_config config;
+    runtime run;
+    file_system &files;
+    std::vector<executor> nbd_loops;
+    std::unique_ptr<network> net;
+    std::string boot_id;
+    wall_time boot_began{}; ///< 0: not known
+    std::unique_ptr<file> lock;
+    std::shared_ptr<transport::pacer> pace;
+    trust_store trust;
+    std::vector<std::unique_ptr<sender_group>> groups; ///< those that could be started
+    std::vector<slot> slots;                           ///< as configured
+    std::size_t joins = 0;                             ///< commands under way that use groups and network
+    std::list<transport::link *> join_links;           ///< to receivers that have not answered yet
+    bool ending = false;                               ///< end_commands()
+    throttle_setting throttle;                         ///< of the daemon (STATE/daemon.json)
+    condition throttle_changed{};
+    wire::id16 identity{};
+    std::uint64_t instance = 0;
+    std::uint64_t group_memory = 0;
+    std::shared_ptr<memory_account> account;
+    std::shared_ptr<nbd::client_places> places;
+    std::shared_ptr<pair_index> shared;
+    pool_maker pools;
+    task_group tasks;
+    task_group stops; ///< of groups
+    group_starts starts{tasks};
+    condition stopped;
+    condition files_wanted{}; ///< SIGHUP, or stop
+    bool stopping = false;
+
+    trust_mode mode() const { return config.tls ? trust_mode::site_ca : trust_mode::pinned; }
+    task<void> watch_files();
+    sender_group *running(const std::string &name) const {
+        const auto g = std::ranges::find_if(groups, [&](const auto &at) { return at->name() == name; });
+        return g == groups.end() ? nullptr : g->get();
+    }
+    result<sender_group *> find(const std::string &name) const {
+        if (sender_group *g = running(name)) {
+            return g;
+        }
+        for (std::size_t i = 0; i < slots.size(); ++i) {
+            if (config.groups[i].name == name) {
+                return fail(errc::dead, fmt::format("group \"{}\" is not served: {}", name, why_not(i)));
+            }
+        }
+        return fail(errc::not_found, fmt::format("there is no group \"{}\" at this sender", name));
+    }
+    std::string trust_path() const { return join_path(config.state, "trust.json"); }
+    /// Takes hold only when it is on the disk, so that a failure leaves what was.
+    result<> change_trust(trust_store changed) {
+        FS_CHECK(files.replace_file(trust_path(), as_bytes(changed.to_json())));
+        trust = std::move(changed);
+        return {};
+    }
+    task<void> gather_offers(std::string for_group, std::function<bool()> wanted) const;
+    task<result<transport::message>> ask(std::unique_ptr<transport::link> link, transport::message question);
+    result<wire::id16> load_identity();
+    std::string throttle_path() const { return join_path(config.state, "daemon.json"); }
+    result<> load_throttle();
+    result<> change_throttle(throttle_setting changed);
+    task<void> expire_throttle();
+    result<> open_state();
+    void prepare_shares();
+    task<void> start_group(std::size_t index);
+    task<void> start_failed_again();
+    sender_group_status status_of_failed(std::size_t index) const;
+    std::string why_not(std::size_t index) const {
+        return slots[index].failure.empty() ? "it is being started, and its disks have not answered yet" : slots[index].failure;
+    }
+};
+
+namespace {
+
+/// Counts a join for as long as it uses groups and network.
+class join_under_way {
+  public:
+    explicit join_under_way(std::size_t &count) : count_(count) { ++count_; }
+    ~join_under_way() { --count_; }
+    join_under_way(const join_under_way &) = delete;
+    join_under_way &operator=(const join_under_way &) = delete;
+
+  private:
+    std::size_t &count_;
+};
+
+/// Sleep included.
+duration time_since_boot() {
+    timespec now{};
+    ::clock_gettime(CLOCK_BOOTTIME, &now);
+    return std::chrono::seconds(now.tv_sec) + std::chrono::nanoseconds(now.tv_nsec);
+}
+
+result<std::string> read_boot_id(file_system &files) {
+    const std::string path = "/proc/sys/kernel/random/boot_id";
+    FS_TRY(bytes, files.read_file(path));
+    std::string text(as_text(bytes));
+    while (!text.empty() && text.back() == '\n') {
+        text.pop_back();
+    }
+    return text;
+}
+
+} // namespace
+
+sender::sender(sender_config config, runtime run, file_system &files, std::vector<executor> nbd_loops)
+    : impl_(new impl(std::move(config), std::move(run), files, std::move(nbd_loops))) {}
+sender::~sender() { REPL_ASSERT(impl_->joins == 0); }
+
+void sender::end_commands() {
+    impl_->ending = true;
+    for (auto &g : impl_->groups) {
+        g->end_commands();
+    }
+    for (transport::link *link : impl_->join_links) {
+        link->close();
+    }
+    impl_->throttle_changed.notify_all();
+}
+void sender::use_pools(pool_maker make) { impl_->pools = std::move(make); }
+
+void sender_access::set_network(sender &s, std::unique_ptr<network> net, std::string boot_id, wall_time boot_began) {
+    s.impl_->net = std::move(net);
+    s.impl_->boot_id = std::move(boot_id);
+    s.impl_->boot_began = boot_began;
+}
+std::shared_ptr<block_device> sender_access::device(sender &s, const std::string &group, volume_index v) {
+    return s.impl_->find(group).value()->device(v);
+}
+
+result<> sender::impl::open_state() {
+    FS_CHECK(files.make_directories(config.state));
+    FS_TRY(lock_file, files.open(join_path(config.state, "lock"), open_mode::create));
+    if (auto locked = lock_file->lock(); !locked) {
+        return fail(locked.error().code, fmt::format("the state directory {} is used by another daemon", config.state));
+    }
+    lock = std::move(lock_file);
+    FS_TRY(present, files.exists(trust_path()));
+    if (present) {
+        FS_TRY(text, files.read_file(trust_path()));
+        auto parsed = trust_store::parse(std::string(as_text(text)));
+        if (!parsed) {
+            return fail(parsed.error().code, fmt::format("{}: {}", trust_path(), parsed.error().context));
+        }
+        trust = std::move(*parsed);
+    }
+    return {};
+}
+
+result<wire::id16> sender::impl::load_identity() {
+    const std::string path = join_path(config.state, "sender.id");
+    wire::id16 id{};
+    FS_TRY(present, files.exists(path));
+    if (!present) {
+        fill_random(id);
+        FS_CHECK(files.replace_file(path, id));
+        return id;
+    }
+    FS_TRY(bytes, files.read_file(path));
+    if (bytes.size() != id.size()) {
+        return fail(errc::corrupt, fmt::format("{} is damaged; remove it to become a new sender (the DR site then "
+                                               "compares everything)",
+                                               path));
+    }
+    std::ranges::copy(bytes, id.begin());
+    return id;
+}
+
+// Each reads by itself; a disk that does not answer keeps nobody waiting but its own group.
+task<void> sender::impl::gather_offers(std::string for_group, std::function<bool()> wanted) const {
+    constexpr duration look_every = std::chrono::milliseconds(50);
+    const time_point until = run.time->now() + offers_time_max;
+    for (const auto &g : groups) {
+        if (g->name() != for_group) {
+            g->offer_soon(until);
+        }
+    }
+    const auto reads = [&](const auto &g) { return g->name() != for_group && g->offers(); };
+    while (wanted() && std::ranges::any_of(groups, reads)) {
+        co_await run.time->sleep_for(look_every);
+    }
+}
+
+void sender::impl::prepare_shares() {
+    const std::uint64_t client_bytes = client_bytes_of(config.memory_bytes_max);
+    account = std::make_shared<memory_account>(client_bytes);
+    group_memory = config.memory_bytes_max - client_bytes;
+    if (config.groups.size() > 1) {
+        const std::uint64_t bytes = pair_index_bytes_of(group_memory);
+        shared = std::make_shared<pair_index>(bytes);
+        group_memory -= bytes;
+    }
+    std::size_t volumes = 0;
+    for (const sender_group_config &g : config.groups) {
+        volumes += g.volumes.size();
+    }
+    places = nbd::make_client_places(volumes);
+    slots.clear();
+    for (const sender_group_config &g : config.groups) {
+        slot &s = slots.emplace_back(runtime_for_group(run, pools, config.groups.size()));
+        for (std::size_t i = 0; i < g.volumes.size(); ++i) {
+            s.volume_disks.push_back(pool_for(run, pools, volumes));
+        }
+    }
+}
+
+// A group that can't start (its volume is missing, in use, of another size) is `failed` with the reason; the others run.
+task<void> sender::impl::start_group(std::size_t index) {
+    const sender_group_config &g = config.groups[index];
+    slot &s = slots[index];
+    s.starting = true;
+    sender_group_options o;
+    o.config = g;
+    o.state_directory = join_path(join_path(config.state, "groups"), g.name);
+    o.memory = sender_memory_of(group_memory, config.groups.size(), g.history_bytes);
+    o.links = std::clamp<std::uint32_t>(config.links, 1, limits::data_links_max);
+    o.sender = identity;
+    o.instance = instance;
+    o.boot_id = boot_id;
+    o.boot_began = boot_began;
+    o.volume_disks = s.volume_disks;
+    o.clients = nbd::client_bounds{account->open_share(), places};
+    o.trust = mode();
+    o.shared = g.loans ? shared : nullptr; // a group beside it neither offers nor asks
+    if (g.loans) {
+        o.gather_offers = [this, name = g.name](std::function<bool()> wanted) { return gather_offers(name, std::move(wanted)); };
+    }
+    auto group = std::make_unique<sender_group>(std::move(o), s.run, files, *net, pace, nbd_loops);
+    std::optional<pinned_peer> peer;
+    if (const pinned_peer *known = trust.find(g.name)) {
+        peer = *known;
+    } else if (config.tls) {
+        peer = pinned_peer{"", g.peer}; // whoever the site's CA signed
+    }
+    const auto started = co_await group->start(peer);
+    s.starting = false;
+    if (started && stopping) { // its disk answered too late
+        co_await group->stop(run.time->now());
+        co_return;
+    }
+    if (started) {
+        if (!s.failure.empty()) {
+            log::info("group {}: it could be started now and is served", g.name);
+        }
+        s.failure.clear();
+        groups.push_back(std::move(group));
+        co_return;
+    }
+    const std::string why = started.error().text();
+    if (why != s.failure) {
+        log::error("group {}: not served: {}; tried again every {:.0f} s", g.name, why, seconds_of(start_again_after));
+    }
+    s.failure = why;
+}
+
+task<void> sender::impl::start_failed_again() {
+    const auto to_do = [](const slot &s) { return s.starting || !s.failure.empty(); };
+    while (!stopping && std::ranges::any_of(slots, to_do)) {
+        co_await stopped.wait_until(*run.time, run.time->now() + start_again_after);
+        for (std::size_t i = 0; i < slots.size() && !stopping; ++i) {
+            if (!slots[i].failure.empty() && !slots[i].starting) {
+                starts.spawn(start_group(i));
+            }
+        }
+        co_await starts.settle(*run.time, start_again_after);
+    }
+}
+
+task<result<>> sender::start() {
+    impl &m = *impl_;
+    FS_CO_CHECK(m.open_state());
+    if (!m.net) {
+        FS_CO_TRY(net, tls_network::open(m.files, m.config.state, m.config.tls, m.run));
+        m.net = std::move(net);
+    }
+    if (m.boot_id.empty()) {
+        FS_CO_TRY(boot, read_boot_id(m.files));
+        m.boot_id = boot;
+        m.boot_began = m.run.time->wall() - time_since_boot();
+    }
+    FS_CO_TRY(identity, m.load_identity());
+    m.pace = std::make_shared<transport::pacer>(*m.run.time);
+    FS_CO_CHECK(m.load_throttle());
+    m.pace->set_rate(view_of(m.throttle, m.run.time->wall()).rate);
+    m.identity = identity;
+    m.instance = random_u64();
+    m.prepare_shares();
+    for (std::size_t i = 0; i < m.config.groups.size(); ++i) {
+        m.starts.spawn(m.start_group(i));
+    }
+    co_await m.starts.settle(*m.run.time, group_start_patience);
+    if (m.config.tls) {
+        m.tasks.spawn(m.watch_files());
+    }
+    m.tasks.spawn(m.expire_throttle());
+    m.tasks.spawn(m.start_failed_again());
+    co_return result<>{};
+}
+
+task<void> sender::impl::watch_files() {
+    while (!stopping) {
+        co_await files_wanted.wait_until(*run.time, run.time->now() + own_files_every);
+        if (!stopping && co_await net->refresh()) {
+            for (const auto &g : groups) {
+                g->prove_anew();
+            }
+        }
+    }
+}
+
+void sender::reload() { impl_->files_wanted.notify_all(); }
+
+task<void> sender::stop(duration drain) {
+    end_commands();
+    const time_point until = impl_->run.time->now() + drain;
+    impl_->stopping = true;
+    impl_->stopped.notify_all();
+    impl_->starts.give_up();
+    impl_->files_wanted.notify_all();
+    while (impl_->joins > 0) { // their links are closed
+        co_await impl_->run.time->sleep_for(std::chrono::milliseconds(10));
+    }
+    for (auto &g : impl_->groups) { // all at once: the time to stop is the daemon's, not a group's
+        impl_->stops.spawn(g->stop(until));
+    }
+    co_await impl_->stops.join();
+    co_await impl_->tasks.join(); // last: a group that is being started may wait for a disk that does not answer
+    impl_->groups.clear();
+    if (impl_->net) {
+        co_await impl_->net->close();
+    }
+}
+
+std::vector<sender_group_status> sender::status() const {
+    std::vector<sender_group_status> out;
+    const std::vector<std::string> warnings =
+        impl_->net ? impl_->net->warnings(impl_->run.time->wall()) : std::vector<std::string>{};
+    for (std::size_t i = 0; i < impl_->slots.size(); ++i) {
+        const sender_group *g = impl_->running(impl_->config.groups[i].name);
+        out.push_back(g != nullptr ? g->status() : impl_->status_of_failed(i));
+        out.back().warnings.insert(out.back().warnings.end(), warnings.begin(), warnings.end());
+    }
+    return out;
+}
+
+sender_group_status sender::impl::status_of_failed(std::size_t index) const {
+    const sender_group_config &g = config.groups[index];
+    sender_group_status s;
+    s.name = g.name;
+    s.state = sender_state::failed;
+    if (const pinned_peer *known = trust.find(g.name)) {
+        s.peer = known->address;
+    }
+    s.spool_limit_bytes = g.spool_bytes_max;
+    for (const sender_volume_config &v : g.volumes) {
+        s.volumes.push_back({v.name, 0, 0});
+    }
+    s.error = why_not(index);
+    return s;
+}
+
+task<result<wait_outcome>> sender::wait(std::string group, bool durable_only, duration timeout) {
+    FS_CO_TRY(g, impl_->find(group));
+    co_return co_await g->wait(durable_only, timeout);
+}
+result<> sender::pause(const std::string &group) {
+    FS_TRY(g, impl_->find(group));
+    return g->set_paused(true);
+}
+result<> sender::resume(const std::string &group) {
+    FS_TRY(g, impl_->find(group));
+    return g->set_paused(false);
+}
+result<> sender::resync(const std::string &group, bool full) {
+    FS_TRY(g, impl_->find(group));
+    return g->resync(full);
+}
+task<result<verify_outcome>> sender::verify(std::string group, progress_report progress) {
+    FS_CO_TRY(g, impl_->find(group));
+    co_return co_await g->verify(std::move(progress));
+}
+
+// ---- the daemon's throttle ---------------------------------------------------------------------------
+
+result<> sender::impl::load_throttle() {
+    const std::string path = throttle_path();
+    FS_TRY(present, files.exists(path));
+    if (!present) {
+        return {};
+    }
+    FS_TRY(bytes, files.read_file(path));
+    const auto j = nlohmann::json::parse(as_text(bytes), nullptr, false);
+    try {
+        take_throttle(j, throttle);
+    } catch (const nlohmann::json::exception &) {
+        return fail(errc::corrupt,
+                    fmt::format("{} can't be read; remove it to start without a throttle of the daemon", path));
+    }
+    return {};
+}
+
+/// Takes hold only when it is on the disk, so that a failure leaves what was.
+result<> sender::impl::change_throttle(throttle_setting changed) {
+    nlohmann::json j = nlohmann::json::object();
+    put_throttle(j, changed);
+    FS_CHECK(files.replace_file(throttle_path(), as_bytes(j.dump(2) + "\n")));
+    throttle = changed;
+    pace->set_rate(view_of(throttle, run.time->wall()).rate);
+    throttle_changed.notify_all();
+    return {};
+}
+
+// An override that ended is a lesser cap or none, which no failure may keep: it takes hold whether or not it can be
+// written, and is said.
+task<void> sender::impl::expire_throttle() {
+    while (!ending) {
+        co_await throttle_changed.wait_until(*run.time, run.time->now() + std::chrono::seconds(1));
+        if (!throttle.expire(run.time->wall())) {
+            continue;
+        }
+        pace->set_rate(view_of(throttle, run.time->wall()).rate);
+        if (auto saved = change_throttle(throttle); !saved) {
+            log::warning("the end of the daemon's throttle can't be kept: {}", saved.error().text());
+        }
+    }
+}
+
+result<> sender::throttle_set(const std::string &group, std::optional<std::uint64_t> bytes_per_second,
+                              std::optional<duration> lasts) {
+    if (!group.empty()) {
+        FS_TRY(g, impl_->find(group));
+        return g->throttle_set(bytes_per_second, lasts);
+    }
+    throttle_setting changed = impl_->throttle;
+    changed.set(bytes_per_second, lasts, impl_->run.time->wall());
+    return impl_->change_throttle(changed);
+}
+result<> sender::throttle_clear(const std::string &group) {
+    if (!group.empty()) {
+        FS_TRY(g, impl_->find(group));
+        return g->throttle_clear();
+    }
+    throttle_setting changed = impl_->throttle;
+    changed.clear();
+    return impl_->change_throttle(changed);
+}
+throttle_view sender::throttle() const { return view_of(impl_->throttle, impl_->run.time->wall()); }
+
+namespace {
+/// What to do about it depends on whether the receiver was reached: it ends the handshake of a token that is spent.
+std::unexpected<error> no_link_to_join(const error &e, const std::string &group) {
+    if (is(e, errc::not_found)) {
+        return fail(errc::closed, e.context); // a host; not_found is for groups, volumes and points
+    }
+    if (is(e, errc::timeout) || is_errno(e, ETIMEDOUT) || is_errno(e, ECONNREFUSED) || is_errno(e, EHOSTUNREACH) ||
+        is_errno(e, ENETUNREACH)) {
+        return std::unexpected(e);
+    }
+    const bool errno_code = e.code.category() != make_error_code(errc::closed).category();
+    return std::unexpected(
+        error{errno_code ? make_error_code(errc::closed) : e.code,
+              fmt::format("{}. If the receiver refused: a token is good once and for one hour; make a new one there "
+                          "with `farshore invite {}`",
+                          errno_code ? e.text() : e.context, group)});
+}
+} // namespace
+
+/// One question and its answer, over a link of its own. A stop ends it, and so does its time.
+task<result<transport::message>> sender::impl::ask(std::unique_ptr<transport::link> link, transport::message question) {
+    const std::string peer = link->peer_address();
+    const auto place = join_links.insert(join_links.end(), link.get());
+    std::optional<result<transport::message>> answer;
+    {
+        const transport::deadline limit(run.home, *run.time, run.time->now() + join_timeout,
+                                        [&link] { link->close(); });
+        if (ending) {
+            link->close();
+        }
+        auto sent = co_await link->send(std::move(question));
+        answer = sent ? co_await link->receive() : std::unexpected(sent.error());
+        if (!*answer && limit.expired()) {
+            answer = fail(errc::timeout,
+                          fmt::format("the receiver at {} took the connection and did not answer within {:.0f} s; "
+                                      "whether it paired is not known: look at `farshore peers` there",
+                                      peer, seconds_of(join_timeout)));
+        }
+    }
+    join_links.erase(place);
+    link->close();
+    co_return std::move(*answer);
+}
+
+task<result<peer_status>> sender::join(std::string token) {
+    FS_CO_TRY(t, parse_token(token));
+    FS_CO_TRY(group, impl_->find(t.group));
+    if (impl_->ending) {
+        co_return fail(errc::closed, "the sender stops");
+    }
+    const join_under_way here(impl_->joins);
+    const std::string address = t.address;
+    FS_CO_TRY(connector, impl_->net->make_connector(address, transport::alpn_join,
+                                                        {impl_->mode(), t.fingerprint, ""}, {}, true));
+    auto link = co_await connector->connect(connect_timeout);
+    if (!link) {
+        co_return no_link_to_join(link.error(), t.group);
+    }
+    wire::join_request request;
+    request.group = t.group;
+    request.secret = t.secret;
+    transport::message m;
+    m.type = static_cast<std::uint16_t>(wire::message_type::join_request);
+    m.payload = wire::encode(request);
+    FS_CO_TRY(reply, co_await impl_->ask(std::move(*link), std::move(m)));
+    FS_CO_TRY(answer, wire::parse<wire::join_reply>(reply.payload.view()));
+    if (!answer.ok) {
+        co_return fail(errc::not_trusted, answer.text);
+    }
+    const pinned_peer peer{t.fingerprint, address};
+    trust_store changed = impl_->trust;
+    changed.pin(t.group, peer);
+    FS_CO_CHECK(impl_->change_trust(std::move(changed)));
+    group->set_peer(peer);
+    log::info("group {}: paired with the receiver at {} (fingerprint {})", t.group, address, t.fingerprint);
+    co_return group->peer();
+}
+
+std::vector<peer_status> sender::peers() const {
+    std::vector<peer_status> out;
+    for (const auto &g : impl_->groups) {
+        peer_status p = g->peer();
+        if (!p.fingerprint.empty()) {
+            out.push_back(std::move(p));
+        }
+    }
+    return out;
+}
+
+result<> sender::unpair(const std::string &group) {
+    FS_TRY(g, impl_->find(group));
+    trust_store changed = impl_->trust;
+    if (!changed.unpin(group)) {
+        return fail(errc::not_found, fmt::format("group \"{}\" is not paired", group));
+    }
+    FS_CHECK(impl_->change_trust(std::move(changed)));
+    g->set_peer(std::nullopt);
+    return {};
+}
+
+} // namespace farshore

@@ -1,0 +1,76 @@
+#pragma once
+// The sender daemon's engine: groups with their capture devices, NBD servers, spools and sessions.
+// Public face for the programs; everything behind it is in sender_group.hpp and below.
+//
+// Threads: every method on the runtime's home executor.
+
+#include "replicator/base/async.hpp"
+#include "replicator/session/config.hpp"
+#include "replicator/session/pools.hpp"
+#include "replicator/session/status.hpp"
+#include "replicator/sender/throttle.hpp"
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace farshore {
+class file_system;
+}
+
+namespace farshore {
+
+/// Called now and then by commands that take long: bytes done, bytes in all.
+
+struct sender_access;
+
+class sender {
+  public:
+    /// `nbd_loops`: executors for NBD connections (one a core).
+    sender(sender_config config, runtime run, file_system &files, std::vector<executor> nbd_loops);
+    ~sender(); ///< stop() must have completed
+
+    /// Opens state (made at first start, identity included) and volumes, serves NBD, starts sessions. Groups start side
+    /// by side; one whose disks do not answer is left starting after group_start_patience.
+    /// On failure nothing is left running; the error names the object: a volume that is missing,
+    /// locked by another daemon, read-only or of changed size; a state directory in use.
+    task<result<>> start();
+    /// Commands under way end soon, with an error; returns at once. stop() joins them.
+    void end_commands();
+    /// Before start(): threads for each group and volume (pools.hpp). Without it everything runs on the runtime's.
+    void use_pools(pool_maker make);
+    /// Stops: no new NBD clients, drain to a durable point for at most `drain`, close everything.
+    task<void> stop(duration drain);
+
+    void reload(); ///< SIGHUP: reads the files of [tls] again, now
+    std::vector<sender_group_status> status() const;
+    /// All commands: errc::not_found when there is no such group.
+    task<result<wait_outcome>> wait(std::string group, bool durable_only, duration timeout);
+    result<> pause(const std::string &group);  ///< survives a restart
+    result<> resume(const std::string &group);
+    /// Compares the whole group by digests and ships what differs; returns when it has begun. `full`
+    /// ships everything, whatever the digests say.
+    result<> resync(const std::string &group, bool full);
+    task<result<verify_outcome>> verify(std::string group, progress_report progress);
+    /// Empty group: the daemon's whole use of the line, all groups together; else that group besides. nullopt rate:
+    /// unlimited. `lasts`: an override that expires. Both survive a restart.
+    result<> throttle_set(const std::string &group, std::optional<std::uint64_t> bytes_per_second,
+                          std::optional<duration> lasts);
+    /// Empty group: the daemon has no cap; else back to the group's configured rate.
+    result<> throttle_clear(const std::string &group);
+    /// The daemon's own; those of the groups are in their status.
+    throttle_view throttle() const;
+    /// Takes the token of an `invite`: stores the receiver's fingerprint and address, registers ours.
+    task<result<peer_status>> join(std::string token);
+    std::vector<peer_status> peers() const;
+    result<> unpair(const std::string &group);
+
+  private:
+    friend struct sender_access;
+    struct impl;
+    std::unique_ptr<impl> impl_;
+};
+
+} // namespace farshore

@@ -1,0 +1,445 @@
+#include "replicator/sender/sender_session.hpp"
+
+#include "replicator/base/geometry.hpp"
+#include "replicator/session/frame_assembly.hpp"
+#include "replicator/session/peer_clock.hpp"
+#include "replicator/session/trust.hpp"
+
+#include <algorithm>
+#include <fmt/format.h>
+
+namespace farshore {
+
+namespace {
+/// What fits in one packet of any path, more or less.
+constexpr std::size_t packet_bytes = 1200;
+} // namespace
+
+error error_of(const wire::refusal &r) {
+    const auto code = [&] {
+        switch (static_cast<wire::refusal_code>(r.code)) {
+        case wire::refusal_code::version: return errc::unsupported;
+        case wire::refusal_code::unknown_group: return errc::not_found;
+        case wire::refusal_code::not_paired: return errc::not_trusted;
+        case wire::refusal_code::busy: return errc::busy;
+        case wire::refusal_code::volumes: return errc::mismatch;
+        case wire::refusal_code::failed: return errc::dead;
+        case wire::refusal_code::full: return errc::full;
+        case wire::refusal_code::stopping: return errc::closed;
+        case wire::refusal_code::protocol: return errc::corrupt;
+        }
+        return errc::corrupt;
+    }();
+    return {make_error_code(code), fmt::format("the DR site says: {}", r.text)};
+}
+
+namespace {
+
+/// Says who it was, where the rule itself doesn't.
+error in_words(error e) {
+    if (e.whose == fault::peer && !e.context.starts_with("the DR site")) {
+        e.context = "the DR site broke the protocol: " + e.context;
+    }
+    return e;
+}
+
+} // namespace
+
+sender_session::sender_session(runtime run, spool &held, callbacks calls)
+    : run_(std::move(run)), held_(held), calls_(std::move(calls)), tasks_(run_.home) {}
+sender_session::~sender_session() = default;
+
+task<result<wire::welcome>> sender_session::open(make_connector connect, wire::hello hello, interval_id known) {
+    connect_ = std::move(connect);
+    hello_ = std::move(hello);
+    std::vector<std::uint64_t> sizes;
+    for (const wire::volume_entry &v : hello_.volumes) {
+        sizes.push_back(v.size);
+    }
+    claims_ = receiver_claims(std::move(sizes));
+    FS_CO_TRY(connector, connect_(true));
+    FS_CO_TRY(link, co_await connector->connect(connect_timeout));
+    control_ = std::move(link);
+    heard_ = run_.time->now();
+    FS_CO_CHECK(co_await send_control(hello_));
+    tasks_.spawn(beat()); // also ends a receiver that accepts and then says nothing
+    auto reply = co_await control_->receive();
+    if (!reply) {
+        co_return std::unexpected(end_reason_.value_or(reply.error()));
+    }
+    heard_ = run_.time->now();
+    if (reply->type == static_cast<std::uint16_t>(wire::message_type::refusal)) {
+        FS_CO_TRY(refusal, wire::parse<wire::refusal>(reply->payload.view()));
+        co_return std::unexpected(error_of(refusal));
+    }
+    if (reply->type != static_cast<std::uint16_t>(wire::message_type::welcome)) {
+        co_return fail_peer(errc::corrupt, fmt::format("the DR site answered hello with a message of type {}, not with a welcome",
+                                                       reply->type));
+    }
+    auto parsed = wire::parse<wire::welcome>(reply->payload.view());
+    if (!parsed) {
+        co_return std::unexpected(in_words(parsed.error()));
+    }
+    const wire::welcome &welcome = *parsed;
+    if (welcome.version != wire::protocol_version || (welcome.features & ~wire::features_known) != 0) {
+        co_return fail_peer(errc::unsupported, "the DR site chose a protocol version or feature that this sender "
+                                          "did not offer");
+    }
+    FS_CO_CHECK(calls_.on_clock(welcome.clock_ms));
+    window_bytes_ = std::clamp<std::uint64_t>(welcome.window_bytes, limits::frame_payload_bytes_max,
+                                              limits::window_bytes_max);
+    FS_CO_CHECK(check_welcome(welcome, known));
+    claims_.greeted(welcome);
+    tasks_.spawn(read_control());
+    welcomed_at_ = run_.time->now();
+    co_return welcome;
+}
+
+task<void> sender_session::connect_data_link(std::uint32_t index, int &missing) {
+    auto connector = connect_(false);
+    if (!connector) {
+        close(connector.error());
+    } else if (auto link = co_await (*connector)->connect(connect_timeout); !link) {
+        close(link.error());
+    } else {
+        wire::hello hello;
+        hello.group = hello_.group;
+        hello.session = hello_.session;
+        hello.link = index;
+        transport::message m;
+        m.type = static_cast<std::uint16_t>(wire::message_type::hello);
+        m.payload = wire::encode(hello);
+        if (auto sent = co_await (*link)->send(std::move(m)); !sent) {
+            close(sent.error());
+        } else {
+            data_.push_back(std::move(*link));
+            if (!live()) {
+                data_.back()->close();
+            }
+        }
+    }
+    --missing;
+    sendable_.notify_all();
+}
+
+task<result<>> sender_session::open_data_links(std::uint32_t count) {
+    int missing = static_cast<int>(count);
+    for (std::uint32_t i = 1; i <= count; ++i) {
+        tasks_.spawn(connect_data_link(i, missing));
+    }
+    while (missing > 0) {
+        co_await sendable_.wait();
+    }
+    if (end_reason_) {
+        co_return std::unexpected(*end_reason_);
+    }
+    co_return result<>{};
+}
+
+task<result<>> sender_session::begin_stream(stream_id stream, interval_id first, bool copy_went_back) {
+    wire::begin_stream m;
+    m.stream = stream.value;
+    m.first = first.value;
+    m.copy_went_back = copy_went_back;
+    claims_.asked(m);
+    FS_CO_CHECK(co_await send_control(m));
+    while (live() && ready_stream_ != stream.value) {
+        co_await ready_.wait();
+    }
+    if (end_reason_) {
+        co_return std::unexpected(*end_reason_);
+    }
+    co_return result<>{};
+}
+
+task<result<std::optional<std::vector<wire::changed_run>>>> sender_session::ask_changed(stream_position after) {
+    wire::changed_request m;
+    m.after = after;
+    changed_.emplace();
+    FS_CO_CHECK(co_await send_control(m));
+    while (live() && !changed_->complete) {
+        co_await ready_.wait();
+    }
+    if (end_reason_) {
+        co_return std::unexpected(*end_reason_);
+    }
+    changed_answer answer = std::move(*changed_);
+    changed_.reset();
+    if (!answer.known) {
+        co_return std::nullopt;
+    }
+    co_return std::move(answer.runs);
+}
+
+// Nothing but an answer to what was asked, inside the volumes, within the bound.
+result<> sender_session::take_changed(wire::changed_reply r) {
+    if (!changed_ || changed_->complete) {
+        return fail_peer(errc::corrupt, "the DR site tells what changed without having been asked");
+    }
+    const bool empty_and_last = r.runs.empty() && !r.more;
+    if (changed_->runs.size() + r.runs.size() > limits::changed_runs_max || (!r.known && !empty_and_last)) {
+        return fail_peer(errc::corrupt, "the DR site tells of more changes than the protocol allows");
+    }
+    for (const wire::changed_run &run : r.runs) {
+        const std::uint64_t regions = run.volume < hello_.volumes.size() ? region_count(hello_.volumes[run.volume].size) : 0;
+        if (run.count == 0 || run.first > regions || run.count > regions - run.first) {
+            return fail_peer(errc::corrupt, "the DR site tells of changes outside a volume");
+        }
+    }
+    changed_->known = r.known;
+    changed_->runs.insert(changed_->runs.end(), r.runs.begin(), r.runs.end());
+    changed_->complete = !r.more;
+    ready_.notify_all();
+    return {};
+}
+
+task<result<>> sender_session::ask(wire::digest_request question) {
+    claims_.asked(question);
+    co_return co_await send_control(std::move(question));
+}
+task<result<>> sender_session::ask(wire::loan_request question) {
+    claims_.asked(question);
+    co_return co_await send_control(std::move(question));
+}
+
+void sender_session::start_sending(stream_id stream, interval_id from, std::uint32_t index) {
+    claims_.sends_stream(stream);
+    next_interval_ = from;
+    next_index_ = index;
+    for (std::size_t i = 0; i < data_.size(); ++i) {
+        tasks_.spawn(send_frames(i));
+        tasks_.spawn(watch_data_link(i));
+    }
+}
+
+void sender_session::set_paused(bool paused) {
+    paused_ = paused;
+    sendable_.notify_all();
+}
+
+task<result<>> sender_session::send(transport::message m) {
+    if (!control_ || !live()) {
+        co_return fail(errc::closed, "the session with the DR site has ended");
+    }
+    large_sent_ = large_sent_ || (welcomed_at_ && m.payload.size() > packet_bytes);
+    auto sent = co_await control_->send(std::move(m));
+    if (!sent) {
+        close(sent.error());
+    }
+    co_return sent;
+}
+
+// The next frame to send, in order over all data links; nothing when the session ends.
+task<std::optional<buffer>> sender_session::next_frame() {
+    while (live()) {
+        const bool window_open = unacknowledged_bytes() < window_bytes_;
+        if (paused_ || loading_ || !window_open) {
+            co_await sendable_.wait();
+            continue;
+        }
+        if (!frames_) {
+            if (!held_.find(next_interval_)) {
+                co_await sendable_.wait();
+                continue;
+            }
+            loading_ = true;
+            auto loaded = co_await run_on(run_.disk, [this] { return held_.load(next_interval_); });
+            loading_ = false;
+            sendable_.notify_all();
+            if (!loaded) {
+                close(loaded.error());
+                break;
+            }
+            frames_ = std::move(*loaded);
+            if (next_index_ >= frames_->size()) {
+                close(fail_peer(errc::corrupt,
+                                fmt::format("the DR site's welcome.partial_index is {}; interval {} has {} frames", next_index_,
+                                            next_interval_.value, frames_->size()))
+                          .error());
+                break;
+            }
+            continue;
+        }
+        buffer frame = buffer::copy_of((*frames_)[next_index_].view());
+        claims_.sent_bytes(frame_window_bytes(frame.size()));
+        if (++next_index_ == frames_->size()) {
+            claims_.sent_through(next_interval_);
+            frames_.reset();
+            next_index_ = 0;
+            next_interval_ = next(next_interval_);
+        }
+        co_return frame;
+    }
+    co_return std::nullopt;
+}
+
+task<void> sender_session::send_frames(std::size_t index) {
+    while (auto frame = co_await next_frame()) {
+        transport::message m;
+        m.type = static_cast<std::uint16_t>(wire::message_type::frame);
+        m.payload = std::move(*frame);
+        if (auto sent = co_await data_[index]->send(std::move(m)); !sent) {
+            close(sent.error());
+        }
+    }
+}
+
+// The receiver never speaks on a data link; its end is all there is to hear.
+task<void> sender_session::watch_data_link(std::size_t index) {
+    auto got = co_await data_[index]->receive();
+    close(got ? error{make_error_code(errc::corrupt), "the DR site spoke on a data connection", fault::peer} : got.error());
+}
+
+result<> sender_session::dispatch(const transport::message &m) {
+    const bytes_view body = m.payload.view();
+    switch (static_cast<wire::message_type>(m.type)) {
+    case wire::message_type::ack: {
+        FS_TRY(ack, wire::parse<wire::ack>(body));
+        FS_CHECK(claims_.take(ack));
+        calls_.on_ack(ack);
+        sendable_.notify_all();
+        return {};
+    }
+    case wire::message_type::stream_ready: {
+        FS_TRY(ready, wire::parse<wire::stream_ready>(body));
+        FS_CHECK(claims_.answered(ready));
+        ready_stream_ = ready.stream;
+        ready_.notify_all();
+        return {};
+    }
+    case wire::message_type::changed_reply: {
+        FS_TRY(reply, wire::parse<wire::changed_reply>(body));
+        return take_changed(std::move(reply));
+    }
+    case wire::message_type::extent_reply: {
+        FS_TRY(reply, wire::parse<wire::extent_reply>(body));
+        return calls_.on_extents(reply);
+    }
+    case wire::message_type::digest_reply: {
+        FS_TRY(reply, wire::parse<wire::digest_reply>(body));
+        FS_CHECK(claims_.answered(reply));
+        moved_ = true;
+        calls_.on_digests(std::move(reply));
+        return {};
+    }
+    case wire::message_type::loan_reply: {
+        FS_TRY(reply, wire::parse<wire::loan_reply>(body));
+        FS_CHECK(claims_.answered(reply));
+        calls_.on_loans(reply);
+        return {};
+    }
+    case wire::message_type::nak: {
+        FS_TRY(nak, wire::parse<wire::nak>(body));
+        FS_CHECK(claims_.take(nak));
+        calls_.on_nak(nak);
+        return {};
+    }
+    case wire::message_type::verify_result: {
+        FS_TRY(verified, wire::parse<wire::verify_result>(body));
+        moved_ = true;
+        return calls_.on_verify(verified);
+    }
+    case wire::message_type::notice: {
+        FS_TRY(notice, wire::parse<wire::notice>(body));
+        calls_.on_notice(notice);
+        return {};
+    }
+    case wire::message_type::refusal: {
+        FS_TRY(refusal, wire::parse<wire::refusal>(body));
+        return std::unexpected(error_of(refusal));
+    }
+    case wire::message_type::heartbeat: {
+        FS_TRY(beat, wire::parse<wire::heartbeat>(body));
+        return calls_.on_clock(beat.clock_ms);
+    }
+    case wire::message_type::hello:
+    case wire::message_type::welcome:
+    case wire::message_type::frame:
+    case wire::message_type::begin_stream:
+    case wire::message_type::digest_request:
+    case wire::message_type::extent_request:
+    case wire::message_type::loan_request:
+    case wire::message_type::changed_request:
+    case wire::message_type::join_request:
+    case wire::message_type::join_reply:
+        break;
+    }
+    return fail_peer(errc::corrupt, fmt::format("the DR site sent a message of type {} that has no place here", m.type));
+}
+
+task<void> sender_session::read_control() {
+    while (live()) {
+        auto got = co_await control_->receive();
+        if (!got) {
+            close(got.error());
+            break;
+        }
+        heard_ = run_.time->now();
+        if (auto done = dispatch(*got); !done) {
+            close(in_words(done.error()));
+        }
+    }
+}
+
+task<void> sender_session::beat() {
+    std::uint64_t count = 0;
+    while (live()) {
+        co_await ended_.wait_until(*run_.time, run_.time->now() + heartbeat_interval);
+        if (!live()) {
+            break;
+        }
+        if (const std::uint64_t bytes = control_->wire().received; bytes != heard_bytes_) {
+            heard_bytes_ = bytes; // a long message may still be on its way
+            heard_ = run_.time->now();
+        }
+        if (run_.time->now() - heard_ > peer_silence_max) {
+            close({make_error_code(errc::timeout),
+                   fmt::format("nothing heard from the DR site for {:.0f} s", seconds_of(peer_silence_max))});
+            break;
+        }
+        wire::heartbeat m;
+        m.count = ++count;
+        m.clock_ms = clock_ms_of(run_.time->wall());
+        if (auto sent = co_await send_control(m); !sent) {
+            break;
+        }
+    }
+}
+
+task<error> sender_session::ended() {
+    while (live()) {
+        co_await ended_.wait();
+    }
+    co_return *end_reason_;
+}
+
+void sender_session::close(error reason) {
+    if (end_reason_) {
+        return;
+    }
+    end_reason_ = std::move(reason);
+    if (control_) {
+        control_->close();
+    }
+    for (auto &link : data_) {
+        link->close();
+    }
+    ended_.notify_all();
+    sendable_.notify_all();
+    ready_.notify_all();
+}
+
+task<void> sender_session::join() { co_await tasks_.join(); }
+
+std::uint64_t sender_session::wire_bytes() const {
+    std::uint64_t sum = 0;
+    if (control_) {
+        sum += control_->wire().sent + control_->wire().received;
+    }
+    for (const auto &link : data_) {
+        sum += link->wire().sent + link->wire().received;
+    }
+    return sum;
+}
+
+} // namespace farshore

@@ -1,0 +1,133 @@
+#pragma once
+// One session of a sender group with its receiver: a control link and several data links. Sends the spool's
+// frames from a position, within the receiver's window, on whichever data link is free; hands what
+// the receiver says to callbacks. Any failure of any link ends the whole session; the group then
+// connects again and the handshake settles where to go on. What the receiver says is looked up in what was
+// asked and sent (peer_claims.hpp) before a callback hears of it; a callback may find more that is wrong, and must
+// have changed nothing then.
+//
+// Thread: home. Lifetime: close() and join() before destruction.
+
+#include "replicator/base/async.hpp"
+#include "replicator/session/heartbeat.hpp"
+#include "replicator/session/network.hpp"
+#include "replicator/session/peer_claims.hpp"
+#include "replicator/format/messages.hpp"
+#include "replicator/log/spool.hpp"
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <vector>
+
+namespace farshore {
+
+/// To a changed_request, as it comes in.
+struct changed_answer {
+    bool known = true;
+    bool complete = false;
+    std::vector<wire::changed_run> runs;
+};
+
+class sender_session {
+  public:
+    struct callbacks {
+        std::function<void(const wire::ack &)> on_ack;
+        std::function<void(wire::digest_reply)> on_digests;
+        std::function<result<>(const wire::extent_reply &)> on_extents;
+        std::function<void(const wire::loan_reply &)> on_loans;
+        std::function<void(const wire::nak &)> on_nak;
+        std::function<result<>(const wire::verify_result &)> on_verify;
+        std::function<void(const wire::notice &)> on_notice;
+        std::function<result<>(std::uint64_t clock_ms)> on_clock;
+    };
+    using make_connector = std::function<result<std::unique_ptr<transport::connector>>(bool control)>;
+
+    sender_session(runtime run, spool &held, callbacks calls);
+    ~sender_session();
+
+    /// Connects the control link and greets. A refusal comes back as an error whose text is the receiver's
+    /// (errc by code: busy, not_trusted, mismatch, full, ...).
+    /// `known`: see check_welcome().
+    task<result<wire::welcome>> open(make_connector connect, wire::hello hello, interval_id known);
+    /// Connects the data links, all at once.
+    task<result<>> open_data_links(std::uint32_t count);
+    /// Tells the receiver that a new stream begins and waits until it is ready for it.
+    task<result<>> begin_stream(stream_id stream, interval_id first, bool copy_went_back = false);
+    /// What the copy changed after a barrier, as the receiver knows it; nothing: its history does not reach back so far.
+    task<result<std::optional<std::vector<wire::changed_run>>>> ask_changed(stream_position after);
+    /// Begins sending frames of the stream from the position on, as the spool has them.
+    void start_sending(stream_id stream, interval_id from, std::uint32_t index);
+    task<result<>> ask(wire::digest_request question);
+    task<result<>> ask(wire::loan_request question);
+    std::size_t loans_unanswered() const { return claims_.loans_unanswered(); }
+
+    task<result<>> send(transport::message m); ///< on the control link
+    template <class Message> task<result<>> send_control(Message m) {
+        transport::message out;
+        out.type = static_cast<std::uint16_t>(Message::type);
+        out.payload = wire::encode(m);
+        return send(std::move(out));
+    }
+
+    void set_paused(bool paused);
+    /// New intervals are in the spool.
+    void kick() { sendable_.notify_all(); }
+    /// Waits until the session has ended and says why.
+    task<error> ended();
+    /// Ends it; the first reason counts.
+    void close(error reason);
+    task<void> join();
+
+    bool live() const { return !end_reason_; }
+    /// For path_judge.hpp: something large was answered; something large was sent.
+    bool moved() const { return moved_ || claims_.something_journaled(); }
+    bool tried() const { return claims_.something_sent() || large_sent_; }
+    std::optional<time_point> welcomed_at() const { return welcomed_at_; }
+    std::uint64_t wire_bytes() const;
+    std::uint64_t unacknowledged_bytes() const { return claims_.bytes_on_the_way(); }
+    interval_id sending() const { return next_interval_; }
+
+  private:
+    task<void> read_control();
+    task<void> beat();
+    task<void> watch_data_link(std::size_t index);
+    task<void> send_frames(std::size_t index);
+    task<void> connect_data_link(std::uint32_t index, int &missing);
+    task<std::optional<buffer>> next_frame();
+    result<> dispatch(const transport::message &m);
+    result<> take_changed(wire::changed_reply r);
+
+    runtime run_;
+    spool &held_;
+    callbacks calls_;
+    make_connector connect_;
+    wire::hello hello_;
+    std::unique_ptr<transport::link> control_;
+    std::vector<std::unique_ptr<transport::link>> data_;
+    task_group tasks_;
+    condition ended_;
+    condition sendable_;
+    condition ready_;
+    std::optional<error> end_reason_;
+    std::uint64_t ready_stream_ = 0;
+    receiver_claims claims_;
+    std::optional<changed_answer> changed_; ///< while one is awaited
+    std::uint64_t window_bytes_ = 0;
+    time_point heard_{};
+    std::uint64_t heard_bytes_ = 0; ///< on the control link; more of them count as a sign of life too
+    bool paused_ = false;
+    bool moved_ = false;
+    bool large_sent_ = false;
+    std::optional<time_point> welcomed_at_;
+
+    bool loading_ = false; ///< one sender loads the next interval, the others wait
+    frame_list frames_;    ///< of next_interval_
+    interval_id next_interval_;
+    std::uint32_t next_index_ = 0;
+};
+
+/// The error a refusal stands for.
+error error_of(const wire::refusal &r);
+
+} // namespace farshore

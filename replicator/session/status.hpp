@@ -1,0 +1,148 @@
+#pragma once
+// What the engine says of itself: values that apps turn into `status --json` and tables. Names follow
+// the interface contract.
+
+#include "replicator/base/clock.hpp"
+#include "replicator/base/types.hpp"
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace farshore {
+
+enum class sender_state : std::uint8_t {
+    unpaired, initial_sync, streaming, spooling, tracking, catching_up, paused, fenced, failed
+};
+enum class receiver_state : std::uint8_t { empty, receiving_sync, following, promoted, failed, replaying };
+const char *name_of(sender_state s);
+const char *name_of(receiver_state s);
+
+/// Of a long command, in bytes.
+using progress_report = std::function<void(std::uint64_t done, std::uint64_t total)>;
+
+struct barrier_info {
+    interval_id id;
+    wall_time time{};
+};
+
+struct volume_status {
+    std::string name;
+    std::uint64_t size = 0;
+    std::uint64_t dirty_bytes = 0; ///< sender: regions the DR site may not durably hold
+    /// Sender: what the volume's disk can't read. No point covers it; the first ranges, and how much it is in all.
+    std::vector<byte_range> unreadable = {};
+    std::uint64_t unreadable_bytes = 0;
+};
+
+struct sender_group_status {
+    std::string name;
+    sender_state state = sender_state::unpaired;
+    std::string peer;
+    bool connected = false;
+    double lag_seconds = 0;
+    std::uint64_t lag_bytes = 0;
+    std::uint64_t lag_intervals = 0;
+    std::optional<barrier_info> last_barrier;
+    std::optional<barrier_info> durable_barrier;
+    std::uint64_t bytes_written = 0, bytes_folded = 0, bytes_encoded = 0, bytes_wire = 0;
+    std::uint64_t encoder_faults = 0; ///< payloads that `verify_encoding` kept back
+    std::uint64_t sync_done_bytes = 0, sync_total_bytes = 0;
+    std::optional<double> sync_eta_seconds;
+    double sync_bytes_per_second = 0;
+    std::optional<std::uint64_t> limit_bytes_per_second;
+    std::string limit_source = "none"; ///< none, config, set, override, schedule
+    std::optional<wall_time> limit_until;
+    std::uint64_t spool_used_bytes = 0, spool_limit_bytes = 0;
+    std::vector<volume_status> volumes;
+    std::vector<std::string> warnings; ///< what works now and will not for long, or looks wrong
+    std::optional<std::string> error;
+};
+
+struct point_info {
+    std::string id;
+    wall_time time{};    ///< by the primary's clock
+    wall_time arrival{}; ///< at the DR site, by its clock; 1970: not known
+    duration age{};      ///< the older of both
+    std::string kind = "interval"; ///< interval, crash, app
+    std::string name;
+    std::string note;
+    bool pinned = false;
+    std::uint64_t size_bytes = 0; ///< undo kept for it
+    bool suspect = false; ///< the images were changed by somebody else after it
+};
+
+/// Of the journal, after a start.
+struct replay_status {
+    std::uint64_t done_bytes = 0, total_bytes = 0;
+    std::optional<double> eta_seconds;
+};
+
+struct receiver_group_status {
+    std::string name;
+    receiver_state state = receiver_state::empty;
+    bool connected = false;
+    std::optional<barrier_info> applied_barrier;
+    std::optional<barrier_info> durable_barrier;
+    std::uint64_t points = 0;
+    std::uint64_t suspect_points = 0;                     ///< of these
+    std::optional<point_info> oldest_point, newest_point; ///< of the others
+    std::optional<std::string> held_back;                 ///< why no point is made of what arrives
+    std::optional<replay_status> replay;
+    std::uint64_t open_points = 0;
+    double oldest_open_seconds = 0;
+    bool apply_waits = false;      ///< for space: what is durable is not all applied
+    std::uint64_t wrong_bases = 0; ///< blocks that were not what the primary's changes build on, since the start
+    std::uint64_t journal_used_bytes = 0, journal_limit_bytes = 0;
+    std::uint64_t bytes_wire = 0, bytes_applied = 0;
+    std::vector<volume_status> volumes;
+    std::vector<std::string> warnings;
+    std::optional<std::string> error;
+};
+
+struct peer_status {
+    std::string group;
+    std::string address;
+    std::string fingerprint;
+    bool connected = false;
+};
+
+struct wait_outcome {
+    std::string group;
+    std::string point;
+    interval_id barrier;
+    wall_time time{};
+    bool applied = false;
+};
+
+struct difference {
+    std::string volume;
+    byte_range range;
+};
+struct verify_outcome {
+    std::string group;
+    interval_id barrier;
+    bool equal = false;
+    std::vector<difference> differences;
+};
+
+struct opened_export {
+    std::string volume;
+    std::string uri;
+};
+struct opened_point {
+    std::string id;
+    std::string group;
+    std::string point;
+    bool writable = false;
+    std::vector<opened_export> exports;
+};
+
+struct invitation {
+    std::string token;
+    wall_time expires{};
+};
+
+} // namespace farshore

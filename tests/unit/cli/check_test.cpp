@@ -1,0 +1,111 @@
+#include "replicator/cli/check.hpp"
+
+#include <doctest/doctest.h>
+
+namespace farshore {
+namespace {
+
+using nlohmann::json;
+
+json sender(const char *state, double lag, bool connected = true) {
+    return {{"role", "sender"},
+            {"groups", json::array({{{"name", "shop"},
+                                     {"state", state},
+                                     {"connected", connected},
+                                     {"lag", {{"seconds", lag}, {"bytes", 10}, {"intervals", 1}}},
+                                     {"error", nullptr}}})}};
+}
+
+json receiver(const char *state, const json &newest) {
+    return {
+        {"role", "receiver"},
+        {"groups", json::array({{{"name", "shop"}, {"state", state}, {"newest_point", newest}}})}};
+}
+
+check_level level_of(const json &status) {
+    return judge(status, {}, wall_time(std::chrono::hours(10))).level;
+}
+
+} // namespace
+
+TEST_SUITE("check") {
+    TEST_CASE("a streaming group with little lag is ok, with performance data") {
+        const auto v = judge(sender("streaming", 0.8), {}, wall_time());
+        CHECK(v.level == check_level::ok);
+        CHECK(v.line.starts_with(
+            "FARSHORE OK - shop streaming, lag 0.8 s | 'shop_lag'=0.800s;;300;0"));
+        CHECK(v.document["code"] == 0);
+        CHECK(v.document["status"] == "ok");
+    }
+
+    TEST_CASE("too much lag is critical, at the limit it is not") {
+        CHECK(level_of(sender("streaming", 300)) == check_level::ok);
+        CHECK(level_of(sender("streaming", 300.1)) == check_level::critical);
+        CHECK(level_of(sender("spooling", 301)) == check_level::critical);
+    }
+
+    TEST_CASE("states that protect but need a look warn, those that don't protect are critical") {
+        for (const char *s : {"initial_sync", "spooling", "tracking", "catching_up", "paused"}) {
+            CAPTURE(s);
+            CHECK(level_of(sender(s, 1)) == check_level::warning);
+        }
+        for (const char *s : {"failed", "fenced", "unpaired"}) {
+            CAPTURE(s);
+            CHECK(level_of(sender(s, 1)) == check_level::critical);
+        }
+        CHECK(level_of(sender("streaming", 1, false)) == check_level::warning);
+        CHECK(level_of(sender("something new", 1)) == check_level::unknown);
+    }
+
+    TEST_CASE("the age of the newest point decides at the receiver") {
+        const json at_nine{{"id", "1"}, {"time", "1970-01-01T09:00:00.000Z"}};
+        const json before{{"id", "1"}, {"time", "1970-01-01T08:59:59.000Z"}};
+        CHECK(level_of(receiver("following", at_nine)) == check_level::ok);
+        CHECK(level_of(receiver("following", before)) == check_level::critical);
+        CHECK(level_of(receiver("following", nullptr)) == check_level::critical);
+        CHECK(level_of(receiver("receiving_sync", at_nine)) == check_level::warning);
+        // What the daemon says of the age counts, not the time by the primary's clock.
+        CHECK(level_of(receiver("following", {{"id", "1"}, {"time", "1971-01-01T00:00:00.000Z"}, {"age_seconds", 3601}})) ==
+              check_level::critical);
+        CHECK(level_of(receiver("following", {{"id", "1"}, {"time", "1970-01-01T08:00:00.000Z"}, {"age_seconds", 10}})) ==
+              check_level::ok);
+    }
+
+    TEST_CASE("the worst group decides, and critical is worse than unknown") {
+        json two = sender("streaming", 1);
+        two["groups"].push_back(sender("failed", 1)["groups"][0]);
+        two["groups"].push_back(sender("something new", 1)["groups"][0]);
+        CHECK(level_of(two) == check_level::critical);
+    }
+
+    TEST_CASE("an error is shown on the one line, without what would break it") {
+        json s = sender("streaming", 1);
+        s["groups"][0]["error"] = "no space | in\nspool";
+        const auto v = judge(s, {}, wall_time());
+        CHECK(v.level == check_level::warning);
+        CHECK(v.line.find("no space / in spool") != std::string::npos);
+        CHECK(v.line.find('\n') == std::string::npos);
+    }
+
+    TEST_CASE("a warning warns") {
+        json s = sender("streaming", 1);
+        s["groups"][0]["warnings"] = json::array({"the certificate ends"});
+        const auto v = judge(s, {}, wall_time());
+        CHECK(v.level == check_level::warning);
+        CHECK(v.line.find("the certificate ends") != std::string::npos);
+    }
+
+    TEST_CASE("no group is unknown") {
+        CHECK(level_of({{"role", "sender"}, {"groups", json::array()}}) == check_level::unknown);
+        CHECK(level_of(json::object()) == check_level::unknown);
+    }
+
+    TEST_CASE("times are read as UTC") {
+        CHECK(seconds_of_rfc3339("1970-01-02T00:00:01.500Z") == doctest::Approx(86401.5));
+        CHECK(seconds_of_rfc3339("1970-01-02T00:00:01.500") < 0);
+        CHECK(seconds_of_rfc3339("1970-13-02T00:00:01Z") < 0);
+        CHECK(seconds_of_rfc3339("") < 0);
+    }
+}
+
+} // namespace farshore

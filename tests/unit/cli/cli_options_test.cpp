@@ -1,0 +1,151 @@
+#include "replicator/cli/cli_options.hpp"
+#include "replicator/cli/cli_request.hpp"
+
+#include <doctest/doctest.h>
+
+#include <sstream>
+
+namespace farshore {
+namespace {
+
+std::vector<std::string> words(const std::string &line) {
+    std::istringstream in(line);
+    std::vector<std::string> out;
+    for (std::string w; in >> w;) {
+        out.push_back(w);
+    }
+    return out;
+}
+
+invocation parsed(const std::string &line, cli_program program = cli_program::farshore) {
+    auto inv = parse_invocation(program, words(line));
+    CAPTURE(line);
+    if (!inv) {
+        CAPTURE(inv.error().text);
+        REQUIRE(inv.has_value());
+    }
+    return *inv;
+}
+
+parse_end refused(const std::string &line, cli_program program = cli_program::farshore) {
+    auto inv = parse_invocation(program, words(line));
+    CAPTURE(line);
+    REQUIRE(!inv);
+    return inv.error();
+}
+
+control_request request(const std::string &line, cli_program program = cli_program::farshore) {
+    auto r = request_of(parsed(line, program));
+    CAPTURE(line);
+    REQUIRE(r);
+    return *r;
+}
+
+using control::json;
+
+} // namespace
+
+TEST_SUITE("cli_options") {
+    TEST_CASE("commands of the contract become requests") {
+        const auto is = [](const std::string &line, const char *command, const json &arguments) {
+            const control_request r = request(line);
+            CAPTURE(line);
+            CHECK(r.command == command);
+            CHECK(r.arguments == arguments);
+        };
+        is("status", "status", json::object());
+        is("status shop --watch", "status", {{"group", "shop"}});
+        is("wait shop", "wait", {{"group", "shop"}, {"durable", false}});
+        is("wait shop --durable --timeout 60s", "wait",
+           {{"group", "shop"}, {"durable", true}, {"timeout_ms", 60000}});
+        is("pause shop", "pause", {{"group", "shop"}});
+        is("resume shop", "resume", {{"group", "shop"}});
+        is("resync shop --full", "resync", {{"group", "shop"}, {"full", true}});
+        is("verify shop", "verify", {{"group", "shop"}});
+        is("points shop", "points", {{"group", "shop"}});
+        is("open shop --point -5m --nbd unix:/x", "open",
+           {{"group", "shop"}, {"point", "-5m"}, {"nbd", "unix:/x"}, {"writable", false}});
+        is("open shop --writable --nbd unix:/x", "open",
+           {{"group", "shop"}, {"nbd", "unix:/x"}, {"writable", true}});
+        is("opened", "opened", json::object());
+        is("close 3", "close", {{"id", "3"}});
+        is("invite shop --address dr:7420", "invite", {{"group", "shop"}, {"address", "dr:7420"}});
+        is("invite --list", "invitations", nlohmann::json::object());
+        is("invite --revoke 0123", "revoke", {{"id", "0123"}});
+        is("join token", "join", {{"token", "token"}});
+        is("join", "join", {{"token", ""}});
+        is("peers", "peers", json::object());
+        is("unpair shop", "unpair", {{"group", "shop"}});
+        is("check shop", "status", {{"group", "shop"}});
+        is("throttle show", "throttle_show", json::object());
+        is("throttle show shop", "throttle_show", {{"group", "shop"}});
+        is("throttle set 40Mbit/s", "throttle_set", {{"bytes_per_second", 5000000}});
+        is("throttle set unlimited --group shop --for 2h", "throttle_set",
+           {{"bytes_per_second", nullptr}, {"group", "shop"}, {"for_ms", 7200000}});
+        is("throttle clear --group shop", "throttle_clear", {{"group", "shop"}});
+    }
+
+    TEST_CASE("farshore-throttle is farshore throttle") {
+        const control_request r = request("set 8Mbit/s --group shop", cli_program::throttle);
+        CHECK(r.command == "throttle_set");
+        CHECK(r.arguments == json{{"bytes_per_second", 1000000}, {"group", "shop"}});
+        CHECK(parsed("--socket /s --json show", cli_program::throttle).socket == "/s");
+        CHECK(refused("status", cli_program::throttle).exit == 2);
+    }
+
+    TEST_CASE("--socket and --json stand before or after the command") {
+        for (const char *line : {"--socket /s --json status shop", "status shop --json --socket /s",
+                                 "status --socket /s shop --json"}) {
+            const invocation inv = parsed(line);
+            CHECK(inv.socket == "/s");
+            CHECK(inv.as_json);
+            CHECK(inv.group == "shop");
+        }
+        CHECK(parsed("throttle set 1MiB/s --json --socket /s").as_json);
+    }
+
+    TEST_CASE("help and version are no failures") {
+        CHECK(refused("--help").exit == 0);
+        CHECK(refused("--help").text.find("resync") != std::string::npos);
+        CHECK(refused("wait --help").exit == 0);
+        CHECK(refused("wait --help").text.find("--timeout") != std::string::npos);
+        CHECK(refused("--version").text.find(FARSHORE_VERSION) != std::string::npos);
+        CHECK(refused("--version").exit == 0);
+    }
+
+    TEST_CASE("what is no command line is a usage error") {
+        for (const char *line :
+             {"", "wait", "open shop", "throttle", "throttle set", "config", "status a b",
+              "invite shop", "invite", "invite --list shop", "invite --list --revoke 1",
+              "invite --revoke 1 --address dr:1", "--nonsense status", "close", "demo --seconds 0"}) {
+            CAPTURE(line);
+            CHECK(refused(line).exit == 2);
+            CHECK(!refused(line).text.empty());
+        }
+    }
+
+    TEST_CASE("a mistyped command is met with a proposal") {
+        CHECK(refused("statsu").text ==
+              "unknown command \"statsu\"; did you mean \"status\"? See --help.");
+        CHECK(refused("xylophone").text == "unknown command \"xylophone\". See --help.");
+        CHECK(refused("--socket /s pionts shop").text.find("\"points\"") != std::string::npos);
+    }
+
+    TEST_CASE("bad quantities are usage errors that name the option") {
+        for (const char *line : {"wait shop --timeout 60", "throttle set 40",
+                                 "throttle set 0Mbit/s", "throttle set 1MiB/s --for 2"}) {
+            CAPTURE(line);
+            const auto r = request_of(parsed(line));
+            REQUIRE(!r);
+            CHECK(r.error().exit == 2);
+            CHECK(r.error().code == "usage");
+        }
+        CHECK(!check_limits_of(parsed("check --max-lag 5")));
+        const auto limits = check_limits_of(parsed("check --max-lag 10s --max-point-age 2h"));
+        REQUIRE(limits);
+        CHECK(limits->lag_max == duration(std::chrono::seconds(10)));
+        CHECK(limits->point_age_max == duration(std::chrono::hours(2)));
+    }
+}
+
+} // namespace farshore

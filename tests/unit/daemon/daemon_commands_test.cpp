@@ -1,0 +1,320 @@
+#include "replicator/daemon/daemon_commands.hpp"
+#include "replicator/sender/sender.hpp"
+
+#include <asio/bind_cancellation_slot.hpp>
+#include <asio/cancellation_signal.hpp>
+#include <doctest/doctest.h>
+
+#include <string>
+#include <vector>
+
+namespace farshore {
+namespace {
+
+using control::json;
+
+/// The sender's engine as far as commands see it.
+struct fake_sender {
+    std::vector<std::string> calls;
+    std::optional<std::uint64_t> rate;
+    std::optional<std::uint64_t> daemon_rate;
+    std::optional<duration> lasts;
+    duration timeout{};
+    condition release_verify;
+    bool hold_verify = false;
+    int verified = 0;
+
+    result<> known(const std::string &group, const std::string &call) {
+        calls.push_back(call + " " + group);
+        if (group != "shop" && !group.empty()) {
+            return fail(errc::not_found, "group \"" + group + "\"");
+        }
+        return {};
+    }
+    std::vector<sender_group_status> status() const {
+        sender_group_status g;
+        g.name = "shop";
+        g.limit_bytes_per_second = rate;
+        g.limit_source = rate ? "set" : "none";
+        sender_group_status h;
+        h.name = "mail";
+        return {g, h};
+    }
+    task<result<wait_outcome>> wait(std::string group, bool durable, duration t) {
+        timeout = t;
+        FS_CO_CHECK(known(group, durable ? "wait-durable" : "wait"));
+        co_return wait_outcome{group, "17", interval_id{17}, {}, !durable};
+    }
+    result<> pause(const std::string &g) { return known(g, "pause"); }
+    result<> resume(const std::string &g) { return known(g, "resume"); }
+    result<> resync(const std::string &g, bool full) {
+        return known(g, full ? "resync-full" : "resync");
+    }
+    task<result<verify_outcome>> verify(std::string group,
+                                                progress_report progress) {
+        FS_CO_CHECK(known(group, "verify"));
+        progress(1, 2);
+        if (hold_verify) {
+            co_await release_verify.wait();
+        }
+        ++verified;
+        co_return verify_outcome{group, interval_id{9}, true, {}};
+    }
+    result<> throttle_set(const std::string &g, std::optional<std::uint64_t> r,
+                          std::optional<duration> l) {
+        (g.empty() ? daemon_rate : rate) = r;
+        lasts = l;
+        return known(g, "throttle_set");
+    }
+    result<> throttle_clear(const std::string &g) {
+        (g.empty() ? daemon_rate : rate).reset();
+        return known(g, "throttle_clear");
+    }
+    throttle_view throttle() const {
+        return {daemon_rate, daemon_rate ? "set" : "none", std::nullopt};
+    }
+    task<result<peer_status>> join(std::string token) {
+        if (token != "good") {
+            co_return fail(errc::not_trusted, "the token");
+        }
+        co_return peer_status{"shop", "dr:7420", "ab", true};
+    }
+    std::vector<peer_status> peers() const { return {{"shop", "dr:7420", "ab", true}}; }
+    result<> unpair(const std::string &g) { return known(g, "unpair"); }
+};
+
+struct fake_receiver {
+    std::vector<std::string> calls;
+    std::vector<receiver_group_status> status() const {
+        receiver_group_status g;
+        g.name = "shop";
+        return {g};
+    }
+    task<result<std::vector<point_info>>> points(std::string group) {
+        if (group != "shop") {
+            co_return fail(errc::not_found, "group \"" + group + "\"");
+        }
+        point_info p;
+        p.id = "17";
+        co_return std::vector{p};
+    }
+    bool reachable = true;
+    task<result<>> reach(std::string group, std::string point, progress_report progress) {
+        calls.push_back("reach " + group + " " + point);
+        progress(1, 2);
+        co_return reachable ? result<>{} : fail(errc::not_in_sync, "it can't be applied now");
+    }
+    std::optional<std::string> held_back(const std::string &) const { return "it differs"; }
+    task<result<opened_point>> open(std::string group, std::string point, bool writable,
+                                            std::string nbd, bool suspect) {
+        calls.push_back("open " + group + " " + point + " " + nbd + (suspect ? " suspect" : ""));
+        if (writable) {
+            co_return fail(errc::unsupported, "writable points");
+        }
+        co_return opened_point{"1", group, point, false, {{"data", "uri"}}};
+    }
+    std::vector<opened_point> opened() const { return {{"1", "shop", "17", false, {}}}; }
+    task<result<>> close(std::string id) {
+        if (id != "1") {
+            co_return fail(errc::not_found, "opened point " + id);
+        }
+        co_return result<>{};
+    }
+    result<invitation> invite(const std::string &, const std::string &address) {
+        return invitation{"token-for-" + address, {}};
+    }
+    std::vector<open_invitation> invitations() const { return {{"0123456789ab", "shop", {}}}; }
+    result<> revoke(const std::string &id) {
+        return id == "0123456789ab" ? result<>() : fail(errc::not_found, "there is no open invitation");
+    }
+    std::vector<peer_status> peers() const { return {}; }
+    result<> unpair(const std::string &) { return {}; }
+};
+
+template <class Engine, class Commands>
+struct rig {
+    asio::io_context io{1};
+    task_group owner{io.get_executor()};
+    Engine engine;
+    Commands commands{engine, owner};
+    std::vector<json> progress;
+
+    control::outcome run(std::string command, json arguments) {
+        std::optional<control::outcome> answer;
+        asio::co_spawn(io,
+                       commands.run(std::move(command), std::move(arguments),
+                                    [this](json p) { progress.push_back(std::move(p)); }),
+                       [&](std::exception_ptr thrown, control::outcome o) {
+                           REQUIRE(!thrown);
+                           answer = std::move(o);
+                       });
+        io.restart();
+        io.run();
+        REQUIRE(answer);
+        return *answer;
+    }
+    void refuses(const std::string &command, const json &arguments, const char *code, int exit) {
+        CAPTURE(command);
+        const auto o = run(command, arguments);
+        REQUIRE(!o);
+        CHECK(o.error().code == code);
+        CHECK(o.error().exit == exit);
+    }
+};
+
+using sender_rig = rig<fake_sender, sender_commands<fake_sender>>;
+using receiver_rig = rig<fake_receiver, receiver_commands<fake_receiver>>;
+const json shop{{"group", "shop"}};
+
+} // namespace
+
+TEST_SUITE("daemon_commands") {
+    TEST_CASE("the sender's commands reach the engine and answer with their documents") {
+        sender_rig r;
+        CHECK((*r.run("status", json::object()))["groups"].size() == 2);
+        CHECK((*r.run("status", shop))["groups"].size() == 1);
+        CHECK((*r.run("wait", shop))["point"] == "17");
+        CHECK(r.engine.timeout == wait_forever);
+        CHECK((*r.run("wait",
+                      {{"group", "shop"}, {"durable", true}, {"timeout_ms", 5}}))["applied"] ==
+              false);
+        CHECK(r.engine.timeout == duration(std::chrono::milliseconds(5)));
+        CHECK((*r.run("pause", shop))["done"] == "paused");
+        CHECK((*r.run("resume", shop))["done"] == "resumed");
+        CHECK(r.run("resync", shop).has_value());
+        CHECK(r.run("resync", {{"group", "shop"}, {"full", true}}).has_value());
+        CHECK((*r.run("verify", shop))["equal"] == true);
+        CHECK(r.progress.at(0) == json{{"done_bytes", 1}, {"total_bytes", 2}});
+        CHECK((*r.run("join", {{"token", "good"}}))["fingerprint"] == "ab");
+        CHECK((*r.run("peers", json::object()))["peers"].size() == 1);
+        CHECK(r.run("unpair", shop).has_value());
+        CHECK(r.engine.calls == std::vector<std::string>{"wait shop", "wait-durable shop",
+                                                         "pause shop", "resume shop", "resync shop",
+                                                         "resync-full shop", "verify shop",
+                                                         "unpair shop"});
+    }
+
+    TEST_CASE("the throttle is set, shown and cleared") {
+        sender_rig r;
+        const auto set = r.run("throttle_set",
+                               {{"bytes_per_second", 5000}, {"group", "shop"}, {"for_ms", 1000}});
+        REQUIRE(set);
+        CHECK((*set)["groups"].size() == 1);
+        CHECK((*set)["groups"][0]["limit_bytes_per_second"] == 5000);
+        CHECK(r.engine.lasts == duration(std::chrono::seconds(1)));
+        CHECK((*r.run("throttle_show", json::object()))["groups"].size() == 2);
+        // Without a group it is the daemon's whole use of the line, and the groups' own stay.
+        const auto all = r.run("throttle_set", {{"bytes_per_second", 9000}});
+        REQUIRE(all);
+        CHECK((*all)["daemon"] == json{{"limit_bytes_per_second", 9000}, {"source", "set"}, {"until", nullptr}});
+        CHECK((*all)["groups"][0]["limit_bytes_per_second"] == 5000);
+        CHECK((*r.run("throttle_clear", shop))["groups"][0]["source"] == "none");
+        CHECK((*r.run("throttle_show", shop))["daemon"]["limit_bytes_per_second"] == 9000);
+        CHECK((*r.run("throttle_clear", json::object()))["daemon"]["source"] == "none");
+        CHECK(r.run("throttle_set", {{"bytes_per_second", nullptr}, {"group", "shop"}}).has_value());
+        CHECK(!r.engine.rate);
+        r.refuses("throttle_set", {{"bytes_per_second", 0}}, "usage", 2);
+        r.refuses("throttle_set", {{"bytes_per_second", -5}}, "usage", 2);
+        r.refuses("throttle_set", {{"bytes_per_second", "5"}}, "usage", 2);
+    }
+
+    TEST_CASE("failures of the engine come out with word and exit code") {
+        sender_rig r;
+        const json other{{"group", "other"}};
+        for (const char *command : {"status", "wait", "pause", "resume", "resync", "verify",
+                                    "unpair", "throttle_show", "throttle_clear"}) {
+            r.refuses(command, other, "not_found", 10);
+        }
+        r.refuses("join", {{"token", "bad"}}, "not_trusted", 12);
+    }
+
+    TEST_CASE("requests with wrong arguments are usage errors and reach no engine") {
+        sender_rig r;
+        r.refuses("wait", json::object(), "usage", 2);
+        r.refuses("wait", {{"group", 5}}, "usage", 2);
+        r.refuses("wait", {{"group", "shop"}, {"timeout_ms", -1}}, "usage", 2);
+        r.refuses("wait", {{"group", "shop"}, {"timeout_ms", 1e30}}, "usage", 2);
+        r.refuses("wait", {{"group", "shop"}, {"timeout_ms", 18446744073709551615ULL}}, "usage", 2);
+        r.refuses("wait", {{"group", "shop"}, {"durable", "yes"}}, "usage", 2);
+        r.refuses("pause", {{"group", "shop"}, {"extra", 1}}, "usage", 2);
+        r.refuses("pause", {{"group", ""}}, "usage", 2);
+        r.refuses("points", shop, "usage", 2);
+        CHECK(r.run("points", shop).error().message ==
+              "the sender has no command \"points\"; the receiver has: run it at the DR site, or "
+              "name its socket with --socket");
+        CHECK(r.run("nonsense", shop).error().message ==
+              "the sender has no command \"nonsense\"");
+        r.refuses("", json::object(), "usage", 2);
+        CHECK(r.engine.calls.empty());
+    }
+
+    TEST_CASE("the receiver's commands reach the engine and answer with their documents") {
+        receiver_rig r;
+        CHECK((*r.run("status", shop))["role"] == "receiver");
+        CHECK((*r.run("points", shop))["points"][0]["id"] == "17");
+        CHECK((*r.run("open", {{"group", "shop"}, {"nbd", "unix:/x"}, {"point", "17"}}))["uris"] ==
+              json{{"data", "uri"}});
+        CHECK(r.engine.calls == std::vector<std::string>{"reach shop ", "reach shop 17", "open shop 17 unix:/x"});
+        CHECK((*r.run("opened", json::object()))["opened"].size() == 1);
+        CHECK(r.run("close", {{"id", "1"}}).has_value());
+        CHECK((*r.run("invitations", json::object()))["invitations"][0]["id"] == "0123456789ab");
+        CHECK((*r.run("revoke", {{"id", "0123456789ab"}}))["done"] == "revoked");
+        r.refuses("revoke", {{"id", "x"}}, "not_found", 10);
+        CHECK((*r.run("invite", {{"group", "shop"}, {"address", "dr:1"}}))["token"] ==
+              "token-for-dr:1");
+        CHECK((*r.run("peers", json::object()))["peers"].empty());
+        CHECK(r.run("unpair", shop).has_value());
+        r.refuses("close", {{"id", "2"}}, "not_found", 10);
+        r.refuses("points", {{"group", "other"}}, "not_found", 10);
+        CHECK((*r.run("points", shop))["held_back"] == "it differs");
+        r.refuses("status", {{"group", "other"}}, "not_found", 10);
+        r.refuses("open", {{"group", "shop"}, {"nbd", "unix:/x"}, {"writable", true}},
+                  "unsupported", 1);
+        r.refuses("open", shop, "usage", 2);
+        r.refuses("wait", shop, "usage", 2);
+    }
+
+    TEST_CASE("what is durable is reached before a point is opened, unless what is applied is asked for") {
+        receiver_rig r;
+        const json arguments{{"group", "shop"}, {"nbd", "unix:/x"}, {"point", "latest"}};
+        CHECK(r.run("open", arguments));
+        CHECK(r.engine.calls == std::vector<std::string>{"reach shop latest", "open shop latest unix:/x"});
+        CHECK(r.progress.size() == 1);
+        CHECK(r.progress.front() == json{{"done_bytes", 1}, {"total_bytes", 2}});
+        r.engine.calls.clear();
+        r.engine.reachable = false;
+        r.refuses("open", arguments, "not_in_sync", 14);
+        CHECK(r.engine.calls == std::vector<std::string>{"reach shop latest"});
+        CHECK(r.run("points", {{"group", "shop"}})); // says what there is
+        r.engine.calls.clear();
+        json as_it_is = arguments;
+        as_it_is["applied"] = true;
+        as_it_is["suspect"] = true;
+        CHECK(r.run("open", as_it_is));
+        CHECK(r.engine.calls == std::vector<std::string>{"open shop latest unix:/x suspect"});
+    }
+
+    TEST_CASE("a verify goes on when its client hangs up") {
+        sender_rig r;
+        r.engine.hold_verify = true;
+        asio::cancellation_signal hang_up;
+        bool cancelled = false;
+        asio::co_spawn(r.io, r.commands.run("verify", shop, [](json) {}),
+                       asio::bind_cancellation_slot(
+                           hang_up.slot(), [&](std::exception_ptr thrown, control::outcome) {
+                               cancelled = thrown != nullptr;
+                           }));
+        r.io.poll();
+        hang_up.emit(asio::cancellation_type::terminal);
+        r.io.poll();
+        CHECK(cancelled);
+        CHECK(r.engine.verified == 0);
+        CHECK(r.owner.running() == 1);
+        r.engine.release_verify.notify_all();
+        r.io.poll();
+        CHECK(r.engine.verified == 1);
+        CHECK(r.owner.running() == 0);
+    }
+}
+
+} // namespace farshore
