@@ -4,6 +4,7 @@
 #include "replicator/daemon/idle_trim.hpp"
 #include "replicator/daemon/log_setup.hpp"
 #include "replicator/daemon/notify.hpp"
+#include "replicator/base/blocking.hpp"
 #include "replicator/base/log.hpp"
 
 #include <asio/signal_set.hpp>
@@ -12,10 +13,12 @@
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
+#include <cstdlib>
 #include <latch>
 #include <list>
 #include <memory>
 #include <malloc.h>
+#include <optional>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <thread>
@@ -277,6 +280,10 @@ int run_daemon(const std::string &control_path, const service_factory &make) {
                 return pools.make(threads, niceness);
             });
             life daemon(home, *engine, control_path);
+            std::optional<never_blocks> checked;
+            if (std::getenv("FARSHORE_CHECK_HOME") != nullptr) {
+                checked.emplace();
+            }
             asio::co_spawn(home, daemon.run(), [&](std::exception_ptr thrown) {
                 if (thrown) {
                     std::rethrow_exception(thrown); // a bug: ends the program with the message

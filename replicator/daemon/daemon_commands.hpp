@@ -102,9 +102,9 @@ class sender_commands {
             co_return peers_document(engine_.peers());
         }
         if (command == "throttle_set" || command == "throttle_clear") {
-            co_return throttle(command, args);
+            co_return co_await throttle(command, args);
         }
-        co_return of_group(command, args);
+        co_return co_await of_group(command, args);
     }
 
   private:
@@ -140,54 +140,48 @@ class sender_commands {
             co_await shielded(owner_, engine_.verify(group, report_to(std::move(progress)))));
     }
 
-    control::outcome throttle(const std::string &command, arguments &args) {
+    task<control::outcome> throttle(const std::string &command, arguments &args) {
         const std::string group = args.text_or("group", "");
-        if (command == "throttle_clear") {
-            if (auto p = args.problem()) {
-                return std::unexpected(*p);
-            }
-            if (auto cleared = engine_.throttle_clear(group); !cleared) {
-                return std::unexpected(failure_of(cleared.error()));
-            }
-        } else {
-            const auto rate = args.number("bytes_per_second");
-            const auto lasts = args.milliseconds("for_ms");
-            if (auto p = args.problem()) {
-                return std::unexpected(*p);
-            }
-            if (rate == 0U) {
-                return std::unexpected(usage_failure("a rate of zero is no throttle; use pause"));
-            }
-            if (auto set = engine_.throttle_set(group, rate, lasts); !set) {
-                return std::unexpected(failure_of(set.error()));
-            }
+        const bool clear = command == "throttle_clear";
+        const auto rate = clear ? std::nullopt : args.number("bytes_per_second");
+        const auto lasts = clear ? std::nullopt : args.milliseconds("for_ms");
+        if (auto p = args.problem()) {
+            co_return std::unexpected(*p);
+        }
+        if (rate == 0U) {
+            co_return std::unexpected(usage_failure("a rate of zero is no throttle; use pause"));
+        }
+        const auto done = co_await shielded(owner_, clear ? engine_.throttle_clear(group)
+                                                          : engine_.throttle_set(group, rate, lasts));
+        if (!done) {
+            co_return std::unexpected(failure_of(done.error()));
         }
         auto groups = engine_.status();
         keep_group(groups, group);
-        return throttle_document(engine_.throttle(), groups);
+        co_return throttle_document(engine_.throttle(), groups);
     }
 
-    control::outcome of_group(const std::string &command, arguments &args) {
+    task<control::outcome> of_group(const std::string &command, arguments &args) {
         const bool known =
             command == "pause" || command == "resume" || command == "resync" || command == "unpair";
         if (!known) {
-            return unknown_command(command, "sender");
+            co_return unknown_command(command, "sender");
         }
         const std::string group = args.text("group");
         const bool full = command == "resync" && args.flag("full");
         if (auto p = args.problem()) {
-            return std::unexpected(*p);
+            co_return std::unexpected(*p);
         }
         if (command == "pause") {
-            return done_or_failure(engine_.pause(group), group, "paused");
+            co_return done_or_failure(co_await shielded(owner_, engine_.pause(group)), group, "paused");
         }
         if (command == "resume") {
-            return done_or_failure(engine_.resume(group), group, "resumed");
+            co_return done_or_failure(co_await shielded(owner_, engine_.resume(group)), group, "resumed");
         }
         if (command == "resync") {
-            return done_or_failure(engine_.resync(group, full), group, "resync_started");
+            co_return done_or_failure(co_await shielded(owner_, engine_.resync(group, full)), group, "resync_started");
         }
-        return done_or_failure(engine_.unpair(group), group, "unpaired");
+        co_return done_or_failure(co_await shielded(owner_, engine_.unpair(group)), group, "unpaired");
     }
 
     Engine &engine_;
@@ -231,6 +225,31 @@ class receiver_commands {
             }
             co_return control::json{{"id", id}, {"done", "closed"}};
         }
+        if (command == "invite") {
+            const std::string group = args.text("group");
+            const std::string address = args.text("address");
+            if (auto p = args.problem()) {
+                co_return std::unexpected(*p);
+            }
+            co_return document_of(co_await shielded(owner_, engine_.invite(group, address)));
+        }
+        if (command == "revoke") {
+            const std::string id = args.text("id");
+            if (auto p = args.problem()) {
+                co_return std::unexpected(*p);
+            }
+            if (auto revoked = co_await shielded(owner_, engine_.revoke(id)); !revoked) {
+                co_return std::unexpected(failure_of(revoked.error()));
+            }
+            co_return control::json{{"id", id}, {"done", "revoked"}};
+        }
+        if (command == "unpair") {
+            const std::string group = args.text("group");
+            if (auto p = args.problem()) {
+                co_return std::unexpected(*p);
+            }
+            co_return done_or_failure(co_await shielded(owner_, engine_.unpair(group)), group, "unpaired");
+        }
         co_return at_once(command, args);
     }
 
@@ -256,12 +275,13 @@ class receiver_commands {
     }
 
     control::outcome at_once(const std::string &command, arguments &args) {
-        if (command == "opened" || command == "peers") {
+        if (command == "opened" || command == "peers" || command == "invitations") {
             if (auto p = args.problem()) {
                 return std::unexpected(*p);
             }
-            return command == "opened" ? opened()
-                                       : control::outcome(peers_document(engine_.peers()));
+            return command == "opened"  ? opened()
+                   : command == "peers" ? control::outcome(peers_document(engine_.peers()))
+                                        : control::outcome(invitations_document(engine_.invitations()));
         }
         if (command == "status") {
             const std::string group = args.text_or("group", "");
@@ -274,39 +294,7 @@ class receiver_commands {
             }
             return receiver_status_document(groups);
         }
-        if (command == "invite") {
-            const std::string group = args.text("group");
-            const std::string address = args.text("address");
-            if (auto p = args.problem()) {
-                return std::unexpected(*p);
-            }
-            return document_of(engine_.invite(group, address));
-        }
-        if (command == "invitations" || command == "revoke") {
-            return invitations(command, args);
-        }
-        if (command == "unpair") {
-            const std::string group = args.text("group");
-            if (auto p = args.problem()) {
-                return std::unexpected(*p);
-            }
-            return done_or_failure(engine_.unpair(group), group, "unpaired");
-        }
         return unknown_command(command, "receiver");
-    }
-
-    control::outcome invitations(const std::string &command, arguments &args) {
-        const std::string id = command == "revoke" ? args.text("id") : "";
-        if (auto p = args.problem()) {
-            return std::unexpected(*p);
-        }
-        if (command == "invitations") {
-            return invitations_document(engine_.invitations());
-        }
-        if (auto revoked = engine_.revoke(id); !revoked) {
-            return std::unexpected(failure_of(revoked.error()));
-        }
-        return control::json{{"id", id}, {"done", "revoked"}};
     }
 
     control::outcome opened() {

@@ -26,6 +26,20 @@ result<std::unique_ptr<segment_store>> segment_store::open(file_system &files, o
     return store;
 }
 
+result<> segment_store::discard(file_system &files, const std::string &directory) {
+    FS_TRY(present, files.exists(directory));
+    if (!present) {
+        return {};
+    }
+    FS_TRY(names, files.list(directory));
+    for (const std::string &name : names) {
+        if (parse_segment_name(name)) {
+            FS_CHECK(files.remove(join_path(directory, name)));
+        }
+    }
+    return {};
+}
+
 // Walks the files from the newest to the oldest and keeps the unbroken run at the end. A newest
 // file without a valid header was being made when the power went; an older one without is damage,
 // and what lies before it can't be used in order any more.

@@ -59,6 +59,10 @@ class segment_store {
     /// file's size: the caller scans it and calls cut_after(). Errors: the disk's.
     static result<std::unique_ptr<segment_store>> open(file_system &files, options o);
 
+    /// Removes what such a store left in the directory, unread, whatever state it is in; no store may be open on it.
+    /// Not durable: a power cut may bring some of it back.
+    static result<> discard(file_system &files, const std::string &directory);
+
     std::vector<segment_info> segments() const; ///< oldest first, no gaps in the numbers
     /// open() found a segment that had been in use and whose header is damaged: it is gone.
     bool lost_segments() const { return lost_; }

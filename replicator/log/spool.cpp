@@ -1,6 +1,7 @@
 #include "replicator/log/spool.hpp"
 
 #include "replicator/base/log.hpp"
+#include "replicator/log/segment_store.hpp"
 
 #include <algorithm>
 #include <fmt/format.h>
@@ -13,8 +14,9 @@ result<std::unique_ptr<spool>> spool::open(file_system &files, spool_options opt
     log_options.directory = options.directory;
     log_options.segment_bytes = std::clamp<std::uint64_t>(options.disk_bytes_max / 16, 1ULL << 20, 64ULL << 20);
     log_options.bytes_max = options.disk_bytes_max;
+    // Reading what an earlier process left, only to drop it, would keep the clients' disks away for as long.
+    FS_CHECK(segment_store::discard(files, options.directory));
     FS_TRY(log, interval_log::open(files, log_options));
-    FS_CHECK(log->clear());
     return std::unique_ptr<spool>(new spool(std::move(options), std::move(log)));
 }
 

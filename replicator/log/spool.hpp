@@ -1,8 +1,8 @@
 #pragma once
 // The sender's queue of encoded intervals that the DR site does not durably hold: in memory while that
 // is short, in an interval log on disk when the line is slow or down. It need not survive a crash of
-// the sender (the dirty map says what to compare then), so nothing is synced and what an earlier
-// process left is removed at open.
+// the sender (the dirty map says what to compare then), so nothing is synced, and what an earlier
+// process left is removed at open, unread.
 //
 // Memory holds at most `memory_bytes_max` (then everything that is not on disk yet is spilled); disk at
 // most `disk_bytes_max`; beyond that push fails with errc::full and the caller falls to tracking.

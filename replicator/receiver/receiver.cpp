@@ -3,10 +3,10 @@
 #include "replicator/base/log.hpp"
 #include "replicator/session/group_starts.hpp"
 #include "replicator/session/peer_trust.hpp"
+#include "replicator/session/state_directory.hpp"
 #include "replicator/receiver/receiver_access.hpp"
 #include "replicator/receiver/receiver_group.hpp"
 #include "replicator/session/tls_network.hpp"
-#include "replicator/session/trust.hpp"
 #include "transport/guest_policy.hpp"
 #include "transport/refusal_log.hpp"
 
@@ -33,8 +33,7 @@ struct receiver::impl {
     std::vector<executor> nbd_loops;
     std::unique_ptr<network> net;
     pool_maker pools;
-    std::unique_ptr<file> lock;
-    trust_store trust;
+    state_directory state{files, run.disk, config.state};
     std::vector<std::unique_ptr<receiver_group>> groups;
     task_group tasks; ///< one a link being greeted or served
     task_group stops; ///< of groups
@@ -63,14 +62,6 @@ struct receiver::impl {
         }
         return fail(errc::not_found, fmt::format("there is no group \"{}\" at this receiver", name));
     }
-    std::string trust_path() const { return join_path(config.state, "trust.json"); }
-    /// Takes hold only when it is on the disk, so that a failure leaves what was.
-    result<> change_trust(trust_store changed) {
-        FS_CHECK(files.replace_file(trust_path(), as_bytes(changed.to_json())));
-        trust = std::move(changed);
-        return {};
-    }
-    result<> open_state();
     task<void> start_group(receiver_group &group);
     std::shared_ptr<replica_group> lend(const std::string &lender, const std::string &borrower) const;
     result<> trusts(const transport::peer_claim &peer) const;
@@ -81,13 +72,14 @@ struct receiver::impl {
     task<result<transport::message>> first_message(transport::link &link);
     std::size_t silent_max(const std::string &fingerprint) const;
     void learn_source(const std::string &address);
-    result<> settle_owner(const receiver_group &group, const wire::hello &hello, const transport::link &link);
+    task<result<>> settle_owner(const receiver_group &group, const wire::hello &hello, const transport::link &link);
     task<void> watch_files();
     task<void> watch_invitations();
     void note_refusal(const transport::link &link, const std::string &what);
     task<void> refuse(std::unique_ptr<transport::link> link, wire::refusal_code code, std::string text);
     task<void> close_late(std::shared_ptr<transport::link *> link);
     task<void> take_join(std::unique_ptr<transport::link> link, bytes_view payload);
+    static result<> redeem(trust_store &trust, const wire::join_request &request, const transport::link &link, wall_time now);
 };
 
 receiver::receiver(receiver_config config, runtime run, file_system &files, std::vector<executor> nbd_loops)
@@ -104,39 +96,20 @@ receiver_access::open_devices(receiver &r, std::string group, std::string point)
     co_return opened.devices;
 }
 
-result<> receiver::impl::open_state() {
-    FS_CHECK(files.make_directories(config.state));
-    FS_TRY(lock_file, files.open(join_path(config.state, "lock"), open_mode::create));
-    if (auto locked = lock_file->lock(); !locked) {
-        return fail(locked.error().code, fmt::format("the state directory {} is used by another daemon", config.state));
-    }
-    lock = std::move(lock_file);
-    FS_TRY(present, files.exists(trust_path()));
-    if (present) {
-        FS_TRY(text, files.read_file(trust_path()));
-        auto parsed = trust_store::parse(std::string(as_text(text)));
-        if (!parsed) {
-            return fail(parsed.error().code, fmt::format("{}: {}", trust_path(), parsed.error().context));
-        }
-        trust = std::move(*parsed);
-    }
-    return {};
-}
-
 // In the TLS handshake: sessions only from pinned certificates, joins only while an invitation is open.
 // Whose group it is, is judged at the hello that names one.
 result<> receiver::impl::trusts(const transport::peer_claim &peer) const {
     if (peer.alpn == transport::alpn_join) {
-        return trust.has_open_invitation(run.time->wall()) ? result<>()
+        return state.trust->has_open_invitation(run.time->wall()) ? result<>()
                                                            : fail(errc::not_trusted, "wants to join while no invitation is open");
     }
-    const bool known = config.tls ? peer.signed_by_ca : trust.knows_fingerprint(peer.fingerprint);
+    const bool known = config.tls ? peer.signed_by_ca : state.trust->knows_fingerprint(peer.fingerprint);
     return known ? result<>() : fail(errc::not_trusted, "is not the one pinned for it");
 }
 
 peer_verdict receiver::impl::judge(const receiver_group &group, const wire::hello &hello,
                                    const transport::link &link) const {
-    const pinned_peer *known = trust.find(group.name());
+    const pinned_peer *known = state.trust->find(group.name());
     peer_evidence e;
     e.mode = mode();
     e.signed_by_ca = config.tls.has_value(); // else the handshake would have failed
@@ -158,8 +131,8 @@ peer_verdict receiver::impl::judge(const receiver_group &group, const wire::hell
 // Only between groups of one sender: a loan tells it that its digest is right.
 std::shared_ptr<replica_group> receiver::impl::lend(const std::string &lender, const std::string &borrower) const {
     const receiver_group *group = lookup(lender);
-    const pinned_peer *theirs = trust.find(lender);
-    const pinned_peer *ours = trust.find(borrower);
+    const pinned_peer *theirs = state.trust->find(lender);
+    const pinned_peer *ours = state.trust->find(borrower);
     const receiver_group *asking = lookup(borrower);
     const bool allowed = group != nullptr && asking != nullptr && group->may_lend() && asking->may_lend();
     const bool may = allowed && lender != borrower && same_sender(mode(), theirs, ours);
@@ -177,9 +150,11 @@ task<void> receiver::impl::start_group(receiver_group &group) {
 
 task<result<>> receiver::start() {
     impl &m = *impl_;
-    FS_CO_CHECK(m.open_state());
+    FS_CO_CHECK(co_await m.state.open());
     if (!m.net) {
-        FS_CO_TRY(net, tls_network::open(m.files, m.config.state, m.config.tls, m.run));
+        FS_CO_TRY(net, co_await run_on(m.run.disk, [&m] {
+            return tls_network::open(m.files, m.config.state, m.config.tls, m.run);
+        }));
         m.net = std::move(net);
     }
     const std::uint64_t client_bytes = client_bytes_of(m.config.memory_bytes_max);
@@ -200,7 +175,7 @@ task<result<>> receiver::start() {
         m.groups.push_back(std::move(group));
     }
     co_await m.starts.settle(*m.run.time, group_start_patience);
-    for (const auto &[group, peer] : m.trust.peers()) {
+    for (const auto &[group, peer] : m.state.trust->peers()) {
         m.learn_source(peer.address);
     }
     m.net->set_known([&m](const std::string &source) { return m.known_sources.contains(source); });
@@ -240,16 +215,20 @@ void receiver::impl::note_refusal(const transport::link &link, const std::string
 // An hour is an hour whatever the wall clock does meanwhile: what has run out is ended on the disk.
 task<void> receiver::impl::watch_invitations() {
     while (!stopping) {
-        if (!trust.has_open_invitation(run.time->wall())) {
+        if (!state.trust->has_open_invitation(run.time->wall())) {
             co_await invitations_.wait();
         } else {
             co_await invitations_.wait_until(*run.time, run.time->now() + invitations_every);
         }
-        trust_store changed = trust;
-        if (!stopping && changed.settle_invitations(run.time->wall())) {
-            if (auto stored = change_trust(std::move(changed)); !stored) {
-                log::warning("{}", stored.error().text());
-            }
+        if (stopping) {
+            co_return;
+        }
+        const auto stored = co_await state.trust.change([now = run.time->wall()](trust_store &trust) -> result<> {
+            trust.settle_invitations(now);
+            return {};
+        });
+        if (!stored) {
+            log::warning("{}", stored.error().text());
         }
     }
 }
@@ -341,7 +320,7 @@ task<result<transport::message>> receiver::impl::first_message(transport::link &
 }
 
 std::size_t receiver::impl::silent_max(const std::string &fingerprint) const {
-    const auto of_peer = std::ranges::count_if(trust.peers(), [&](const auto &p) {
+    const auto of_peer = std::ranges::count_if(state.trust->peers(), [&](const auto &p) {
         return config.tls || p.second.fingerprint == fingerprint;
     });
     return (limits::data_links_max + 1) * static_cast<std::size_t>(std::max<std::ptrdiff_t>(of_peer, 1));
@@ -390,7 +369,7 @@ task<void> receiver::impl::greet(std::unique_ptr<transport::link> link) {
         co_return;
     }
     if (config.tls && hello->link == 0) {
-        if (auto owned = settle_owner(*group, *hello, *link); !owned) {
+        if (auto owned = co_await settle_owner(*group, *hello, *link); !owned) {
             note_refusal(*link, fmt::format("refused as sender of group {}: {}", group->name(), owned.error().text()));
             const auto code = is(owned.error(), errc::refused)       ? wire::refusal_code::busy
                               : is(owned.error(), errc::not_trusted) ? wire::refusal_code::not_paired
@@ -411,36 +390,40 @@ task<void> receiver::impl::greet(std::unique_ptr<transport::link> link) {
 
 // Any certificate of the site's CA passes the handshake, so the sender's identity tells whose the group is: that of the
 // first one that was accepted. Two that took turns would each overwrite what the other sent.
-result<> receiver::impl::settle_owner(const receiver_group &group, const wire::hello &hello, const transport::link &link) {
-    const pinned_peer *known = trust.find(group.name());
-    const auto store = [&] {
-        trust_store changed = trust;
-        changed.pin(group.name(), {link.peer_fingerprint(), link.peer_address(), to_hex(hello.sender)});
-        return change_trust(std::move(changed));
+task<result<>> receiver::impl::settle_owner(const receiver_group &group, const wire::hello &hello, const transport::link &link) {
+    const auto store = [&]() -> task<result<>> {
+        return state.trust.change([this, &group, &hello, &link](trust_store &trust) -> result<> {
+            // Again, since another one may have come first while the disk worked.
+            if (const peer_verdict v = judge(group, hello, link); v == peer_verdict::ours || v == peer_verdict::first_use) {
+                trust.pin(group.name(), {link.peer_fingerprint(), link.peer_address(), to_hex(hello.sender)});
+            }
+            return {};
+        });
     };
+    const pinned_peer *known = state.trust->find(group.name());
     switch (judge(group, hello, link)) {
     case peer_verdict::ours:
         if (known->fingerprint != link.peer_fingerprint()) {
             log::info("group {}: its sender has a new certificate, fingerprint {}", group.name(), link.peer_fingerprint());
-            if (auto stored = store(); !stored) { // only `peers` shows it
+            if (auto stored = co_await store(); !stored) { // only `peers` shows it
                 log::warning("group {}: {}", group.name(), stored.error().text());
             }
         }
-        return {};
+        co_return result<>{};
     case peer_verdict::first_use:
-        return group.judge(hello, true).accept ? store() : result<>(); // attach() says why not
+        co_return group.judge(hello, true).accept ? co_await store() : result<>(); // attach() says why not
     case peer_verdict::wrong_name:
-        return fail(errc::not_trusted, fmt::format("the certificate of this sender is not for \"{}\", which `peer_name` of "
-                                                   "group \"{}\" at the receiver asks for",
-                                                   group.peer_name(), group.name()));
+        co_return fail(errc::not_trusted, fmt::format("the certificate of this sender is not for \"{}\", which `peer_name` of "
+                                                      "group \"{}\" at the receiver asks for",
+                                                      group.peer_name(), group.name()));
     case peer_verdict::other:
-        return fail(errc::refused, fmt::format("group \"{}\" is another sender's; if that one is gone for good, run "
-                                               "`farshore unpair {}` at the receiver",
-                                               group.name(), group.name()));
+        co_return fail(errc::refused, fmt::format("group \"{}\" is another sender's; if that one is gone for good, run "
+                                                  "`farshore unpair {}` at the receiver",
+                                                  group.name(), group.name()));
     case peer_verdict::unknown:
         break;
     }
-    return {}; // attach() says that it is not paired
+    co_return result<>{}; // attach() says that it is not paired
 }
 
 task<void> receiver::impl::refuse(std::unique_ptr<transport::link> link, wire::refusal_code code, std::string text) {
@@ -454,26 +437,33 @@ task<void> receiver::impl::refuse(std::unique_ptr<transport::link> link, wire::r
     link->close();
 }
 
+// The token first: who has none that is good learns nothing of a group, not even that it is paired.
+result<> receiver::impl::redeem(trust_store &trust, const wire::join_request &request, const transport::link &link,
+                                wall_time now) {
+    const pinned_peer *present = trust.find(request.group);
+    const bool taken = present != nullptr && present->fingerprint != link.peer_fingerprint();
+    FS_CHECK(trust.redeem(request.group, request.secret, now));
+    if (taken) {
+        // Two senders of one group would take turns in overwriting the copy: the operator has to say which goes.
+        return fail(errc::refused, fmt::format("group \"{}\" is paired with another sender; if that one is gone for "
+                                               "good, run `farshore unpair {}` at the receiver and invite again",
+                                               request.group, request.group));
+    }
+    trust.pin(request.group, {link.peer_fingerprint(), link.peer_address()});
+    return {};
+}
+
 task<void> receiver::impl::take_join(std::unique_ptr<transport::link> link, bytes_view payload) {
     wire::join_reply reply;
     if (auto request = wire::parse<wire::join_request>(payload)) {
-        const pinned_peer *present = trust.find(request->group);
-        const bool taken = present != nullptr && present->fingerprint != link->peer_fingerprint();
-        // The token first: who has none that is good learns nothing of a group, not even that it is paired.
-        trust_store changed = trust;
-        result<> redeemed = changed.redeem(request->group, request->secret, run.time->wall());
-        if (redeemed && taken) {
-            // Two senders of one group would take turns in overwriting the copy: the operator has to say which goes.
-            redeemed = fail(errc::refused, fmt::format("group \"{}\" is paired with another sender; if that one is gone for "
-                                                       "good, run `farshore unpair {}` at the receiver and invite again",
-                                                       request->group, request->group));
-        }
-        if (redeemed) {
-            changed.pin(request->group, {link->peer_fingerprint(), link->peer_address()});
-            if (auto stored = change_trust(std::move(changed)); !stored) {
-                redeemed = fail(stored.error().code, fmt::format("the receiver can't store it, the token stays good: {}",
-                                                                 stored.error().text()));
-            }
+        result<> redeemed;
+        const auto stored = co_await state.trust.change([&, now = run.time->wall()](trust_store &trust) -> result<> {
+            redeemed = redeem(trust, *request, *link, now);
+            return redeemed;
+        });
+        if (redeemed && !stored) {
+            redeemed = fail(stored.error().code, fmt::format("the receiver can't store it, the token stays good: {}",
+                                                             stored.error().text()));
         }
         reply.ok = redeemed.has_value();
         if (redeemed) {
@@ -512,7 +502,7 @@ std::vector<receiver_group_status> receiver::status() const {
 
 task<result<std::vector<point_info>>> receiver::points(std::string group) {
     FS_CO_TRY(g, impl_->find(group));
-    co_return g->points();
+    co_return co_await g->points();
 }
 
 task<result<>> receiver::reach(std::string group, std::string point, progress_report progress) {
@@ -551,38 +541,39 @@ task<result<>> receiver::close(std::string id) {
     co_return fail(errc::not_found, fmt::format("nothing is open under the id \"{}\"; `farshore opened` lists what is", id));
 }
 
-result<invitation> receiver::invite(const std::string &group, const std::string &address) {
-    FS_CHECK(impl_->find(group));
-    FS_TRY(where, transport::parse_address(address));
+task<result<invitation>> receiver::invite(std::string group, std::string address) {
+    FS_CO_CHECK(impl_->find(group));
+    FS_CO_TRY(where, transport::parse_address(address));
     if (where.port == 0) {
-        return fail(errc::invalid, fmt::format("\"{}\": port 0 can't be connected to; give the port that senders reach",
-                                               address));
+        co_return fail(errc::invalid, fmt::format("\"{}\": port 0 can't be connected to; give the port that senders reach",
+                                                  address));
     }
     const std::string secret = random_secret();
     const wall_time now = impl_->run.time->wall();
-    trust_store changed = impl_->trust;
-    changed.settle_invitations(now);
-    changed.add_invitation(group, secret, now);
-    FS_CHECK(impl_->change_trust(std::move(changed)));
+    FS_CO_CHECK(co_await impl_->state.trust.change([&](trust_store &trust) -> result<> {
+        trust.settle_invitations(now);
+        trust.add_invitation(group, secret, now);
+        return {};
+    }));
     impl_->invitations_.notify_all();
-    return invitation{encode_token({group, address, impl_->net->fingerprint(), secret}), now + invitation_lifetime};
+    co_return invitation{encode_token({group, address, impl_->net->fingerprint(), secret}), now + invitation_lifetime};
 }
 
 std::vector<open_invitation> receiver::invitations() const {
-    return impl_->trust.open_invitations(impl_->run.time->wall());
+    return impl_->state.trust->open_invitations(impl_->run.time->wall());
 }
 
-result<> receiver::revoke(const std::string &id) {
-    trust_store changed = impl_->trust;
-    if (!changed.revoke(id, impl_->run.time->wall())) {
-        return fail(errc::not_found, fmt::format("there is no open invitation \"{}\"; `farshore invite --list` lists them", id));
-    }
-    return impl_->change_trust(std::move(changed));
+task<result<>> receiver::revoke(std::string id) {
+    co_return co_await impl_->state.trust.change([&id, now = impl_->run.time->wall()](trust_store &trust) -> result<> {
+        return trust.revoke(id, now)
+                   ? result<>()
+                   : fail(errc::not_found, fmt::format("there is no open invitation \"{}\"; `farshore invite --list` lists them", id));
+    });
 }
 
 std::vector<peer_status> receiver::peers() const {
     std::vector<peer_status> out;
-    for (const auto &[group, peer] : impl_->trust.peers()) {
+    for (const auto &[group, peer] : impl_->state.trust->peers()) {
         const receiver_group *g = impl_->lookup(group);
         const bool connected = g != nullptr && g->connected();
         out.push_back({group, connected ? g->session_address() : peer.address, peer.fingerprint, connected});
@@ -590,16 +581,18 @@ std::vector<peer_status> receiver::peers() const {
     return out;
 }
 
-result<> receiver::unpair(const std::string &group) {
-    FS_TRY(g, impl_->find(group));
-    trust_store changed = impl_->trust;
-    const bool paired = changed.unpin(group);
-    FS_CHECK(impl_->change_trust(std::move(changed))); // invitations end as well, paired or not
+task<result<>> receiver::unpair(std::string group) {
+    FS_CO_TRY(g, impl_->find(group));
+    bool paired = false;
+    FS_CO_CHECK(co_await impl_->state.trust.change([&](trust_store &trust) -> result<> {
+        paired = trust.unpin(group) || paired; // invitations end as well, paired or not
+        return {};
+    }));
     if (!paired) {
-        return fail(errc::not_found, fmt::format("group \"{}\" is not paired", group));
+        co_return fail(errc::not_found, fmt::format("group \"{}\" is not paired", group));
     }
     g->drop_session("the pairing was removed");
-    return {};
+    co_return result<>{};
 }
 
 } // namespace farshore

@@ -37,7 +37,7 @@ class receiver {
     std::uint16_t port() const; ///< actually bound
 
     std::vector<open_invitation> invitations() const;
-    result<> revoke(const std::string &id); ///< of an invitation; errc::not_found
+    task<result<>> revoke(std::string id); ///< of an invitation; errc::not_found
     void reload(); ///< SIGHUP: reads the files of [tls] again, now
     std::vector<receiver_group_status> status() const;
     task<result<std::vector<point_info>>> points(std::string group);
@@ -50,9 +50,9 @@ class receiver {
     std::vector<opened_point> opened() const;
     task<result<>> close(std::string id);
     /// `address`: what senders reach us at; goes into the token.
-    result<invitation> invite(const std::string &group, const std::string &address);
+    task<result<invitation>> invite(std::string group, std::string address);
     std::vector<peer_status> peers() const;
-    result<> unpair(const std::string &group);
+    task<result<>> unpair(std::string group);
 
   private:
     friend struct receiver_access;

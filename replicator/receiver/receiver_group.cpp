@@ -183,7 +183,7 @@ task<result<>> receiver_group::create_copy(std::vector<wire::volume_entry> volum
         made.push_back({v.name, v.size, path_of(v.name)});
     }
     if (!options_.config.replica.empty()) {
-        FS_CO_CHECK(files_.make_directories(options_.config.replica));
+        FS_CO_CHECK(co_await run_on(run_.disk, [this] { return files_.make_directories(options_.config.replica); }));
     }
     bool present = true;
     auto opened = co_await run_on(run_.disk, [this, o = storage_options(), made, &present] {

@@ -87,7 +87,7 @@ class receiver_group {
     task<void> attach(std::unique_ptr<transport::link> link, wire::hello hello, bool pinned);
     void drop_session(const char *why);
 
-    result<std::vector<point_info>> points() const;
+    task<result<std::vector<point_info>>> points();
     /// Returns when `point` can be resolved: `latest` is the newest durable barrier, so apply has to reach what is durable
     /// now (bytes of the journal as progress). errc::not_in_sync when it can't. Cancel it freely.
     task<result<>> reach(std::string point, progress_report progress);

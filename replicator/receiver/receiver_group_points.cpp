@@ -37,15 +37,16 @@ result<> receiver_group::check_served() const {
                               : result<>{};
 }
 
-result<std::vector<point_info>> receiver_group::points() const {
-    FS_CHECK(check_served());
+task<result<std::vector<point_info>>> receiver_group::points() {
+    FS_CO_CHECK(check_served());
     std::vector<point_info> out;
     if (copy_) {
-        for (const replica_point &p : copy_->points()) {
+        const auto all = co_await run_on(run_.disk, [copy = copy_] { return copy->points_with_sizes(); });
+        for (const replica_point &p : all) {
             out.push_back(info_of(p, age_of(p)));
         }
     }
-    return out;
+    co_return out;
 }
 
 result<replica_point> receiver_group::resolve_point(const std::string &text) const {

@@ -537,8 +537,13 @@ std::vector<replica_point> replica_group::points() const {
             all.push_back({p.id, p.time, p.arrival, 0, false, p.id <= i.suspect});
         }
     }
+    return all;
+}
+
+std::vector<replica_point> replica_group::points_with_sizes() const {
+    std::vector<replica_point> all = points();
     std::size_t at = 0; // the newest point before the record
-    i.core->history().each([&](const undo_record &record) {
+    impl_->core->history().each([&](const undo_record &record) {
         const interval_id id = record.header.position.interval;
         while (at + 1 < all.size() && all[at + 1].id < id) {
             ++at;

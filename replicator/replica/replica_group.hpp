@@ -203,7 +203,9 @@ class replica_group {
     bool loans_crowded() const;
 
     // Look
-    std::vector<replica_point> points() const; ///< oldest first
+    std::vector<replica_point> points() const; ///< oldest first, without their undo_bytes
+    /// With them: goes through all records of the history, which may be millions. Not on the home thread.
+    std::vector<replica_point> points_with_sizes() const;
     /// errc::not_found when no such point is kept; errc::refused when it is suspect, unless that is what is wanted.
     result<open_replica_point> open_point(interval_id id, bool suspect_too = false);
     /// Every region that an applied interval after `id` changed (and perhaps others), in order, at most

@@ -5,6 +5,7 @@
 #include "replicator/sender/pair_index.hpp"
 #include "replicator/sender/sender_access.hpp"
 #include "replicator/sender/sender_group.hpp"
+#include "replicator/session/state_directory.hpp"
 #include "replicator/session/tls_network.hpp"
 #include "transport/deadline.hpp"
 
@@ -45,15 +46,14 @@ struct sender::impl {
     std::unique_ptr<network> net;
     std::string boot_id;
     wall_time boot_began{}; ///< 0: not known
-    std::unique_ptr<file> lock;
     std::shared_ptr<transport::pacer> pace;
-    trust_store trust;
+    state_directory state{files, run.disk, config.state};
     std::vector<std::unique_ptr<sender_group>> groups; ///< those that could be started
     std::vector<slot> slots;                           ///< as configured
     std::size_t joins = 0;                             ///< commands under way that use groups and network
     std::list<transport::link *> join_links;           ///< to receivers that have not answered yet
     bool ending = false;                               ///< end_commands()
-    throttle_setting throttle;                         ///< of the daemon (STATE/daemon.json)
+    kept<throttle_setting> throttle{files, run.disk, join_path(config.state, "daemon.json")};
     condition throttle_changed{};
     wire::id16 identity{};
     std::uint64_t instance = 0;
@@ -86,21 +86,14 @@ struct sender::impl {
         }
         return fail(errc::not_found, fmt::format("there is no group \"{}\" at this sender", name));
     }
-    std::string trust_path() const { return join_path(config.state, "trust.json"); }
-    /// Takes hold only when it is on the disk, so that a failure leaves what was.
-    result<> change_trust(trust_store changed) {
-        FS_CHECK(files.replace_file(trust_path(), as_bytes(changed.to_json())));
-        trust = std::move(changed);
-        return {};
-    }
     task<void> gather_offers(std::string for_group, std::function<bool()> wanted) const;
     task<result<transport::message>> ask(std::unique_ptr<transport::link> link, transport::message question);
+    task<result<>> load();
     result<wire::id16> load_identity();
-    std::string throttle_path() const { return join_path(config.state, "daemon.json"); }
-    result<> load_throttle();
-    result<> change_throttle(throttle_setting changed);
+    result<throttle_setting> load_throttle();
+    template <class F> task<result<>> change_throttle(F f);
+    void apply_throttle() { pace->set_rate(view_of(*throttle, run.time->wall()).rate); }
     task<void> expire_throttle();
-    result<> open_state();
     void prepare_shares();
     task<void> start_group(std::size_t index);
     task<void> start_failed_again();
@@ -168,25 +161,26 @@ std::shared_ptr<block_device> sender_access::device(sender &s, const std::string
     return s.impl_->find(group).value()->device(v);
 }
 
-result<> sender::impl::open_state() {
-    FS_CHECK(files.make_directories(config.state));
-    FS_TRY(lock_file, files.open(join_path(config.state, "lock"), open_mode::create));
-    if (auto locked = lock_file->lock(); !locked) {
-        return fail(locked.error().code, fmt::format("the state directory {} is used by another daemon", config.state));
+// What the state directory has of the daemon itself, and what the kernel says of this boot.
+task<result<>> sender::impl::load() {
+    FS_CO_CHECK(co_await state.open());
+    if (!net) {
+        FS_CO_TRY(made, co_await run_on(run.disk, [this] { return tls_network::open(files, config.state, config.tls, run); }));
+        net = std::move(made);
     }
-    lock = std::move(lock_file);
-    FS_TRY(present, files.exists(trust_path()));
-    if (present) {
-        FS_TRY(text, files.read_file(trust_path()));
-        auto parsed = trust_store::parse(std::string(as_text(text)));
-        if (!parsed) {
-            return fail(parsed.error().code, fmt::format("{}: {}", trust_path(), parsed.error().context));
-        }
-        trust = std::move(*parsed);
+    if (boot_id.empty()) {
+        FS_CO_TRY(boot, co_await run_on(run.disk, [this] { return read_boot_id(files); }));
+        boot_id = boot;
+        boot_began = run.time->wall() - time_since_boot();
     }
-    return {};
+    FS_CO_TRY(id, co_await run_on(run.disk, [this] { return load_identity(); }));
+    identity = id;
+    FS_CO_TRY(found, co_await run_on(run.disk, [this] { return load_throttle(); }));
+    throttle.found(found);
+    co_return result<>{};
 }
 
+// Blocks.
 result<wire::id16> sender::impl::load_identity() {
     const std::string path = join_path(config.state, "sender.id");
     wire::id16 id{};
@@ -267,7 +261,7 @@ task<void> sender::impl::start_group(std::size_t index) {
     }
     auto group = std::make_unique<sender_group>(std::move(o), s.run, files, *net, pace, nbd_loops);
     std::optional<pinned_peer> peer;
-    if (const pinned_peer *known = trust.find(g.name)) {
+    if (const pinned_peer *known = state.trust->find(g.name)) {
         peer = *known;
     } else if (config.tls) {
         peer = pinned_peer{"", g.peer}; // whoever the site's CA signed
@@ -308,21 +302,9 @@ task<void> sender::impl::start_failed_again() {
 
 task<result<>> sender::start() {
     impl &m = *impl_;
-    FS_CO_CHECK(m.open_state());
-    if (!m.net) {
-        FS_CO_TRY(net, tls_network::open(m.files, m.config.state, m.config.tls, m.run));
-        m.net = std::move(net);
-    }
-    if (m.boot_id.empty()) {
-        FS_CO_TRY(boot, read_boot_id(m.files));
-        m.boot_id = boot;
-        m.boot_began = m.run.time->wall() - time_since_boot();
-    }
-    FS_CO_TRY(identity, m.load_identity());
+    FS_CO_CHECK(co_await m.load());
     m.pace = std::make_shared<transport::pacer>(*m.run.time);
-    FS_CO_CHECK(m.load_throttle());
-    m.pace->set_rate(view_of(m.throttle, m.run.time->wall()).rate);
-    m.identity = identity;
+    m.apply_throttle();
     m.instance = random_u64();
     m.prepare_shares();
     for (std::size_t i = 0; i < m.config.groups.size(); ++i) {
@@ -388,7 +370,7 @@ sender_group_status sender::impl::status_of_failed(std::size_t index) const {
     sender_group_status s;
     s.name = g.name;
     s.state = sender_state::failed;
-    if (const pinned_peer *known = trust.find(g.name)) {
+    if (const pinned_peer *known = state.trust->find(g.name)) {
         s.peer = known->address;
     }
     s.spool_limit_bytes = g.spool_bytes_max;
@@ -403,17 +385,17 @@ task<result<wait_outcome>> sender::wait(std::string group, bool durable_only, du
     FS_CO_TRY(g, impl_->find(group));
     co_return co_await g->wait(durable_only, timeout);
 }
-result<> sender::pause(const std::string &group) {
-    FS_TRY(g, impl_->find(group));
-    return g->set_paused(true);
+task<result<>> sender::pause(std::string group) {
+    FS_CO_TRY(g, impl_->find(group));
+    co_return co_await g->set_paused(true);
 }
-result<> sender::resume(const std::string &group) {
-    FS_TRY(g, impl_->find(group));
-    return g->set_paused(false);
+task<result<>> sender::resume(std::string group) {
+    FS_CO_TRY(g, impl_->find(group));
+    co_return co_await g->set_paused(false);
 }
-result<> sender::resync(const std::string &group, bool full) {
-    FS_TRY(g, impl_->find(group));
-    return g->resync(full);
+task<result<>> sender::resync(std::string group, bool full) {
+    FS_CO_TRY(g, impl_->find(group));
+    co_return co_await g->resync(full);
 }
 task<result<verify_outcome>> sender::verify(std::string group, progress_report progress) {
     FS_CO_TRY(g, impl_->find(group));
@@ -422,32 +404,33 @@ task<result<verify_outcome>> sender::verify(std::string group, progress_report p
 
 // ---- the daemon's throttle ---------------------------------------------------------------------------
 
-result<> sender::impl::load_throttle() {
-    const std::string path = throttle_path();
+// Blocks.
+result<throttle_setting> sender::impl::load_throttle() {
+    const std::string &path = throttle.path();
+    throttle_setting found = *throttle;
     FS_TRY(present, files.exists(path));
     if (!present) {
-        return {};
+        return found;
     }
     FS_TRY(bytes, files.read_file(path));
     const auto j = nlohmann::json::parse(as_text(bytes), nullptr, false);
     try {
-        take_throttle(j, throttle);
+        take_throttle(j, found);
     } catch (const nlohmann::json::exception &) {
         return fail(errc::corrupt,
                     fmt::format("{} can't be read; remove it to start without a throttle of the daemon", path));
     }
-    return {};
+    return found;
 }
 
-/// Takes hold only when it is on the disk, so that a failure leaves what was.
-result<> sender::impl::change_throttle(throttle_setting changed) {
-    nlohmann::json j = nlohmann::json::object();
-    put_throttle(j, changed);
-    FS_CHECK(files.replace_file(throttle_path(), as_bytes(j.dump(2) + "\n")));
-    throttle = changed;
-    pace->set_rate(view_of(throttle, run.time->wall()).rate);
+template <class F> task<result<>> sender::impl::change_throttle(F f) {
+    FS_CO_CHECK(co_await throttle.change([f](throttle_setting &t) -> result<> {
+        f(t);
+        return {};
+    }));
+    apply_throttle();
     throttle_changed.notify_all();
-    return {};
+    co_return result<>{};
 }
 
 // An override that ended is a lesser cap or none, which no failure may keep: it takes hold whether or not it can be
@@ -455,36 +438,33 @@ result<> sender::impl::change_throttle(throttle_setting changed) {
 task<void> sender::impl::expire_throttle() {
     while (!ending) {
         co_await throttle_changed.wait_until(*run.time, run.time->now() + std::chrono::seconds(1));
-        if (!throttle.expire(run.time->wall())) {
-            continue;
-        }
-        pace->set_rate(view_of(throttle, run.time->wall()).rate);
-        if (auto saved = change_throttle(throttle); !saved) {
-            log::warning("the end of the daemon's throttle can't be kept: {}", saved.error().text());
+        const wall_time now = run.time->wall();
+        if (throttle_setting after = *throttle; after.expire(now)) {
+            throttle.change_now([now](throttle_setting &t) { t.expire(now); }, tasks,
+                                "the end of the daemon's throttle can't be kept");
+            apply_throttle();
         }
     }
 }
 
-result<> sender::throttle_set(const std::string &group, std::optional<std::uint64_t> bytes_per_second,
-                              std::optional<duration> lasts) {
+task<result<>> sender::throttle_set(std::string group, std::optional<std::uint64_t> bytes_per_second,
+                                    std::optional<duration> lasts) {
     if (!group.empty()) {
-        FS_TRY(g, impl_->find(group));
-        return g->throttle_set(bytes_per_second, lasts);
+        FS_CO_TRY(g, impl_->find(group));
+        co_return co_await g->throttle_set(bytes_per_second, lasts);
     }
-    throttle_setting changed = impl_->throttle;
-    changed.set(bytes_per_second, lasts, impl_->run.time->wall());
-    return impl_->change_throttle(changed);
+    co_return co_await impl_->change_throttle([bytes_per_second, lasts, now = impl_->run.time->wall()](throttle_setting &t) {
+        t.set(bytes_per_second, lasts, now);
+    });
 }
-result<> sender::throttle_clear(const std::string &group) {
+task<result<>> sender::throttle_clear(std::string group) {
     if (!group.empty()) {
-        FS_TRY(g, impl_->find(group));
-        return g->throttle_clear();
+        FS_CO_TRY(g, impl_->find(group));
+        co_return co_await g->throttle_clear();
     }
-    throttle_setting changed = impl_->throttle;
-    changed.clear();
-    return impl_->change_throttle(changed);
+    co_return co_await impl_->change_throttle([](throttle_setting &t) { t.clear(); });
 }
-throttle_view sender::throttle() const { return view_of(impl_->throttle, impl_->run.time->wall()); }
+throttle_view sender::throttle() const { return view_of(*impl_->throttle, impl_->run.time->wall()); }
 
 namespace {
 /// What to do about it depends on whether the receiver was reached: it ends the handshake of a token that is spent.
@@ -556,9 +536,10 @@ task<result<peer_status>> sender::join(std::string token) {
         co_return fail(errc::not_trusted, answer.text);
     }
     const pinned_peer peer{t.fingerprint, address};
-    trust_store changed = impl_->trust;
-    changed.pin(t.group, peer);
-    FS_CO_CHECK(impl_->change_trust(std::move(changed)));
+    FS_CO_CHECK(co_await impl_->state.trust.change([&](trust_store &trust) -> result<> {
+        trust.pin(t.group, peer);
+        return {};
+    }));
     group->set_peer(peer);
     log::info("group {}: paired with the receiver at {} (fingerprint {})", t.group, address, t.fingerprint);
     co_return group->peer();
@@ -575,15 +556,13 @@ std::vector<peer_status> sender::peers() const {
     return out;
 }
 
-result<> sender::unpair(const std::string &group) {
-    FS_TRY(g, impl_->find(group));
-    trust_store changed = impl_->trust;
-    if (!changed.unpin(group)) {
-        return fail(errc::not_found, fmt::format("group \"{}\" is not paired", group));
-    }
-    FS_CHECK(impl_->change_trust(std::move(changed)));
+task<result<>> sender::unpair(std::string group) {
+    FS_CO_TRY(g, impl_->find(group));
+    FS_CO_CHECK(co_await impl_->state.trust.change([&](trust_store &trust) -> result<> {
+        return trust.unpin(group) ? result<>() : fail(errc::not_found, fmt::format("group \"{}\" is not paired", group));
+    }));
     g->set_peer(std::nullopt);
-    return {};
+    co_return result<>{};
 }
 
 } // namespace farshore

@@ -48,24 +48,24 @@ class sender {
     std::vector<sender_group_status> status() const;
     /// All commands: errc::not_found when there is no such group.
     task<result<wait_outcome>> wait(std::string group, bool durable_only, duration timeout);
-    result<> pause(const std::string &group);  ///< survives a restart
-    result<> resume(const std::string &group);
+    task<result<>> pause(std::string group); ///< survives a restart
+    task<result<>> resume(std::string group);
     /// Compares the whole group by digests and ships what differs; returns when it has begun. `full`
     /// ships everything, whatever the digests say.
-    result<> resync(const std::string &group, bool full);
+    task<result<>> resync(std::string group, bool full);
     task<result<verify_outcome>> verify(std::string group, progress_report progress);
     /// Empty group: the daemon's whole use of the line, all groups together; else that group besides. nullopt rate:
     /// unlimited. `lasts`: an override that expires. Both survive a restart.
-    result<> throttle_set(const std::string &group, std::optional<std::uint64_t> bytes_per_second,
+    task<result<>> throttle_set(std::string group, std::optional<std::uint64_t> bytes_per_second,
                           std::optional<duration> lasts);
     /// Empty group: the daemon has no cap; else back to the group's configured rate.
-    result<> throttle_clear(const std::string &group);
+    task<result<>> throttle_clear(std::string group);
     /// The daemon's own; those of the groups are in their status.
     throttle_view throttle() const;
     /// Takes the token of an `invite`: stores the receiver's fingerprint and address, registers ours.
     task<result<peer_status>> join(std::string token);
     std::vector<peer_status> peers() const;
-    result<> unpair(const std::string &group);
+    task<result<>> unpair(std::string group);
 
   private:
     friend struct sender_access;

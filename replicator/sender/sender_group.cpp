@@ -9,7 +9,6 @@
 #include "replicator/sender/sender_verify.hpp"
 
 #include <fmt/format.h>
-#include <nlohmann/json.hpp>
 
 namespace farshore {
 namespace {
@@ -19,15 +18,20 @@ namespace {
 // interval has at most 16 MiB.
 constexpr duration cold_reads_each_interval = std::chrono::seconds(1);
 
+group_settings configured_settings(const sender_group_config &config) {
+    group_settings s;
+    s.throttle.configured = config.rate;
+    return s;
+}
+
 } // namespace
 
 sender_group::sender_group(sender_group_options options, runtime run, file_system &files, network &net,
                            std::shared_ptr<transport::pacer> daemon_pace, std::vector<executor> nbd_loops)
     : options_(std::move(options)), run_(std::move(run)), files_(files), net_(net),
       daemon_pace_(std::move(daemon_pace)), pace_(std::make_shared<transport::pacer>(*run_.time)),
-      nbd_loops_(std::move(nbd_loops)), tasks_(run_.home), verify_questions_(std::make_unique<verify_questions>()) {
-    throttle_.configured = options_.config.rate;
-}
+      nbd_loops_(std::move(nbd_loops)), tasks_(run_.home), verify_questions_(std::make_unique<verify_questions>()),
+      settings_(files_, run_.disk, join_path(options_.state_directory, "group.json"), configured_settings(options_.config)) {}
 
 sender_group::~sender_group() {
     REPL_ASSERT(commands_ == 0); // they end before the group does
@@ -41,8 +45,11 @@ void sender_group::end_commands() {
 task<result<>> sender_group::start(std::optional<pinned_peer> peer) {
     peer_ = std::move(peer);
     started_ = run_.time->wall();
-    FS_CO_CHECK(files_.make_directories(options_.state_directory));
-    FS_CO_CHECK(load_state());
+    FS_CO_TRY(found, co_await run_on(run_.disk, [this]() -> result<group_settings> {
+        FS_CHECK(files_.make_directories(options_.state_directory));
+        return read_group_settings(files_, settings_.path(), configured_settings(options_.config));
+    }));
+    settings_.found(found);
     capture_options capture;
     capture.state_directory = join_path(options_.state_directory, "capture");
     for (const sender_volume_config &v : options_.config.volumes) {
@@ -129,7 +136,7 @@ task<void> sender_group::close_nbd() {
 task<void> sender_group::stop(time_point drain_until) {
     end_commands();
     co_await close_nbd();
-    if (session_up_ && recording_ && !paused_) {
+    if (session_up_ && recording_ && !settings_->paused) {
         cut(false, true);
         while (recording_ && session_up_ && durable_.interval < last_barrier_.id &&
                co_await progress_.wait_until(*run_.time, drain_until)) {
@@ -297,10 +304,10 @@ task<void> sender_group::encode_loop() {
 }
 
 bool sender_group::pipeline_has_room(bool little) const {
-    if (little && !paused_ && capture_->counts().open_bytes < options_.memory.open_bytes_max / 4) {
+    if (little && !settings_->paused && capture_->counts().open_bytes < options_.memory.open_bytes_max / 4) {
         return true;
     }
-    return !paused_ && closed_bytes() < options_.memory.closed_bytes_max / 4 &&
+    return !settings_->paused && closed_bytes() < options_.memory.closed_bytes_max / 4 &&
            capture_->counts().open_bytes < options_.memory.open_bytes_max / 2 &&
            spool_->use().bytes < options_.memory.spool_bytes_max * 3 / 4;
 }
@@ -359,9 +366,10 @@ task<void> sender_group::upkeep_loop() {
             break;
         }
         capture_->note_writes_in_flight();
-        if (throttle_.expire(run_.time->wall())) {
+        const wall_time now = run_.time->wall();
+        if (throttle_setting after = settings_->throttle; after.expire(now)) {
+            settings_.change_now([now](group_settings &s) { s.throttle.expire(now); }, tasks_, fmt::format("group {}", name()));
             apply_throttle();
-            save_soon();
         }
         if (run_.time->now() < next_upkeep_) {
             continue;
@@ -410,74 +418,6 @@ task<void> sender_group::reread() {
     }
 }
 
-// ---- what the operator set -------------------------------------------------------------------------
-
-result<> sender_group::load_state() {
-    using json = nlohmann::json;
-    const std::string path = join_path(options_.state_directory, "group.json");
-    FS_TRY(present, files_.exists(path));
-    if (!present) {
-        return {};
-    }
-    FS_TRY(bytes, files_.read_file(path));
-    const json j = json::parse(as_text(bytes), nullptr, false);
-    const auto damaged = [&path] {
-        return fail(errc::corrupt, fmt::format("{} can't be read; remove it to start with the configured throttle, "
-                                               "not paused",
-                                               path));
-    };
-    if (!j.is_object()) {
-        return damaged();
-    }
-    try {
-        paused_ = j.at("paused").get<bool>();
-        ever_consistent_ = j.at("ever_consistent").get<bool>();
-        take_throttle(j, throttle_);
-    } catch (const json::exception &) {
-        return damaged();
-    }
-    return {};
-}
-
-// For what nobody waits for: off home, the newest state each time.
-void sender_group::save_soon() {
-    save_wanted_ = true;
-    if (!std::exchange(saving_, true)) {
-        tasks_.spawn(save_while_wanted());
-    }
-}
-
-task<void> sender_group::save_while_wanted() {
-    while (std::exchange(save_wanted_, false)) {
-        const auto saved = co_await run_on(run_.disk, [this, text = state_text(), number = ++state_number_] {
-            return write_state(text, number);
-        });
-        if (!saved) {
-            log::warning("group {}: {}", name(), saved.error().text());
-        }
-    }
-    saving_ = false;
-}
-
-result<> sender_group::save_state() { return write_state(state_text(), ++state_number_); }
-
-result<> sender_group::write_state(const std::string &text, std::uint64_t number) {
-    const std::scoped_lock one_at_a_time(state_mutex_);
-    if (number < state_written_) {
-        return {}; // a newer one is there
-    }
-    FS_CHECK(files_.replace_file(join_path(options_.state_directory, "group.json"), as_bytes(text)));
-    state_written_ = number;
-    return {};
-}
-
-std::string sender_group::state_text() const {
-    using json = nlohmann::json;
-    json j = {{"paused", paused_}, {"ever_consistent", ever_consistent_}};
-    put_throttle(j, throttle_);
-    return j.dump(2) + "\n";
-}
-
-void sender_group::apply_throttle() { pace_->set_rate(view_of(throttle_, run_.time->wall()).rate); }
+void sender_group::apply_throttle() { pace_->set_rate(view_of(settings_->throttle, run_.time->wall()).rate); }
 
 } // namespace farshore

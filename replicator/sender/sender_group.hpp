@@ -26,7 +26,8 @@
 #include "replicator/session/peer_trust.hpp"
 #include "replicator/sender/sender.hpp"
 #include "replicator/sender/sender_session.hpp"
-#include "replicator/sender/throttle.hpp"
+#include "replicator/sender/group_settings.hpp"
+#include "replicator/session/kept.hpp"
 #include "replicator/session/trust.hpp"
 
 #include <atomic>
@@ -81,11 +82,11 @@ class sender_group {
     /// Who is trusted has changed: connects again.
     void prove_anew() { restart_session("the files of [tls] changed"); }
     task<result<wait_outcome>> wait(bool durable_only, duration timeout);
-    result<> set_paused(bool paused);
-    result<> resync(bool full);
+    task<result<>> set_paused(bool paused);
+    task<result<>> resync(bool full);
     task<result<verify_outcome>> verify(progress_report progress);
-    result<> throttle_set(std::optional<std::uint64_t> rate, std::optional<duration> lasts);
-    result<> throttle_clear();
+    task<result<>> throttle_set(std::optional<std::uint64_t> rate, std::optional<duration> lasts);
+    task<result<>> throttle_clear();
 
   private:
     // stages
@@ -127,7 +128,7 @@ class sender_group {
     void on_ack(const wire::ack &a);
     void look_at_damage_said();
     void on_late_answer(const wire::verify_result &r);
-    void on_nak(const wire::nak &n);
+    task<void> on_nak(wire::nak n);
     void on_damage(std::string what, std::uint64_t count);
     result<> on_verify(const wire::verify_result &r);
     void heal(const verify_run &run);
@@ -138,12 +139,6 @@ class sender_group {
     bool consistent() const { return durable_point_.value != 0; }
     task<void> close_nbd();
     result<> serve_nbd();
-    result<> load_state();
-    result<> save_state();
-    std::string state_text() const;
-    result<> write_state(const std::string &text, std::uint64_t number);
-    void save_soon();
-    task<void> save_while_wanted();
     void tidy_soon();
     task<void> tidy_spool();
     void apply_throttle();
@@ -179,11 +174,6 @@ class sender_group {
     task_group tasks_;
     bool ending_ = false; ///< commands end; then the group stops
     bool stopping_ = false;
-    std::mutex state_mutex_; ///< the state's file: a save on the pool and one that a command waits for
-    std::uint64_t state_number_ = 0;  ///< of the newest text
-    std::uint64_t state_written_ = 0; ///< with the mutex
-    bool save_wanted_ = false;
-    bool saving_ = false;
     bool tidying_ = false;
 
     // The stream. All reset by lose_order().
@@ -219,7 +209,6 @@ class sender_group {
     std::deque<cut_barrier> barrier_times_; ///< of intervals not yet durable
     wire::id16 receiver_{};
     std::uint64_t damage_known_ = 0;
-    bool ever_consistent_ = false;
     std::uint64_t sync_total_ = 0; ///< what the catch-up had to look at; holes leave it when they are settled
     time_point sync_began_{};
 
@@ -237,9 +226,7 @@ class sender_group {
     std::unique_ptr<verify_run> verify_; ///< while a verify command runs
     std::unique_ptr<verify_questions> verify_questions_;
 
-    // What the operator set (STATE/groups/NAME/group.json).
-    bool paused_ = false;
-    throttle_setting throttle_; ///< of this group, besides the daemon's
+    kept<group_settings> settings_;
 
     condition work_;      ///< a stage has something to do
     condition session_wanted_;

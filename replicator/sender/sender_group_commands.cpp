@@ -77,10 +77,10 @@ sender_group_status sender_group::status() const {
     sender_state_facts f;
     f.failed = disturbed_.has_value();
     f.paired = peer_.has_value();
-    f.paused = paused_;
+    f.paused = settings_->paused;
     f.recording = recording;
     f.connected = session_up_;
-    f.ever_consistent = ever_consistent_;
+    f.ever_consistent = settings_->ever_consistent;
     f.consistent = consistent();
     f.backlog_on_disk = held.bytes > held.memory_bytes;
     s.state = state_of(f);
@@ -116,7 +116,7 @@ sender_group_status sender_group::status() const {
             s.sync_eta_seconds = static_cast<double>(pending) / s.sync_bytes_per_second;
         }
     }
-    const throttle_view limit = view_of(throttle_, run_.time->wall());
+    const throttle_view limit = view_of(settings_->throttle, run_.time->wall());
     s.limit_bytes_per_second = limit.rate;
     s.limit_source = limit.source;
     s.limit_until = limit.until;
@@ -244,27 +244,31 @@ task<result<wait_outcome>> sender_group::wait(bool durable_only, duration timeou
 
 // ---- pause, resync, throttle -----------------------------------------------------------------------
 
-result<> sender_group::set_paused(bool paused) {
-    const bool before = std::exchange(paused_, paused);
-    if (auto saved = save_state(); !saved) {
-        paused_ = before;
-        return saved;
-    }
+task<result<>> sender_group::set_paused(bool paused) {
+    const counted commands(commands_);
+    FS_CO_CHECK(co_await settings_.change([paused](group_settings &s) -> result<> {
+        s.paused = paused;
+        return {};
+    }));
     if (session_) {
-        session_->set_paused(paused_);
+        session_->set_paused(settings_->paused);
     }
     if (scan_) {
         scan_->kick();
     }
     work_.notify_all();
-    return {};
+    co_return result<>{};
 }
 
-result<> sender_group::resync(bool full) {
+task<result<>> sender_group::resync(bool full) {
+    const counted commands(commands_);
     if (!peer_) {
-        return fail(errc::not_in_sync, fmt::format("group \"{}\" is not paired with a DR site", name()));
+        co_return fail(errc::not_in_sync, fmt::format("group \"{}\" is not paired with a DR site", name()));
     }
-    capture_->mark_all_dirty();
+    co_await run_on(run_.disk, [this] {
+        capture_->mark_all_dirty();
+        return true;
+    });
     hold_.end(); // asked for now
     scan_full_ = full;
     log::info("group {}: resync asked for: {}", name(),
@@ -274,29 +278,27 @@ result<> sender_group::resync(bool full) {
     } else {
         restart_session("a resync was asked for");
     }
-    return {};
+    co_return result<>{};
 }
 
-result<> sender_group::throttle_set(std::optional<std::uint64_t> rate, std::optional<duration> lasts) {
-    const throttle_setting before = throttle_;
-    throttle_.set(rate, lasts, run_.time->wall());
-    if (auto saved = save_state(); !saved) {
-        throttle_ = before;
-        return saved;
-    }
+task<result<>> sender_group::throttle_set(std::optional<std::uint64_t> rate, std::optional<duration> lasts) {
+    const counted commands(commands_);
+    FS_CO_CHECK(co_await settings_.change([rate, lasts, now = run_.time->wall()](group_settings &s) -> result<> {
+        s.throttle.set(rate, lasts, now);
+        return {};
+    }));
     apply_throttle();
-    return {};
+    co_return result<>{};
 }
 
-result<> sender_group::throttle_clear() {
-    const throttle_setting before = throttle_;
-    throttle_.clear();
-    if (auto saved = save_state(); !saved) {
-        throttle_ = before;
-        return saved;
-    }
+task<result<>> sender_group::throttle_clear() {
+    const counted commands(commands_);
+    FS_CO_CHECK(co_await settings_.change([](group_settings &s) -> result<> {
+        s.throttle.clear();
+        return {};
+    }));
     apply_throttle();
-    return {};
+    co_return result<>{};
 }
 
 // ---- verify ----------------------------------------------------------------------------------------
@@ -375,7 +377,7 @@ task<result<verify_outcome>> sender_group::verify(progress_report progress) {
     if (verify_) {
         co_return fail(errc::busy, fmt::format("a verify of group \"{}\" is running already", name()));
     }
-    if (!session_up_ || !recording_ || !consistent() || paused_) {
+    if (!session_up_ || !recording_ || !consistent() || settings_->paused) {
         co_return fail(errc::not_in_sync, fmt::format("group \"{}\" is {}; verify compares when it is streaming", name(),
                                                       name_of(status().state)));
     }

@@ -143,7 +143,7 @@ task<error> sender_group::run_session() {
     };
     sender_session::callbacks calls;
     calls.on_ack = [this](const wire::ack &a) { on_ack(a); };
-    calls.on_nak = [this](const wire::nak &n) { on_nak(n); };
+    calls.on_nak = [this](wire::nak n) { return on_nak(std::move(n)); };
     calls.on_loans = [this](const wire::loan_reply &r) {
         if (loans_) {
             loans_->take(r);
@@ -224,7 +224,7 @@ task<result<wire::key32>> sender_group::begin_shipping(sender_session::make_conn
     if (const auto more = connections_.failed(begins_with, run_.time->now())) {
         log::info("group {}: connected; {}{}", name(), begins_with, *more);
     }
-    session_->set_paused(paused_);
+    session_->set_paused(settings_->paused);
     switch (plan.decision) {
     case sender_decision::resume:
         session_->start_sending(stream_, plan.from, plan.index);
@@ -443,9 +443,9 @@ void sender_group::on_ack(const wire::ack &a) {
             log::info("group {}: the DR site takes data again{}", name(), *after);
         }
         static_cast<void>(connections_.worked(run_.time->now()));
-        if (consistent() && !ever_consistent_) {
-            ever_consistent_ = true;
-            save_soon();
+        if (consistent() && !settings_->ever_consistent) {
+            settings_.change_now([](group_settings &s) { s.ever_consistent = true; }, tasks_,
+                                 fmt::format("group {}", name()));
         }
     }
     if (session_ && session_->moved()) {
@@ -501,14 +501,17 @@ void sender_group::on_late_answer(const wire::verify_result &r) {
 
 // The DR site found blocks that are not what the stream builds on. They are dirty from here on, and a
 // catch-up repairs them; its copy makes no point until then.
-void sender_group::on_nak(const wire::nak &n) {
-    if (!n.complete) {
-        capture_->mark_all_dirty();
-    }
-    for (const wire::damaged_entry &b : n.blocks) { // of the group: receiver_claims looked
-        const volume_index v{static_cast<std::uint16_t>(b.volume)};
-        capture_->mark_dirty(v, {b.block * block_bytes, bytes_in_block(block_index{b.block}, capture_->volume_size(v))});
-    }
+task<void> sender_group::on_nak(wire::nak n) {
+    co_await run_on(run_.disk, [this, &n] {
+        if (!n.complete) {
+            capture_->mark_all_dirty();
+        }
+        for (const wire::damaged_entry &b : n.blocks) { // of the group: receiver_claims looked
+            const volume_index v{static_cast<std::uint16_t>(b.volume)};
+            capture_->mark_dirty(v, {b.block * block_bytes, bytes_in_block(block_index{b.block}, capture_->volume_size(v))});
+        }
+        return true;
+    });
     on_damage(n.complete ? fmt::format("its copy was changed by somebody else: {} block(s) did not match", n.blocks.size())
                          : "too many blocks of its copy did not match, or what was sent could not be decoded there",
               n.damage_count);

@@ -328,12 +328,6 @@ result<> sender_session::dispatch(const transport::message &m) {
         calls_.on_loans(reply);
         return {};
     }
-    case wire::message_type::nak: {
-        FS_TRY(nak, wire::parse<wire::nak>(body));
-        FS_CHECK(claims_.take(nak));
-        calls_.on_nak(nak);
-        return {};
-    }
     case wire::message_type::verify_result: {
         FS_TRY(verified, wire::parse<wire::verify_result>(body));
         moved_ = true;
@@ -362,9 +356,18 @@ result<> sender_session::dispatch(const transport::message &m) {
     case wire::message_type::changed_request:
     case wire::message_type::join_request:
     case wire::message_type::join_reply:
+    case wire::message_type::nak: // take_nak()
         break;
     }
     return fail_peer(errc::corrupt, fmt::format("the DR site sent a message of type {} that has no place here", m.type));
+}
+
+// What it names becomes dirty, which may wait for a disk: what the DR site says after it is heard after that.
+task<result<>> sender_session::take_nak(const transport::message &m) {
+    FS_CO_TRY(nak, wire::parse<wire::nak>(m.payload.view()));
+    FS_CO_CHECK(claims_.take(nak));
+    co_await calls_.on_nak(std::move(nak));
+    co_return result<>{};
 }
 
 task<void> sender_session::read_control() {
@@ -375,7 +378,9 @@ task<void> sender_session::read_control() {
             break;
         }
         heard_ = run_.time->now();
-        if (auto done = dispatch(*got); !done) {
+        const bool nak = got->type == static_cast<std::uint16_t>(wire::message_type::nak);
+        const result<> done = nak ? co_await take_nak(*got) : dispatch(*got);
+        if (!done) {
             close(in_words(done.error()));
         }
     }

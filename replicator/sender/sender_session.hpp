@@ -36,7 +36,7 @@ class sender_session {
         std::function<void(wire::digest_reply)> on_digests;
         std::function<result<>(const wire::extent_reply &)> on_extents;
         std::function<void(const wire::loan_reply &)> on_loans;
-        std::function<void(const wire::nak &)> on_nak;
+        std::function<task<void>(wire::nak)> on_nak;
         std::function<result<>(const wire::verify_result &)> on_verify;
         std::function<void(const wire::notice &)> on_notice;
         std::function<result<>(std::uint64_t clock_ms)> on_clock;
@@ -96,6 +96,7 @@ class sender_session {
     task<void> connect_data_link(std::uint32_t index, int &missing);
     task<std::optional<buffer>> next_frame();
     result<> dispatch(const transport::message &m);
+    task<result<>> take_nak(const transport::message &m);
     result<> take_changed(wire::changed_reply r);
 
     runtime run_;

@@ -24,6 +24,12 @@ bool throttle_setting::expire(wall_time now) {
     return ends;
 }
 
+std::string text_of(const throttle_setting &s) {
+    json j = json::object();
+    put_throttle(j, s);
+    return j.dump(2) + "\n";
+}
+
 void put_throttle(json &file, const throttle_setting &s) {
     const auto rate = [](std::optional<std::uint64_t> r) { return r ? json(*r) : json(nullptr); };
     file["throttle_set"] = s.is_set;

@@ -46,6 +46,8 @@ inline throttle_view view_of(const throttle_setting &s, wall_time now) {
     return {s.configured, s.configured ? "config" : "none", std::nullopt};
 }
 
+/// The daemon's own file: an object of these keys.
+std::string text_of(const throttle_setting &s);
 /// Adds the keys throttle_set, throttle_rate, override_set, override_rate and override_until_ms to a state file.
 void put_throttle(nlohmann::json &file, const throttle_setting &s);
 /// Takes them; `configured` stays. Throws nlohmann::json::exception when the file has other things there.

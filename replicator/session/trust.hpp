@@ -89,4 +89,6 @@ class trust_store {
     std::map<std::string, invitation_entry> invitations_; ///< by SHA-256 of the secret, hex
 };
 
+inline std::string text_of(const trust_store &t) { return t.to_json(); }
+
 } // namespace farshore

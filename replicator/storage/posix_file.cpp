@@ -1,5 +1,6 @@
 #include "replicator/storage/posix_file.hpp"
 
+#include "replicator/base/blocking.hpp"
 #include "replicator/base/limits.hpp"
 
 #include <algorithm>
@@ -67,6 +68,7 @@ result<> posix_handle::check_alive() const {
 // A sync that runs when we arrive may have begun before our last write, so it doesn't count for us;
 // the next one to begin does, whoever begins it.
 result<> posix_handle::sync() {
+    may_block();
     std::unique_lock lock(mutex_);
     const std::uint64_t needed = started_ + 1;
     ended_.wait(lock, [&] { return dead_ || finished_ >= needed || !running_; });
@@ -93,10 +95,12 @@ result<> posix_handle::sync() {
 }
 
 result<> posix_handle::sync_all() {
+    may_block();
     return sync_alone([this] { return ::fsync(fd()); }, "can't sync ");
 }
 
 result<> posix_handle::sync_map(bytes_span map) {
+    may_block();
     return sync_alone([map] { return ::msync(map.data(), map.size(), MS_SYNC); }, "can't sync the map of ");
 }
 
@@ -139,6 +143,7 @@ bool holes_are_told(std::uint64_t file_system_magic) {
 }
 
 result<std::uint64_t> posix_file::size() {
+    may_block();
     if (block_special_) {
         std::uint64_t bytes = 0;
         if (::ioctl(handle_->fd(), BLKGETSIZE64, &bytes) != 0) {
@@ -154,6 +159,7 @@ result<std::uint64_t> posix_file::size() {
 }
 
 result<> posix_file::read_at(std::uint64_t offset, bytes_span out) {
+    may_block();
     if (!in_range(offset, out.size())) {
         return fail(errc::corrupt, "can't read " + path() + " beyond its end");
     }
@@ -195,6 +201,7 @@ result<bool> posix_file::read_at_cached(std::uint64_t offset, bytes_span out) {
 }
 
 result<> posix_file::write_at(std::uint64_t offset, bytes_view data) {
+    may_block();
     FS_CHECK(handle_->check_alive());
     if (!in_range(offset, data.size())) {
         return fail_errno(EFBIG, "can't write " + path());
@@ -223,6 +230,7 @@ result<> posix_file::sync_data() { return handle_->sync(); }
 result<> posix_file::sync_all() { return handle_->sync_all(); }
 
 result<> posix_file::renew_times() {
+    may_block();
     FS_CHECK(handle_->check_alive());
     if (!block_special_ && ::futimens(handle_->fd(), nullptr) != 0) {
         return fail_errno(errno, "can't set the times of " + path());
@@ -245,6 +253,7 @@ std::uint64_t device_number(unsigned major, unsigned minor) { return makedev(maj
 } // namespace
 
 result<file_identity> posix_file::identity() {
+    may_block();
     struct statx st{};
     if (::statx(handle_->fd(), "", AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_BTIME | statx_mount_unique, &st) != 0) {
         return fail_errno(errno, "can't ask what " + path() + " is");
@@ -272,6 +281,7 @@ result<file_identity> posix_file::identity() {
 }
 
 result<bool> posix_file::named() {
+    may_block();
     struct stat here{};
     struct stat there{};
     const std::string context = "can't ask what " + path() + " is";
@@ -291,6 +301,7 @@ result<bool> posix_file::named() {
 }
 
 result<> posix_file::truncate(std::uint64_t size) {
+    may_block();
     const std::string context = "can't set the size of " + path();
     FS_CHECK(handle_->check_alive());
     if (block_special_) {
@@ -310,6 +321,7 @@ result<> posix_file::truncate(std::uint64_t size) {
 }
 
 result<> posix_file::allocate(std::uint64_t size) {
+    may_block();
     const std::string context = "can't reserve space for " + path();
     FS_CHECK(handle_->check_alive());
     if (block_special_) {
@@ -333,6 +345,7 @@ result<> posix_file::allocate(std::uint64_t size) {
 }
 
 result<byte_range> posix_file::next_data(std::uint64_t offset) {
+    may_block();
     FS_TRY(end, size());
     if (offset >= end) {
         return byte_range{end, 0};
@@ -361,6 +374,7 @@ result<byte_range> posix_file::next_data(std::uint64_t offset) {
 }
 
 result<bool> posix_file::is_hole(byte_range range) {
+    may_block();
     if (!holes_told_ || !in_range(range.offset, range.length)) {
         return false;
     }
@@ -385,6 +399,7 @@ result<bool> posix_file::is_hole(byte_range range) {
 }
 
 result<> posix_file::lock() {
+    may_block();
     if (block_special_) {
         FS_CHECK(claim_block_device());
     }
@@ -441,12 +456,14 @@ void posix_file::expect_scattered_use() {
 }
 
 result<> posix_file::drop_cached() {
+    may_block();
     FS_CHECK(sync_data());
     ::posix_fadvise(handle_->fd(), 0, 0, POSIX_FADV_DONTNEED);
     return {};
 }
 
 result<std::unique_ptr<shared_map>> posix_file::map(std::uint64_t size) {
+    may_block();
     const std::string context = "can't map " + path();
     FS_TRY(present, this->size());
     if (size == 0 || size > present) {
@@ -490,6 +507,7 @@ result<> posix_file::write_zeroes(byte_range range) {
 }
 
 result<> posix_file::zero(byte_range range, bool keep_allocated, bool only_if_fast) {
+    may_block();
     FS_CHECK(handle_->check_alive());
     FS_TRY(end, size());
     if (range.offset >= end || range.length == 0) {

@@ -1,5 +1,6 @@
 #include "replicator/storage/posix_file_system.hpp"
 
+#include "replicator/base/blocking.hpp"
 #include "replicator/base/unique_fd.hpp"
 #include "replicator/storage/posix_file.hpp"
 
@@ -59,6 +60,7 @@ std::vector<std::string> prefixes_of(const std::string &path) {
 } // namespace
 
 result<std::unique_ptr<file>> posix_file_system::open(const std::string &path, open_mode mode) {
+    may_block();
     const std::string context = "can't open " + path;
     // O_NONBLOCK: a FIFO in the place of a file must not hang us; it means nothing to files.
     unique_fd fd(open_retrying(path.c_str(), flags_of(mode) | O_NONBLOCK | O_NOCTTY, 0600));
@@ -91,6 +93,7 @@ result<std::unique_ptr<file>> posix_file_system::open(const std::string &path, o
 }
 
 result<bool> posix_file_system::exists(const std::string &path) {
+    may_block();
     struct stat st{};
     if (::stat(path.c_str(), &st) == 0) {
         return true;
@@ -106,6 +109,7 @@ result<bool> posix_file_system::exists(const std::string &path) {
 // as far as we may. We need not be allowed to open the parent of a directory that someone else
 // made, and then it was not us who was killed half-way.
 result<> posix_file_system::make_directories(const std::string &path) {
+    may_block();
     std::string deepest;
     for (const std::string &prefix : prefixes_of(path)) {
         if (::mkdir(prefix.c_str(), 0700) == 0) {
@@ -135,6 +139,7 @@ result<> posix_file_system::make_directories(const std::string &path) {
 }
 
 result<std::vector<std::string>> posix_file_system::list(const std::string &directory) {
+    may_block();
     const std::string context = "can't list " + directory;
     const std::unique_ptr<DIR, int (*)(DIR *)> stream(::opendir(directory.c_str()), ::closedir);
     if (!stream) {
@@ -160,6 +165,7 @@ result<std::vector<std::string>> posix_file_system::list(const std::string &dire
 }
 
 result<> posix_file_system::rename(const std::string &from, const std::string &to) {
+    may_block();
     if (::rename(from.c_str(), to.c_str()) != 0) {
         return fail_errno(errno, "can't rename " + from + " to " + to);
     }
@@ -167,6 +173,7 @@ result<> posix_file_system::rename(const std::string &from, const std::string &t
 }
 
 result<> posix_file_system::remove(const std::string &path) {
+    may_block();
     if (std::remove(path.c_str()) != 0 && errno != ENOENT) {
         return fail_errno(errno, "can't remove " + path);
     }
@@ -174,6 +181,7 @@ result<> posix_file_system::remove(const std::string &path) {
 }
 
 result<> posix_file_system::sync_directory(const std::string &directory) {
+    may_block();
     const std::string context = "can't sync directory " + directory;
     const unique_fd fd(open_retrying(directory.c_str(), O_RDONLY | O_DIRECTORY));
     if (!fd) {
@@ -186,6 +194,7 @@ result<> posix_file_system::sync_directory(const std::string &directory) {
 }
 
 result<std::uint64_t> posix_file_system::free_bytes(const std::string &path) {
+    may_block();
     struct statvfs st{};
     int rc = 0;
     do {

@@ -35,6 +35,10 @@ class Skip(Exception):
     """The test can't run here; the text says why."""
 
 
+# A daemon whose home thread waits for a disk aborts (replicator/base/blocking.hpp).
+os.environ.setdefault("FARSHORE_CHECK_HOME", "1")
+
+
 class Failed(Exception):
     """A step that everything after it needs did not work."""
 

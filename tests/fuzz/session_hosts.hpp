@@ -107,7 +107,7 @@ inline void make_disks(sim_file_system &primary, sim_file_system &site) {
 
 inline void pair_both(world &w, sender_host &s, receiver_host &r) {
     for (const char *group : {"shop", "mail"}) {
-        auto invited = r.engine.invite(group, address);
+        auto invited = w.await(r.engine.invite(group, address));
         REPL_ASSERT(invited && w.await(s.engine.join(invited->token)));
     }
 }

@@ -147,7 +147,7 @@ struct prepared {
         {
             host h(w, disk);
             for (const char *group : {"shop", "mail"}) {
-                auto invited = h.engine.invite(group, address);
+                auto invited = w.await(h.engine.invite(group, address));
                 REPL_ASSERT(invited);
                 const auto token = parse_token(invited->token);
                 REPL_ASSERT(token);

@@ -265,7 +265,7 @@ class standing {
                 asio::co_spawn(world_.io, verify(), asio::detached);
             }
             return;
-        case 2: static_cast<void>(sender_->engine.resync("shop", in.byte() % 2 == 0)); return;
+        case 2: static_cast<void>(world_.await(sender_->engine.resync("shop", in.byte() % 2 == 0))); return;
         default: static_cast<void>(sender_->status("shop")); return;
         }
     }

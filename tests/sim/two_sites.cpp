@@ -186,14 +186,14 @@ void two_sites::command() {
     switch (roll(4)) {
     case 0:
         say("pause");
-        (void)sender_->pause(g.name);
+        (void)await(sender_->pause(g.name), command_patience);
         some_writes();
         say("resume");
-        (void)sender_->resume(g.name);
+        (void)await(sender_->resume(g.name), command_patience);
         break;
     case 1:
         say("resync");
-        (void)sender_->resync(g.name, one_in(3));
+        (void)await(sender_->resync(g.name, one_in(3)), command_patience);
         break;
     case 2: {
         say("wall clock jumps");

@@ -126,6 +126,7 @@ class two_sites {
     bool one_in(std::uint64_t n) { return roll(n) == 0; }
     replicated_group &any_group() { return groups_.size() == 1 ? groups_.front() : groups_[roll(groups_.size())]; }
     void pass_time(duration d);
+    static constexpr duration command_patience = std::chrono::minutes(1);
     template <class T> T await(task<T> t, duration patience);
     std::vector<byte_vector> read_primary(const replicated_group &g);
     void resync_oracle(replicated_group &g);

@@ -111,7 +111,7 @@ void two_sites::end_receiver() {
 
 void two_sites::pair() {
     for (const replicated_group &g : groups_) {
-        auto invitation = receiver_->invite(g.name, address);
+        auto invitation = await(receiver_->invite(g.name, address), command_patience);
         if (!invitation) {
             throw broken_promise{"no invitation: " + invitation.error().text()};
         }

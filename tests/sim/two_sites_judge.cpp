@@ -124,7 +124,7 @@ void two_sites::finish() {
 }
 
 void two_sites::compare(replicated_group &g) {
-    (void)sender_->resume(g.name);
+    (void)await(sender_->resume(g.name), command_patience);
     wait_for_barrier(g, std::chrono::minutes(10), true);
     const auto images = read_replica(g);
     for (std::size_t v = 0; v < g.sizes.size(); ++v) {

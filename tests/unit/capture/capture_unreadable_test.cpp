@@ -237,7 +237,7 @@ TEST_CASE("unreadable: a disk that is gone as a whole is no bad place, and there
         s.rig.disk.inject({.scope = sim_scope::reads, .path_prefix = disk_path, .forever = true});
     }
     SUBCASE("the path to it is gone: the reads say so") {
-        s.rig.disk.inject({.scope = sim_scope::reads, .path_prefix = disk_path, .number = ENXIO, .forever = true});
+        s.rig.disk.inject({.scope = sim_scope::reads, .path_prefix = disk_path, .forever = true, .number = ENXIO});
         const auto failed = s.rig.group->record_all(first_region);
         REQUIRE_FALSE(failed);
         CHECK(failed.error().whose != fault::volume);

@@ -24,6 +24,7 @@ struct fake_sender {
     bool hold_verify = false;
     int verified = 0;
 
+    task<result<>> told(std::string group, std::string call) { co_return known(group, call); }
     result<> known(const std::string &group, const std::string &call) {
         calls.push_back(call + " " + group);
         if (group != "shop" && !group.empty()) {
@@ -45,10 +46,10 @@ struct fake_sender {
         FS_CO_CHECK(known(group, durable ? "wait-durable" : "wait"));
         co_return wait_outcome{group, "17", interval_id{17}, {}, !durable};
     }
-    result<> pause(const std::string &g) { return known(g, "pause"); }
-    result<> resume(const std::string &g) { return known(g, "resume"); }
-    result<> resync(const std::string &g, bool full) {
-        return known(g, full ? "resync-full" : "resync");
+    task<result<>> pause(std::string g) { return told(g, "pause"); }
+    task<result<>> resume(std::string g) { return told(g, "resume"); }
+    task<result<>> resync(std::string g, bool full) {
+        return told(g, full ? "resync-full" : "resync");
     }
     task<result<verify_outcome>> verify(std::string group,
                                                 progress_report progress) {
@@ -60,15 +61,14 @@ struct fake_sender {
         ++verified;
         co_return verify_outcome{group, interval_id{9}, true, {}};
     }
-    result<> throttle_set(const std::string &g, std::optional<std::uint64_t> r,
-                          std::optional<duration> l) {
+    task<result<>> throttle_set(std::string g, std::optional<std::uint64_t> r, std::optional<duration> l) {
         (g.empty() ? daemon_rate : rate) = r;
         lasts = l;
-        return known(g, "throttle_set");
+        return told(g, "throttle_set");
     }
-    result<> throttle_clear(const std::string &g) {
+    task<result<>> throttle_clear(std::string g) {
         (g.empty() ? daemon_rate : rate).reset();
-        return known(g, "throttle_clear");
+        return told(g, "throttle_clear");
     }
     throttle_view throttle() const {
         return {daemon_rate, daemon_rate ? "set" : "none", std::nullopt};
@@ -80,7 +80,7 @@ struct fake_sender {
         co_return peer_status{"shop", "dr:7420", "ab", true};
     }
     std::vector<peer_status> peers() const { return {{"shop", "dr:7420", "ab", true}}; }
-    result<> unpair(const std::string &g) { return known(g, "unpair"); }
+    task<result<>> unpair(std::string g) { return told(g, "unpair"); }
 };
 
 struct fake_receiver {
@@ -120,15 +120,15 @@ struct fake_receiver {
         }
         co_return result<>{};
     }
-    result<invitation> invite(const std::string &, const std::string &address) {
-        return invitation{"token-for-" + address, {}};
+    task<result<invitation>> invite(std::string, std::string address) {
+        co_return invitation{"token-for-" + address, {}};
     }
     std::vector<open_invitation> invitations() const { return {{"0123456789ab", "shop", {}}}; }
-    result<> revoke(const std::string &id) {
-        return id == "0123456789ab" ? result<>() : fail(errc::not_found, "there is no open invitation");
+    task<result<>> revoke(std::string id) {
+        co_return id == "0123456789ab" ? result<>() : fail(errc::not_found, "there is no open invitation");
     }
     std::vector<peer_status> peers() const { return {}; }
-    result<> unpair(const std::string &) { return {}; }
+    task<result<>> unpair(std::string) { co_return result<>{}; }
 };
 
 template <class Engine, class Commands>

@@ -180,10 +180,12 @@ TEST_SUITE("ends") {
             REQUIRE(*started);
             {
                 sender_host sender(w, 'a');
-                auto invited = service->engine().invite("shop", address);
-                REQUIRE(invited);
+                std::optional<result<invitation>> invited;
+                asio::co_spawn(w.io, store_result(service->engine().invite("shop", address), invited), asio::detached);
+                REQUIRE(run_until([&] { return invited.has_value(); }, 1min));
+                REQUIRE(*invited);
                 std::optional<result<peer_status>> joined;
-                asio::co_spawn(w.io, store_result(sender.engine->join(invited->token), joined), asio::detached);
+                asio::co_spawn(w.io, store_result(sender.engine->join((*invited)->token), joined), asio::detached);
                 REQUIRE(run_until([&] { return joined.has_value(); }, 1min));
                 REQUIRE(run_until([&] { return service->engine().status().front().points > 0; }, 1min));
                 held = true;

@@ -1,12 +1,10 @@
 #include "dedupe/codec.hpp"
 #include "dedupe/verify.hpp"
+#include "tests/support/aborts.hpp"
 #include "tests/unit/dedupe/codec_support.hpp"
 
 #include <doctest/doctest.h>
 
-#include <csignal>
-#include <sys/wait.h>
-#include <unistd.h>
 
 using namespace farshore;
 using namespace farshore::codec_test;
@@ -40,21 +38,6 @@ bool is_data(const block_change &c, int volume, std::uint64_t block, const page 
 bool is_zero_run(const block_change &c, int volume, std::uint64_t block, std::uint64_t count) {
     return c.kind == change_kind::zero && c.volume.value == volume && c.block.value == block &&
            c.count == count && c.content.empty();
-}
-
-/// A run of the function in a child process ended by abort.
-template <class F>
-bool aborts(F f) {
-    const pid_t child = fork();
-    if (child == 0) {
-        std::signal(SIGABRT, SIG_DFL);
-        close(STDERR_FILENO);
-        f();
-        _exit(0);
-    }
-    int status = 0;
-    waitpid(child, &status, 0);
-    return WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT;
 }
 
 } // namespace
@@ -373,7 +356,7 @@ TEST_SUITE("dedupe") {
         change_set overlap;
         overlap.zero(0, 1, 5);
         overlap.data(0, 5, noise(2));
-        CHECK(aborts([&] { encode(twice); }));
-        CHECK(aborts([&] { encode(overlap); }));
+        CHECK(test::aborts([&] { encode(twice); }));
+        CHECK(test::aborts([&] { encode(overlap); }));
     }
 }

@@ -10,7 +10,7 @@
 namespace farshore {
 namespace {
 
-TEST_SUITE_BEGIN("apply");
+TEST_SUITE_BEGIN("replica");
 
 TEST_CASE("overlay: the last put of a block wins, and every look sees it") {
     const buffer contents(64 * block_bytes);

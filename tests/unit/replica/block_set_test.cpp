@@ -19,7 +19,7 @@ bool has(const block_set &set, volume_index volume, std::uint64_t block) {
     return set.look(volume, block, 1).in;
 }
 
-TEST_SUITE_BEGIN("recovery");
+TEST_SUITE_BEGIN("replica");
 
 TEST_CASE("block set: equals a set of numbers, and each answer holds exactly as far as it says") {
     for (std::uint64_t seed = 0; seed < 20; ++seed) {

@@ -20,7 +20,7 @@ own_writes between(std::int64_t first, std::int64_t last) {
     return ours;
 }
 
-TEST_SUITE_BEGIN("recovery");
+TEST_SUITE_BEGIN("replica");
 
 TEST_CASE("image cases: as it was left, whatever we may have written") {
     CHECK(judge(left) == image_case::as_left);

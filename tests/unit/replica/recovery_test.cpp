@@ -54,7 +54,7 @@ std::vector<kept_candidate> kept(const std::vector<kept_candidate> &points,
     return left;
 }
 
-TEST_SUITE_BEGIN("recovery");
+TEST_SUITE_BEGIN("replica");
 
 TEST_CASE("recovery cases: without a commit record everything is refused and nothing touched") {
     each_evidence([](const recovery_evidence &e) {

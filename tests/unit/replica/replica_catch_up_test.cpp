@@ -39,14 +39,14 @@ struct small_rig : rig {
     }
     std::uint64_t undo_bytes() {
         std::uint64_t sum = 0;
-        for (const replica_point &p : group->points()) {
+        for (const replica_point &p : group->points_with_sizes()) {
             sum += p.undo_bytes;
         }
         return sum;
     }
 };
 
-TEST_SUITE_BEGIN("apply");
+TEST_SUITE_BEGIN("replica");
 
 TEST_CASE(
     "replica: overwriting the same blocks without points goes on for ever in a small journal, "

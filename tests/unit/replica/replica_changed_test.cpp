@@ -33,7 +33,7 @@ std::size_t missing(const std::vector<region_run> &runs, const test::image_set &
 
 } // namespace
 
-TEST_SUITE_BEGIN("apply");
+TEST_SUITE_BEGIN("replica");
 
 TEST_CASE("replica: what changed after a point is named region by region") {
     rig r;

@@ -11,7 +11,7 @@
 namespace farshore {
 namespace {
 
-TEST_SUITE_BEGIN("apply");
+TEST_SUITE_BEGIN("replica");
 
 TEST_CASE("replica: a new group is empty, of the right size, and keeps its identity") {
     rig r;

@@ -92,7 +92,7 @@ void stop(rig &r) {
     r.group.reset();
 }
 
-TEST_SUITE_BEGIN("apply");
+TEST_SUITE_BEGIN("replica");
 
 TEST_CASE("replica: stopped in order and opened again, nothing is counted and all points are served") {
     rig r;

@@ -7,7 +7,7 @@
 namespace farshore {
 namespace {
 
-TEST_SUITE_BEGIN("apply");
+TEST_SUITE_BEGIN("replica");
 
 TEST_CASE("replica: a full journal refuses with the next step, and goes on after apply") {
     rig r;
@@ -119,7 +119,7 @@ TEST_CASE("replica: the newest complete point stays through a catch-up, and undo
     }
     REQUIRE(r.group->points().size() == 1);
     CHECK(r.group->points()[0].id.value == 61);
-    CHECK(r.group->points()[0].undo_bytes > 0);
+    CHECK(r.group->points_with_sizes()[0].undo_bytes > 0);
     CHECK(*test::read_point(*r.group->open_point(interval_id{61})) == r.model.at(interval_id{61}));
     r.open();
     CHECK(r.group->points()[0].id.value == 61);

@@ -141,7 +141,7 @@ TEST_CASE("hold: `resync` does not wait for clients") {
     p.outrun();
     p.write_on(std::chrono::seconds(1));
     REQUIRE(p.status().state == sender_state::tracking);
-    REQUIRE(p.primary.engine->resync("shop", false));
+    REQUIRE(p.primary.world_.await(p.primary.engine->resync("shop", false)));
     const auto seen = p.write_on(sample * 2);
     CHECK(std::ranges::find(seen, sender_state::catching_up) != seen.end());
 }

@@ -120,7 +120,7 @@ struct receiver_host {
     /// From the next start() on.
     void retain(std::vector<retain_rule> rules) { config_.groups.front().retain = std::move(rules); }
     receiver_group_status status() const { return engine->status().front(); }
-    std::string token(const std::string &group = "shop") { return engine->invite(group, address).value().token; }
+    std::string token(const std::string &group = "shop") { return world_.await(engine->invite(group, address)).value().token; }
     void fill() { disk.set_capacity(disk.used_bytes()); }
     void give_space() { disk.set_capacity(1ULL << 40); }
 

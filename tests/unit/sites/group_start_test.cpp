@@ -109,7 +109,7 @@ TEST_CASE("group start: a group whose volume is missing is failed and tried agai
     CHECK(engine.status()[0].name == "mail");
     CHECK(engine.status()[0].state == sender_state::failed);
     CHECK(says(engine.status()[0].error, "mail"));
-    const auto refused = engine.pause("mail");
+    const auto refused = w.await(engine.pause("mail"));
     REQUIRE(!refused);
     CHECK(says(refused.error().context, "not served"));
     REQUIRE(w.await(engine.join(site.token())));
@@ -117,7 +117,7 @@ TEST_CASE("group start: a group whose volume is missing is failed and tried agai
     host.make("/srv/mail");
     CHECK(w.until([&] { return engine.status()[0].state == sender_state::unpaired; }));
     CHECK_FALSE(engine.status()[0].error);
-    CHECK(engine.pause("mail"));
+    CHECK(w.await(engine.pause("mail")));
     w.await(engine.stop(duration{}));
 }
 
@@ -135,7 +135,7 @@ TEST_CASE("group start: a group whose disk does not answer holds up no other, an
     CHECK(says(host.engine.status()[0].error, "its disks have not answered"));
     REQUIRE(w.await(host.engine.join(site.token())));
     CHECK(w.until([&] { return host.engine.status()[1].state == sender_state::streaming; }));
-    CHECK(says(host.engine.pause("mail").error().context, "its disks have not answered"));
+    CHECK(says(w.await(host.engine.pause("mail")).error().context, "its disks have not answered"));
     CHECK(w.until([&] { return hung.answers(), host.engine.status()[0].state == sender_state::unpaired; }));
     CHECK_FALSE(host.engine.status()[0].error);
     hung.stop(host.engine);
@@ -230,9 +230,9 @@ TEST_CASE("group start: a pairing that ends while its sender is being greeted ma
     site.pools = hung.first_only();
     site.start();
     REQUIRE(w.until([&] { return hung.answers(), site.status().connected; }));
-    REQUIRE(primary.engine->resync("shop", false)); // on a new connection
+    REQUIRE(primary.world_.await(primary.engine->resync("shop", false))); // on a new connection
     test::run_for(w.io, w.clock, std::chrono::seconds(2));
-    REQUIRE(site.engine->unpair("shop"));
+    REQUIRE(site.world_.await(site.engine->unpair("shop")));
     bool connected = false;
     static_cast<void>(w.run_until([&] { return hung.answers(), connected |= site.status().connected, false; },
                                   std::chrono::seconds(10)));

@@ -35,9 +35,9 @@ TEST_CASE("throttle: the daemon's own is kept over a restart and ends by itself,
     world w;
     sender_host primary(w, 'a');
     CHECK(primary.engine->throttle().source == "none");
-    REQUIRE(primary.engine->throttle_set("shop", 9000, std::nullopt));
-    REQUIRE(primary.engine->throttle_set("", 5000, std::nullopt));
-    REQUIRE(primary.engine->throttle_set("", 7000, std::chrono::seconds(60)));
+    REQUIRE(primary.world_.await(primary.engine->throttle_set("shop", 9000, std::nullopt)));
+    REQUIRE(primary.world_.await(primary.engine->throttle_set("", 5000, std::nullopt)));
+    REQUIRE(primary.world_.await(primary.engine->throttle_set("", 7000, std::chrono::seconds(60))));
     CHECK(primary.engine->throttle().rate == 7000);
     CHECK(primary.engine->throttle().source == "override");
     CHECK(primary.status().limit_bytes_per_second == 9000);
@@ -48,12 +48,12 @@ TEST_CASE("throttle: the daemon's own is kept over a restart and ends by itself,
     w.run_until([] { return false; }, std::chrono::seconds(70));
     CHECK(again.engine->throttle().rate == 5000);
     CHECK(again.engine->throttle().source == "set");
-    REQUIRE(again.engine->throttle_clear(""));
+    REQUIRE(again.world_.await(again.engine->throttle_clear("")));
     CHECK_FALSE(again.engine->throttle().rate);
     CHECK(again.status().limit_bytes_per_second == 9000);
     // What can't be kept does not take hold.
     again.disk.set_capacity(again.disk.used_bytes());
-    CHECK_FALSE(again.engine->throttle_set("", 1000, std::nullopt));
+    CHECK_FALSE(again.world_.await(again.engine->throttle_set("", 1000, std::nullopt)));
     CHECK_FALSE(again.engine->throttle().rate);
     again.disk.set_capacity(1ULL << 40);
 }

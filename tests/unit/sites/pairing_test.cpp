@@ -43,7 +43,7 @@ TEST_CASE("pairing: a receiver that can't be reached is no reason to make a new 
     world w;
     receiver_host site(w);
     sender_host primary(w, 'a');
-    const auto nobody = primary.join(site.engine->invite("shop", "elsewhere:1").value().token);
+    const auto nobody = primary.join(site.world_.await(site.engine->invite("shop", "elsewhere:1")).value().token);
     REQUIRE(!nobody);
     CHECK(nobody.error().text().find("one hour") == std::string::npos);
     CHECK(!is(nobody.error(), errc::not_found));
@@ -128,7 +128,7 @@ TEST_CASE("pairing: a sender without a pairing is refused, and takes no part") {
         (*link)->close();
         sender_host second(first, 'c');
         CHECK(w.until([&] { return says(second.status().error, "not paired for group \"shop\""); }));
-        REQUIRE(site.engine->unpair("mail"));
+        REQUIRE(site.world_.await(site.engine->unpair("mail")));
     }
     SUBCASE("another identity with a token") {
         sender_host second(w, 'c');
@@ -175,7 +175,7 @@ TEST_CASE("pairing: under a site's CA a group is its first sender's until it is 
         CHECK(first->streams());
     }
     SUBCASE("unpaired, the next one takes it") {
-        REQUIRE(site.engine->unpair("shop"));
+        REQUIRE(site.world_.await(site.engine->unpair("shop")));
         CHECK(second.streams());
     }
 }
@@ -186,7 +186,7 @@ TEST_CASE("pairing: a full disk at the receiver changes nothing and uses no toke
     sender_host primary(w, 'a');
     const std::string token = site.token();
     site.fill();
-    CHECK_FALSE(site.engine->invite("shop", address));
+    CHECK_FALSE(site.world_.await(site.engine->invite("shop", address)));
     const auto refused = primary.join(token);
     REQUIRE(!refused);
     CHECK(refused.error().context.find("No space left") != std::string::npos);
@@ -197,10 +197,10 @@ TEST_CASE("pairing: a full disk at the receiver changes nothing and uses no toke
     REQUIRE(primary.streams());
 
     site.fill();
-    CHECK_FALSE(site.engine->unpair("shop"));
+    CHECK_FALSE(site.world_.await(site.engine->unpair("shop")));
     CHECK(site.engine->peers().size() == 1);
     site.give_space();
-    CHECK(site.engine->unpair("shop"));
+    CHECK(site.world_.await(site.engine->unpair("shop")));
     CHECK(site.engine->peers().empty());
 }
 
@@ -216,10 +216,10 @@ TEST_CASE("pairing: a full disk at the sender changes nothing there") {
     REQUIRE(primary.streams());
 
     primary.disk.set_capacity(primary.disk.used_bytes());
-    CHECK_FALSE(primary.engine->unpair("shop"));
+    CHECK_FALSE(primary.world_.await(primary.engine->unpair("shop")));
     CHECK(primary.status().state != sender_state::unpaired);
     primary.disk.set_capacity(1ULL << 40);
-    CHECK(primary.engine->unpair("shop"));
+    CHECK(primary.world_.await(primary.engine->unpair("shop")));
     CHECK(primary.status().state == sender_state::unpaired);
 }
 }

@@ -82,7 +82,7 @@ TEST_CASE("unreadable: resync --full goes past it as well, and no session ends f
     p.wait();
     p.primary.disk.spoil_page("/srv/data", bad_block);
     const byte_vector before = p.there();
-    REQUIRE(p.primary.engine->resync("shop", true));
+    REQUIRE(p.primary.world_.await(p.primary.engine->resync("shop", true)));
     REQUIRE(p.w.until([&] { return p.primary.status().state != sender_state::streaming; }));
     REQUIRE(p.primary.streams());
     p.wait();
