@@ -163,18 +163,27 @@ TEST_CASE("unreadable: verify does not compare what the DR site never got") {
 }
 
 TEST_CASE("unreadable: upkeep looks at some of many bad places at a time, and at all of them in the end") {
+    constexpr std::uint64_t places = 4;
     spoiled_rig s;
     s.ship_the_rest();
+    s.rig.group->begin_tracking();
+    s.rig.note(s.rig.write(0, region_bytes, s.rig.content((places - 1) * region_bytes)));
+    for (std::uint64_t r = 1; r < places; ++r) {
+        s.rig.disk.spoil_page(disk_path, r * blocks_per_region + bad_block);
+    }
+    s.rig.begin_recording();
+    REQUIRE(s.rig.group->record_readable({volume_index{0}, {0, places * region_bytes}}));
     s.rig.disk.before_call([&](const sim_call &c) {
         if (c.what == sim_operation::read && c.path == disk_path) {
             s.rig.clock.advance(std::chrono::seconds(30)); // a drive that tries hard
         }
     });
     const time_point begun = s.rig.clock.now();
-    CHECK(*s.rig.group->retry_unreadable() == 1);
+    CHECK(*s.rig.group->retry_unreadable() == places);
     CHECK(s.rig.clock.now() - begun <= std::chrono::seconds(60));
     s.rig.disk.before_call({});
     s.rig.disk.heal_pages();
+    CHECK(*s.rig.group->retry_unreadable() == 1); // goes on behind the one that it looked at
     CHECK(*s.rig.group->retry_unreadable() == 0);
     s.must_be_clean();
 }

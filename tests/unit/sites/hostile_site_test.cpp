@@ -291,6 +291,17 @@ TEST_CASE("hostile site: answers that answer nothing") {
     p.goes_on_elsewhere();
 }
 
+TEST_CASE("hostile site: damage that a nak tells is said in words, and everything is compared") {
+    misled_primary p;
+    REQUIRE(p.streams());
+    wire::nak nak;
+    nak.damage_count = 1;
+    nak.complete = false;
+    p.site.say(nak);
+    p.ends_with("could not be decoded there");
+    p.goes_on_elsewhere();
+}
+
 TEST_CASE("hostile site: verify answers that were not asked for") {
     for (const int kind : {0, 1, 2, 3}) {
         CAPTURE(kind);
@@ -358,9 +369,16 @@ TEST_CASE("hostile site: damage that is told before the stream begins is repaire
         p.damaged(1);
     };
     p.site.twist_ack = [](wire::ack &a) { a.damage_count = 1; };
+    bool too_early = false; // a stream that began without knowing of it
+    p.site.on_barrier = [&](const barrier &, stream_position) {
+        too_early |= p.site.sessions == 1;
+        return false;
+    };
     REQUIRE(p.streams());
+    CHECK_FALSE(too_early);
     CHECK(p.site.sessions == 2);
     CHECK(p.site.heals == 1);
+    p.site.on_barrier = {};
     p.goes_on_elsewhere();
 }
 

@@ -55,7 +55,8 @@ TEST_CASE("frame assembly: a window of the smallest frames is no more memory tha
     frame_assembly a(window);
     a.expect({stream_id{1}, interval_id{1}}, 0);
     std::uint32_t held = 0;
-    while (a.add(frame(1, 1 + held / 4000, 1 + held % 4000))) { // the first in turn never comes
+    while (held <= limits::frames_per_interval_max && a.add(frame(1, 1 + held / 4000, 1 + held % 4000))) {
+        // the first in turn never comes
         ++held;
     }
     CHECK(held == limits::frames_per_interval_max);

@@ -118,6 +118,7 @@ TEST_CASE("rollback: state alone") {
     sim_file_system mixed(t.primary->disk);
     mixed.put_back(then, state);
     t.put_back(mixed);
+    CHECK(says(t.primary->status().error, "somebody wrote to it while it was not served"));
     t.settle(*t.primary);
     CHECK(t.equal(*t.primary));
 }
