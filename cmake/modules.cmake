@@ -71,6 +71,9 @@ if(FARSHORE_SANITIZE MATCHES "thread")
     set(farshore_test_timeout 3600)
 endif()
 
+# All tests that need no program of ours: what the sanitizers' run builds.
+add_custom_target(tests_alone)
+
 # farshore_test(NAME DIR LABEL modules...): one doctest binary of all .cpp files in DIR.
 function(farshore_test name dir label)
     file(GLOB sources CONFIGURE_DEPENDS ${dir}/*.cpp)
@@ -92,6 +95,7 @@ function(farshore_test name dir label)
     if(name MATCHES "^unit_(sites|daemon|cli|config|control|session|transport|nbd|demo|storage|base)$")
         target_compile_options(${name} PRIVATE -O0)
     endif()
+    add_dependencies(tests_alone ${name})
     add_test(NAME ${name} COMMAND ${name})
     set_tests_properties(${name} PROPERTIES LABELS ${label} TIMEOUT ${farshore_test_timeout})
 endfunction()
