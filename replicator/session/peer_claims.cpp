@@ -206,7 +206,9 @@ result<> check_new_volumes(const std::vector<wire::volume_entry> &wanted, const 
 
 result<> check_begin_stream(const wire::begin_stream &said, stream_position durable) {
     const std::uint64_t last = durable.interval.value;
-    const std::uint64_t bound = last == 0 ? limits::first_stream_id_max : last + limits::interval_jump_max;
+    // Not only near the last one: another site, or this one's damaged state, may have led the sender far up, each of its
+    // welcomes by a jump, and this copy would be shut out for good.
+    const std::uint64_t bound = std::max(limits::first_stream_id_max, last + limits::interval_jump_max);
     if (said.first <= last || said.first > bound) {
         return fail_peer(errc::limit, fmt::format("begin_stream.first is {}; allowed is {} to {}, since interval {} is durable "
                                                   "here",

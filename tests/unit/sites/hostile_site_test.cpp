@@ -223,6 +223,31 @@ TEST_CASE("hostile site: positions in a welcome that nobody can have reached") {
     p.goes_on_elsewhere();
 }
 
+TEST_CASE("hostile site: positions that climb do not shut out the site that has a copy") {
+    world w;
+    receiver_host honest(w, trusting::site_ca);
+    sender_host primary(w, 'a', trusting::site_ca);
+    REQUIRE(primary.streams());
+    REQUIRE(w.await(primary.engine->wait("shop", false, std::chrono::minutes(1))));
+    honest.stop();
+    {
+        twisted_site site(w);
+        for (const std::uint64_t jumps : {1, 2, 3}) {
+            site.twist_welcome = [jumps](wire::welcome &said) {
+                said.durable = said.applied = {stream_id{3}, interval_id{jumps * (limits::interval_jump_max - 1000)}};
+            };
+            const unsigned before = site.sessions;
+            if (site.control) {
+                site.control->close();
+            }
+            REQUIRE(w.until([&] { return site.sessions > before && primary.status().state == sender_state::streaming; }));
+        }
+    }
+    honest.start();
+    CHECK(primary.streams());
+    CHECK(w.await(primary.engine->wait("shop", false, std::chrono::minutes(1))));
+}
+
 TEST_CASE("hostile site: a welcome as far ahead as is allowed is no harm") {
     misled_primary p;
     p.site.twist_welcome = [](wire::welcome &w) {

@@ -217,10 +217,13 @@ TEST_CASE("peer claims: where a sender's stream may begin") {
     };
     const stream_position at{older, interval_id{10}};
     CHECK(begins(ours, 11, at));
-    CHECK(begins(ours, 10 + limits::interval_jump_max, at));
-    for (const std::uint64_t first : {std::uint64_t{0}, std::uint64_t{10}, 11 + limits::interval_jump_max, limits::interval_id_max, top}) {
+    CHECK(begins(ours, limits::first_stream_id_max, at));
+    for (const std::uint64_t first : {std::uint64_t{0}, std::uint64_t{10}, 1 + limits::first_stream_id_max, limits::interval_id_max, top}) {
         CHECK(is_peers_fault(begins(ours, first, at)));
     }
+    const stream_position high{older, interval_id{limits::first_stream_id_max}};
+    CHECK(begins(ours, limits::first_stream_id_max + limits::interval_jump_max, high));
+    CHECK(is_peers_fault(begins(ours, limits::first_stream_id_max + limits::interval_jump_max + 1, high)));
     CHECK(begins(older, 11, at));
     CHECK(is_peers_fault(begins(older, 12, at)));
     CHECK(begins(ours, 1, {}));
