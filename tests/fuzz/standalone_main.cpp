@@ -2,6 +2,8 @@
 // them (and of nothing) drawn from a seed, until the time is over. A smoke test for CI, not a search.
 //
 //   fuzz_smoke_NAME [--seconds S] [--seed N] FOLDER-OR-FILE...      --seconds 0: only these
+//   fuzz_smoke_NAME --unpack FOLDER FOLDER-OR-FILE...               nothing is run: each input becomes a
+//                                                                   file there, as libFuzzer takes them
 //
 // The seed is printed first; the same seed gives the same inputs. With FUZZ_KEEP=1 in the environment
 // each input is written to fuzz_smoke_last_input before it is run, so that the one that crashed is
@@ -88,6 +90,14 @@ std::vector<input> load_corpus(const std::vector<std::string> &places) {
     return corpus;
 }
 
+void unpack(const std::vector<input> &corpus, const std::string &folder) {
+    std::filesystem::create_directories(folder);
+    for (std::size_t i = 0; i < corpus.size(); ++i) {
+        std::ofstream file(std::filesystem::path(folder) / std::to_string(i), std::ios::binary);
+        file.write(reinterpret_cast<const char *>(corpus[i].data()), static_cast<std::streamsize>(corpus[i].size()));
+    }
+}
+
 class mutator {
   public:
     explicit mutator(std::uint64_t from) : random_(from) {}
@@ -151,6 +161,7 @@ class mutator {
 
 int main(int argc, char **argv) {
     double seconds = 3;
+    std::string unpacked;
     std::vector<std::string> places;
     const std::vector<std::string> words(argv + 1, argv + argc);
     for (std::size_t i = 0; i < words.size(); ++i) {
@@ -158,11 +169,17 @@ int main(int argc, char **argv) {
             seconds = std::stod(words[++i]);
         } else if (words[i] == "--seed" && i + 1 < words.size()) {
             seed = std::stoull(words[++i]);
+        } else if (words[i] == "--unpack" && i + 1 < words.size()) {
+            unpacked = words[++i];
         } else {
             places.push_back(words[i]);
         }
     }
     auto corpus = load_corpus(places);
+    if (!unpacked.empty()) {
+        unpack(corpus, unpacked);
+        return 0;
+    }
     std::printf("seed %llu, %zu inputs in the corpus\n", static_cast<unsigned long long>(seed),
                 corpus.size());
     std::fflush(stdout);
