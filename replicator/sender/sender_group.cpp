@@ -68,7 +68,7 @@ task<result<>> sender_group::start(std::optional<pinned_peer> peer) {
     held.disk_bytes_max = options_.config.spool_bytes_max;
     FS_CO_TRY(spool, co_await run_on(run_.disk, [this, held] { return spool::open(files_, held); }));
     spool_ = std::move(spool);
-    durable_ = capture_->start().acknowledged;
+    ledger_.found(capture_->start().acknowledged);
     receiver_ = capture_->start().receiver;
     if (!capture_->start().alarm.empty()) {
         compared_ = capture_->start().alarm;
@@ -136,9 +136,9 @@ task<void> sender_group::close_nbd() {
 task<void> sender_group::stop(time_point drain_until) {
     end_commands();
     co_await close_nbd();
-    if (session_up_ && recording_ && !settings_->paused) {
+    if (session_up_ && ledger_.recorded() && !settings_->paused) {
         cut(false, true);
-        while (recording_ && session_up_ && durable_.interval < last_barrier_.id &&
+        while (ledger_.recorded() && session_up_ && ledger_.durable().interval < ledger_.last_cut().id &&
                co_await progress_.wait_until(*run_.time, drain_until)) {
         }
     }
@@ -168,12 +168,8 @@ std::optional<sender_group::cut_outcome> sender_group::cut(bool even_if_empty, b
     if (!closed) {
         return std::nullopt;
     }
-    last_barrier_ = {closed->position().interval, closed->commit().time};
-    barrier_times_.push_back({last_barrier_, closed->written_bytes()});
     const bool consistent_cut = closed->commit().consistent;
-    if (consistent_cut) {
-        points_in_flight_.push_back(last_barrier_);
-    }
+    ledger_.cut({closed->position().interval, closed->commit().time}, consistent_cut, closed->written_bytes());
     verify_questions_->asked(closed->position().interval, closed->commit().verify);
     if (verify_) {
         verify_->on_cut(closed->position().interval, closed->commit().verify);
@@ -181,7 +177,7 @@ std::optional<sender_group::cut_outcome> sender_group::cut(bool even_if_empty, b
     closed_.push_back(std::move(closed));
     work_.notify_all();
     progress_.notify_all();
-    return cut_outcome{last_barrier_, consistent_cut};
+    return cut_outcome{ledger_.last_cut(), consistent_cut};
 }
 
 std::uint64_t sender_group::closed_bytes() const {
@@ -194,7 +190,7 @@ std::uint64_t sender_group::closed_bytes() const {
 
 task<void> sender_group::close_loop() {
     while (!stopping_) {
-        if (recording_ && capture_->mode() == capture_mode::tracking) {
+        if (ledger_.recorded() && capture_->mode() == capture_mode::tracking) {
             hold_.begin(run_.time->now(), capture_->counts().written_bytes);
             lose_order(capture_->fallback_reason());
         }
@@ -202,9 +198,9 @@ task<void> sender_group::close_loop() {
         const bool due = close_early_ || now >= next_close_;
         const bool room = closed_bytes() < closed_room() && closed_.size() < limits::interval_queue_max;
         if (due && room) {
-            if (recording_) {
+            if (ledger_.recorded()) {
                 // The end of a catch-up is a barrier even when nothing was written: it makes the point.
-                const bool completes = !consistent() && points_in_flight_.empty() && capture_->pending_bytes() == 0;
+                const bool completes = !consistent() && !ledger_.point_in_flight() && capture_->pending_bytes() == 0;
                 cut(completes, false);
             }
             close_early_ = false;
@@ -246,7 +242,7 @@ task<void> sender_group::encode_loop() {
         }
         const std::shared_ptr<interval> taken = std::move(closed_.front());
         closed_.pop_front();
-        const std::uint64_t epoch = epoch_;
+        const std::uint64_t epoch = ledger_.epoch();
         encoding_bytes_ = taken->memory_bytes();
         encoding_since_ = taken->first_write();
         const encoder_load load = load_of(*taken);
@@ -278,16 +274,16 @@ task<void> sender_group::encode_loop() {
         if (!*encoded) { // a bug or bad memory: not one byte of it leaves, clients go on, a catch-up compares
             ++encoder_faults_;
             encoder_ = make_encoder();
-            if (epoch == epoch_) {
+            if (epoch == ledger_.epoch()) {
                 lose_order(fmt::format("the encoder's self-check failed ({}); look at this host's memory, and report it",
                                        encoded->error().context));
             }
-        } else if (epoch == epoch_) {
+        } else if (epoch == ledger_.epoch()) {
             folded_bytes_ += (*encoded)->folded_bytes;
             encoded_bytes_ += (*encoded)->what.bytes;
             const auto pushed = co_await run_on(
                 run_.disk, [this, encoded] { return spool_->push((*encoded)->what, std::move((*encoded)->frames)); });
-            if (epoch != epoch_) {
+            if (epoch != ledger_.epoch()) {
                 spool_->clear(); // order was lost meanwhile; only this loop adds, so nothing newer is in it
                 tidy_soon();
             } else if (!pushed) {
@@ -313,13 +309,8 @@ bool sender_group::pipeline_has_room(bool little) const {
 }
 
 void sender_group::reset_stream() {
-    recording_ = false;
-    ++epoch_;
+    ledger_.end();
     closed_.clear();
-    points_in_flight_.clear();
-    barrier_times_.clear();
-    durable_point_ = {};
-    acked_in_stream_ = false;
     spool_->clear();
     verify_questions_->clear();
     tidy_soon();
@@ -344,7 +335,7 @@ task<void> sender_group::tidy_spool() {
 
 // From an unbroken stream to tracking. The dirty map has every block of every dropped interval.
 void sender_group::lose_order(const std::string &why) {
-    if (!recording_) {
+    if (!ledger_.recorded()) {
         return;
     }
     capture_->begin_tracking();
@@ -403,7 +394,7 @@ std::uint64_t sender_group::unreadable_bytes() const {
 // Reading a bad place may take seconds: less and less often.
 task<void> sender_group::reread() {
     const std::uint64_t before = unreadable_bytes();
-    if (before == 0 || !recording_) {
+    if (before == 0 || !ledger_.recorded()) {
         reread_after_ = {};
         co_return;
     }

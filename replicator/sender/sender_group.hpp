@@ -27,6 +27,7 @@
 #include "replicator/sender/sender.hpp"
 #include "replicator/sender/sender_session.hpp"
 #include "replicator/sender/group_settings.hpp"
+#include "replicator/sender/stream_ledger.hpp"
 #include "replicator/session/kept.hpp"
 #include "replicator/session/trust.hpp"
 
@@ -136,7 +137,8 @@ class sender_group {
     task<std::vector<pending_range>> take_to_verify();
     // small things
     std::uint64_t dirty_bytes() const;
-    bool consistent() const { return durable_point_.value != 0; }
+    stream_order order() const { return ledger_.order(capture_->mode() == capture_mode::recording); }
+    bool consistent() const { return ledger_.has_point(); }
     task<void> close_nbd();
     result<> serve_nbd();
     void tidy_soon();
@@ -176,18 +178,11 @@ class sender_group {
     bool stopping_ = false;
     bool tidying_ = false;
 
-    // The stream. All reset by lose_order().
-    bool recording_ = false;
-    stream_id stream_;
-    interval_id stream_first_; ///< id of its first interval
-    interval_id sent_; ///< no barrier of stream_ above it was sent
-    std::uint64_t epoch_ = 0; ///< grows with each loss of order: what pools bring back from before is dropped
+    stream_ledger ledger_;
+    interval_id sent_; ///< no barrier of the ledger's stream above it was sent
     std::deque<std::unique_ptr<interval>> closed_;
     std::uint64_t encoding_bytes_ = 0; ///< memory of the interval being encoded
     std::optional<time_point> encoding_since_; ///< its first write
-    std::deque<barrier_info> points_in_flight_; ///< consistent barriers not yet durable
-    interval_id durable_point_;                 ///< newest consistent barrier of this stream that is durable
-    bool acked_in_stream_ = false;
     std::uint64_t heals_ = 0;
     wire::key32 digest_key_{}; ///< of the session; secret to the pair
     bool scan_full_ = false; ///< the next scan ships everything
@@ -195,18 +190,7 @@ class sender_group {
     std::size_t waits_ = 0;  ///< `wait` commands under way
     std::size_t commands_ = 0; ///< all that wait for something
 
-    // Positions told by the receiver, over all streams.
-    stream_position durable_;
-    stream_position applied_;
-    interval_id applied_point_;
-    barrier_info last_barrier_;
-    barrier_info durable_barrier_;
-    std::optional<wall_time> durable_point_time_; ///< of the newest consistent durable barrier, over all streams
-    /// A barrier that is not durable yet, with what clients wrote in its interval.
-    struct cut_barrier : barrier_info {
-        std::uint64_t written_bytes = 0;
-    };
-    std::deque<cut_barrier> barrier_times_; ///< of intervals not yet durable
+    // Told by the DR site, over all streams.
     wire::id16 receiver_{};
     std::uint64_t damage_known_ = 0;
     std::uint64_t sync_total_ = 0; ///< what the catch-up had to look at; holes leave it when they are settled

@@ -49,15 +49,13 @@ std::optional<time_point> sender_group::oldest_unsafe_write() const {
 // volumes' size. Without an unbroken order only regions are known: all of each that may lack something.
 std::uint64_t sender_group::bytes_at_risk() const {
     std::uint64_t sum = 0;
-    if (!recording_ || capture_->mode() != capture_mode::recording || !consistent()) {
+    if (order() != stream_order::kept) {
         for (std::size_t i = 0; i < capture_->volume_count(); ++i) {
             sum += capture_->dirty_bytes(volume_index{static_cast<std::uint16_t>(i)});
         }
         return sum;
     }
-    for (const cut_barrier &b : barrier_times_) {
-        sum += b.written_bytes;
-    }
+    sum = ledger_.bytes_not_durable();
     std::uint64_t size = 0;
     for (std::size_t i = 0; i < capture_->volume_count(); ++i) {
         size += capture_->volume_size(volume_index{static_cast<std::uint16_t>(i)});
@@ -72,41 +70,41 @@ sender_group_status sender_group::status() const {
     s.connected = session_up_;
     const capture_counts counts = capture_->counts();
     const spool_use held = spool_->use();
-    const bool recording = recording_ && capture_->mode() == capture_mode::recording;
+    const stream_order order = this->order();
 
     sender_state_facts f;
     f.failed = disturbed_.has_value();
     f.paired = peer_.has_value();
     f.paused = settings_->paused;
-    f.recording = recording;
+    f.recording = order != stream_order::lost;
     f.connected = session_up_;
     f.ever_consistent = settings_->ever_consistent;
     f.consistent = consistent();
     f.backlog_on_disk = held.bytes > held.memory_bytes;
     s.state = state_of(f);
 
-    if (recording && consistent()) {
+    if (order == stream_order::kept) {
         const auto oldest = oldest_unsafe_write();
         s.lag_seconds = oldest ? std::max(0.0, seconds_of(run_.time->now() - *oldest)) : 0;
     } else {
         // Order is lost or not yet made: the DR site is as old as its newest point.
-        const wall_time since = durable_point_time_.value_or(started_);
+        const wall_time since = ledger_.durable_point_time().value_or(started_);
         s.lag_seconds = std::max(0.0, seconds_of(run_.time->wall() - since));
     }
     s.lag_bytes = bytes_at_risk();
-    s.lag_intervals = barrier_times_.size() + (counts.open_since ? 1 : 0);
-    if (last_barrier_.time != wall_time{}) {
-        s.last_barrier = last_barrier_;
+    s.lag_intervals = ledger_.not_durable() + (counts.open_since ? 1 : 0);
+    if (ledger_.last_cut().time != wall_time{}) {
+        s.last_barrier = ledger_.last_cut();
     }
-    if (durable_barrier_.id.value != 0) {
-        s.durable_barrier = durable_barrier_;
+    if (ledger_.durable_barrier().id.value != 0) {
+        s.durable_barrier = ledger_.durable_barrier();
     }
     s.bytes_written = counts.written_bytes;
     s.bytes_folded = folded_bytes_;
     s.bytes_encoded = encoded_bytes_;
     s.encoder_faults = encoder_faults_;
     s.bytes_wire = wire_bytes_before_ + (session_ ? session_->wire_bytes() : 0);
-    if (recording && !consistent()) {
+    if (order == stream_order::making) {
         const std::uint64_t pending = capture_->pending_bytes();
         s.sync_total_bytes = sync_total_;
         s.sync_done_bytes = sync_total_ - std::min(sync_total_, pending);
@@ -203,7 +201,7 @@ task<result<wait_outcome>> sender_group::wait(bool durable_only, duration timeou
     progress_.notify_all();
     std::optional<barrier_info> mine;
     while (!mine && !ending_) {
-        if (recording_ && capture_->pending_bytes() == 0 && closed_.size() < limits::interval_queue_max) {
+        if (ledger_.recorded() && capture_->pending_bytes() == 0 && closed_.size() < limits::interval_queue_max) {
             const auto made = cut(true, true);
             if (made && made->consistent) {
                 mine = made->barrier;
@@ -217,7 +215,7 @@ task<result<wait_outcome>> sender_group::wait(bool durable_only, duration timeou
         }
     }
     const auto reached = [this, durable_only, &mine] {
-        return mine && (durable_only ? durable_point_ : applied_point_) >= mine->id;
+        return mine && (durable_only ? ledger_.durable_point() : ledger_.applied_point()) >= mine->id;
     };
     while (!ending_ && !reached() && run_.time->now() < deadline) {
         co_await progress_.wait_until(*run_.time, deadline);
@@ -238,7 +236,7 @@ task<result<wait_outcome>> sender_group::wait(bool durable_only, duration timeou
     out.point = std::to_string(mine->id.value);
     out.barrier = mine->id;
     out.time = mine->time;
-    out.applied = applied_point_ >= mine->id;
+    out.applied = ledger_.applied_point() >= mine->id;
     co_return out;
 }
 
@@ -273,7 +271,7 @@ task<result<>> sender_group::resync(bool full) {
     scan_full_ = full;
     log::info("group {}: resync asked for: {}", name(),
               full ? "everything is shipped" : "everything is compared by digests, what differs is shipped");
-    if (recording_) {
+    if (ledger_.recorded()) {
         lose_order("");
     } else {
         restart_session("a resync was asked for");
@@ -377,7 +375,7 @@ task<result<verify_outcome>> sender_group::verify(progress_report progress) {
     if (verify_) {
         co_return fail(errc::busy, fmt::format("a verify of group \"{}\" is running already", name()));
     }
-    if (!session_up_ || !recording_ || !consistent() || settings_->paused) {
+    if (!session_up_ || !ledger_.recorded() || !consistent() || settings_->paused) {
         co_return fail(errc::not_in_sync, fmt::format("group \"{}\" is {}; verify compares when it is streaming", name(),
                                                       name_of(status().state)));
     }

@@ -89,7 +89,7 @@ task<std::vector<dedupe::loan>> sender_group::borrow(std::shared_ptr<interval> t
         return find_candidates(*options_.shared, number_, taken->changes(), key);
     });
     // An interval far ahead of what the DR site has would keep its slots for as long.
-    const std::uint64_t horizon = std::max(durable_.interval, stream_first_).value + limits::loan_window;
+    const std::uint64_t horizon = std::max(ledger_.durable().interval, ledger_.first()).value + limits::loan_window;
     const bool too_early = taken->position().interval.value > horizon;
     if (candidates.empty() || !session_up_ || too_early || session_->loans_unanswered() > loans_unanswered_max ||
         !loan_patience_.worth_it()) {

@@ -67,7 +67,7 @@ wire::hello sender_group::make_hello() const {
     h.session = random_u64();
     h.sender = options_.sender;
     h.instance = options_.instance;
-    h.common = durable_;
+    h.common = ledger_.durable();
     h.clock_ms = clock_ms_of(run_.time->wall());
     for (std::size_t i = 0; i < options_.config.volumes.size(); ++i) {
         h.volumes.push_back({options_.config.volumes[i].name,
@@ -78,18 +78,18 @@ wire::hello sender_group::make_hello() const {
 
 sender_facts sender_group::facts() const {
     sender_facts f;
-    f.recording = recording_ && capture_->mode() == capture_mode::recording;
-    f.stream = stream_;
-    if (recording_) {
-        f.first_held = barrier_times_.empty() ? next(last_barrier_.id) : barrier_times_.front().id;
+    f.recording = order() != stream_order::lost;
+    f.stream = ledger_.stream();
+    if (ledger_.recorded()) {
+        f.first_held = ledger_.first_held();
     }
-    f.acked_in_stream = acked_in_stream_;
-    f.acknowledged = durable_;
+    f.acked_in_stream = ledger_.acknowledged_in_stream();
+    f.acknowledged = ledger_.durable();
     f.receiver = receiver_;
-    f.last_used = std::max(last_barrier_.id, capture_->start().last_interval);
+    f.last_used = std::max(ledger_.last_cut().id, capture_->start().last_interval);
     f.damage_known = damage_known_;
-    const bool shipped = stream_.value != 0; // in this life
-    f.begun = shipped ? stream_ : capture_->start().begun;
+    const bool shipped = ledger_.stream().value != 0; // in this life
+    f.begun = shipped ? ledger_.stream() : capture_->start().begun;
     f.sent = shipped ? sent_ : capture_->start().last_interval;
     f.exact = shipped || capture_->start().same_boot_or_clean;
     return f;
@@ -227,11 +227,11 @@ task<result<wire::key32>> sender_group::begin_shipping(sender_session::make_conn
     session_->set_paused(settings_->paused);
     switch (plan.decision) {
     case sender_decision::resume:
-        session_->start_sending(stream_, plan.from, plan.index);
+        session_->start_sending(ledger_.stream(), plan.from, plan.index);
         break;
     case sender_decision::restart: {
-        FS_CO_CHECK(co_await session_->begin_stream(stream_, plan.from));
-        session_->start_sending(stream_, plan.from, 0);
+        FS_CO_CHECK(co_await session_->begin_stream(ledger_.stream(), plan.from));
+        session_->start_sending(ledger_.stream(), plan.from, 0);
         break;
     }
     case sender_decision::catch_up:
@@ -239,7 +239,7 @@ task<result<wire::key32>> sender_group::begin_shipping(sender_session::make_conn
     case sender_decision::compare_all:
         co_await hold_catch_up();
         FS_CO_CHECK(co_await begin_new_stream(plan, theirs));
-        session_->start_sending(stream_, plan.first, 0);
+        session_->start_sending(ledger_.stream(), plan.first, 0);
         break;
     }
     if (theirs.receiver != receiver_) {
@@ -251,7 +251,7 @@ task<result<wire::key32>> sender_group::begin_shipping(sender_session::make_conn
     wire::ack first;
     first.durable = theirs.durable;
     first.applied = theirs.applied;
-    first.point = theirs.damaged || theirs.in_catch_up ? std::min(theirs.point, applied_point_.value) : theirs.point;
+    first.point = theirs.damaged || theirs.in_catch_up ? std::min(theirs.point, ledger_.applied_point().value) : theirs.point;
     settled_ = true;
     on_ack(first);
     if (const auto early = std::exchange(early_ack_, std::nullopt)) {
@@ -289,13 +289,13 @@ task<result<>> sender_group::settle_dirty(const sender_plan &plan, const wire::w
     bool all = plan.decision == sender_decision::compare_all;
     std::vector<wire::changed_run> changed;
     if (plan.decision == sender_decision::compare_changed && !capture_->all_dirty()) {
-        FS_CO_TRY(told, co_await session_->ask_changed(durable_));
+        FS_CO_TRY(told, co_await session_->ask_changed(ledger_.durable()));
         all = !told;
         changed = std::move(told).value_or(std::vector<wire::changed_run>{});
         if (all) {
             log::warning("group {}: the DR site's history does not reach back to barrier {}, the newest that both sites are "
                          "known to have had: everything is compared",
-                         name(), durable_.interval.value);
+                         name(), ledger_.durable().interval.value);
         }
     }
     const std::uint64_t before = dirty_bytes();
@@ -312,7 +312,7 @@ task<result<>> sender_group::settle_dirty(const sender_plan &plan, const wire::w
     if (plan.decision == sender_decision::compare_changed) {
         log::info("group {}: {} bytes that the DR site changed after barrier {} are compared beside {} that changed here; it is "
                   "at barrier {}",
-                  name(), dirty_bytes() - before, durable_.interval.value, before, theirs.durable.interval.value);
+                  name(), dirty_bytes() - before, ledger_.durable().interval.value, before, theirs.durable.interval.value);
     }
     co_return result<>{};
 }
@@ -326,7 +326,7 @@ std::uint64_t sender_group::dirty_bytes() const {
 }
 
 task<result<>> sender_group::begin_new_stream(const sender_plan &plan, const wire::welcome &theirs) {
-    if (recording_) {
+    if (ledger_.recorded()) {
         capture_->begin_tracking();
         reset_stream();
     }
@@ -335,26 +335,23 @@ task<result<>> sender_group::begin_new_stream(const sender_plan &plan, const wir
     FS_CO_CHECK(co_await run_on(run_.disk, [this, stream, &plan, &theirs] {
         return capture_->prepare_stream(stream, plan.first, theirs.durable, theirs.receiver);
     }));
-    durable_ = theirs.durable;
+    ledger_.prepare(stream, theirs.durable);
     receiver_ = theirs.receiver;
-    stream_ = stream;
     sent_ = interval_id{plan.first.value - 1};
     FS_CO_CHECK(co_await session_->begin_stream(stream, plan.first, plan.copy_went_back));
     co_await run_on(run_.disk, [this, stream, first = plan.first] {
         capture_->begin_recording(stream, first);
         return true;
     });
-    stream_first_ = plan.first;
     heals_ = theirs.damage_count;
     damage_known_ = theirs.damage_count;
     if (!encoder_) {
         encoder_ = make_encoder();
     }
-    recording_ = true;
+    ledger_.record(plan.first);
     order_lost_.reset();
     sync_total_ = capture_->pending_bytes();
     sync_began_ = run_.time->now();
-    last_barrier_ = {interval_id{plan.first.value - 1}, last_barrier_.time};
     close_early_ = true;
     work_.notify_all();
     co_return result<>{};
@@ -415,21 +412,13 @@ void sender_group::on_ack(const wire::ack &a) {
         early_ack_ = a;
         return;
     }
-    const bool in_stream = recording_ && a.durable.stream == stream_;
-    if (in_stream && a.durable.interval > durable_.interval) {
-        while (!barrier_times_.empty() && barrier_times_.front().id <= a.durable.interval) {
-            durable_barrier_ = barrier_times_.front();
-            barrier_times_.pop_front();
-        }
-        while (!points_in_flight_.empty() && points_in_flight_.front().id <= a.durable.interval) {
+    const newly_durable told = ledger_.take(a.durable, a.applied, interval_id{a.point});
+    if (told.advanced) {
+        if (told.point) {
             damage_.reset();
-            if (!consistent()) {
-                log::info("group {}: in sync; the DR site follows from barrier {} on", name(),
-                          points_in_flight_.front().id.value);
-            }
-            durable_point_ = points_in_flight_.front().id;
-            durable_point_time_ = points_in_flight_.front().time;
-            points_in_flight_.pop_front();
+        }
+        if (told.first_point) {
+            log::info("group {}: in sync; the DR site follows from barrier {} on", name(), told.first_point->id.value);
         }
         if (consistent()) {
             compared_.reset();
@@ -437,7 +426,6 @@ void sender_group::on_ack(const wire::ack &a) {
         spool_->drop_through(a.durable.interval);
         tidy_soon();
         capture_->durable(a.durable, receiver_);
-        acked_in_stream_ = true;
         session_worked_ = true;
         if (const auto after = failures_.worked(run_.time->now())) {
             log::info("group {}: the DR site takes data again{}", name(), *after);
@@ -451,9 +439,6 @@ void sender_group::on_ack(const wire::ack &a) {
     if (session_ && session_->moved()) {
         path_.moved();
     }
-    durable_ = a.durable;
-    applied_ = a.applied;
-    applied_point_ = interval_id{a.point};
     if (scan_) {
         scan_->kick();
     }
@@ -522,9 +507,9 @@ void sender_group::on_damage(std::string what, std::uint64_t count) {
     damage_known_ = count;
     damage_ = fmt::format("the DR site says that {}. It is compared and repaired now; until then its newest good "
                           "point is {}",
-                          what, applied_point_.value);
+                          what, ledger_.applied_point().value);
     log::error("group {}: {}", name(), *damage_);
-    if (recording_) {
+    if (ledger_.recorded()) {
         lose_order("");
     } else { // a stream that is about to begin would count as the repair
         restart_session("the DR site found damage");
