@@ -48,7 +48,7 @@ constexpr std::uint64_t interval_id_max = (1ULL << 63) - 1; ///< and of all othe
 /// How far a peer's position may be above what is known here. No honest peer gets so far ahead: reserved ids
 /// are skipped by 1,024 at a power cut.
 constexpr std::uint64_t interval_jump_max = 1ULL << 40;
-constexpr std::uint64_t first_stream_id_max = 1ULL << 62;  ///< where the first stream of a new copy begins
+constexpr std::uint64_t first_stream_id_max = 1ULL << 62;  ///< up to here a stream may begin anywhere above its copy
 constexpr std::uint64_t loan_window = 4096;                ///< intervals ahead that loans may be asked for
 constexpr std::uint64_t heals_slack = 1024;                ///< damage that was told and lost by a crash
 constexpr std::size_t peer_text_bytes_max = 4096;          ///< words for the other side's operator
