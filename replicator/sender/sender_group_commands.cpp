@@ -267,6 +267,8 @@ task<result<>> sender_group::resync(bool full) {
         capture_->mark_all_dirty();
         return true;
     });
+    // Again, and now without a disk: a scan that ran meanwhile may have settled some of it by digests, which `full` refuses.
+    capture_->mark_all_dirty();
     hold_.end(); // asked for now
     scan_full_ = full;
     log::info("group {}: resync asked for: {}", name(),
