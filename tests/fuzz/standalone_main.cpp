@@ -1,7 +1,7 @@
 // Runs a fuzz target without libFuzzer: every file of the given corpus folders, then mutations of
 // them (and of nothing) drawn from a seed, until the time is over. A smoke test for CI, not a search.
 //
-//   fuzz_smoke_NAME [--seconds S] [--seed N] FOLDER-OR-FILE...      --seconds 0: only these
+//   fuzz_smoke_NAME [--seconds S | --runs N] [--seed N] FOLDER-OR-FILE...   --seconds 0: only these
 //   fuzz_smoke_NAME --unpack FOLDER FOLDER-OR-FILE...               nothing is run: each input becomes a
 //                                                                   file there, as libFuzzer takes them
 //
@@ -30,6 +30,8 @@ namespace {
 using input = std::vector<std::uint8_t>;
 constexpr std::size_t input_bytes_max = 256 * 1024;
 constexpr std::uint64_t runs_min = 2000; ///< also on a slow machine under sanitizers
+
+constexpr std::uint64_t told_every = 100'000;
 
 std::uint64_t run_number = 0;
 std::uint64_t seed = 1;
@@ -161,12 +163,15 @@ class mutator {
 
 int main(int argc, char **argv) {
     double seconds = 3;
+    std::uint64_t runs_wanted = 0; ///< 0: as many as the time allows
     std::string unpacked;
     std::vector<std::string> places;
     const std::vector<std::string> words(argv + 1, argv + argc);
     for (std::size_t i = 0; i < words.size(); ++i) {
         if (words[i] == "--seconds" && i + 1 < words.size()) {
             seconds = std::stod(words[++i]);
+        } else if (words[i] == "--runs" && i + 1 < words.size()) {
+            runs_wanted = std::stoull(words[++i]);
         } else if (words[i] == "--seed" && i + 1 < words.size()) {
             seed = std::stoull(words[++i]);
         } else if (words[i] == "--unpack" && i + 1 < words.size()) {
@@ -196,8 +201,16 @@ int main(int argc, char **argv) {
         return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     };
     // At most ten times the wanted time, whatever the number of runs.
-    while (elapsed() < seconds || (run_number < runs_min && elapsed() < 10 * seconds)) {
+    const auto goes_on = [&] {
+        return runs_wanted > 0 ? run_number < runs_wanted
+                               : elapsed() < seconds || (run_number < runs_min && elapsed() < 10 * seconds);
+    };
+    while (goes_on()) {
         run_one(chance.mutate(corpus));
+        if (run_number % told_every == 0) {
+            std::printf("%llu runs, %.0f s\n", static_cast<unsigned long long>(run_number), elapsed());
+            std::fflush(stdout);
+        }
     }
     std::printf("%llu runs in %.1f s\n", static_cast<unsigned long long>(run_number), elapsed());
     return 0;
