@@ -2,7 +2,6 @@
 
 #include <brotli/decode.h>
 #include <brotli/encode.h>
-
 #include <cstdlib>
 #include <memory>
 
@@ -10,7 +9,8 @@ namespace farshore::dedupe {
 
 namespace {
 
-/// The lowest at which brotli models literals by their context; 6 gains 0.4 % for a quarter more time.
+/// The lowest at which brotli models literals by their context; 6 gains 0.4 % for a quarter more
+/// time.
 constexpr int quality = 5;
 constexpr int window_bits = 20; ///< 1 MiB: about the largest body
 
@@ -44,7 +44,9 @@ class memory_budget {
     std::size_t left_ = brotli_memory_max;
 };
 
-const std::uint8_t *raw(bytes_view bytes) { return reinterpret_cast<const std::uint8_t *>(bytes.data()); }
+const std::uint8_t *raw(bytes_view bytes) {
+    return reinterpret_cast<const std::uint8_t *>(bytes.data());
+}
 std::uint8_t *raw(bytes_span bytes) { return reinterpret_cast<std::uint8_t *>(bytes.data()); }
 
 } // namespace
@@ -54,9 +56,8 @@ std::size_t brotli_compress(bytes_view input, bytes_span out) {
         return 0;
     }
     std::size_t written = input.size() - 1;
-    const BROTLI_BOOL fits =
-        BrotliEncoderCompress(quality, window_bits, BROTLI_MODE_GENERIC, input.size(), raw(input),
-                              &written, raw(out));
+    const BROTLI_BOOL fits = BrotliEncoderCompress(quality, window_bits, BROTLI_MODE_GENERIC,
+                                                   input.size(), raw(input), &written, raw(out));
     return fits == BROTLI_TRUE ? written : 0;
 }
 

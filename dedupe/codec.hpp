@@ -48,8 +48,7 @@ struct encoder_options {
     std::size_t content_bytes = 0;
     /// How many blocks each volume of the group has. Places in volumes beyond the list aren't used.
     std::vector<std::uint64_t> volume_blocks = {};
-    bool verify =
-        false; ///< decode and compare every payload before it is returned: self_check()
+    bool verify = false; ///< decode and compare every payload before it is returned: self_check()
     // Off only to measure what they give (bench/micro/stages).
     bool cheap_first = true;  ///< deltas before what may refer to them; else in order of place
     bool whole_blocks = true; ///< blocks are found by a digest of all their content too
@@ -117,7 +116,8 @@ class encoder {
                                         const source_reader &source = {},
                                         std::span<const loan> loans = {});
     /// What the last encode() found wrong with its own work (`verify`): a bug of the codec or bad
-    /// memory. errc::mismatch; encode() returned nothing then, and nothing of the interval may leave.
+    /// memory. errc::mismatch; encode() returned nothing then, and nothing of the interval may
+    /// leave.
     const result<> &self_check() const;
     /// Takes hints into the index. They need not be true.
     void learn(std::span<const known_place> places);

@@ -1,11 +1,11 @@
 // The decoder: takes a payload apart, checks everything that says where bytes go, then rebuilds and
 // checks block by block.
 //
-// Memory: buffers handed out with the changes: the decoded body (full blocks first, so they are used
-// where they lie, page-aligned) and, in pieces of at most 1 MiB, a page for each delta block. All
-// sizes are known and bounded before it is made: at most limits::frame_raw_bytes_max of pages and
-// codec_format::body_bytes_max of body. Time: a program has at most program_steps_max steps, each
-// of which reads at most two blocks.
+// Memory: buffers handed out with the changes: the decoded body (full blocks first, so they are
+// used where they lie, page-aligned) and, in pieces of at most 1 MiB, a page for each delta block.
+// All sizes are known and bounded before it is made: at most limits::frame_raw_bytes_max of pages
+// and codec_format::body_bytes_max of body. Time: a program has at most program_steps_max steps,
+// each of which reads at most two blocks.
 
 #include "dedupe/block_digest.hpp"
 #include "dedupe/codec.hpp"
@@ -27,7 +27,8 @@ struct decoder::impl {
     result<> unpack_body(const payload_view &view, bytes_span body);
     result<decoded_payload> rebuild(const payload_view &view, buffer body, const base_reader &base,
                                     const base_reader &now);
-    void check_run(const payload_view &view, std::size_t first_change, decoded_payload &decoded) const;
+    void check_run(const payload_view &view, std::size_t first_change,
+                   decoded_payload &decoded) const;
 
     decompressor unpacker;
     codec_format::command_list commands;
@@ -101,8 +102,7 @@ result<> run_program(std::span<const program_step> steps, const operation &op, p
         } else {
             std::ranges::copy(given, page.begin() + static_cast<std::ptrdiff_t>(at));
             if (!step.own && step.length > 0) {
-                FS_CHECK(places.read(step.source,
-                                     page.subspan(at + step.literals, step.length)));
+                FS_CHECK(places.read(step.source, page.subspan(at + step.literals, step.length)));
             }
         }
         at += std::size_t{step.literals} + step.length;
@@ -192,16 +192,16 @@ result<decoded_payload> decoder::impl::rebuild(const payload_view &view, buffer 
             run_change = decoded.changes.size();
         }
     }
-    // Every run fits its short digest, yet all together don't fit the long one: a short one matched by
-    // chance, and no one can say which.
+    // Every run fits its short digest, yet all together don't fit the long one: a short one matched
+    // by chance, and no one can say which.
     if (decoded.bad.empty() && checksum_128(std::as_bytes(std::span(digests))) != header.content) {
         distrust_data(decoded, 0);
     }
     return decoded;
 }
 
-/// A run of data blocks, which begins at this change, is complete. Later blocks that are made of a bad
-/// one don't find it and turn out bad too.
+/// A run of data blocks, which begins at this change, is complete. Later blocks that are made of a
+/// bad one don't find it and turn out bad too.
 void decoder::impl::check_run(const payload_view &view, std::size_t first_change,
                               decoded_payload &decoded) const {
     const std::size_t index = (digests.size() - 1) / codec_format::digest_blocks;

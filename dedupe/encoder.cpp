@@ -178,7 +178,8 @@ bool encoder::impl::read_known(const source_reader &ask, volume_index volume, bl
     }
     if (options.verify) {
         buffer asked(block_bytes);
-        if (ask(volume, block, asked.span()) && !std::ranges::equal(asked.view(), bytes_view(page))) {
+        if (ask(volume, block, asked.span()) &&
+            !std::ranges::equal(asked.view(), bytes_view(page))) {
             checked = fail(errc::mismatch, "what is kept of a block is not what it was");
         }
     }

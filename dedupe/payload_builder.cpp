@@ -13,8 +13,7 @@ constexpr std::size_t operation_bytes_max = 32; ///< what an operation takes bes
 payload_builder::payload_builder(int level, std::size_t body_bytes)
     : body_bytes_max_(
           std::clamp<std::size_t>(body_bytes, block_bytes, codec_format::body_bytes_max)),
-      packer_(level), body_(codec_format::body_bytes_max),
-      packed_(codec_format::body_bytes_max) {
+      packer_(level), body_(codec_format::body_bytes_max), packed_(codec_format::body_bytes_max) {
     set_level(level);
 }
 

@@ -119,8 +119,7 @@ bytes_view source_space::content(volume_index volume, std::uint64_t block, bool 
     return found;
 }
 
-bytes_view source_space::read_block(volume_index volume, std::uint64_t block,
-                                    std::uint64_t key) {
+bytes_view source_space::read_block(volume_index volume, std::uint64_t block, std::uint64_t key) {
     if (!*source_ || volume.value >= volume_blocks_.size() ||
         block >= volume_blocks_[volume.value]) {
         return {};

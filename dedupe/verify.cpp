@@ -54,7 +54,8 @@ bool read_before(std::span<const block_change> changes, const source_reader &sou
 }
 
 result<> expect(bool good, const char *else_found) {
-    return good ? result<>{} : result<>(fail(errc::mismatch, std::string("the payloads have ") + else_found));
+    return good ? result<>{}
+                : result<>(fail(errc::mismatch, std::string("the payloads have ") + else_found));
 }
 
 /// A loan is a block of the interval itself.
@@ -108,9 +109,11 @@ result<> verify_payloads(std::span<const block_change> changes,
     decoded_interval decoded;
     const base_reader base = [&](volume_index volume, block_index block, bytes_span out) {
         if (source_only > 0 && volume.value + std::size_t{1} == blocks.size()) {
-            return expect(read_loan(changes, loans, block.value, out), "a loan that was not granted");
+            return expect(read_loan(changes, loans, block.value, out),
+                          "a loan that was not granted");
         }
-        return expect(read_before(changes, source, {volume, block}, out), "a place that is not known");
+        return expect(read_before(changes, source, {volume, block}, out),
+                      "a place that is not known");
     };
     const base_reader now = [&](volume_index volume, block_index block, bytes_span out) {
         const auto found = decoded.data.find({volume, block});

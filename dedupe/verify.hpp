@@ -22,8 +22,8 @@ class remembering_source {
 };
 
 /// Decodes the payloads against the same reference space and compares the outcome with the changes,
-/// in both directions. A difference (errc::mismatch) is a bug of the codec or bad memory; the caller
-/// lets no byte of it out. It is no reason to abort: the daemon that encodes is the storage.
+/// in both directions. A difference (errc::mismatch) is a bug of the codec or bad memory; the
+/// caller lets no byte of it out. It is no reason to abort: the daemon that encodes is the storage.
 result<> verify_payloads(std::span<const block_change> changes,
                          std::span<const std::uint64_t> volume_blocks, const source_reader &source,
                          std::span<const loan> loans, std::span<const encoded_payload> payloads);

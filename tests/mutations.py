@@ -6,9 +6,10 @@
     python3 tests/mutations.py --list          # names, with the rows of docs/faults.md
     python3 tests/mutations.py --build build/dev
 
-Each entry of the table replaces one text of one file; its target is built and the test cases that its filter names are
-run. A test that fails, crashes or hangs has caught the mutation. One that passes is a test that doesn't show what
-docs/faults.md says of it: the mutation SURVIVED. What can't be applied or doesn't compile is an error.
+Each entry of the table replaces one text of one file, however its lines are broken; its target is built and the test
+cases that its filter names are run. A test that fails, crashes or hangs has caught the mutation. One that passes is a
+test that doesn't show what docs/faults.md says of it: the mutation SURVIVED. What can't be applied or doesn't compile
+is an error.
 
 First all filters are run on the source as it is: they must match a test case, and pass. Sources are put back after each
 entry, on Ctrl-C and SIGTERM too; the targets are built from them at the end, else by the next build. After a SIGKILL
@@ -37,6 +38,11 @@ MATCHED = re.compile(r"test cases:\s*(\d+)\s*\|\s*(\d+) passed\s*\|\s*(\d+) fail
 CAUGHT, SURVIVED, ERROR = "caught", "SURVIVED", "error"
 
 
+def pattern(text):
+    """Matches the text however the formatter breaks its lines."""
+    return re.compile(r"\s*".join(re.escape(c) for c in text if not c.isspace()))
+
+
 def load():
     """The entries, and what is wrong with them."""
     with open(TABLE, "rb") as f:
@@ -56,7 +62,7 @@ def load():
         if e["find"] == e["replace"]:
             problems.append(f"{name}: replaces a text by itself")
         path = ROOT / e["file"]
-        count = path.read_text().count(e["find"]) if path.is_file() else 0
+        count = len(pattern(e["find"]).findall(path.read_text())) if path.is_file() else 0
         if count != 1:
             problems.append(f"{name}: {e['file']} has its text {count} times, not once")
     return entries, problems
@@ -95,7 +101,7 @@ class Tree:
         path = ROOT / entry["file"]
         before = path.read_bytes()
         try:
-            path.write_text(before.decode().replace(entry["find"], entry["replace"]))
+            path.write_text(pattern(entry["find"]).sub(lambda _: entry["replace"], before.decode()))
             yield
         finally:
             path.write_bytes(before)

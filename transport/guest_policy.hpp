@@ -7,8 +7,9 @@
 //             (an IPv4 address, an IPv6 /64) has at most source_places_max; when all are taken, one whose handshake
 //             takes unduly long gives way.
 //
-// Known sources (where a paired peer last came from) are exempt from the share of a source, go before others, and never
-// give way to somebody unknown: strangers can delay each other, and no paired peer.
+// Known sources (where a paired peer last came from) are exempt from the share of a source, go
+// before others, and never give way to somebody unknown: strangers can delay each other, and no
+// paired peer.
 
 #include "replicator/base/clock.hpp"
 #include "replicator/base/limits.hpp"
@@ -51,12 +52,14 @@ inline std::string source_of(const std::string &host) {
 }
 
 /// Who leaves a full lobby (in order of arrival); nothing: there is room.
-inline std::optional<std::size_t> leaves_lobby(std::span<const guest_facts> silent, time_point now) {
+inline std::optional<std::size_t> leaves_lobby(std::span<const guest_facts> silent,
+                                               time_point now) {
     std::optional<std::size_t> victim;
     std::size_t there = 0;
     for (std::size_t i = 0; i < silent.size(); ++i) {
         there += silent[i].leaving ? 0 : 1;
-        if (!silent[i].leaving && !silent[i].known && (!victim || now - silent[i].since >= speak_within)) {
+        if (!silent[i].leaving && !silent[i].known &&
+            (!victim || now - silent[i].since >= speak_within)) {
             victim = i; // the first one, if nobody had time to speak yet
         }
     }
@@ -68,9 +71,10 @@ struct place_verdict {
     std::optional<std::size_t> gives_way; ///< index; then wait until it left
 };
 
-/// Whether somebody who has spoken gets a place. `guests` in order of arrival; `patience`: for their handshakes.
-inline place_verdict judge_place(std::span<const guest_facts> guests, const guest_facts &who, bool known_waits,
-                                 time_point now, duration patience) {
+/// Whether somebody who has spoken gets a place. `guests` in order of arrival; `patience`: for
+/// their handshakes.
+inline place_verdict judge_place(std::span<const guest_facts> guests, const guest_facts &who,
+                                 bool known_waits, time_point now, duration patience) {
     std::size_t there = 0;
     std::size_t of_source = 0;
     std::optional<std::size_t> late;        // the oldest stranger beyond patience

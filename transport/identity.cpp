@@ -94,8 +94,8 @@ bool has_name(X509 *certificate, const std::string &name) {
     if (X509_check_ip_asc(certificate, name.c_str(), 0) == 1) {
         return true;
     }
-    const bool found =
-        X509_check_host(certificate, name.data(), name.size(), X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS, nullptr) == 1;
+    const bool found = X509_check_host(certificate, name.data(), name.size(),
+                                       X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS, nullptr) == 1;
     drop_openssl_errors();
     return found;
 }
@@ -130,7 +130,8 @@ std::optional<wall_time> time_of(const ASN1_TIME *t) {
     return wall_time(std::clamp(since, -most, most));
 }
 
-void add_term(std::vector<term> &terms, std::string what, const ASN1_TIME *from, const ASN1_TIME *until) {
+void add_term(std::vector<term> &terms, std::string what, const ASN1_TIME *from,
+              const ASN1_TIME *until) {
     const auto begin = time_of(from);
     const auto end = time_of(until);
     if (begin && end) {
@@ -145,12 +146,14 @@ result<std::vector<term>> terms_of(const std::string &certificate_pem, const std
     std::vector<term> terms;
     FS_TRY(own, read_certificates(certificate_pem));
     for (const x509_ptr &c : own) {
-        add_term(terms, "the certificate " + names_of(c.get()), X509_get0_notBefore(c.get()), X509_get0_notAfter(c.get()));
+        add_term(terms, "the certificate " + names_of(c.get()), X509_get0_notBefore(c.get()),
+                 X509_get0_notAfter(c.get()));
     }
     if (!ca_pem.empty()) {
         FS_TRY(authorities, read_certificates(ca_pem));
         for (const x509_ptr &c : authorities) {
-            add_term(terms, "the CA " + names_of(c.get()), X509_get0_notBefore(c.get()), X509_get0_notAfter(c.get()));
+            add_term(terms, "the CA " + names_of(c.get()), X509_get0_notBefore(c.get()),
+                     X509_get0_notAfter(c.get()));
         }
     }
     if (!crl_pem.empty()) {

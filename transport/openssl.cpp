@@ -64,7 +64,8 @@ result<std::vector<x509_ptr>> read_certificates(const std::string &pem) {
 
 result<std::vector<crl_ptr>> read_revocations(const std::string &pem) {
     if (pem.size() > revocation_bytes_max) {
-        return fail(errc::limit, "a list of revoked certificates of " + std::to_string(pem.size()) + " bytes");
+        return fail(errc::limit,
+                    "a list of revoked certificates of " + std::to_string(pem.size()) + " bytes");
     }
     const bio_ptr in = reader_of(pem);
     std::vector<crl_ptr> lists;

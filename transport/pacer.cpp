@@ -52,7 +52,8 @@ void pacer::serve_next() {
     turns_[served_->tenant()] = ++turn_;
 }
 
-task<bool> pacer::acquire(std::uint64_t bytes, std::function<bool()> abandoned, const void *tenant) {
+task<bool> pacer::acquire(std::uint64_t bytes, std::function<bool()> abandoned,
+                          const void *tenant) {
     // The place is kept over the wait: whoever comes next takes from a bucket without debt, so a
     // small message never waits for more than the slices that were before it.
     const place own(*this, tenant);

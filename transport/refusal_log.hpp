@@ -1,7 +1,8 @@
 #pragma once
-// Keeps the log readable while somebody knocks: at most one line a second, with the number of those that were left out.
-// Who is seen for the first time gets a line of its own beyond that, as long as not too many new ones come: the operator
-// wants to know who tried. Pure: time is a parameter. Bounded.
+// Keeps the log readable while somebody knocks: at most one line a second, with the number of those
+// that were left out. Who is seen for the first time gets a line of its own beyond that, as long as
+// not too many new ones come: the operator wants to know who tried. Pure: time is a parameter.
+// Bounded.
 
 #include "replicator/base/clock.hpp"
 
@@ -16,11 +17,11 @@ namespace farshore::transport {
 
 class refusal_log {
   public:
-    static constexpr std::size_t remembered_max = 256; ///< who was seen
+    static constexpr std::size_t remembered_max = 256;    ///< who was seen
     static constexpr std::uint64_t first_sights_max = 10; ///< lines for new ones in a minute
 
-    /// Whether to write a line now; the value is the number of lines left out since the last one. `who`: the fingerprint
-    /// of a certificate, empty for somebody who has not shown one.
+    /// Whether to write a line now; the value is the number of lines left out since the last one.
+    /// `who`: the fingerprint of a certificate, empty for somebody who has not shown one.
     std::optional<std::uint64_t> allow(time_point now, const std::string &who = {}) {
         const bool fresh = first_sight(now, who);
         if (!fresh && last_ && now - *last_ < std::chrono::seconds(1)) {
@@ -60,7 +61,8 @@ class refusal_log {
 
 /// Behind a line.
 inline std::string left_out_text(std::uint64_t count) {
-    return count > 0 ? " (" + std::to_string(count) + " more refused since the last such line)" : "";
+    return count > 0 ? " (" + std::to_string(count) + " more refused since the last such line)"
+                     : "";
 }
 
 } // namespace farshore::transport

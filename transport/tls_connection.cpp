@@ -89,9 +89,9 @@ task<result<>> tls_connection::flush(pacing p) {
             for (const auto &gate : pace_) {
                 if (p == pacing::account_only || !waits_) {
                     gate->note(slice.size());
-                } else if (gate->rate() &&
-                           !co_await gate->acquire(
-                               slice.size(), [this] { return may_not_send(); }, pace_.front().get())) {
+                } else if (gate->rate() && !co_await gate->acquire(
+                                               slice.size(), [this] { return may_not_send(); },
+                                               pace_.front().get())) {
                     co_return why_not_send();
                 }
             }

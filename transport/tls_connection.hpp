@@ -28,7 +28,8 @@ class tls_connection : public std::enable_shared_from_this<tls_connection> {
     /// The handshakes end when both sides have accepted each other (envelope.hpp). `limit` cancels.
     task<result<>> connect_side(const deadline &limit);
     task<result<>> accept_side(const deadline &limit);
-    /// Returns when something has come (or the end), before any of the handshakes. interrupt() ends it.
+    /// Returns when something has come (or the end), before any of the handshakes. interrupt() ends
+    /// it.
     task<result<>> first_byte();
     void limit_first_message(std::size_t bytes_max) { next_bytes_max_ = bytes_max; }
     /// After a failed accept_side: ends the stream and lets the peer read our alert.

@@ -114,7 +114,8 @@ result<std::optional<message>> tls_connection::assemble() {
         if (!complete) {
             return std::nullopt;
         }
-        FS_TRY(head, parse_envelope(head_, std::min(payload_bytes_max(application_), next_bytes_max_)));
+        FS_TRY(head,
+               parse_envelope(head_, std::min(payload_bytes_max(application_), next_bytes_max_)));
         if (head.type == transport_ready) {
             return fail(errc::corrupt, "the type of a message from " + address_);
         }
@@ -133,8 +134,8 @@ result<std::optional<message>> tls_connection::assemble() {
     return std::exchange(partial_, std::nullopt);
 }
 
-/// What TLS itself has to say (answers to renewals of the key) goes with the next message; on a link that sends none it
-/// must not gather.
+/// What TLS itself has to say (answers to renewals of the key) goes with the next message; on a
+/// link that sends none it must not gather.
 task<result<>> tls_connection::carry_answers() {
     const auto turn = co_await turn_.acquire();
     if (may_not_send()) {
@@ -199,7 +200,9 @@ class tls_link final : public link {
 
     const std::string &peer_address() const override { return connection_->address(); }
     const std::string &peer_fingerprint() const override { return connection_->peer_fingerprint(); }
-    bool peer_has_name(const std::string &name) const override { return connection_->peer_has_name(name); }
+    bool peer_has_name(const std::string &name) const override {
+        return connection_->peer_has_name(name);
+    }
     const std::string &application() const override { return connection_->application(); }
     wire_count wire() const override { return connection_->wire(); }
 

@@ -45,13 +45,16 @@ struct tls_options {
     std::string ca_pem;  ///< non-empty: peers must be signed by this CA
     std::string crl_pem; ///< non-empty: lists of revoked certificates, one for each CA of a chain
     trust_check trust;
-    /// Accepting: whether a paired peer last came from this source (guest_policy.hpp); may be empty.
+    /// Accepting: whether a paired peer last came from this source (guest_policy.hpp); may be
+    /// empty.
     std::function<bool(const std::string &source)> known;
-    bool pace_waits = true;   ///< false: bytes are accounted for in `pace` but do not wait (control traffic)
-    pacers pace;                 ///< sending waits for all of them
+    bool pace_waits =
+        true;    ///< false: bytes are accounted for in `pace` but do not wait (control traffic)
+    pacers pace; ///< sending waits for all of them
     time_source *time = nullptr; ///< absent: the machine's clock; else it must outlive all links
     duration handshake_timeout = std::chrono::seconds(10);
-    /// Accepting: of the first message's payload. Who has yet to say what it wants may not say much.
+    /// Accepting: of the first message's payload. Who has yet to say what it wants may not say
+    /// much.
     std::size_t first_message_bytes_max = SIZE_MAX;
     /// Application bytes under one key; then the sending key is renewed. AES-GCM allows about
     /// 380 GiB in records of 16 KiB (RFC 8446, 5.5). Tests make it small.

@@ -36,7 +36,8 @@ std::unexpected<error> cannot_listen(const address &where, std::error_code code)
 } // namespace
 
 struct tls_listener::impl : std::enable_shared_from_this<tls_listener::impl> {
-    /// A connection before authentication; in the lobby until it has spoken, then waiting for a place, then a guest.
+    /// A connection before authentication; in the lobby until it has spoken, then waiting for a
+    /// place, then a guest.
     struct guest {
         std::shared_ptr<tls_connection> connection;
         guest_facts facts;
@@ -64,13 +65,15 @@ struct tls_listener::impl : std::enable_shared_from_this<tls_listener::impl> {
     bool closing = false;
 
     result<> listen(const address &where);
-    void refused(const error &why, const std::string &peer = {}, const std::string &fingerprint = {});
+    void refused(const error &why, const std::string &peer = {},
+                 const std::string &fingerprint = {});
     tls_session::setup setup(std::string peer) const;
     static std::vector<guest_facts> facts_of(const guest_list &list);
     static void evict(guest_list &from, std::size_t index);
     bool try_enter(guest_list::iterator who);
     static task<void> accept_all(std::shared_ptr<impl> self);
-    static task<result<>> reach_place(std::shared_ptr<impl> self, guest_list::iterator who, const deadline &limit);
+    static task<result<>> reach_place(std::shared_ptr<impl> self, guest_list::iterator who,
+                                      const deadline &limit);
     static task<void> serve(std::shared_ptr<impl> self, guest_list::iterator who);
     static task<void> close(std::shared_ptr<impl> self);
 };
@@ -108,9 +111,10 @@ result<> tls_listener::impl::listen(const address &where) {
     return {};
 }
 
-/// Who shows a certificate is told by it (refusal_log.hpp). Of the others `peer`, whose port differs each time, is left
-/// out of what makes two refusals the same.
-void tls_listener::impl::refused(const error &why, const std::string &peer, const std::string &fingerprint) {
+/// Who shows a certificate is told by it (refusal_log.hpp). Of the others `peer`, whose port
+/// differs each time, is left out of what makes two refusals the same.
+void tls_listener::impl::refused(const error &why, const std::string &peer,
+                                 const std::string &fingerprint) {
     if (!fingerprint.empty()) {
         if (const auto left_out = refusals.allow(time.now(), fingerprint)) {
             log::warning("refused a connection: {}{}", why.text(), left_out_text(*left_out));
@@ -119,7 +123,8 @@ void tls_listener::impl::refused(const error &why, const std::string &peer, cons
     }
     const std::string text = why.text();
     std::string kind = text;
-    if (const auto at = peer.empty() ? std::string::npos : kind.find(peer); at != std::string::npos) {
+    if (const auto at = peer.empty() ? std::string::npos : kind.find(peer);
+        at != std::string::npos) {
         kind.replace(at, peer.size(), peer.substr(0, peer.rfind(':')));
     }
     if (const auto more = strangers.failed(kind, time.now())) {
@@ -153,7 +158,8 @@ void tls_listener::impl::evict(guest_list &from, std::size_t index) {
 
 /// From the list of those who wait into the places, if it may.
 bool tls_listener::impl::try_enter(guest_list::iterator who) {
-    const bool known_waits = std::ranges::any_of(waiting, [](const guest &g) { return g.facts.known; });
+    const bool known_waits =
+        std::ranges::any_of(waiting, [](const guest &g) { return g.facts.known; });
     const auto verdict = judge_place(facts_of(guests), who->facts, known_waits, time.now(),
                                      options.handshake_timeout / patience_part);
     if (verdict.gives_way) {
@@ -221,7 +227,8 @@ task<void> tls_listener::impl::accept_all(std::shared_ptr<impl> self) {
 task<void> tls_listener::impl::serve(std::shared_ptr<impl> self, guest_list::iterator who) {
     const auto connection = who->connection;
     {
-        const deadline limit(self->home, self->time, who->facts.since + self->options.handshake_timeout,
+        const deadline limit(self->home, self->time,
+                             who->facts.since + self->options.handshake_timeout,
                              [&c = *connection] { c.interrupt(); });
         auto done = co_await reach_place(self, who, limit);
         const bool has_place = done.has_value();
@@ -231,7 +238,8 @@ task<void> tls_listener::impl::serve(std::shared_ptr<impl> self, guest_list::ite
         if (!done && !self->closing) {
             const bool early = limit.expired() || who->evicted();
             if (who->evicted()) {
-                done = fail(errc::timeout, "too many connections at once, one of them from " + connection->address());
+                done = fail(errc::timeout, "too many connections at once, one of them from " +
+                                               connection->address());
             } else if (limit.expired()) {
                 done = fail(errc::timeout, "the TLS handshake with " + connection->address());
             }
@@ -271,7 +279,8 @@ tls_listener::~tls_listener() = default;
 
 result<> tls_listener::listen(const address &where) { return impl_->listen(where); }
 
-result<> tls_listener::use(const identity &self, const std::string &ca_pem, const std::string &crl_pem) {
+result<> tls_listener::use(const identity &self, const std::string &ca_pem,
+                           const std::string &crl_pem) {
     tls_options changed = impl_->options;
     changed.self = self;
     changed.ca_pem = ca_pem;

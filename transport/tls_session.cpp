@@ -123,7 +123,8 @@ struct tls_callbacks {
         return 0;
     }
 
-    static void message(int sent, int, int type, const void *data, std::size_t size, SSL *, void *session) {
+    static void message(int sent, int, int type, const void *data, std::size_t size, SSL *,
+                        void *session) {
         if (sent == 0 && type == SSL3_RT_HANDSHAKE && size > 0 &&
             *static_cast<const unsigned char *>(data) == SSL3_MT_KEY_UPDATE) {
             ++static_cast<tls_session *>(session)->peer_updates_;
@@ -160,8 +161,8 @@ result<> use_ca(SSL_CTX *context, const std::string &pem) {
     }
     return {};
 }
-/// Each CA of a chain needs a list that is in its time: one that is missing refuses everybody, which
-/// is noticed, while a certificate that was revoked and is let in is not.
+/// Each CA of a chain needs a list that is in its time: one that is missing refuses everybody,
+/// which is noticed, while a certificate that was revoked and is let in is not.
 result<> use_revocations(SSL_CTX *context, const std::string &pem) {
     FS_TRY(lists, read_revocations(pem));
     X509_STORE *store = SSL_CTX_get_cert_store(context);
@@ -260,22 +261,26 @@ bool tls_session::accept_certificate(X509_STORE_CTX *store) {
     }
     if (setup_.has_ca && X509_verify_cert(store) != 1) {
         const char *why = X509_verify_cert_error_string(X509_STORE_CTX_get_error(store));
-        refusal_ = error{errc::not_trusted, "the certificate of " + setup_.address +
-                                                " with fingerprint " + peer_fingerprint_ +
-                                                " is not accepted under the site's CA (" + why + ")"};
+        refusal_ =
+            error{errc::not_trusted, "the certificate of " + setup_.address + " with fingerprint " +
+                                         peer_fingerprint_ +
+                                         " is not accepted under the site's CA (" + why + ")"};
         return false;
     }
     X509 *certificate = X509_STORE_CTX_get0_cert(store);
-    const peer_claim claim{peer_fingerprint_,
-                           alpn,
-                           setup_.address,
-                           setup_.has_ca,
-                           [certificate](const std::string &name) { return has_name(certificate, name); },
-                           names_of(certificate)};
-    const result<> trusted = setup_.trust ? setup_.trust(claim) : fail(errc::not_trusted, "nobody here trusts");
+    const peer_claim claim{
+        peer_fingerprint_,
+        alpn,
+        setup_.address,
+        setup_.has_ca,
+        [certificate](const std::string &name) { return has_name(certificate, name); },
+        names_of(certificate)};
+    const result<> trusted =
+        setup_.trust ? setup_.trust(claim) : fail(errc::not_trusted, "nobody here trusts");
     if (!trusted) {
-        refusal_ = error{errc::not_trusted, "the certificate of " + setup_.address + " has fingerprint " +
-                                                peer_fingerprint_ + ", which " + trusted.error().context};
+        refusal_ =
+            error{errc::not_trusted, "the certificate of " + setup_.address + " has fingerprint " +
+                                         peer_fingerprint_ + ", which " + trusted.error().context};
     }
     return trusted.has_value();
 }

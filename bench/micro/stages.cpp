@@ -6,9 +6,9 @@
 // had), delta (to the block's own old content), references (copies of other places; INDEX_MIB of
 // index, 64 unless told) and entropy coding (zstd-3). Of references: order (cheap deltas first),
 // exact dedupe (blocks found as a whole) and history (places that the interval does not change, and
-// what was seen in earlier intervals); these do nothing alone. Fold itself is the difference between
-// the bytes written and those of FOLDED. A stage is left out by keeping from the encoder what it
-// lives on: old content, index, source, level. Output: a Markdown table; MB of payloads.
+// what was seen in earlier intervals); these do nothing alone. Fold itself is the difference
+// between the bytes written and those of FOLDED. A stage is left out by keeping from the encoder
+// what it lives on: old content, index, source, level. Output: a Markdown table; MB of payloads.
 
 #include "dedupe/codec.hpp"
 #include "replicator/base/geometry.hpp"

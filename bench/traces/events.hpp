@@ -1,7 +1,7 @@
 #pragma once
 // The file `events` of a trace: what clients did to the volumes, in the order in which it took
-// effect. Written by record_nbd, read by replay_nbd and bench/traces/recorded.py. A tool's format, on
-// one machine: little-endian, no checksums; a file that ends within a record is refused.
+// effect. Written by record_nbd, read by replay_nbd and bench/traces/recorded.py. A tool's format,
+// on one machine: little-endian, no checksums; a file that ends within a record is refused.
 //
 //   header  0  8  magic "FSTRACE1"
 //           8  4  version, 1

@@ -22,8 +22,8 @@ result<control_socket> control_socket::listen(const std::string &path) {
     }
     ::unlink(path.c_str());
     const mode_t before = ::umask(0077);
-    const int bound = ::bind(made.listener_.get(), reinterpret_cast<const sockaddr *>(&where),
-                             sizeof where);
+    const int bound =
+        ::bind(made.listener_.get(), reinterpret_cast<const sockaddr *>(&where), sizeof where);
     const int number = errno;
     ::umask(before);
     if (bound != 0 || ::listen(made.listener_.get(), clients_max) != 0) {

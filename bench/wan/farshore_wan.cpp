@@ -14,13 +14,14 @@
 #include "bench/wan/line.hpp"
 #include "bench/wan/tun.hpp"
 
+#include <fmt/format.h>
+
 #include <arpa/inet.h>
 #include <array>
 #include <cerrno>
 #include <charconv>
 #include <csignal>
 #include <cstdio>
-#include <fmt/format.h>
 #include <memory>
 #include <poll.h>
 #include <sstream>
@@ -49,8 +50,10 @@ const char *usage =
     "         [--b-device NAME] [--mtu BYTES] [--control SOCKET] [--seed N]\n"
     "         [--delay MS] [--jitter MS] [--rate MBIT] [--queue MS] [--loss PERCENT]\n"
     "         [--reorder PERCENT] [--reorder-delay MS]\n"
-    "Joins two network namespaces by a line with the given one-way delay, rate, loss. Commands, one\n"
-    "a line on the control socket: set [ab|ba] NAME VALUE, cut, half-open [ab|ba], heal, stats, quit\n";
+    "Joins two network namespaces by a line with the given one-way delay, rate, loss. Commands, "
+    "one\n"
+    "a line on the control socket: set [ab|ba] NAME VALUE, cut, half-open [ab|ba], heal, stats, "
+    "quit\n";
 
 /// The bytes of all packets in flight.
 class packet_pool {
@@ -272,9 +275,8 @@ bool parse_number(const std::string &text, Number &value) {
 
 bool parse_option(program_options &o, const std::string &name, const std::string &value) {
     const std::pair<std::string_view, std::string *> texts[] = {
-        {"--a", &o.a.netns},           {"--b", &o.b.netns},
-        {"--a-address", &o.a.address}, {"--b-address", &o.b.address},
-        {"--a-device", &o.a.device},   {"--b-device", &o.b.device},
+        {"--a", &o.a.netns},           {"--b", &o.b.netns},         {"--a-address", &o.a.address},
+        {"--b-address", &o.b.address}, {"--a-device", &o.a.device}, {"--b-device", &o.b.device},
         {"--control", &o.control},
     };
     for (const auto &[key, target] : texts) {
@@ -316,7 +318,7 @@ int run(const program_options &options) {
         }
         control = std::make_unique<control_socket>(std::move(*made));
     }
-    struct sigaction action {};
+    struct sigaction action{};
     action.sa_handler = [](int) { stop_asked = 1; };
     ::sigaction(SIGTERM, &action, nullptr);
     ::sigaction(SIGINT, &action, nullptr);
@@ -333,7 +335,8 @@ int main(int argc, char **argv) {
     farshore::wan::program_options options;
     const std::vector<std::string> words(argv + 1, argv + argc);
     for (std::size_t i = 0; i < words.size(); i += 2) {
-        if (i + 1 >= words.size() || !farshore::wan::parse_option(options, words[i], words[i + 1])) {
+        if (i + 1 >= words.size() ||
+            !farshore::wan::parse_option(options, words[i], words[i + 1])) {
             fmt::print(stderr, "farshore-wan: bad option {}\n{}", words[i], farshore::wan::usage);
             return words[i] == "--help" ? 0 : 2;
         }

@@ -11,8 +11,8 @@ span_of_time from_ms(double ms) { return span_of_time(static_cast<std::int64_t>(
 
 double *line_settings::find(std::string_view name) {
     const std::pair<std::string_view, double *> all[] = {
-        {"delay", &delay_ms}, {"jitter", &jitter_ms},        {"rate", &rate_mbit},
-        {"queue", &queue_ms}, {"loss", &loss_percent},       {"reorder", &reorder_percent},
+        {"delay", &delay_ms},           {"jitter", &jitter_ms},  {"rate", &rate_mbit},
+        {"queue", &queue_ms},           {"loss", &loss_percent}, {"reorder", &reorder_percent},
         {"reorder-delay", &reorder_ms},
     };
     for (const auto &[key, value] : all) {

@@ -1,6 +1,6 @@
 #pragma once
-// Programmer errors. REPL_ASSERT stays on in release builds: a replication engine that goes on after
-// a broken invariant writes wrong bytes at the other site.
+// Programmer errors. REPL_ASSERT stays on in release builds: a replication engine that goes on
+// after a broken invariant writes wrong bytes at the other site.
 
 #include <source_location>
 

@@ -1,9 +1,10 @@
 #pragma once
-// Rule: the home thread never waits for a disk, whose every group's line it would cut. What can wait calls may_block()
-// first; on a thread that a never_blocks stands on, that is a bug and ends the program.
+// Rule: the home thread never waits for a disk, whose every group's line it would cut. What can
+// wait calls may_block() first; on a thread that a never_blocks stands on, that is a bug and ends
+// the program.
 //
-// The daemons put one on home when FARSHORE_CHECK_HOME is in the environment, as all end-to-end tests have it: without
-// it a forgotten call costs time, and not the operator's replication.
+// The daemons put one on home when FARSHORE_CHECK_HOME is in the environment, as all end-to-end
+// tests have it: without it a forgotten call costs time, and not the operator's replication.
 
 #include "replicator/base/assert.hpp"
 

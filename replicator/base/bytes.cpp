@@ -27,7 +27,8 @@ std::string to_hex(bytes_view bytes) {
 buffer::buffer(std::size_t size) : size_(size) {
     constexpr std::size_t alignment = 4096;
     const std::size_t rounded = (size + alignment - 1) / alignment * alignment;
-    data_.reset(static_cast<std::byte *>(std::aligned_alloc(alignment, rounded ? rounded : alignment)));
+    data_.reset(
+        static_cast<std::byte *>(std::aligned_alloc(alignment, rounded ? rounded : alignment)));
     REPL_ASSERT(data_ != nullptr);
 }
 

@@ -1,7 +1,8 @@
 #include "replicator/base/clean_text.hpp"
 
-#include <cstdint>
 #include <fmt/format.h>
+
+#include <cstdint>
 
 namespace farshore {
 namespace {
@@ -13,7 +14,9 @@ struct character {
 
 /// RFC 3629: shortest form only, no surrogates, nothing above U+10FFFF.
 character first_of(std::string_view text) {
-    const auto byte = [&](std::size_t i) { return static_cast<std::uint32_t>(static_cast<unsigned char>(text[i])); };
+    const auto byte = [&](std::size_t i) {
+        return static_cast<std::uint32_t>(static_cast<unsigned char>(text[i]));
+    };
     const std::uint32_t lead = byte(0);
     if (lead < 0x80) {
         return {lead, 1};
@@ -42,9 +45,9 @@ struct code_range {
 };
 /// Format characters of Unicode that change or hide what stands beside them.
 constexpr code_range unseen[] = {
-    {0x00AD, 0x00AD},   {0x061C, 0x061C},   {0x115F, 0x1160}, {0x180B, 0x180F}, {0x200B, 0x200F},   {0x2028, 0x202E},
-    {0x2060, 0x206F},   {0x3164, 0x3164},   {0xFE00, 0xFE0F}, {0xFEFF, 0xFEFF}, {0xFFA0, 0xFFA0},   {0xFFF0, 0xFFFB},
-    {0x1D173, 0x1D17A}, {0xE0000, 0xE0FFF}, {0xFFFE, 0xFFFF},
+    {0x00AD, 0x00AD}, {0x061C, 0x061C}, {0x115F, 0x1160},   {0x180B, 0x180F},   {0x200B, 0x200F},
+    {0x2028, 0x202E}, {0x2060, 0x206F}, {0x3164, 0x3164},   {0xFE00, 0xFE0F},   {0xFEFF, 0xFEFF},
+    {0xFFA0, 0xFFA0}, {0xFFF0, 0xFFFB}, {0x1D173, 0x1D17A}, {0xE0000, 0xE0FFF}, {0xFFFE, 0xFFFF},
 };
 
 std::string shown(character c, std::string_view text) {
@@ -52,10 +55,14 @@ std::string shown(character c, std::string_view text) {
         return fmt::format("\\x{:02x}", static_cast<unsigned char>(text.front()));
     }
     switch (c.code) {
-    case '\n': return "\\n";
-    case '\r': return "\\r";
-    case '\t': return "\\t";
-    default: break;
+    case '\n':
+        return "\\n";
+    case '\r':
+        return "\\r";
+    case '\t':
+        return "\\t";
+    default:
+        break;
     }
     if (c.code < 0x20 || (c.code >= 0x7F && c.code < 0xA0)) {
         return fmt::format("\\x{:02x}", c.code);

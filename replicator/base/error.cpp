@@ -8,22 +8,38 @@ class category final : public std::error_category {
     const char *name() const noexcept override { return "farshore"; }
     std::string message(int value) const override {
         switch (static_cast<errc>(value)) {
-        case errc::ok: return "ok";
-        case errc::corrupt: return "the data is damaged";
-        case errc::unsupported: return "this version does not support it";
-        case errc::limit: return "it is beyond a limit";
-        case errc::closed: return "it was closed";
-        case errc::timeout: return "it timed out";
-        case errc::cancelled: return "it was cancelled";
-        case errc::not_found: return "it does not exist";
-        case errc::busy: return "it is in use";
-        case errc::not_trusted: return "the peer is not trusted";
-        case errc::refused: return "refused because it would lose data";
-        case errc::not_in_sync: return "not in sync";
-        case errc::invalid: return "it is not valid";
-        case errc::full: return "no space is left";
-        case errc::dead: return "stopped after an earlier failure";
-        case errc::mismatch: return "it does not match";
+        case errc::ok:
+            return "ok";
+        case errc::corrupt:
+            return "the data is damaged";
+        case errc::unsupported:
+            return "this version does not support it";
+        case errc::limit:
+            return "it is beyond a limit";
+        case errc::closed:
+            return "it was closed";
+        case errc::timeout:
+            return "it timed out";
+        case errc::cancelled:
+            return "it was cancelled";
+        case errc::not_found:
+            return "it does not exist";
+        case errc::busy:
+            return "it is in use";
+        case errc::not_trusted:
+            return "the peer is not trusted";
+        case errc::refused:
+            return "refused because it would lose data";
+        case errc::not_in_sync:
+            return "not in sync";
+        case errc::invalid:
+            return "it is not valid";
+        case errc::full:
+            return "no space is left";
+        case errc::dead:
+            return "stopped after an earlier failure";
+        case errc::mismatch:
+            return "it does not match";
         }
         return "unknown error";
     }

@@ -10,8 +10,8 @@
 
 namespace farshore {
 
-/// Whose fault a failure is. It decides what is done about it (session/reaction.hpp), so whoever knows says so,
-/// where the failure is found: `blame`.
+/// Whose fault a failure is. It decides what is done about it (session/reaction.hpp), so whoever
+/// knows says so, where the failure is found: `blame`.
 enum class fault : std::uint8_t {
     unsaid,  ///< not yet known; who reacts knows by where it came from
     line,    ///< the connection: nobody's fault
@@ -38,21 +38,21 @@ using result = std::expected<T, error>;
 /// reaction (session/reaction.hpp) and one exit code (control/exit_code.hpp).
 enum class errc : int {
     ok = 0,
-    corrupt = 1,        ///< a checksum or a rule of a format is broken
-    unsupported = 2,    ///< a version or required feature that this build does not know
-    limit = 3,          ///< a length or count beyond its named limit
-    closed = 4,         ///< the peer, queue or file was closed
-    timeout = 5,        ///< a deadline passed
-    cancelled = 6,      ///< stopped on purpose
-    not_found = 7,      ///< no such group, volume or point
-    busy = 8,           ///< held by another user
-    not_trusted = 9,    ///< the peer is not who was pinned
-    refused = 10,       ///< would lose data
-    not_in_sync = 11,   ///< asks for a state that does not hold
-    invalid = 12,       ///< bad input from the user or configuration
-    full = 13,          ///< a configured limit of space is reached
-    dead = 14,          ///< a writer that failed before and does not go on
-    mismatch = 15,      ///< digests or identities differ
+    corrupt = 1,      ///< a checksum or a rule of a format is broken
+    unsupported = 2,  ///< a version or required feature that this build does not know
+    limit = 3,        ///< a length or count beyond its named limit
+    closed = 4,       ///< the peer, queue or file was closed
+    timeout = 5,      ///< a deadline passed
+    cancelled = 6,    ///< stopped on purpose
+    not_found = 7,    ///< no such group, volume or point
+    busy = 8,         ///< held by another user
+    not_trusted = 9,  ///< the peer is not who was pinned
+    refused = 10,     ///< would lose data
+    not_in_sync = 11, ///< asks for a state that does not hold
+    invalid = 12,     ///< bad input from the user or configuration
+    full = 13,        ///< a configured limit of space is reached
+    dead = 14,        ///< a writer that failed before and does not go on
+    mismatch = 15,    ///< digests or identities differ
 };
 
 const std::error_category &farshore_category() noexcept;
@@ -68,7 +68,8 @@ inline std::unexpected<error> fail(std::error_code code, std::string context) {
 }
 /// From the calling thread's errno, read by the caller before anything else could change it.
 inline std::unexpected<error> fail_errno(int number, std::string context) {
-    return std::unexpected(error{std::error_code(number, std::generic_category()), std::move(context)});
+    return std::unexpected(
+        error{std::error_code(number, std::generic_category()), std::move(context)});
 }
 
 /// The same error with its culprit; what was said before stays.
@@ -76,7 +77,8 @@ inline error blame(fault whose, error e) {
     e.whose = e.whose == fault::unsaid ? whose : e.whose;
     return e;
 }
-template <class T> result<T> blame(fault whose, result<T> r) {
+template <class T>
+result<T> blame(fault whose, result<T> r) {
     return r ? std::move(r) : result<T>(std::unexpected(blame(whose, std::move(r).error())));
 }
 /// A rule that the peer broke: the text names field, value and bound.
@@ -105,7 +107,8 @@ struct std::is_error_code_enum<farshore::errc> : std::true_type {};
     }                                                                                              \
     auto name = std::move(temp).value()
 #define FS_TRY(name, ...) FS_TRY_IMPL_(FS_CONCAT(fs_try_, __LINE__), name, return, __VA_ARGS__)
-#define FS_CO_TRY(name, ...) FS_TRY_IMPL_(FS_CONCAT(fs_try_, __LINE__), name, co_return, __VA_ARGS__)
+#define FS_CO_TRY(name, ...)                                                                       \
+    FS_TRY_IMPL_(FS_CONCAT(fs_try_, __LINE__), name, co_return, __VA_ARGS__)
 #define FS_CHECK_IMPL_(temp, ret, ...)                                                             \
     if (auto temp = (__VA_ARGS__); !temp) {                                                        \
         ret std::unexpected(std::move(temp).error());                                              \

@@ -32,7 +32,8 @@ checksum_stream::~checksum_stream() {
         delete state_;
     }
 }
-checksum_stream::checksum_stream(checksum_stream &&o) noexcept : state_(std::exchange(o.state_, nullptr)) {}
+checksum_stream::checksum_stream(checksum_stream &&o) noexcept
+    : state_(std::exchange(o.state_, nullptr)) {}
 checksum_stream &checksum_stream::operator=(checksum_stream &&o) noexcept {
     std::swap(state_, o.state_);
     return *this;

@@ -1,6 +1,6 @@
 #pragma once
-// XXH3 checksums: they guard against accidents. They never decide that two blocks are the same; that
-// is for dedupe/digest.hpp (keyed, collision resistant) or a compare of the bytes.
+// XXH3 checksums: they guard against accidents. They never decide that two blocks are the same;
+// that is for dedupe/digest.hpp (keyed, collision resistant) or a compare of the bytes.
 
 #include "replicator/base/bytes.hpp"
 

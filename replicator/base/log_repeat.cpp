@@ -25,7 +25,9 @@ std::string in_words(duration d) {
 repeats::series &repeats::find_or_add(std::string_view kind, time_point now, bool &is_new) {
     auto at = std::ranges::find(series_, kind, &series::kind);
     if (at == series_.end() && series_.size() >= kinds_max) {
-        std::erase_if(series_, [now](const series &s) { return now - s.hour_began >= again_after && s.left_out == 0; });
+        std::erase_if(series_, [now](const series &s) {
+            return now - s.hour_began >= again_after && s.left_out == 0;
+        });
         if (series_.size() >= kinds_max) {
             kind = all_others;
             at = std::ranges::find(series_, kind, &series::kind);
@@ -57,7 +59,8 @@ std::optional<std::string> repeats::failed(std::string_view kind, time_point now
     if (is_new || now - s.hour_began >= again_after) {
         std::string more;
         if (s.left_out > 0) {
-            more = fmt::format(" (and {} times more in the last {})", s.left_out, in_words(now - s.hour_began));
+            more = fmt::format(" (and {} times more in the last {})", s.left_out,
+                               in_words(now - s.hour_began));
         }
         s.hour_began = now;
         s.left_out = 0;
@@ -67,7 +70,9 @@ std::optional<std::string> repeats::failed(std::string_view kind, time_point now
     }
     if (begins && s.episodes < episodes_max) {
         ++s.episodes;
-        return s.episodes < episodes_max ? "" : " (again and again; from here on counted, and told once an hour)";
+        return s.episodes < episodes_max
+                   ? ""
+                   : " (again and again; from here on counted, and told once an hour)";
     }
     s.quiet = s.quiet || begins;
     ++s.left_out;
@@ -89,7 +94,8 @@ std::optional<std::string> repeats::worked(time_point now) {
     if (!began) {
         return std::nullopt;
     }
-    return fmt::format(" after {} failure{} in {}", times, times == 1 ? "" : "s", in_words(now - *began));
+    return fmt::format(" after {} failure{} in {}", times, times == 1 ? "" : "s",
+                       in_words(now - *began));
 }
 
 } // namespace farshore::log

@@ -66,8 +66,8 @@ void memory_account::serve_locked() {
     bool common_awaited = false;
     for (auto w = waiters_.begin(); w != waiters_.end();) {
         const share_pool::tenant t = w->who->share_->tenant_;
-        const bool allowed = !passed_over.contains(t) &&
-                             (!common_awaited || pool_.within_reserve(t, w->bytes));
+        const bool allowed =
+            !passed_over.contains(t) && (!common_awaited || pool_.within_reserve(t, w->bytes));
         if (allowed && take_locked(*w->who, w->bytes)) {
             w->who->waits_.store(false, std::memory_order_release);
             w->wake();

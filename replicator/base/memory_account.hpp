@@ -1,7 +1,7 @@
 #pragma once
 // What peers and clients can make a daemon hold, in allocated bytes: one account a daemon, a part
-// of its `memory` (session/group_memory.hpp). Whoever allocates for a client takes credit first; who
-// gets none waits and does not allocate.
+// of its `memory` (session/group_memory.hpp). Whoever allocates for a client takes credit first;
+// who gets none waits and does not allocate.
 //
 // Shares: each tenant (a group's server) has its own (base/shares.hpp). A request that is larger
 // than any share is let through alone, one in the whole daemon at a time, so the bound is the total
@@ -40,7 +40,8 @@ class memory_account : public std::enable_shared_from_this<memory_account> {
     /// A tenant's place, as long as it lives. Its credits must be gone before it.
     std::shared_ptr<share> open_share();
 
-    /// More than half is given out, a large request has it alone, or somebody waits: idle credit is given back at once.
+    /// More than half is given out, a large request has it alone, or somebody waits: idle credit is
+    /// given back at once.
     bool tight() const { return tight_.load(std::memory_order_relaxed); }
     std::uint64_t used() const;
     std::size_t waiting() const;

@@ -52,30 +52,35 @@ std::optional<wall_time> parse_rfc3339(std::string_view text) {
     constexpr int year_first = 1970;
     constexpr int year_last = 2199;
     time_reader in(text);
-    int year = 0, month = 0, day = 0, hour = 0, minute = 0, second = 0, zone_hour = 0, zone_minute = 0;
+    int year = 0, month = 0, day = 0, hour = 0, minute = 0, second = 0, zone_hour = 0,
+        zone_minute = 0;
     duration fraction{};
-    const bool stamp = in.number(4, year_first, year_last, year) && in.literal("-") && in.number(2, 1, 12, month) &&
-                       in.literal("-") && in.number(2, 1, 31, day) && in.literal("Tt") && in.number(2, 0, 23, hour) &&
-                       in.literal(":") && in.number(2, 0, 59, minute) && in.literal(":") && in.number(2, 0, 60, second) &&
+    const bool stamp = in.number(4, year_first, year_last, year) && in.literal("-") &&
+                       in.number(2, 1, 12, month) && in.literal("-") && in.number(2, 1, 31, day) &&
+                       in.literal("Tt") && in.number(2, 0, 23, hour) && in.literal(":") &&
+                       in.number(2, 0, 59, minute) && in.literal(":") &&
+                       in.number(2, 0, 60, second) &&
                        (!in.next_is('.') || (in.literal(".") && in.fraction(fraction)));
     if (!stamp || !in.literal("Zz+-")) {
         return std::nullopt;
     }
     const char sign = in.last();
-    if ((sign == '+' || sign == '-') &&
-        (!in.number(2, 0, 23, zone_hour) || !in.literal(":") || !in.number(2, 0, 59, zone_minute))) {
+    if ((sign == '+' || sign == '-') && (!in.number(2, 0, 23, zone_hour) || !in.literal(":") ||
+                                         !in.number(2, 0, 59, zone_minute))) {
         return std::nullopt;
     }
-    const std::chrono::year_month_day date{std::chrono::year(year), std::chrono::month(static_cast<unsigned>(month)),
+    const std::chrono::year_month_day date{std::chrono::year(year),
+                                           std::chrono::month(static_cast<unsigned>(month)),
                                            std::chrono::day(static_cast<unsigned>(day))};
     if (!in.at_end() || !date.ok()) {
         return std::nullopt;
     }
     const auto offset = std::chrono::hours(zone_hour) + std::chrono::minutes(zone_minute);
-    const auto whole = wall_time(std::chrono::sys_days(date)) + std::chrono::hours(hour) + std::chrono::minutes(minute) -
-                       (sign == '-' ? -offset : offset);
+    const auto whole = wall_time(std::chrono::sys_days(date)) + std::chrono::hours(hour) +
+                       std::chrono::minutes(minute) - (sign == '-' ? -offset : offset);
     const bool leap = second == 60; // at the end of a UTC day only
-    if (leap && (whole + std::chrono::minutes(1)).time_since_epoch() % std::chrono::days(1) != duration::zero()) {
+    if (leap && (whole + std::chrono::minutes(1)).time_since_epoch() % std::chrono::days(1) !=
+                    duration::zero()) {
         return std::nullopt;
     }
     const wall_time t = whole + std::chrono::seconds(second) + (leap ? duration::zero() : fraction);

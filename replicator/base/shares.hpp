@@ -75,11 +75,11 @@ class share_pool {
     }
 
   private:
-    std::uint64_t reserve() const {
-        return used_.empty() ? 0 : total_ / 2 / used_.size();
-    }
+    std::uint64_t reserve() const { return used_.empty() ? 0 : total_ / 2 / used_.size(); }
     std::uint64_t common() const { return total_ - reserve() * used_.size(); }
-    std::uint64_t beyond(std::uint64_t held) const { return held > reserve() ? held - reserve() : 0; }
+    std::uint64_t beyond(std::uint64_t held) const {
+        return held > reserve() ? held - reserve() : 0;
+    }
     void count_common() {
         common_used_ = 0;
         for (const auto &[t, n] : used_) {

@@ -29,9 +29,11 @@ using block_index = strong<struct block_index_tag, std::uint64_t>;
 /// Index of a 64 KiB region in its volume.
 using region_index = strong<struct region_index_tag, std::uint64_t>;
 
-/// Ids from outside are below 2^63 (limits::interval_id_max), so this never comes to an end; it does not wrap
-/// all the same, since 0 means "none".
-constexpr interval_id next(interval_id id) { return interval_id{id.value + (id.value != ~std::uint64_t{0} ? 1 : 0)}; }
+/// Ids from outside are below 2^63 (limits::interval_id_max), so this never comes to an end; it
+/// does not wrap all the same, since 0 means "none".
+constexpr interval_id next(interval_id id) {
+    return interval_id{id.value + (id.value != ~std::uint64_t{0} ? 1 : 0)};
+}
 
 /// [offset, offset + length) in bytes.
 struct byte_range {
@@ -39,7 +41,9 @@ struct byte_range {
     std::uint64_t length = 0;
 
     constexpr std::uint64_t end() const { return offset + length; }
-    constexpr bool overlaps(const byte_range &o) const { return offset < o.end() && o.offset < end(); }
+    constexpr bool overlaps(const byte_range &o) const {
+        return offset < o.end() && o.offset < end();
+    }
     constexpr bool operator==(const byte_range &) const = default;
 };
 

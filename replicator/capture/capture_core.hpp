@@ -1,22 +1,22 @@
 #pragma once
 // The inside of a capture group: its state, and the steps that requests and scans are made of.
 // Steps that all share stand in capture_core.cpp, those of a write in capture_write.cpp, of zeroing
-// in capture_zero.cpp, of the scan in capture_scan.cpp and capture_holes.cpp; start, upkeep and stop in
-// capture_upkeep.cpp, the bits that become clean in capture_settle.cpp, modes and intervals in
-// capture_group.cpp.
+// in capture_zero.cpp, of the scan in capture_scan.cpp and capture_holes.cpp; start, upkeep and
+// stop in capture_upkeep.cpp, the bits that become clean in capture_settle.cpp, modes and intervals
+// in capture_group.cpp.
 //
 // One mutex guards everything that doesn't say otherwise, for bookkeeping only. Functions that end
 // in _locked are called with it held and keep it; those with a `lock` parameter may give it up
 // meanwhile; the others are called without it.
 
-#include "replicator/capture/dirty_map.hpp"
-#include "replicator/capture/interval_core.hpp"
-#include "replicator/capture/range_lock.hpp"
 #include "replicator/capture/before_policy.hpp"
 #include "replicator/capture/capture_group.hpp"
 #include "replicator/capture/capture_state.hpp"
 #include "replicator/capture/change_stamps.hpp"
+#include "replicator/capture/dirty_map.hpp"
 #include "replicator/capture/epochs.hpp"
+#include "replicator/capture/interval_core.hpp"
+#include "replicator/capture/range_lock.hpp"
 
 #include <algorithm>
 #include <condition_variable>
@@ -45,8 +45,9 @@ struct captured_volume {
     paged_bitmap pending;  ///< to be compared by the scan
     paged_bitmap sampled;  ///< clean by the map, of a block device, and compared all the same
     paged_bitmap verified; ///< where the open interval may have verify entries
-    /// Blocks whose content nobody knows, since the disk can't read them: not shipped, no source of anything. A write
-    /// or zeroing that is recorded, or a later read, makes them known. Their regions stay dirty (`held`).
+    /// Blocks whose content nobody knows, since the disk can't read them: not shipped, no source of
+    /// anything. A write or zeroing that is recorded, or a later read, makes them known. Their
+    /// regions stay dirty (`held`).
     std::set<std::uint64_t> unreadable;
     std::uint64_t retry_from = 0; ///< where retry_unreadable() goes on; its own
     std::uint64_t proofs = 0;     ///< of prove_reads(); the scan's
@@ -97,7 +98,8 @@ struct capture_core {
     mutable std::mutex mutex; // a hand-off to one thread would cost each write a switch
     capture_mode mode = capture_mode::tracking;
     std::uint64_t run = 0; ///< counts begin_recording(): what began in another run is void
-    bool gathering = false; ///< begin_recording() copies the dirty regions: what is marked is pending as well
+    bool gathering =
+        false; ///< begin_recording() copies the dirty regions: what is marked is pending as well
     stream_id stream;
     owned_core open; ///< exactly while recording
     std::uint64_t open_serial = 0;
@@ -111,8 +113,8 @@ struct capture_core {
     bool stopped = false;
     std::string disturbance;
 
-    std::mutex durable_mutex; // durable() against itself; taken before `mutex`
-    std::mutex upkeep_mutex;  // maintain() against itself; taken before `mutex`
+    std::mutex durable_mutex;   // durable() against itself; taken before `mutex`
+    std::mutex upkeep_mutex;    // maintain() against itself; taken before `mutex`
     std::size_t retry_next = 0; ///< the volume that retry_unreadable() begins with; its own
 
     // What all requests share.
@@ -171,7 +173,8 @@ struct capture_core {
     /// A digest that rides in the open interval; dropped by the first write into its range.
     result<> put_verify_locked(captured_volume &v, const verify_entry &entry);
     /// Settles the hole that the range begins with; returns the data after it in the range.
-    result<index_range> settle_hole(captured_volume &v, index_range regions, std::uint64_t &settled);
+    result<index_range> settle_hole(captured_volume &v, index_range regions,
+                                    std::uint64_t &settled);
 
     // Requests.
     result<bool> write(captured_volume &v, std::uint64_t offset, bytes_view data, patience p);
@@ -196,7 +199,8 @@ struct capture_core {
     void look_for_others(captured_volume &v);
     void choose_sample(captured_volume &v); // these in capture_sample.cpp
     void sample_differed_locked(captured_volume &v);
-    /// Of some other blocks, in no page cache, one can be read, or none was found: else the disk of the volume is gone.
+    /// Of some other blocks, in no page cache, one can be read, or none was found: else the disk of
+    /// the volume is gone.
     result<> prove_reads(captured_volume &v, std::set<std::uint64_t> bad);
     void find_idle_locked(captured_volume &v, std::uint64_t page, bool stopping, paged_bitmap &out);
     void free_dropped();

@@ -1,8 +1,8 @@
 #include "replicator/capture/capture_group.hpp"
 
 #include "replicator/base/assert.hpp"
-#include "replicator/capture/interval_impl.hpp"
 #include "replicator/capture/capture_core.hpp"
+#include "replicator/capture/interval_impl.hpp"
 
 namespace farshore {
 
@@ -71,7 +71,8 @@ void capture_group::begin_tracking() {
     impl_->free_dropped();
 }
 
-// A mark is durable once its extent is in the activity log: after a power cut or a remount all of it counts as dirty.
+// A mark is durable once its extent is in the activity log: after a power cut or a remount all of
+// it counts as dirty.
 result<> capture_group::prepare_stream(stream_id stream, interval_id first, stream_position common,
                                        const digest16 &receiver) {
     for (const auto &v : impl_->volumes) {
@@ -161,7 +162,8 @@ void capture_group::mark_all_dirty() {
 }
 
 bool capture_group::all_dirty() const {
-    return std::ranges::all_of(impl_->volumes, [](const auto &v) { return v->map->dirty_regions() == v->regions; });
+    return std::ranges::all_of(impl_->volumes,
+                               [](const auto &v) { return v->map->dirty_regions() == v->regions; });
 }
 
 std::unique_ptr<interval> capture_group::close_interval(wall_time now, bool even_if_empty,

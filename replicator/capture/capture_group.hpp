@@ -25,9 +25,10 @@
 // checksum; a bad page means "all active"), fine 64 KiB bits (shared mapping); capture.state =
 // shared mapping with the last interval id used, the acknowledged position and the receiver's
 // identity. Start cases (pure table in dirty_map_cases.hpp): no map or an unreadable one ->
-// everything dirty; another volume size -> refused; a clean stop after which nobody wrote, or a kill that the
-// page cache is proved to have outlived -> fine bits exact; else fine bits and every region of active extents;
-// a volume that somebody wrote to while we were not serving it -> everything, and start().alarm says so.
+// everything dirty; another volume size -> refused; a clean stop after which nobody wrote, or a
+// kill that the page cache is proved to have outlived -> fine bits exact; else fine bits and every
+// region of active extents; a volume that somebody wrote to while we were not serving it ->
+// everything, and start().alarm says so.
 //
 // Extents leave the activity log only after their volume was fdatasync'ed after their last write
 // and no bit of theirs is dirty (else a power cut at the primary could take back writes that the DR
@@ -78,7 +79,8 @@ enum class capture_mode : std::uint8_t { tracking, recording };
 struct capture_start {
     bool fresh = false; ///< no usable map of at least one volume: everything in it is dirty
     bool same_boot_or_clean = false; ///< all that the state says is proved to be the latest
-    std::string alarm; ///< which volumes are compared as a whole, and why; empty: none, or they are new
+    std::string
+        alarm; ///< which volumes are compared as a whole, and why; empty: none, or they are new
     interval_id last_interval;    ///< highest id that may have been used
     stream_position acknowledged; ///< last durable() told
     digest16 receiver{};          ///< identity that `acknowledged` belongs to; zero: none
@@ -97,14 +99,14 @@ struct resolve_outcome {
 
 struct hole_outcome {
     std::uint64_t settled_regions = 0; ///< were pending and are not any more
-    /// What of the range comes next that the volume has data of: whole regions; length 0: nothing, all
-    /// of the range is settled.
+    /// What of the range comes next that the volume has data of: whole regions; length 0: nothing,
+    /// all of the range is settled.
     byte_range data;
 };
 
 struct capture_counts {
     std::uint64_t written_bytes = 0;
-    std::uint64_t open_bytes = 0; ///< memory of the open interval
+    std::uint64_t open_bytes = 0;         ///< memory of the open interval
     std::uint64_t open_written_bytes = 0; ///< what clients wrote in it
     std::uint64_t pending_regions = 0;
     std::optional<time_point> open_since; ///< first write of the open interval, if any
@@ -138,9 +140,11 @@ class capture_group {
 
     /// Drops the open interval; from now on only the map is kept.
     void begin_tracking();
-    /// Durable on return, to be called before a new stream is used: what is dirty now, that but for it the volumes are what
-    /// `receiver` has at `common`, and that `stream` begins with interval `first`.
-    result<> prepare_stream(stream_id stream, interval_id first, stream_position common, const digest16 &receiver);
+    /// Durable on return, to be called before a new stream is used: what is dirty now, that but for
+    /// it the volumes are what `receiver` has at `common`, and that `stream` begins with interval
+    /// `first`.
+    result<> prepare_stream(stream_id stream, interval_id first, stream_position common,
+                            const digest16 &receiver);
     /// From tracking: pending = all dirty regions, new epochs, records into intervals `first`,
     /// first+1, ...
     void begin_recording(stream_id stream, interval_id first);
@@ -174,20 +178,21 @@ class capture_group {
     result<resolve_outcome> resolve(const pending_range &where, std::uint64_t unit_bytes,
                                     const std::vector<digest16> &peer,
                                     const digest_function &digest);
-    /// The peer has nothing in the range. Its pending regions are settled from the first on, as long
-    /// as the volume has nothing there either: no digest, nothing recorded. A region that is only in
-    /// part in the range is left alone. Any length. Errors as resolve().
+    /// The peer has nothing in the range. Its pending regions are settled from the first on, as
+    /// long as the volume has nothing there either: no digest, nothing recorded. A region that is
+    /// only in part in the range is left alone. Any length. Errors as resolve().
     result<hole_outcome> settle_holes(const pending_range &where);
     /// Records the whole range whatever the peer has (`resync --full`), zero blocks included.
     result<resolve_outcome> record_all(const pending_range &where);
-    /// For a range that resolve() or record_all() could not read (fault::volume): its pending regions are resolved by
-    /// recording all blocks that the disk can read. The others are known to be unreadable from here on; points don't
-    /// cover them and barriers are consistent without them. errc::limit: more than unreadable_blocks_max of the volume. Any
-    /// other error: the disk or file system is gone as a whole (a read says so, a sync after it fails, or reads elsewhere
+    /// For a range that resolve() or record_all() could not read (fault::volume): its pending
+    /// regions are resolved by recording all blocks that the disk can read. The others are known to
+    /// be unreadable from here on; points don't cover them and barriers are consistent without
+    /// them. errc::limit: more than unreadable_blocks_max of the volume. Any other error: the disk
+    /// or file system is gone as a whole (a read says so, a sync after it fails, or reads elsewhere
     /// do); nothing more of the range is recorded, and no barrier is consistent.
     result<resolve_outcome> record_readable(const pending_range &where);
-    /// Reads some of them again, about a second long, and records those that can be read now; the next call goes on from
-    /// there. Returns how many are left.
+    /// Reads some of them again, about a second long, and records those that can be read now; the
+    /// next call goes on from there. Returns how many are left.
     result<std::uint64_t> retry_unreadable();
     /// In order, neighbours merged; at most `max` ranges. Bytes of all of them: unreadable_bytes().
     std::vector<byte_range> unreadable(volume_index v, std::size_t max) const;
@@ -197,27 +202,30 @@ class capture_group {
     /// interval's commit().verify).
     result<> add_verify(const pending_range &where, const digest_function &digest);
 
-    /// The same for a hole of the volume, of at most 2 GiB: by its extents, nothing is read. False: the
-    /// volume has data there.
+    /// The same for a hole of the volume, of at most 2 GiB: by its extents, nothing is read. False:
+    /// the volume has data there.
     result<bool> add_verify_hole(const pending_range &where);
-    /// The next data of the volume at or after `offset`, as file::next_data. It may change at any time.
+    /// The next data of the volume at or after `offset`, as file::next_data. It may change at any
+    /// time.
     result<byte_range> next_data(volume_index v, std::uint64_t offset) const;
 
     /// Marks a clean stop: syncs volumes and maps. Clients must be gone.
     result<> close_clean();
-    /// The block's content as the DR site has it at the barrier before `since`, zero-padded behind the
-    /// volume's end. For blocks that interval `since` does not change. False, `out` then unspecified:
-    /// it was changed later, is being written, is not yet compared, or is not in the page cache
-    /// and `cold` says not to wait for the disk.
+    /// The block's content as the DR site has it at the barrier before `since`, zero-padded behind
+    /// the volume's end. For blocks that interval `since` does not change. False, `out` then
+    /// unspecified: it was changed later, is being written, is not yet compared, or is not in the
+    /// page cache and `cold` says not to wait for the disk.
     bool read_unchanged(volume_index volume, block_index block, stream_position since,
                         bytes_span out, cold_reads cold = cold_reads::refuse) const;
     /// Periodic upkeep off the write path (call every few seconds on the disk pool): lets idle
     /// extents leave the activity log.
     result<> maintain();
-    /// What maintain() saw: a volume's file was replaced, or somebody else uses it. Stays for good, since what is compared
-    /// with the DR site is the file that we have; the next start compares all of the one that it finds. Empty: nothing.
+    /// What maintain() saw: a volume's file was replaced, or somebody else uses it. Stays for good,
+    /// since what is compared with the DR site is the file that we have; the next start compares
+    /// all of the one that it finds. Empty: nothing.
     std::string disturbance() const;
-    /// Call it every second: a write that takes long is told from one of somebody else's by its time.
+    /// Call it every second: a write that takes long is told from one of somebody else's by its
+    /// time.
     void note_writes_in_flight();
 
   private:

@@ -1,6 +1,6 @@
 // Runs of holes: pending regions of which neither side has anything are settled by the extents of
-// both, without reading, hashing or asking for digests of zeroes. The cost is one look at the file a
-// run, whatever its length.
+// both, without reading, hashing or asking for digests of zeroes. The cost is one look at the file
+// a run, whatever its length.
 //
 // The range is excluded from clients' writes while the file is asked, as for any other piece of the
 // scan, so what was a hole then is what the peer's answer is compared with, and later writes are
@@ -124,8 +124,9 @@ result<byte_range> capture_group::next_data(volume_index v, std::uint64_t offset
 result<bool> capture_group::add_verify_hole(const pending_range &where) {
     captured_volume &v = *impl_->volumes.at(where.volume.value);
     const byte_range r = where.range;
-    if (r.length == 0 || r.length > limits::verify_hole_bytes_max || r.offset > v.size || r.length > v.size - r.offset ||
-        r.offset % block_bytes != 0 || (r.end() % block_bytes != 0 && r.end() != v.size)) {
+    if (r.length == 0 || r.length > limits::verify_hole_bytes_max || r.offset > v.size ||
+        r.length > v.size - r.offset || r.offset % block_bytes != 0 ||
+        (r.end() % block_bytes != 0 && r.end() != v.size)) {
         return fail(errc::invalid, "not a range of whole blocks of volume " + v.config.name);
     }
     held_regions held(*impl_, v);

@@ -1,7 +1,8 @@
-// Block devices tell nothing of writes that were made while we were not looking. So at each start some regions that the map
-// calls clean are compared all the same: the first and last ones, where file systems and partition tables write, those
-// beside what was written last, and random ones. A restore of the device or an fsck is in one of them nearly always; then
-// everything is compared. What it does not find, `farshore verify` and `farshore resync` do.
+// Block devices tell nothing of writes that were made while we were not looking. So at each start
+// some regions that the map calls clean are compared all the same: the first and last ones, where
+// file systems and partition tables write, those beside what was written last, and random ones. A
+// restore of the device or an fsck is in one of them nearly always; then everything is compared.
+// What it does not find, `farshore verify` and `farshore resync` do.
 
 #include "replicator/base/log.hpp"
 #include "replicator/capture/capture_core.hpp"
@@ -48,7 +49,8 @@ void capture_core::choose_sample(captured_volume &v) {
 // In the hold of the lock in which it is noticed, so that no barrier between is consistent.
 void capture_core::sample_differed_locked(captured_volume &v) {
     const std::string text = "volume " + v.config.name + " (" + v.config.path +
-                             "): a part that should be unchanged is not what the DR site has: somebody wrote to the device "
+                             "): a part that should be unchanged is not what the DR site has: "
+                             "somebody wrote to the device "
                              "while it was not served. All of it is compared";
     log::warning("{}", text);
     v.map->activity().want({0, v.map->words()});
@@ -57,8 +59,9 @@ void capture_core::sample_differed_locked(captured_volume &v) {
     fall_back_locked(text);
 }
 
-// A write-through disk that is gone syncs well, since nothing is to be written. Where all else is cached nothing can be
-// proved. Few tries are enough: each may take as long as a drive tries, with a range held.
+// A write-through disk that is gone syncs well, since nothing is to be written. Where all else is
+// cached nothing can be proved. Few tries are enough: each may take as long as a drive tries, with
+// a range held.
 result<> capture_core::prove_reads(captured_volume &v, std::set<std::uint64_t> bad) {
     constexpr int tries = 32;
     constexpr int failures_enough = 8;
@@ -86,7 +89,8 @@ result<> capture_core::prove_reads(captured_volume &v, std::set<std::uint64_t> b
         ++failed;
     }
     return failed == 0 ? result<>()
-                       : fail(errc::dead, volume_text(v.config) + ": it can't be read at any of " + std::to_string(failed) +
+                       : fail(errc::dead, volume_text(v.config) + ": it can't be read at any of " +
+                                              std::to_string(failed) +
                                               " other places either: its disk is gone");
 }
 

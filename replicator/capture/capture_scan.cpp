@@ -9,6 +9,7 @@
 #include "replicator/capture/volume_file.hpp"
 
 #include <fmt/format.h>
+
 #include <set>
 #include <utility>
 
@@ -52,9 +53,10 @@ class range_scan {
         FS_CHECK(enter());
         return read_content();
     }
-    /// The same block by block, without those that the disk can't read. A disk or file system that is gone as a whole
-    /// is another failure: a sync and a read elsewhere must work if blocks are lost. What was lost is tried again with
-    /// the range held, since a client may have written it meanwhile.
+    /// The same block by block, without those that the disk can't read. A disk or file system that
+    /// is gone as a whole is another failure: a sync and a read elsewhere must work if blocks are
+    /// lost. What was lost is tried again with the range held, since a client may have written it
+    /// meanwhile.
     result<> read_blocks() {
         for (std::uint64_t b = blocks_.first; b < blocks_.last; ++b) {
             FS_CHECK(read_block(b));
@@ -70,7 +72,8 @@ class range_scan {
         FS_CHECK(group_.sync_volume(v_, false));
         return group_.prove_reads(v_, lost_);
     }
-    /// Of these blocks alone, which are known to be unreadable: who writes one makes it known by himself.
+    /// Of these blocks alone, which are known to be unreadable: who writes one makes it known by
+    /// himself.
     result<> read_blocks_of(const std::set<std::uint64_t> &only) {
         for (std::uint64_t b = blocks_.first; b < blocks_.last; ++b) {
             if (only.contains(b)) {
@@ -117,7 +120,8 @@ class range_scan {
     }
     result<> read_block(std::uint64_t block) {
         const byte_range at = v_.bytes_of({block, block + 1});
-        const bytes_span page = content_.span().subspan((block - blocks_.first) * block_bytes, block_bytes);
+        const bytes_span page =
+            content_.span().subspan((block - blocks_.first) * block_bytes, block_bytes);
         std::ranges::fill(page.subspan(at.length), std::byte{0});
         auto read = v_.data->read_at(at.offset, page.first(at.length));
         if (!read && is_bad_place(read.error())) {
@@ -135,12 +139,15 @@ class range_scan {
             std::ranges::fill(content, std::byte{0});
             return {};
         }
-        auto read = hole ? v_.data->read_at(range_.offset, content) : result<>(std::unexpected(hole.error()));
+        auto read = hole ? v_.data->read_at(range_.offset, content)
+                         : result<>(std::unexpected(hole.error()));
         if (!read) {
-            read.error().context = fmt::format("volume {} can't be read in the {} bytes at {}: {}", v_.config.name,
-                                               range_.length, range_.offset, read.error().context);
+            read.error().context =
+                fmt::format("volume {} can't be read in the {} bytes at {}: {}", v_.config.name,
+                            range_.length, range_.offset, read.error().context);
         }
-        return !read && is_bad_place(read.error()) ? blame(fault::volume, std::move(read)) : std::move(read);
+        return !read && is_bad_place(read.error()) ? blame(fault::volume, std::move(read))
+                                                   : std::move(read);
     }
     const std::byte *block_at(std::uint64_t block) const {
         return content_.data() + (block - blocks_.first) * block_bytes;
@@ -158,10 +165,10 @@ class range_scan {
     buffer content_;
     range_table::ticket ticket_ = 0;
     std::uint64_t run_ = 0;
-    std::vector<std::uint64_t> resolved_; ///< regions
-    std::vector<std::uint64_t> taken_;    ///< blocks, ascending
-    std::set<std::uint64_t> lost_;        ///< blocks that can't be read
-    std::set<std::uint64_t> skipped_;     ///< and that were not to be
+    std::vector<std::uint64_t> resolved_;   ///< regions
+    std::vector<std::uint64_t> taken_;      ///< blocks, ascending
+    std::set<std::uint64_t> lost_;          ///< blocks that can't be read
+    std::set<std::uint64_t> skipped_;       ///< and that were not to be
     std::vector<std::uint64_t> newly_lost_; ///< of the regions that are resolved
     bool sample_differs_ = false;
     bool compares_ = true;
@@ -318,7 +325,8 @@ result<captured_volume *> checked_volume(capture_core &group, const pending_rang
     if (r.length == 0 || r.length > scan_bytes_max || r.offset > v.size ||
         r.length > v.size - r.offset || r.offset % unit != 0 ||
         (r.end() % unit != 0 && r.end() != v.size)) {
-        return fail(errc::invalid, "not a range of whole regions or blocks of volume " + v.config.name);
+        return fail(errc::invalid,
+                    "not a range of whole regions or blocks of volume " + v.config.name);
     }
     return &v;
 }
@@ -389,9 +397,13 @@ result<resolve_outcome> capture_group::record_readable(const pending_range &wher
         const byte_range part{at, std::min(region_bytes, where.range.end() - at)};
         {
             const std::lock_guard lock(impl_->mutex);
-            if (volume->unreadable.size() + blocks_of(part).count() > limits::unreadable_blocks_max) {
-                return fail(errc::limit, fmt::format("volume {} has more than {} blocks that can't be read; replace its disk",
-                                                     volume->config.name, limits::unreadable_blocks_max - blocks_per_region));
+            if (volume->unreadable.size() + blocks_of(part).count() >
+                limits::unreadable_blocks_max) {
+                return fail(
+                    errc::limit,
+                    fmt::format(
+                        "volume {} has more than {} blocks that can't be read; replace its disk",
+                        volume->config.name, limits::unreadable_blocks_max - blocks_per_region));
             }
         }
         range_scan scan(*impl_, *volume, part);
@@ -402,7 +414,8 @@ result<resolve_outcome> capture_group::record_readable(const pending_range &wher
     return all;
 }
 
-// Each call begins with another volume: one whose bad sectors take all the time must not keep the others waiting.
+// Each call begins with another volume: one whose bad sectors take all the time must not keep the
+// others waiting.
 result<std::uint64_t> capture_group::retry_unreadable() {
     const time_point until = impl_->options.time->now() + retry_time_max;
     const std::size_t count = impl_->volumes.size();
@@ -418,7 +431,8 @@ result<std::uint64_t> capture_group::retry_unreadable() {
         if (blocks.lower_bound(v->retry_from) == blocks.end()) {
             v->retry_from = 0;
         }
-        for (auto b = blocks.lower_bound(v->retry_from); b != blocks.end() && impl_->options.time->now() < until;
+        for (auto b = blocks.lower_bound(v->retry_from);
+             b != blocks.end() && impl_->options.time->now() < until;
              b = blocks.lower_bound(v->retry_from)) {
             const std::uint64_t region = *b / blocks_per_region;
             range_scan scan(*impl_, *v, range_of(region_index{region}, v->size));
@@ -477,9 +491,11 @@ result<> capture_core::put_verify_locked(captured_volume &v, const verify_entry 
         return fail(errc::not_in_sync, "the range is still to be compared by the catch-up");
     }
     if (v.held.any_in(regions.first, regions.last)) {
-        return fail(errc::not_in_sync, fmt::format("volume {} has blocks that could not be read (`status` names them): the DR "
-                                                   "site does not have them, so nothing is compared until it has",
-                                                   v.config.name));
+        return fail(
+            errc::not_in_sync,
+            fmt::format("volume {} has blocks that could not be read (`status` names them): the DR "
+                        "site does not have them, so nothing is compared until it has",
+                        v.config.name));
     }
     if (open->commit.verify.size() >= verify_entries_max) {
         return fail(errc::full, "the open interval has no room for another range to verify");

@@ -31,8 +31,8 @@ void capture_core::settle_page_locked(captured_volume &v, std::uint64_t page) {
     }
 }
 
-/// A page that is clean as a whole: nothing of it is pending, held, in the current epoch or being written.
-/// Then its fine bits are not touched at all.
+/// A page that is clean as a whole: nothing of it is pending, held, in the current epoch or being
+/// written. Then its fine bits are not touched at all.
 bool capture_core::settle_whole_page_locked(captured_volume &v, std::uint64_t page) {
     const index_range regions{page * paged_bitmap::bits_per_page,
                               (page + 1) * paged_bitmap::bits_per_page};
@@ -40,7 +40,8 @@ bool capture_core::settle_whole_page_locked(captured_volume &v, std::uint64_t pa
         const index_range r = regions_of_blocks(e.blocks);
         return r.first < regions.last && regions.first < r.last;
     });
-    if (written || v.pending.page_in_use(page) || v.held.page_in_use(page) || !v.epochs.take_older_page(page)) {
+    if (written || v.pending.page_in_use(page) || v.held.page_in_use(page) ||
+        !v.epochs.take_older_page(page)) {
         return false;
     }
     v.map->clear_page(page);

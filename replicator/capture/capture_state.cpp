@@ -3,14 +3,15 @@
 #include "replicator/base/limits.hpp"
 #include "replicator/base/log.hpp"
 
-#include <algorithm>
 #include <fmt/format.h>
+
+#include <algorithm>
 
 namespace farshore {
 namespace {
 
-// More than upkeep (every 5 s) lets run low however fast intervals are closed, few enough that a copy which is
-// ahead of all ids of an older state shows soon.
+// More than upkeep (every 5 s) lets run low however fast intervals are closed, few enough that a
+// copy which is ahead of all ids of an older state shows soon.
 constexpr std::uint64_t reserve_ahead = 1024;
 constexpr std::uint64_t reserve_low = 512;
 
@@ -71,7 +72,8 @@ result<> capture_state::begin(stream_id stream, interval_id first, stream_positi
         now_.begun = stream;
         now_.acknowledged = common;
         now_.receiver = receiver;
-        now_.reserved_interval = std::max(now_.reserved_interval, interval_id{first.value + reserve_ahead});
+        now_.reserved_interval =
+            std::max(now_.reserved_interval, interval_id{first.value + reserve_ahead});
         store_locked();
     }
     result<> synced = map_->sync();
@@ -89,7 +91,8 @@ result<> capture_state::begin(stream_id stream, interval_id first, stream_positi
 
 result<> capture_state::reserve_beyond(interval_id id, std::uint64_t low) {
     if (id.value > limits::interval_id_max - reserve_ahead) {
-        return fail(errc::limit, fmt::format("interval {} is beyond what can be numbered", id.value));
+        return fail(errc::limit,
+                    fmt::format("interval {} is beyond what can be numbered", id.value));
     }
     const std::lock_guard one_sync(sync_mutex_);
     {
@@ -102,7 +105,8 @@ result<> capture_state::reserve_beyond(interval_id id, std::uint64_t low) {
     }
     result<> synced = map_->sync();
     const std::lock_guard lock(mutex_);
-    (synced ? reserved_durably_ : now_.reserved_interval) = synced ? now_.reserved_interval : reserved_durably_;
+    (synced ? reserved_durably_ : now_.reserved_interval) =
+        synced ? now_.reserved_interval : reserved_durably_;
     return synced;
 }
 

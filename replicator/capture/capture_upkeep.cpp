@@ -5,8 +5,9 @@
 #include "replicator/capture/capture_core.hpp"
 #include "replicator/capture/volume_file.hpp"
 
-#include <cerrno>
 #include <fmt/format.h>
+
+#include <cerrno>
 
 namespace farshore {
 namespace {
@@ -38,19 +39,22 @@ result<> capture_core::open_volume(file_system &files, const capture_volume &con
     FS_TRY(identity, v->data->identity());
     subject.volume = mark_of(identity, v->data->block_special());
     subject.times = times_of(identity);
-    auto map = dirty_map::open(files, join_path(options.state_directory, config.name + ".map"), subject);
+    auto map =
+        dirty_map::open(files, join_path(options.state_directory, config.name + ".map"), subject);
     if (!map) {
         return std::unexpected(
             error{map.error().code, volume_text(config) + ": dirty map: " + map.error().context});
     }
     v->map = std::move(*map);
     const map_verdict &verdict = v->map->verdict();
-    log::info("{}: dirty map: {}, {} of {} regions dirty", volume_text(config), verdict.name, v->map->dirty_regions(),
-              v->regions);
+    log::info("{}: dirty map: {}, {} of {} regions dirty", volume_text(config), verdict.name,
+              v->map->dirty_regions(), v->regions);
     if (verdict.alarm != nullptr) {
-        start.alarm += fmt::format("{}{}: {}; all of it is compared with the DR site's copy", start.alarm.empty() ? "" : "; ",
-                                   volume_text(config), verdict.alarm);
-        log::warning("{}: {}. All of it is compared with the DR site's copy", volume_text(config), verdict.alarm);
+        start.alarm +=
+            fmt::format("{}{}: {}; all of it is compared with the DR site's copy",
+                        start.alarm.empty() ? "" : "; ", volume_text(config), verdict.alarm);
+        log::warning("{}: {}. All of it is compared with the DR site's copy", volume_text(config),
+                     verdict.alarm);
     }
     const map_trust trust = verdict.trust;
     if (trust == map_trust::nothing) {
@@ -156,10 +160,11 @@ result<> capture_core::retire_idle(captured_volume &v, bool stopping) {
 
 void capture_core::look_for_others(captured_volume &v) {
     const auto named = v.data->named();
-    const std::string seen =
-        named && !*named ? v.config.path + " is another file by now than the one in use: it was removed, renamed or replaced, or "
-                                           "something is mounted over it"
-                         : v.data->intruder();
+    const std::string seen = named && !*named
+                                 ? v.config.path + " is another file by now than the one in use: "
+                                                   "it was removed, renamed or replaced, or "
+                                                   "something is mounted over it"
+                                 : v.data->intruder();
     if (seen.empty()) {
         return;
     }
@@ -167,7 +172,8 @@ void capture_core::look_for_others(captured_volume &v) {
     const std::lock_guard lock(mutex);
     if (disturbance.empty()) {
         disturbance = "volume " + v.config.name + ": " + seen +
-                      ". Stop the daemon, put it right, and start it again; the volume is compared as a whole then";
+                      ". Stop the daemon, put it right, and start it again; the volume is compared "
+                      "as a whole then";
     }
 }
 
@@ -230,8 +236,9 @@ result<> capture_core::close_volume(captured_volume &v) {
         FS_CHECK(v.map->activity().commit(lock));
     }
     FS_CHECK(retire_idle(v, true));
-    // Times that are of this stop alone, after the content is durable: a snapshot of the storage below may have the times
-    // of the last write over content that was not written back, and a power cut takes times back.
+    // Times that are of this stop alone, after the content is durable: a snapshot of the storage
+    // below may have the times of the last write over content that was not written back, and a
+    // power cut takes times back.
     v.map->note_write(options.time->wall());
     FS_CHECK(v.data->renew_times());
     FS_CHECK(sync_volume(v, true));
@@ -239,8 +246,8 @@ result<> capture_core::close_volume(captured_volume &v) {
     return v.map->mark_clean(times_of(left));
 }
 
-// What can't be closed cleanly says so in its map, since the next start may be in the same boot, where the page
-// cache would be trusted else. The other volumes are closed all the same.
+// What can't be closed cleanly says so in its map, since the next start may be in the same boot,
+// where the page cache would be trusted else. The other volumes are closed all the same.
 result<> capture_group::close_clean() {
     const std::lock_guard one_at_a_time(impl_->upkeep_mutex);
     {

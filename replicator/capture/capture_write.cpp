@@ -49,8 +49,9 @@ void reserve_locked(capture_core &group, write_op &op) {
         group.overflow_locked();
         return;
     }
-    // Bulk data (a long write into an interval that fills fast) is rarely a small change of what was
-    // there; reading the old content of all of it would cost the writer as much as its own copy.
+    // Bulk data (a long write into an interval that fills fast) is rarely a small change of what
+    // was there; reading the old content of all of it would cost the writer as much as its own
+    // copy.
     const bool bulk = op.edges.blocks.count() >= bulk_blocks_min && !op.edges.any() &&
                       group.open->memory_bytes() > group.options.interval_bytes / 4;
     const bool want_before = group.options.keep_before && !bulk &&

@@ -3,13 +3,14 @@
 // overlapping requests is the same. Blocks that are covered in part become data, whole ones a zero
 // range.
 //
-// A range that is a hole already is answered without either (zero_at_once): no byte changes, so there
-// is nothing to order, to mark or to ship. That holds for what is recorded only: a hole that another
-// request has just made, and not recorded yet, is not in the open interval; a barrier between our answer
-// and its record would show old content to who was told of zeroes. So nobody may hold the range after we
-// looked. An earlier punch that a power cut could take back has its extent in the activity log until it
-// is synced. A file that takes long to say so (a peer is asked, thousands of extents) is seldom asked:
-// file::is_hole(). File systems trim the same free space again and again, and images are zeroed when new.
+// A range that is a hole already is answered without either (zero_at_once): no byte changes, so
+// there is nothing to order, to mark or to ship. That holds for what is recorded only: a hole that
+// another request has just made, and not recorded yet, is not in the open interval; a barrier
+// between our answer and its record would show old content to who was told of zeroes. So nobody may
+// hold the range after we looked. An earlier punch that a power cut could take back has its extent
+// in the activity log until it is synced. A file that takes long to say so (a peer is asked,
+// thousands of extents) is seldom asked: file::is_hole(). File systems trim the same free space
+// again and again, and images are zeroed when new.
 
 #include "replicator/base/assert.hpp"
 #include "replicator/capture/capture_core.hpp"

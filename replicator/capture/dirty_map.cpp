@@ -11,7 +11,8 @@
 namespace farshore {
 namespace {
 
-/// A last write younger than this is not stored again: a clock is read for each, the page is touched seldom.
+/// A last write younger than this is not stored again: a clock is read for each, the page is
+/// touched seldom.
 constexpr std::int64_t last_write_grain_ns = 50'000'000;
 constexpr std::int64_t last_write_sync_ns = 60'000'000'000;
 
@@ -22,7 +23,8 @@ std::atomic_ref<std::int64_t> last_write_of(bytes_span mapped) {
     return std::atomic_ref(*static_cast<std::int64_t *>(at));
 }
 
-/// Inode numbers are given out again, birth times hardly. A block device has neither; where it stands proves nothing.
+/// Inode numbers are given out again, birth times hardly. A block device has neither; where it
+/// stands proves nothing.
 bool same_file(const file_mark &a, const file_mark &b) {
     return a.inode == b.inode && (a.born_ns == b.born_ns || a.born_ns == 0 || b.born_ns == 0);
 }
@@ -38,7 +40,8 @@ void weigh(map_evidence &e, const map_state &state, const file_mark &map, const 
     e.clean = state.clean;
     e.intact = state.clean && state.fine_checksum == checksum_fine(mapped, layout);
     e.same_boot = state.boot_id == now.boot_id;
-    e.same_instance = state.map == map && map.instance != 0 && state.volume == now.volume && now.volume.instance != 0;
+    e.same_instance = state.map == map && map.instance != 0 && state.volume == now.volume &&
+                      now.volume.instance != 0;
     e.sync_failed = state.sync_failed;
     e.shared = state.shared;
     time_evidence t;
@@ -89,7 +92,8 @@ result<found_map> inspect(file_system &files, const std::string &path, const map
 } // namespace
 
 file_mark mark_of(const file_identity &id, bool block_special) {
-    return block_special ? file_mark{id.device, 0, 0, id.instance} : file_mark{id.device, id.inode, id.born, id.mount};
+    return block_special ? file_mark{id.device, 0, 0, id.instance}
+                         : file_mark{id.device, id.inode, id.born, id.mount};
 }
 
 file_times times_of(const file_identity &id) { return {id.modified, id.changed}; }
@@ -110,8 +114,9 @@ std::uint64_t dirty_map::regions_of_page(std::uint64_t page) const {
 
 map_page_state dirty_map::state(std::uint64_t page) const {
     const std::uint8_t raw = std::atomic_ref(states_[page]).load(std::memory_order_acquire);
-    return raw <= static_cast<std::uint8_t>(map_page_state::dirty) ? static_cast<map_page_state>(raw)
-                                                                  : map_page_state::dirty;
+    return raw <= static_cast<std::uint8_t>(map_page_state::dirty)
+               ? static_cast<map_page_state>(raw)
+               : map_page_state::dirty;
 }
 
 void dirty_map::set_state(std::uint64_t page, map_page_state to) {
@@ -192,8 +197,10 @@ result<std::unique_ptr<dirty_map>> dirty_map::open(file_system &files, const std
     const map_verdict verdict = judge_map(found.evidence);
     if (verdict.what == map_case::resized) {
         return fail(errc::mismatch,
-                    fmt::format("the volume has {} bytes now and had {} when it was last served; the copy at the DR "
-                                "site has the old size too. Put the size back, or remove {} to begin anew with a new copy",
+                    fmt::format("the volume has {} bytes now and had {} when it was last served; "
+                                "the copy at the DR "
+                                "site has the old size too. Put the size back, or remove {} to "
+                                "begin anew with a new copy",
                                 subject.volume_bytes, found.layout.volume_bytes, path));
     }
     if (verdict.trust == map_trust::nothing) {
@@ -255,8 +262,8 @@ result<paged_bitmap> dirty_map::read_activity() {
             FS_CHECK(file_->read_at(layout_.activity_offset + s * activity_sector_bytes,
                                     some.span().first(count * activity_sector_bytes)));
         }
-        const bytes_view sector = some.view().subspan((s % sectors_each) * activity_sector_bytes,
-                                                      activity_sector_bytes);
+        const bytes_view sector =
+            some.view().subspan((s % sectors_each) * activity_sector_bytes, activity_sector_bytes);
         const auto bits = parse_activity(sector, static_cast<std::uint32_t>(s));
         const std::uint64_t first = s * extents_per_sector;
         if (!bits) {
@@ -326,7 +333,8 @@ result<> dirty_map::begin(const map_subject &subject) {
     state_.left = subject.times;
     state_.fine_checksum = 0;
     if (subject.times.told()) {
-        last_write().store(std::max(subject.times.modified_ns, subject.times.changed_ns), std::memory_order_relaxed);
+        last_write().store(std::max(subject.times.modified_ns, subject.times.changed_ns),
+                           std::memory_order_relaxed);
     }
     store_state();
     FS_CHECK(map_->sync());
@@ -335,7 +343,8 @@ result<> dirty_map::begin(const map_subject &subject) {
     return activity_->commit(lock);
 }
 
-/// With state_mutex_ held, or nobody else there. Kept over a kill, durable with the next sync of the map.
+/// With state_mutex_ held, or nobody else there. Kept over a kill, durable with the next sync of
+/// the map.
 void dirty_map::store_state() {
     ++state_.sequence;
     store_map_state(map_->bytes().first(map_page_bytes), state_);
@@ -370,7 +379,8 @@ void dirty_map::mark(bool map_state::*flag) {
         store_state();
     }
     if (const auto synced = map_->sync(); !synced) {
-        log::warning("{}: a mark for the next start is kept over a kill only: {}", path(), synced.error().text());
+        log::warning("{}: a mark for the next start is kept over a kill only: {}", path(),
+                     synced.error().text());
     }
 }
 
@@ -392,7 +402,8 @@ result<> dirty_map::mark_clean(const file_times &times) {
     {
         const std::lock_guard lock(state_mutex_);
         if (state_.sync_failed) {
-            return fail(errc::dead, path() + ": a sync failed, so it can't be said that all is on the disk");
+            return fail(errc::dead,
+                        path() + ": a sync failed, so it can't be said that all is on the disk");
         }
         state_.clean = true;
         state_.left = times;

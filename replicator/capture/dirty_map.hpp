@@ -4,21 +4,22 @@
 // Fine bits survive a kill at once, since the mapping is the page cache. After a power cut they may
 // be old; the activity log covers that (activity_log.hpp). A word of 64 bits is an extent.
 //
-// Cost where there is something to tell: a page of fine bits (2 GiB of the volume) whose regions are
-// all dirty or all clean is said in one byte, its page state, and is not touched. A volume of 64 TiB
-// that is all dirty costs 32 KiB of memory, not 128 MiB. Kill order: the bits of a page are made
-// right first, then its state says that they count.
+// Cost where there is something to tell: a page of fine bits (2 GiB of the volume) whose regions
+// are all dirty or all clean is said in one byte, its page state, and is not touched. A volume of
+// 64 TiB that is all dirty costs 32 KiB of memory, not 128 MiB. Kill order: the bits of a page are
+// made right first, then its state says that they count.
 //
 // Crash order at open: the fine bits are made right first, then the header says "this boot, not
-// clean", then all is synced, before any write is served. At a clean stop: the volume with its times, then
-// the bits, then the flag. The word "last write" is stored before each write begins.
+// clean", then all is synced, before any write is served. At a clean stop: the volume with its
+// times, then the bits, then the flag. The word "last write" is stored before each write begins.
 //
-// Threads: word(), touch(), dirty_regions() and note_write() from any thread, their answers about one moment; what
-// changes the map is called under the group's lock. open() and mark_clean(): one thread, no other user.
-// The other note_* and sync_last_write(): any thread but those that hold the group's lock.
+// Threads: word(), touch(), dirty_regions() and note_write() from any thread, their answers about
+// one moment; what changes the map is called under the group's lock. open() and mark_clean(): one
+// thread, no other user. The other note_* and sync_last_write(): any thread but those that hold the
+// group's lock.
 
-#include "replicator/capture/activity_log.hpp"
 #include "replicator/base/clock.hpp"
+#include "replicator/capture/activity_log.hpp"
 #include "replicator/capture/dirty_map_cases.hpp"
 #include "replicator/capture/paged_bitmap.hpp"
 #include "replicator/format/dirty_map_file.hpp"
@@ -63,9 +64,12 @@ class dirty_map {
     std::uint64_t words() const { return words_.size(); }
     std::uint64_t word(std::uint64_t extent) const {
         switch (state(extent / words_per_map_page)) {
-        case map_page_state::clean: return 0;
-        case map_page_state::mixed: return at(extent).load(std::memory_order_relaxed);
-        case map_page_state::dirty: break;
+        case map_page_state::clean:
+            return 0;
+        case map_page_state::mixed:
+            return at(extent).load(std::memory_order_relaxed);
+        case map_page_state::dirty:
+            break;
         }
         return whole(extent);
     }
@@ -89,14 +93,16 @@ class dirty_map {
     void note_write(wall_time now);
     /// The volume was synced with its times, which were these before it.
     void note_durable(const file_times &times);
-    /// A sync of volume or map failed: what the kernel has dropped is not known. Durable if that is possible.
+    /// A sync of volume or map failed: what the kernel has dropped is not known. Durable if that is
+    /// possible.
     void note_sync_failed();
-    /// Somebody else used the volume beside us, or might have: the next start compares all of it. Durable if possible.
+    /// Somebody else used the volume beside us, or might have: the next start compares all of it.
+    /// Durable if possible.
     void note_shared();
     /// Makes the time of the last write durable when that on the disk is a minute old.
     result<> sync_last_write();
-    /// Durably: the fine bits, then the clean flag. The volume must be synced with its times, which are these, and
-    /// out of use.
+    /// Durably: the fine bits, then the clean flag. The volume must be synced with its times, which
+    /// are these, and out of use.
     result<> mark_clean(const file_times &times);
 
   private:

@@ -3,7 +3,8 @@
 // tried in order. Pure.
 //
 // Rule: what is not proved to be unchanged is compared. `fine bits` are trusted alone only where it
-// is proved that the page cache that has them lived on, or that all was durable and nobody wrote since.
+// is proved that the page cache that has them lived on, or that all was durable and nobody wrote
+// since.
 //
 //   case        evidence                                           what is dirty
 //   missing     no map file                                        everything
@@ -22,9 +23,10 @@
 //   sync_failed killed after a sync failed                         the same: the kernel may have dropped pages
 //   same_boot   killed; both are the same open instance            the fine bits: the page cache has them
 //
-// What the times of the volume's file prove (judge_times). Our own last write is known from a word of
-// the map that each write stores first, at most 50 ms old (`last write`; at a start: the file's newest time); a
-// kill keeps it at once, a power cut as of at most a minute before. It follows the clock back as well.
+// What the times of the volume's file prove (judge_times). Our own last write is known from a word
+// of the map that each write stores first, at most 50 ms old (`last write`; at a start: the file's
+// newest time); a kill keeps it at once, a power cut as of at most a minute before. It follows the
+// clock back as well.
 //
 //   event                                 evidence                                            -> times
 //   stopped in order, nobody wrote        both times equal those in the slot: they were       -> as_left
@@ -41,8 +43,9 @@
 //   the clock was set back meanwhile      now < last write - 3 s                              -> unsure
 //   a block device                        it has no times                                     -> untold
 //
-// Not proved: a write within the 3 s or 5 min; one by somebody who sets the clock back for it; a block device, of
-// which only a sample is compared (capture/capture_sample.cpp). docs/operations.md says what to do then.
+// Not proved: a write within the 3 s or 5 min; one by somebody who sets the clock back for it; a
+// block device, of which only a sample is compared (capture/capture_sample.cpp). docs/operations.md
+// says what to do then.
 
 #include "replicator/format/dirty_map_file.hpp"
 
@@ -138,7 +141,8 @@ struct map_verdict {
     map_case what;
     map_trust trust;
     const char *name; ///< for the log
-    /// Of cases where a volume that was served before is compared as a whole: what to tell. Else nullptr.
+    /// Of cases where a volume that was served before is compared as a whole: what to tell. Else
+    /// nullptr.
     const char *alarm = nullptr;
 };
 
@@ -161,7 +165,8 @@ constexpr map_verdict judge_map(const map_evidence &e) {
                 "somebody else had it, or it stood at another path, while it was served"};
     }
     if (e.clean && !e.intact) {
-        return {map_case::rotted, map_trust::nothing, "damaged at rest", "its dirty map changed at rest"};
+        return {map_case::rotted, map_trust::nothing, "damaged at rest",
+                "its dirty map changed at rest"};
     }
     switch (e.times) {
     case volume_times::later:
@@ -172,7 +177,8 @@ constexpr map_verdict judge_map(const map_evidence &e) {
                 "it is older than it was when it was last served: somebody put it back"};
     case volume_times::unsure:
         return {map_case::clock_back, map_trust::nothing, "clock set back",
-                "the clock stands before its last write, so its times don't prove that nobody wrote to it"};
+                "the clock stands before its last write, so its times don't prove that nobody "
+                "wrote to it"};
     case volume_times::untold:
     case volume_times::as_left:
         break;

@@ -36,7 +36,9 @@ class paged_bitmap {
     /// Adds what `other`, of the same size, has in [first, last).
     void add_from(const paged_bitmap &other, std::uint64_t first, std::uint64_t last);
     bool any_in(std::uint64_t first, std::uint64_t last) const;
-    bool all_in(std::uint64_t first, std::uint64_t last) const { return next_clear(first, last) == last; }
+    bool all_in(std::uint64_t first, std::uint64_t last) const {
+        return next_clear(first, last) == last;
+    }
     /// First set bit in [from, limit).
     std::optional<std::uint64_t> next_set(std::uint64_t from, std::uint64_t limit) const;
     /// First clear bit in [from, limit), or limit.

@@ -4,9 +4,9 @@
 
 #include "replicator/cli/check.hpp"
 
+#include "replicator/base/rfc3339.hpp"
 #include "replicator/cli/json_fields.hpp"
 #include "replicator/config/units.hpp"
-#include "replicator/base/rfc3339.hpp"
 
 #include <fmt/format.h>
 
@@ -106,7 +106,8 @@ finding judge_receiver(const json &g, const check_limits &limits, wall_time now,
         f.level = worse(f.level, check_level::critical);
         f.text += ", no recovery point";
     } else {
-        // The daemon knows more than the point's own time, which is of the primary's clock (session/peer_clock.hpp).
+        // The daemon knows more than the point's own time, which is of the primary's clock
+        // (session/peer_clock.hpp).
         const double age = number_field(g, "/newest_point/age_seconds",
                                         std::max(0.0, seconds_of(now.time_since_epoch()) - newest));
         f.text += fmt::format(", newest point {} old", format_seconds(age));

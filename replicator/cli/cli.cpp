@@ -4,14 +4,14 @@
 #include "replicator/cli/cli_follow.hpp"
 #include "replicator/cli/cli_options.hpp"
 #include "replicator/cli/cli_request.hpp"
-#include "replicator/config/config_file.hpp"
-#include "replicator/config/config_probe.hpp"
-#include "replicator/control/exit_code.hpp"
 #include "replicator/cli/interrupt.hpp"
 #include "replicator/cli/json_fields.hpp"
 #include "replicator/cli/progress.hpp"
 #include "replicator/cli/render.hpp"
 #include "replicator/cli/socket_search.hpp"
+#include "replicator/config/config_file.hpp"
+#include "replicator/config/config_probe.hpp"
+#include "replicator/control/exit_code.hpp"
 #include "replicator/control/json_guard.hpp"
 #include "replicator/storage/posix_file_system.hpp"
 
@@ -93,14 +93,18 @@ int run_config_check(const invocation &inv, const terminal &term) {
     }
     if (problems.empty()) {
         if (inv.as_json) {
-            const json document{
-                {"file", inv.file}, {"kind", kind}, {"valid", true}, {"groups", groups}, {"running", runs}};
+            const json document{{"file", inv.file},
+                                {"kind", kind},
+                                {"valid", true},
+                                {"groups", groups},
+                                {"running", runs}};
             term.out(control::to_line(document) + "\n");
         } else {
             term.out(fmt::format("{}: a valid file for farshore-{}, {} group{}\n", inv.file, kind,
                                  groups, groups == 1 ? "" : "s"));
             if (runs) {
-                term.err("a daemon runs with this state directory: that its volumes are in use is not counted\n");
+                term.err("a daemon runs with this state directory: that its volumes are in use is "
+                         "not counted\n");
             }
         }
         return value_of(exit_code::ok);
@@ -154,7 +158,8 @@ void print_text(const invocation &inv, const json &d, const terminal &term) {
                              flag_field(d, "/applied") ? " and its replica images show it" : ""));
     } else if (c == "invite") {
         term.out(text_field(d, "/token") + "\n");
-        term.err(fmt::format("good once, until {}; at the primary site: farshore join, and this line on its standard input\n",
+        term.err(fmt::format("good once, until {}; at the primary site: farshore join, and this "
+                             "line on its standard input\n",
                              text_field(d, "/expires")));
     } else if (c == "invite --list") {
         term.out(render_invitations(d));
@@ -184,13 +189,15 @@ void make_nbd_absolute(invocation &inv) {
     }
 }
 
-/// A token among the arguments is there for every user of the host to read, who may then be the sender himself.
+/// A token among the arguments is there for every user of the host to read, who may then be the
+/// sender himself.
 std::optional<control::failure> take_token(invocation &inv, const terminal &term) {
     if (inv.command != "join") {
         return std::nullopt;
     }
     if (!inv.token.empty() && inv.token != "-") {
-        term.err("farshore: every user of this host could read the token in the list of processes; give it on standard "
+        term.err("farshore: every user of this host could read the token in the list of processes; "
+                 "give it on standard "
                  "input instead: farshore join\n");
         return std::nullopt;
     }
@@ -252,7 +259,8 @@ bool mentions(const std::vector<std::string> &arguments, const char *word) {
 
 } // namespace
 
-int run_cli(cli_program program, const std::vector<std::string> &arguments, const terminal &term, demo_player play) {
+int run_cli(cli_program program, const std::vector<std::string> &arguments, const terminal &term,
+            demo_player play) {
     auto inv = parse_invocation(program, arguments);
     if (!inv) {
         const parse_end &end = inv.error();

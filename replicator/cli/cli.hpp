@@ -21,6 +21,7 @@ struct demo_options {
 using demo_player = int (*)(const demo_options &options, const terminal &term);
 
 /// Runs one command line (without the program's name); returns the exit code of the contract.
-int run_cli(cli_program program, const std::vector<std::string> &arguments, const terminal &term, demo_player play = nullptr);
+int run_cli(cli_program program, const std::vector<std::string> &arguments, const terminal &term,
+            demo_player play = nullptr);
 
 } // namespace farshore

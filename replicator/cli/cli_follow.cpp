@@ -1,10 +1,10 @@
 #include "replicator/cli/cli_follow.hpp"
 
+#include "replicator/base/async.hpp"
 #include "replicator/cli/json_fields.hpp"
 #include "replicator/cli/progress.hpp"
 #include "replicator/cli/render.hpp"
 #include "replicator/config/units.hpp"
-#include "replicator/base/async.hpp"
 #include "replicator/control/json_guard.hpp"
 
 #include <fmt/format.h>
@@ -108,7 +108,8 @@ control::outcome call_beside_status(const invocation &inv, const control_request
             held.lock();
         }
     });
-    auto answer = control::call(inv.socket, request.command, request.arguments, nullptr, limits_of(inv));
+    auto answer =
+        control::call(inv.socket, request.command, request.arguments, nullptr, limits_of(inv));
     {
         const std::lock_guard held(lock);
         done = true;

@@ -1,7 +1,7 @@
 #include "replicator/cli/cli_options.hpp"
 
-#include "replicator/control/exit_code.hpp"
 #include "replicator/config/suggest.hpp"
+#include "replicator/control/exit_code.hpp"
 
 #include <CLI/CLI.hpp>
 
@@ -14,7 +14,8 @@ namespace {
 constexpr const char *footer =
     "Exit codes: 0 ok, 1 failed, 2 usage or configuration, 3 partly done, 10 no such group, volume "
     "or\n"
-    "point, 11 busy, 12 not trusted, 13 would lose data or a suspect point, 14 not in sync, 15 timed\n"
+    "point, 11 busy, 12 not trusted, 13 would lose data or a suspect point, 14 not in sync, 15 "
+    "timed\n"
     "out, 130 interrupted.\n"
     "A point P is an id, an RFC 3339 time, latest, or an age such as -5m. See farshore(1).";
 
@@ -35,21 +36,23 @@ void group_argument(CLI::App *sub, invocation &inv, bool required) {
 
 void add_throttle(CLI::App &parent, invocation &inv) {
     parent.require_subcommand(1);
-    auto *show =
-        verb(parent, inv, "show", "throttle show", "the limits of the daemon and of each group, and their sources");
+    auto *show = verb(parent, inv, "show", "throttle show",
+                      "the limits of the daemon and of each group, and their sources");
     group_argument(show, inv, false);
     auto *set = verb(parent, inv, "set", "throttle set",
                      "limit what goes over the line, for instance to 40Mbit/s");
     set->add_option("RATE", inv.rate, "such as 40Mbit/s or 5MiB/s; unlimited for none")
         ->required()
         ->type_name("");
-    set->add_option("--group", inv.group,
-                    "this group, besides the daemon's cap (default: the daemon's whole use of the line)")
+    set->add_option(
+           "--group", inv.group,
+           "this group, besides the daemon's cap (default: the daemon's whole use of the line)")
         ->type_name("GROUP");
     set->add_option("--for", inv.lasts, "the override expires by itself, for instance after 2h")
         ->type_name("TIME");
-    auto *clear = verb(parent, inv, "clear", "throttle clear",
-                       "take back what set made: of the daemon, or of a group (then its configured rate holds)");
+    auto *clear = verb(
+        parent, inv, "clear", "throttle clear",
+        "take back what set made: of the daemon, or of a group (then its configured rate holds)");
     clear->add_option("--group", inv.group, "of this group (default: of the daemon)")
         ->type_name("GROUP");
 }
@@ -59,7 +62,8 @@ void add_sender_commands(CLI::App &app, invocation &inv) {
                       "cut a barrier now, return when the DR site holds and shows it (sender)");
     group_argument(wait, inv, true);
     wait->add_flag("--durable", inv.durable, "return as soon as it is durable there");
-    wait->add_option("--timeout", inv.timeout, "give up after this time, such as 60s (default: never)")
+    wait->add_option("--timeout", inv.timeout,
+                     "give up after this time, such as 60s (default: never)")
         ->type_name("TIME");
     group_argument(verb(app, inv, "pause", "pause", "stop shipping; capture goes on (sender)"), inv,
                    true);
@@ -74,7 +78,8 @@ void add_sender_commands(CLI::App &app, invocation &inv) {
     add_throttle(*app.add_subcommand("throttle", "limit the use of the line (sender)"), inv);
     auto *join = verb(app, inv, "join", "join", "trust the receiver that made the token (sender)");
     join->add_option("TOKEN", inv.token,
-                     "what invite printed; without it, or as -, it is read from the terminal or standard input, where no "
+                     "what invite printed; without it, or as -, it is read from the terminal or "
+                     "standard input, where no "
                      "other user sees it")
         ->type_name("");
 }
@@ -86,9 +91,12 @@ void add_receiver_commands(CLI::App &app, invocation &inv) {
     auto *open = verb(app, inv, "open", "open", "serve a group as of a point, by NBD (receiver)");
     group_argument(open, inv, true);
     open->add_option("--point", inv.point, "which point (default: latest)")->type_name("P");
-    open->add_flag("--applied", inv.applied, "what the images show now, if `latest` is not applied yet");
-    open->add_flag("--suspect", inv.suspect, "also a point whose images somebody else changed later");
-    open->add_flag("--writable", inv.writable, "not there yet: this version refuses it, points are read-only");
+    open->add_flag("--applied", inv.applied,
+                   "what the images show now, if `latest` is not applied yet");
+    open->add_flag("--suspect", inv.suspect,
+                   "also a point whose images somebody else changed later");
+    open->add_flag("--writable", inv.writable,
+                   "not there yet: this version refuses it, points are read-only");
     open->add_option("--nbd", inv.nbd, "where to serve: unix:PATH or tcp:HOST:PORT")
         ->required()
         ->type_name("ENDPOINT");
@@ -98,13 +106,19 @@ void add_receiver_commands(CLI::App &app, invocation &inv) {
     auto *invite = verb(app, inv, "invite", "invite",
                         "print a token for one join, good for one hour (receiver)");
     group_argument(invite, inv, false);
-    auto *address = invite->add_option("--address", inv.address, "where senders reach this receiver")
-                        ->type_name("HOST:PORT");
-    auto *list = invite->add_flag("--list", inv.list, "the invitations that are open")->excludes(address);
-    auto *revoke = invite->add_option("--revoke", inv.revoke, "end one of them")->type_name("ID")->excludes(address);
+    auto *address =
+        invite->add_option("--address", inv.address, "where senders reach this receiver")
+            ->type_name("HOST:PORT");
+    auto *list =
+        invite->add_flag("--list", inv.list, "the invitations that are open")->excludes(address);
+    auto *revoke = invite->add_option("--revoke", inv.revoke, "end one of them")
+                       ->type_name("ID")
+                       ->excludes(address);
     list->excludes(revoke);
     invite->callback([&inv] {
-        inv.command = inv.list ? "invite --list" : inv.revoke.empty() ? "invite" : "invite --revoke";
+        inv.command = inv.list             ? "invite --list"
+                      : inv.revoke.empty() ? "invite"
+                                           : "invite --revoke";
         if (inv.command != "invite" && !inv.group.empty()) {
             throw CLI::ValidationError("invite", "--list and --revoke take no GROUP");
         }
@@ -191,7 +205,8 @@ std::expected<invocation, parse_end> parse_invocation(cli_program program,
         ->type_name("PATH");
     app.add_flag("--json", inv.as_json, "one JSON document on standard output, failures too");
     app.add_option("--timeout", inv.timeout,
-                   "how long the command may take, such as 30s (default: check and each look of --watch 10s; wait, "
+                   "how long the command may take, such as 30s (default: check and each look of "
+                   "--watch 10s; wait, "
                    "verify, open, close and join as long as the daemon is alive; others 30s)")
         ->type_name("TIME");
     if (throttle) {

@@ -22,8 +22,9 @@ struct invocation {
     std::string id;
     std::string file;
     std::string rate;
-    std::string lasts;   ///< throttle set --for
-    std::string timeout; ///< of the call, and of what `wait` waits for; empty: the command's default
+    std::string lasts; ///< throttle set --for
+    std::string
+        timeout; ///< of the call, and of what `wait` waits for; empty: the command's default
     std::string lag_max = "5m";
     std::string point_age_max = "1h";
     bool watch = false;
@@ -33,8 +34,8 @@ struct invocation {
     bool applied = false;
     bool suspect = false;
     bool keep = false;
-    bool list = false;      ///< invite --list
-    std::string revoke;     ///< invite --revoke ID
+    bool list = false;  ///< invite --list
+    std::string revoke; ///< invite --revoke ID
     unsigned seconds = 30;
 };
 

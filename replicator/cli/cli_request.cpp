@@ -1,7 +1,7 @@
 #include "replicator/cli/cli_request.hpp"
 
-#include "replicator/control/exit_code.hpp"
 #include "replicator/config/units.hpp"
+#include "replicator/control/exit_code.hpp"
 
 #include <algorithm>
 

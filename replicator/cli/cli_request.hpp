@@ -18,8 +18,8 @@ struct control_request {
 std::expected<control_request, control::failure> request_of(const invocation &inv);
 std::expected<check_limits, control::failure> check_limits_of(const invocation &inv);
 
-/// How long the CLI waits for the daemon, by command and --timeout. Table (the silence limit of control.hpp holds
-/// always, so that a daemon that hangs is told from one that works):
+/// How long the CLI waits for the daemon, by command and --timeout. Table (the silence limit of
+/// control.hpp holds always, so that a daemon that hangs is told from one that works):
 ///   check                               10 s, or --timeout
 ///   status --watch                      10 s each look, or --timeout
 ///   wait                                none, or --timeout and wait_grace (the daemon itself ends it in time)

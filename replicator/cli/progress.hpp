@@ -1,8 +1,8 @@
 #pragma once
 // One line of progress on a terminal, rewritten in place; silent when standard error is none.
 
-#include "replicator/cli/terminal.hpp"
 #include "replicator/base/clock.hpp"
+#include "replicator/cli/terminal.hpp"
 
 #include <cstdint>
 #include <optional>

@@ -86,14 +86,12 @@ std::string trouble_text(const json &group) {
 std::string render_sender(const json &status, const json &before, double seconds) {
     std::vector<row> rows;
     for (const json &g : list_field(status, "/groups")) {
-        rows.push_back(
-            {text_field(g, "/name", "-"), "sender", text_field(g, "/state", "-"), link_text(g),
-             format_seconds(number_field(g, "/lag/seconds")),
-             format_bytes(count_field(g, "/lag/bytes")),
-             std::to_string(count_field(g, "/lag/intervals")), sync_text(g),
-             barrier_text(g, "/durable_barrier"), throughput(g, before, seconds),
-             saved_text(g),
-             trouble_text(g)});
+        rows.push_back({text_field(g, "/name", "-"), "sender", text_field(g, "/state", "-"),
+                        link_text(g), format_seconds(number_field(g, "/lag/seconds")),
+                        format_bytes(count_field(g, "/lag/bytes")),
+                        std::to_string(count_field(g, "/lag/intervals")), sync_text(g),
+                        barrier_text(g, "/durable_barrier"), throughput(g, before, seconds),
+                        saved_text(g), trouble_text(g)});
     }
     return format_table({{"GROUP"},
                          {"ROLE"},
@@ -175,7 +173,8 @@ std::string render_peers(const json &peers) {
 std::string render_invitations(const json &invitations) {
     std::vector<row> rows;
     for (const json &i : list_field(invitations, "/invitations")) {
-        rows.push_back({text_field(i, "/id", "-"), text_field(i, "/group", "-"), text_field(i, "/expires", "-")});
+        rows.push_back({text_field(i, "/id", "-"), text_field(i, "/group", "-"),
+                        text_field(i, "/expires", "-")});
     }
     return format_table({{"ID"}, {"GROUP"}, {"EXPIRES"}}, rows);
 }

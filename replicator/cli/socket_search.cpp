@@ -17,7 +17,8 @@ bool is_control_socket(const std::filesystem::path &path) {
     const bool by_name = path.filename() == "sender.sock" || path.filename() == "receiver.sock";
     const auto fd = control::connect_to(path.string(), std::chrono::seconds(1));
     if (!fd) {
-        return by_name && is(fd.error(), errc::timeout); // a daemon that hangs: the call itself says so
+        return by_name &&
+               is(fd.error(), errc::timeout); // a daemon that hangs: the call itself says so
     }
     if (by_name) {
         return true;

@@ -27,8 +27,11 @@ std::optional<std::string> line_from(std::FILE *stream) {
 
 terminal process_terminal() {
     return {[](std::string_view text) { write_to(stdout, text); },
-            [](std::string_view text) { write_to(stderr, text); }, ::isatty(STDOUT_FILENO) == 1,
-            ::isatty(STDERR_FILENO) == 1, [] { return line_from(stdin); }, ::isatty(STDIN_FILENO) == 1};
+            [](std::string_view text) { write_to(stderr, text); },
+            ::isatty(STDOUT_FILENO) == 1,
+            ::isatty(STDERR_FILENO) == 1,
+            [] { return line_from(stdin); },
+            ::isatty(STDIN_FILENO) == 1};
 }
 
 } // namespace farshore

@@ -1,10 +1,10 @@
 #include "replicator/config/config_file.hpp"
 
-#include "replicator/config/config_reader.hpp"
-#include "replicator/config/units.hpp"
 #include "replicator/base/limits.hpp"
 #include "replicator/base/plain_name.hpp"
 #include "replicator/base/unique_fd.hpp"
+#include "replicator/config/config_reader.hpp"
+#include "replicator/config/units.hpp"
 #include "replicator/nbd/server.hpp"
 #include "transport/tls_link.hpp"
 
@@ -66,7 +66,8 @@ std::string address_of(table_reader &r, const char *key, bool required) {
 /// An address to call: port 0 is none.
 std::string peer_of(table_reader &r) {
     std::string text = address_of(r, "peer", false);
-    if (const auto parsed = transport::parse_address(text); !text.empty() && parsed && parsed->port == 0) {
+    if (const auto parsed = transport::parse_address(text);
+        !text.empty() && parsed && parsed->port == 0) {
         r.note_at("peer", "peer is HOST:PORT: port 0 can't be connected to; 7420 is usual");
     }
     return text;
@@ -76,7 +77,8 @@ std::string peer_of(table_reader &r) {
 std::string peer_name_of(table_reader &r, bool site_ca) {
     const auto name = r.text("peer_name", false);
     if (name && !site_ca) {
-        r.note_at("peer_name", "peer_name needs [tls]: without a site's CA a peer is known by its fingerprint, not by a name");
+        r.note_at("peer_name", "peer_name needs [tls]: without a site's CA a peer is known by its "
+                               "fingerprint, not by a name");
     }
     return name.value_or("");
 }
@@ -123,8 +125,8 @@ struct sender_names {
 };
 
 sender_volume_config sender_volume(const toml::table &table, const std::string &group,
-                                           uniqueness &names, sender_names &all,
-                                           config_problems &problems) {
+                                   uniqueness &names, sender_names &all,
+                                   config_problems &problems) {
     table_reader r(table, "[[group.volume]]", problems);
     sender_volume_config v;
     v.name = name_of(r);
@@ -149,7 +151,7 @@ sender_volume_config sender_volume(const toml::table &table, const std::string &
 }
 
 sender_group_config sender_group(const toml::table &table, sender_names &all,
-                                         config_problems &problems) {
+                                 config_problems &problems) {
     table_reader r(table, "[[group]]", problems);
     sender_group_config g;
     g.name = name_of(r);
@@ -274,8 +276,7 @@ void read_volumes(table_reader &r, receiver_group_config &g, config_problems &pr
 }
 
 receiver_group_config receiver_group(const toml::table &table, uniqueness &groups,
-                                             uniqueness &paths, bool site_ca,
-                                             config_problems &problems) {
+                                     uniqueness &paths, bool site_ca, config_problems &problems) {
     table_reader r(table, "[[group]]", problems);
     receiver_group_config g;
     g.name = name_of(r);

@@ -1,7 +1,7 @@
 #pragma once
-// The configuration files of both daemons: TOML into sender_config and receiver_config. The only validator; `config
-// check` and the start of a daemon use the same function. Nothing is touched beyond the file
-// itself.
+// The configuration files of both daemons: TOML into sender_config and receiver_config. The only
+// validator; `config check` and the start of a daemon use the same function. Nothing is touched
+// beyond the file itself.
 
 #include "replicator/session/config.hpp"
 

@@ -1,4 +1,5 @@
-// The paths that a configuration file names, with their places. Only for a file that config_file.hpp took.
+// The paths that a configuration file names, with their places. Only for a file that
+// config_file.hpp took.
 
 #include "replicator/config/config_probe.hpp"
 #include "replicator/config/config_reader.hpp"
@@ -12,7 +13,8 @@ namespace {
 
 class collector {
   public:
-    void add(const toml::table &table, const char *key, named_kind kind, std::string name, std::string owner) {
+    void add(const toml::table &table, const char *key, named_kind kind, std::string name,
+             std::string owner) {
         const toml::node *node = table.get(key);
         const auto text = node == nullptr ? std::nullopt : node->value<std::string>();
         if (!text || text->empty()) {
@@ -27,7 +29,8 @@ class collector {
         }
         const auto begin = node->source().begin;
         paths_.push_back({kind, std::move(path), std::move(name), std::move(owner),
-                          std::max<std::size_t>(1, begin.line), std::max<std::size_t>(1, begin.column)});
+                          std::max<std::size_t>(1, begin.line),
+                          std::max<std::size_t>(1, begin.column)});
     }
     std::vector<named_path> take() { return std::move(paths_); }
 
@@ -57,7 +60,8 @@ void add_targets(collector &all, const toml::table &group, const std::string &na
     }
     for (const auto &[key, value] : *targets) {
         const std::string volume(key.str());
-        all.add(*targets, volume.c_str(), named_kind::image, volume, fmt::format("group {}, volume {}", name, volume));
+        all.add(*targets, volume.c_str(), named_kind::image, volume,
+                fmt::format("group {}, volume {}", name, volume));
     }
 }
 

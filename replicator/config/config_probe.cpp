@@ -16,7 +16,8 @@
 namespace farshore {
 namespace {
 
-/// What tells one file from another, whatever names lead to it. A block device is itself, not the node in /dev.
+/// What tells one file from another, whatever names lead to it. A block device is itself, not the
+/// node in /dev.
 using file_identity = std::tuple<bool, dev_t, ino_t>;
 
 std::optional<file_identity> identity_of(const std::string &path) {
@@ -37,7 +38,9 @@ std::string directory_problem(const std::string &path, bool is_made) {
         if (!S_ISDIR(info.st_mode)) {
             return path + " is no directory";
         }
-        return ::access(path.c_str(), W_OK | X_OK) == 0 ? "" : fmt::format("{}: {}", path, reason_of(errno));
+        return ::access(path.c_str(), W_OK | X_OK) == 0
+                   ? ""
+                   : fmt::format("{}: {}", path, reason_of(errno));
     }
     if (errno != ENOENT) {
         return fmt::format("{}: {}", path, reason_of(errno));
@@ -96,8 +99,9 @@ void prober::look_for_twin(const named_path &p) {
         return;
     }
     if (const auto [it, fresh] = seen_.emplace(*self, p.owner); !fresh) {
-        note(p, fmt::format("{} is the same file, directory or device as that of {}; each needs its own", p.path,
-                            it->second));
+        note(p, fmt::format(
+                    "{} is the same file, directory or device as that of {}; each needs its own",
+                    p.path, it->second));
     }
 }
 
@@ -165,7 +169,8 @@ void prober::look(const named_path &p) {
 
 probe_outcome probe_paths(file_system &files, const std::vector<named_path> &paths) {
     prober p(files);
-    // Whether the daemon runs, and which directories it makes, is known before its volumes are looked at.
+    // Whether the daemon runs, and which directories it makes, is known before its volumes are
+    // looked at.
     const auto is_daemons = [](const named_path &n) {
         return n.kind == named_kind::state_directory || n.kind == named_kind::control_socket;
     };

@@ -1,7 +1,8 @@
 #pragma once
-// What a configuration file names, looked at: volumes that are missing, not to be written or in use, one file under two
-// names, directories that are not there and can't be made. The words about volumes are those of the daemon's start
-// (capture/volume_file.hpp). Nothing is made or changed; locks are taken for a moment and given back.
+// What a configuration file names, looked at: volumes that are missing, not to be written or in
+// use, one file under two names, directories that are not there and can't be made. The words about
+// volumes are those of the daemon's start (capture/volume_file.hpp). Nothing is made or changed;
+// locks are taken for a moment and given back.
 //
 // A daemon that runs with this file holds its own locks: what is in use then is not a problem.
 

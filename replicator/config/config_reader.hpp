@@ -3,8 +3,8 @@
 // place, and at the end names every key that nobody asked for. The only header that includes
 // toml++.
 
-#include "replicator/config/config_file.hpp"
 #include "replicator/base/error.hpp"
+#include "replicator/config/config_file.hpp"
 
 #define TOML_EXCEPTIONS 0
 #define TOML_ENABLE_FORMATTERS 0

@@ -44,7 +44,9 @@ class patience {
     /// What is left for connecting, sending, or the next piece of an answer.
     duration left() const {
         const duration silence = limits_.silence - (steady::now() - heard_);
-        return limits_.total ? std::min<duration>(silence, *limits_.total - (steady::now() - began_)) : silence;
+        return limits_.total
+                   ? std::min<duration>(silence, *limits_.total - (steady::now() - began_))
+                   : silence;
     }
     /// Waits until the socket is ready; false when the patience ended first.
     bool wait(int fd, short events) const {
@@ -64,7 +66,8 @@ class patience {
         const bool whole = limits_.total && steady::now() - began_ >= *limits_.total;
         const double seconds = seconds_of(whole ? *limits_.total : limits_.silence);
         return {"timed_out",
-                fmt::format("the daemon at {} does not answer within {:g} s; is it stopped, or does its disk hang? "
+                fmt::format("the daemon at {} does not answer within {:g} s; is it stopped, or "
+                            "does its disk hang? "
                             "Look at its log and at `systemctl status`",
                             socket_path, seconds),
                 15};

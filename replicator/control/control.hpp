@@ -34,13 +34,17 @@ using outcome = std::expected<json, failure>;
 /// What a client is told whose command a stop of the daemon ended.
 inline failure stopping_failure() {
     return {"stopping",
-            "the daemon stops; the command ended before it was done (run it again when the daemon is back)", 1};
+            "the daemon stops; the command ended before it was done (run it again when the daemon "
+            "is back)",
+            1};
 }
 
 /// Sends a progress document to the client; cheap to ignore. Valid until the handler returns.
 using progress_sink = std::function<void(json)>;
-/// Runs one command. Runs on the server's executor; several at once. Cancelled when the client hangs up.
-using handler = std::function<task<outcome>(std::string command, json arguments, progress_sink progress)>;
+/// Runs one command. Runs on the server's executor; several at once. Cancelled when the client
+/// hangs up.
+using handler =
+    std::function<task<outcome>(std::string command, json arguments, progress_sink progress)>;
 
 class server {
   public:
@@ -55,16 +59,17 @@ class server {
     std::shared_ptr<impl> impl_;
 };
 
-/// How long a call may take. No call is without a limit: while a command runs, the daemon says so every
-/// alive_every, so that one that hangs is told from one that works.
+/// How long a call may take. No call is without a limit: while a command runs, the daemon says so
+/// every alive_every, so that one that hangs is told from one that works.
 struct call_limits {
-    std::optional<duration> total; ///< of the whole call
+    std::optional<duration> total;               ///< of the whole call
     duration silence = std::chrono::seconds(30); ///< nothing heard for so long
 };
 constexpr duration alive_every = std::chrono::seconds(5);
 
-/// Client for the CLI: blocking. `on_progress` gets progress documents. A failure with exit 1 and code
-/// "no_daemon" when nobody listens; exit 15 and code "timed_out", naming the socket, when a limit passes.
+/// Client for the CLI: blocking. `on_progress` gets progress documents. A failure with exit 1 and
+/// code "no_daemon" when nobody listens; exit 15 and code "timed_out", naming the socket, when a
+/// limit passes.
 outcome call(const std::string &socket_path, const std::string &command, const json &arguments,
              const std::function<void(const json &)> &on_progress, const call_limits &limits = {});
 

@@ -78,16 +78,16 @@ outcome_code code_of(const std::error_code &code) {
 
 namespace {
 
-/// A context that says all by itself ("there is no group ..."), not only names an object ("/srv/a.img").
-bool is_sentence(const std::string &context) {
-    return std::ranges::count(context, ' ') >= 4;
-}
+/// A context that says all by itself ("there is no group ..."), not only names an object
+/// ("/srv/a.img").
+bool is_sentence(const std::string &context) { return std::ranges::count(context, ' ') >= 4; }
 
 } // namespace
 
 std::string message_of(const error &e) {
     // An errno always belongs to the message: it is the reason.
-    return e.code.category() == farshore_category() && is_sentence(e.context) ? e.context : e.text();
+    return e.code.category() == farshore_category() && is_sentence(e.context) ? e.context
+                                                                              : e.text();
 }
 
 control::failure failure_of(const error &e) {

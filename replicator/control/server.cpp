@@ -232,7 +232,8 @@ task<void> server::impl::accept_clients() {
         if (ec) {
             // Out of descriptors, most likely: the clients that are there must end first.
             if (const auto more = accept_failures.failed(ec.message(), time.now())) {
-                log::warning("control socket {}: {}; tried again until it works{}", path, ec.message(), *more);
+                log::warning("control socket {}: {}; tried again until it works{}", path,
+                             ec.message(), *more);
             }
             asio::steady_timer pause(home, std::chrono::milliseconds(100));
             co_await pause.async_wait(as_result);

@@ -18,8 +18,8 @@ result<sockaddr_un> socket_address(const std::string &path) {
     return address;
 }
 
-// A blocking connect waits for ever while the listener's queue is full; a non-blocking one says EAGAIN, and there is
-// nothing to poll for.
+// A blocking connect waits for ever while the listener's queue is full; a non-blocking one says
+// EAGAIN, and there is nothing to poll for.
 result<unique_fd> connect_to(const std::string &path, duration limit) {
     FS_TRY(address, socket_address(path));
     unique_fd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));

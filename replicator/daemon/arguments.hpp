@@ -2,9 +2,9 @@
 // Arguments of a control request, checked one by one. The CLI sends them well-formed; anybody else
 // who writes to the socket gets a usage error.
 
-#include "replicator/control/exit_code.hpp"
 #include "replicator/base/clock.hpp"
 #include "replicator/control/control.hpp"
+#include "replicator/control/exit_code.hpp"
 
 #include <cstdint>
 #include <optional>

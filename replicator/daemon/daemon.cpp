@@ -1,11 +1,11 @@
 #include "replicator/daemon/daemon.hpp"
 
+#include "replicator/base/blocking.hpp"
+#include "replicator/base/log.hpp"
 #include "replicator/control/exit_code.hpp"
 #include "replicator/daemon/idle_trim.hpp"
 #include "replicator/daemon/log_setup.hpp"
 #include "replicator/daemon/notify.hpp"
-#include "replicator/base/blocking.hpp"
-#include "replicator/base/log.hpp"
 
 #include <asio/signal_set.hpp>
 #include <fmt/format.h>
@@ -16,8 +16,8 @@
 #include <cstdlib>
 #include <latch>
 #include <list>
-#include <memory>
 #include <malloc.h>
+#include <memory>
 #include <optional>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -119,8 +119,8 @@ result<> make_socket_directory(const std::string &control_path) {
 class life {
   public:
     life(asio::io_context &home, service &engine, std::string control_path)
-        : engine_(engine), control_path_(std::move(control_path)), signals_(home, SIGTERM, SIGINT), hangup_(home, SIGHUP),
-          deadline_(home), summary_timer_(home), tasks_(home.get_executor()),
+        : engine_(engine), control_path_(std::move(control_path)), signals_(home, SIGTERM, SIGINT),
+          hangup_(home, SIGHUP), deadline_(home), summary_timer_(home), tasks_(home.get_executor()),
           control_(home.get_executor(), [this](std::string command, control::json arguments,
                                                control::progress_sink progress) {
               return engine_.run_command(std::move(command), std::move(arguments),
@@ -276,9 +276,10 @@ int run_daemon(const std::string &control_path, const service_factory &make) {
         const runtime run{home.get_executor(), disk.get_executor(), disk.get_executor(),
                           disk.get_executor(), &time};
         {
-            const auto engine = make(run, loops.executors(), [&pools](std::size_t threads, int niceness) {
-                return pools.make(threads, niceness);
-            });
+            const auto engine =
+                make(run, loops.executors(), [&pools](std::size_t threads, int niceness) {
+                    return pools.make(threads, niceness);
+                });
             life daemon(home, *engine, control_path);
             std::optional<never_blocks> checked;
             if (std::getenv("FARSHORE_CHECK_HOME") != nullptr) {
@@ -301,9 +302,10 @@ int run_daemon(const std::string &control_path, const service_factory &make) {
 
 void prepare_process() {
     ::signal(SIGPIPE, SIG_IGN);
-    // Buffers of up to 1 MiB come and go with every message: mapping each anew cost two million page
-    // faults in a first synchronisation of 256 MiB, two thirds of the sender's system time. What stays
-    // in the heap is bounded, since idle memory counts too, and given back by idle_trim.hpp.
+    // Buffers of up to 1 MiB come and go with every message: mapping each anew cost two million
+    // page faults in a first synchronisation of 256 MiB, two thirds of the sender's system time.
+    // What stays in the heap is bounded, since idle memory counts too, and given back by
+    // idle_trim.hpp.
     ::mallopt(M_ARENA_MAX, 2);
     ::mallopt(M_MMAP_THRESHOLD, 4 << 20);
     ::mallopt(M_TRIM_THRESHOLD, 16 << 20);

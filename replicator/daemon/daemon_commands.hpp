@@ -25,9 +25,11 @@ inline control::outcome no_such_group(const std::string &name) {
 }
 /// Most often the command is meant for the other daemon.
 inline control::outcome unknown_command(const std::string &command, const std::string &role) {
-    constexpr std::array at_sender{"wait",   "verify",       "join",           "pause",        "resume",
-                                   "resync", "throttle_set", "throttle_clear", "throttle_show"};
-    constexpr std::array at_receiver{"points", "open", "opened", "close", "invite", "invitations", "revoke"};
+    constexpr std::array at_sender{"wait",         "verify",         "join",
+                                   "pause",        "resume",         "resync",
+                                   "throttle_set", "throttle_clear", "throttle_show"};
+    constexpr std::array at_receiver{"points", "open",        "opened", "close",
+                                     "invite", "invitations", "revoke"};
     std::string text = "the " + role + " has no command \"" + command + "\"";
     if (role == "receiver" && std::ranges::find(at_sender, command) != at_sender.end()) {
         text += "; the sender has: run it at the primary site, or name its socket with --socket";
@@ -151,8 +153,9 @@ class sender_commands {
         if (rate == 0U) {
             co_return std::unexpected(usage_failure("a rate of zero is no throttle; use pause"));
         }
-        const auto done = co_await shielded(owner_, clear ? engine_.throttle_clear(group)
-                                                          : engine_.throttle_set(group, rate, lasts));
+        const auto done =
+            co_await shielded(owner_, clear ? engine_.throttle_clear(group)
+                                            : engine_.throttle_set(group, rate, lasts));
         if (!done) {
             co_return std::unexpected(failure_of(done.error()));
         }
@@ -173,15 +176,19 @@ class sender_commands {
             co_return std::unexpected(*p);
         }
         if (command == "pause") {
-            co_return done_or_failure(co_await shielded(owner_, engine_.pause(group)), group, "paused");
+            co_return done_or_failure(co_await shielded(owner_, engine_.pause(group)), group,
+                                      "paused");
         }
         if (command == "resume") {
-            co_return done_or_failure(co_await shielded(owner_, engine_.resume(group)), group, "resumed");
+            co_return done_or_failure(co_await shielded(owner_, engine_.resume(group)), group,
+                                      "resumed");
         }
         if (command == "resync") {
-            co_return done_or_failure(co_await shielded(owner_, engine_.resync(group, full)), group, "resync_started");
+            co_return done_or_failure(co_await shielded(owner_, engine_.resync(group, full)), group,
+                                      "resync_started");
         }
-        co_return done_or_failure(co_await shielded(owner_, engine_.unpair(group)), group, "unpaired");
+        co_return done_or_failure(co_await shielded(owner_, engine_.unpair(group)), group,
+                                  "unpaired");
     }
 
     Engine &engine_;
@@ -248,7 +255,8 @@ class receiver_commands {
             if (auto p = args.problem()) {
                 co_return std::unexpected(*p);
             }
-            co_return done_or_failure(co_await shielded(owner_, engine_.unpair(group)), group, "unpaired");
+            co_return done_or_failure(co_await shielded(owner_, engine_.unpair(group)), group,
+                                      "unpaired");
         }
         co_return at_once(command, args);
     }
@@ -266,7 +274,8 @@ class receiver_commands {
             co_return std::unexpected(*p);
         }
         if (!applied) {
-            if (auto reached = co_await engine_.reach(group, point, report_to(progress)); !reached) {
+            if (auto reached = co_await engine_.reach(group, point, report_to(progress));
+                !reached) {
                 co_return std::unexpected(failure_of(reached.error()));
             }
         }
@@ -279,9 +288,10 @@ class receiver_commands {
             if (auto p = args.problem()) {
                 return std::unexpected(*p);
             }
-            return command == "opened"  ? opened()
-                   : command == "peers" ? control::outcome(peers_document(engine_.peers()))
-                                        : control::outcome(invitations_document(engine_.invitations()));
+            return command == "opened" ? opened()
+                   : command == "peers"
+                       ? control::outcome(peers_document(engine_.peers()))
+                       : control::outcome(invitations_document(engine_.invitations()));
         }
         if (command == "status") {
             const std::string group = args.text_or("group", "");

@@ -1,8 +1,8 @@
 #include "replicator/daemon/daemon_main.hpp"
 
+#include "replicator/base/log.hpp"
 #include "replicator/control/exit_code.hpp"
 #include "replicator/daemon/log_setup.hpp"
-#include "replicator/base/log.hpp"
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>

@@ -15,7 +15,8 @@ class engine_service final : public service {
     engine_service(Config config, runtime run, std::vector<executor> nbd_loops, pool_maker pools,
                    std::unique_ptr<file_system> files = std::make_unique<posix_file_system>())
         : files_(std::move(files)), work_(run.home),
-          engine_(std::move(config), run, *files_, std::move(nbd_loops)), commands_(engine_, work_) {
+          engine_(std::move(config), run, *files_, std::move(nbd_loops)),
+          commands_(engine_, work_) {
         engine_.use_pools(std::move(pools));
     }
 
@@ -50,8 +51,7 @@ class engine_service final : public service {
             if (text.size() > 200) {
                 return text + ", ...";
             }
-            text +=
-                fmt::format("{}{} {}", text.empty() ? "" : ", ", g.name, name_of(g.state));
+            text += fmt::format("{}{} {}", text.empty() ? "" : ", ", g.name, name_of(g.state));
         }
         return text;
     }

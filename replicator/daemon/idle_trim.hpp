@@ -1,6 +1,7 @@
 #pragma once
-// Gives freed memory back to the system once a daemon has become idle. While it works, the heap keeps it
-// (see prepare_process in daemon.cpp), since faulting it in again costs more than the work itself.
+// Gives freed memory back to the system once a daemon has become idle. While it works, the heap
+// keeps it (see prepare_process in daemon.cpp), since faulting it in again costs more than the work
+// itself.
 
 #include "replicator/base/clock.hpp"
 

@@ -66,8 +66,8 @@ void set_up_log(bool debug) {
 }
 
 void shut_down_log() {
-    // The writing thread ends before the logger does: that it let go of it is otherwise known to the count of a
-    // shared_ptr inside spdlog's library only, which a sanitizer can't see.
+    // The writing thread ends before the logger does: that it let go of it is otherwise known to
+    // the count of a shared_ptr inside spdlog's library only, which a sanitizer can't see.
     const auto logger = spdlog::get("daemon");
     log::set_sink(nullptr);
     spdlog::shutdown();

@@ -21,7 +21,9 @@ json barrier(const std::optional<barrier_info> &b) {
 double rounded(double seconds) { return std::round(seconds * 1000) / 1000; }
 
 json point_or_null(const std::optional<point_info> &p) {
-    return p ? json{{"id", p->id}, {"time", to_rfc3339(p->time)}, {"age_seconds", rounded(seconds_of(p->age))}}
+    return p ? json{{"id", p->id},
+                    {"time", to_rfc3339(p->time)},
+                    {"age_seconds", rounded(seconds_of(p->age))}}
              : json(nullptr);
 }
 
@@ -87,12 +89,13 @@ json to_json(const sender_group_status &g) {
 }
 
 json to_json(const receiver_group_status &g) {
-    const json replay = !g.replay ? json(nullptr)
-                                  : json{{"done_bytes", g.replay->done_bytes},
-                                         {"total_bytes", g.replay->total_bytes},
-                                         {"eta_seconds", g.replay->eta_seconds
-                                                             ? json(rounded(*g.replay->eta_seconds))
-                                                             : json(nullptr)}};
+    const json replay =
+        !g.replay
+            ? json(nullptr)
+            : json{{"done_bytes", g.replay->done_bytes},
+                   {"total_bytes", g.replay->total_bytes},
+                   {"eta_seconds",
+                    g.replay->eta_seconds ? json(rounded(*g.replay->eta_seconds)) : json(nullptr)}};
     return {
         {"name", g.name},
         {"state", name_of(g.state)},
@@ -216,7 +219,8 @@ json throttle_document(const throttle_view &daemon,
         entry["name"] = g.name;
         list.push_back(std::move(entry));
     }
-    return {{"daemon", limit(daemon.rate, daemon.source, daemon.until)}, {"groups", std::move(list)}};
+    return {{"daemon", limit(daemon.rate, daemon.source, daemon.until)},
+            {"groups", std::move(list)}};
 }
 
 } // namespace farshore

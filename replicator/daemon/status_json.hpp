@@ -2,8 +2,8 @@
 // The documents of the contract, out of the engine's values. Names here are what scripts rely on:
 // fields are added, never renamed.
 
-#include "replicator/session/status.hpp"
 #include "replicator/sender/throttle.hpp"
+#include "replicator/session/status.hpp"
 #include "replicator/session/trust.hpp"
 
 #include <nlohmann/json.hpp>
@@ -31,7 +31,6 @@ json to_json(const peer_status &p);
 json invitations_document(const std::vector<open_invitation> &invitations);
 json peers_document(const std::vector<peer_status> &peers);
 /// `daemon`: the cap of all groups together.
-json throttle_document(const throttle_view &daemon,
-                       const std::vector<sender_group_status> &groups);
+json throttle_document(const throttle_view &daemon, const std::vector<sender_group_status> &groups);
 
 } // namespace farshore

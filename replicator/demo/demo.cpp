@@ -4,14 +4,14 @@
 
 #include "replicator/demo/demo.hpp"
 
+#include "replicator/cli/json_fields.hpp"
+#include "replicator/config/units.hpp"
+#include "replicator/control/exit_code.hpp"
 #include "replicator/demo/relay.hpp"
 #include "replicator/demo/report.hpp"
 #include "replicator/demo/site.hpp"
 #include "replicator/demo/store.hpp"
 #include "replicator/demo/writer.hpp"
-#include "replicator/control/exit_code.hpp"
-#include "replicator/cli/json_fields.hpp"
-#include "replicator/config/units.hpp"
 
 #include <fmt/format.h>
 

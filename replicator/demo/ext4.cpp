@@ -1,10 +1,10 @@
 // ext4 on nbdfuse on the volumes, through loop devices. All mounts live in a mount namespace of the
 // demo: they end with it whatever happens to it.
 
+#include "replicator/base/unique_fd.hpp"
 #include "replicator/demo/nbd.hpp"
 #include "replicator/demo/process.hpp"
 #include "replicator/demo/store.hpp"
-#include "replicator/base/unique_fd.hpp"
 
 #include <fmt/format.h>
 

@@ -1,8 +1,8 @@
 #include "replicator/demo/site.hpp"
 
-#include "replicator/demo/store.hpp"
 #include "replicator/base/bytes.hpp"
 #include "replicator/base/unique_fd.hpp"
+#include "replicator/demo/store.hpp"
 #include "replicator/nbd/server.hpp"
 
 #include <fmt/format.h>

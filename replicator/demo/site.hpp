@@ -1,8 +1,8 @@
 #pragma once
 // The two sites of the demo: directories, configurations, daemons.
 
-#include "replicator/demo/process.hpp"
 #include "replicator/control/control.hpp"
+#include "replicator/demo/process.hpp"
 
 #include <array>
 #include <atomic>

@@ -3,8 +3,8 @@
 // real ext4 on each of them. Both keep the same promise to the check: record n is on volume B only
 // after it is on volume A.
 
-#include "replicator/demo/records.hpp"
 #include "replicator/base/error.hpp"
+#include "replicator/demo/records.hpp"
 
 #include <array>
 #include <memory>

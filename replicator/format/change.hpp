@@ -17,9 +17,10 @@ struct block_change {
     volume_index volume;
     block_index block;
     change_kind kind = change_kind::data;
-    std::uint64_t count = 1;  ///< blocks; 1 for data
-    bytes_view content;       ///< 4096 bytes for data (zero-padded past the volume's end); empty for zero
-    bytes_view before;        ///< the block's content at the previous barrier, 4096 bytes, or empty if unknown
+    std::uint64_t count = 1; ///< blocks; 1 for data
+    bytes_view content; ///< 4096 bytes for data (zero-padded past the volume's end); empty for zero
+    bytes_view
+        before; ///< the block's content at the previous barrier, 4096 bytes, or empty if unknown
 };
 
 } // namespace farshore

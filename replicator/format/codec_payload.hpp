@@ -87,8 +87,8 @@ constexpr std::size_t overhead_bytes_max = operations_max * (6 + 1 + 3 + 6);
 /// Decoded body of a payload. Blocks that take little of it may be more than it would hold in full.
 constexpr std::size_t body_bytes_max = limits::MiB + overhead_bytes_max;
 constexpr std::size_t digest_bytes = 4;
-/// Data blocks that share a short digest. One each took 3 % of what a database puts on the line; what
-/// is lost is only that a wrong block makes its neighbours be fetched again too.
+/// Data blocks that share a short digest. One each took 3 % of what a database puts on the line;
+/// what is lost is only that a wrong block makes its neighbours be fetched again too.
 constexpr std::size_t digest_blocks = 16;
 constexpr std::size_t header_bytes_max = sizeof(payload_prefix) + 6 * varint_bytes_max;
 

@@ -17,9 +17,10 @@
 //     7      errc::unsupported
 //
 // A place is a byte address of a volume, inside it from first to last byte (with source 6 from the
-// first difference on), read as of the previous barrier (now = 0) or with what this interval has changed so far, in the order of payloads and
-// operations (now = 1). Distance: volume, `now`, and address minus the address being written. The
-// recent ones are forgotten at the begin of each payload.
+// first difference on), read as of the previous barrier (now = 0) or with what this interval has
+// changed so far, in the order of payloads and operations (now = 1). Distance: volume, `now`, and
+// address minus the address being written. The recent ones are forgotten at the begin of each
+// payload.
 
 #include "replicator/base/geometry.hpp"
 #include "replicator/base/limits.hpp"
@@ -78,8 +79,8 @@ class recent_places {
     std::array<distance, count> recent_{};
 };
 
-/// Writes programs. A new place is at most address_max (asserted; farther ones can be reached at a recent
-/// distance). `address`: where the step's copy goes, as a byte of the block's volume.
+/// Writes programs. A new place is at most address_max (asserted; farther ones can be reached at a
+/// recent distance). `address`: where the step's copy goes, as a byte of the block's volume.
 class program_writer {
   public:
     explicit program_writer(byte_vector &out) : out_(out) {}

@@ -102,7 +102,8 @@ struct record_disk {
 static_assert(sizeof(record_disk) == 128 && alignof(record_disk) == 1);
 static_assert(offsetof(record_disk, sequence) == 8 && offsetof(record_disk, stream) == 32);
 static_assert(offsetof(record_disk, receiver) == 48 && offsetof(record_disk, boot_id) == 64);
-static_assert(offsetof(record_disk, begun) == 104 && offsetof(record_disk, reserved) == 112 && offsetof(record_disk, checksum) == 120);
+static_assert(offsetof(record_disk, begun) == 104 && offsetof(record_disk, reserved) == 112 &&
+              offsetof(record_disk, checksum) == 120);
 
 /// The checksum is the last field of every struct here.
 template <class Disk>
@@ -139,7 +140,8 @@ times_disk to_disk(const file_times &times) {
     return disk;
 }
 file_times from_disk(const times_disk &disk) {
-    return {static_cast<std::int64_t>(disk.modified_ns.get()), static_cast<std::int64_t>(disk.changed_ns.get())};
+    return {static_cast<std::int64_t>(disk.modified_ns.get()),
+            static_cast<std::int64_t>(disk.changed_ns.get())};
 }
 
 /// Stores a slot into shared memory, word by word. A kill in between leaves a slot whose checksum
@@ -164,7 +166,8 @@ result<map_state> parse_slot(bytes_view bytes) {
     if (disk.magic != slot_magic || disk.checksum != checksum_of(disk)) {
         return fail(errc::corrupt, "state slot is not valid");
     }
-    if ((disk.flags & ~(flag_clean | flag_sync_failed | flag_shared)) != 0 || !is_zero(disk.reserved)) {
+    if ((disk.flags & ~(flag_clean | flag_sync_failed | flag_shared)) != 0 ||
+        !is_zero(disk.reserved)) {
         return fail(errc::corrupt, "state slot has unknown flags");
     }
     map_state state;
@@ -193,9 +196,10 @@ result<capture_record> parse_record(bytes_view bytes) {
     if (disk.flags != 0 || disk.reserved != 0) {
         return fail(errc::corrupt, "capture state slot has reserved bits set");
     }
-    // Ids that no honest peer can have brought about: the position is asked from the DR site instead.
-    if (std::max({disk.last_interval.get(), disk.reserved_interval.get(), disk.acknowledged.get()}) >
-        limits::interval_id_max) {
+    // Ids that no honest peer can have brought about: the position is asked from the DR site
+    // instead.
+    if (std::max({disk.last_interval.get(), disk.reserved_interval.get(),
+                  disk.acknowledged.get()}) > limits::interval_id_max) {
         return fail(errc::corrupt, "capture state slot with interval ids beyond 2^63-1");
     }
     capture_record record;

@@ -119,8 +119,9 @@ void encode_map_header(bytes_span page, const map_layout &layout);
 /// corrupt.
 result<map_layout> parse_map_header(bytes_view page);
 
-/// What of a file's identity is kept here. `instance` is that of its mounted file system (file_identity::mount); of a
-/// block device, which has no inode and birth time of its own, its own one. 0: not known, which proves nothing.
+/// What of a file's identity is kept here. `instance` is that of its mounted file system
+/// (file_identity::mount); of a block device, which has no inode and birth time of its own, its own
+/// one. 0: not known, which proves nothing.
 struct file_mark {
     std::uint64_t device = 0;
     std::uint64_t inode = 0;

@@ -62,7 +62,10 @@ static_assert(offsetof(barrier_disk, reserved) == 52);
 
 /// 2200-01-01: later than any clock that is merely wrong says, and far from where nanoseconds end.
 constexpr std::uint64_t barrier_time_ns_max =
-    std::uint64_t{std::chrono::sys_days(std::chrono::year(2200) / 1 / 1).time_since_epoch().count()} * 86'400 * 1'000'000'000 - 1;
+    std::uint64_t{
+        std::chrono::sys_days(std::chrono::year(2200) / 1 / 1).time_since_epoch().count()} *
+        86'400 * 1'000'000'000 -
+    1;
 constexpr std::uint16_t barrier_version = 1;
 constexpr std::uint16_t barrier_consistent = 1;
 constexpr std::uint16_t barrier_requested = 2;
@@ -77,7 +80,6 @@ struct verify_disk {
 static_assert(sizeof(verify_disk) == 32 && wire_struct<verify_disk>);
 static_assert(offsetof(verify_disk, digest) == 16);
 
-
 std::uint64_t header_checksum(const frame_header_disk &disk) {
     return checksum64(struct_bytes(disk).first(offsetof(frame_header_disk, header_checksum)));
 }
@@ -89,21 +91,26 @@ result<> check_ranges(const frame_header_disk &disk) {
     }
     if (disk.payload_bytes > limits::frame_payload_bytes_max ||
         disk.raw_bytes > limits::frame_raw_bytes_max) {
-        return fail(errc::corrupt, fmt::format("frame with a payload of {} bytes that stands for {}; allowed is {} for {}",
-                                               disk.payload_bytes.get(), disk.raw_bytes.get(),
-                                               limits::frame_payload_bytes_max, limits::frame_raw_bytes_max));
+        return fail(
+            errc::corrupt,
+            fmt::format("frame with a payload of {} bytes that stands for {}; allowed is {} for {}",
+                        disk.payload_bytes.get(), disk.raw_bytes.get(),
+                        limits::frame_payload_bytes_max, limits::frame_raw_bytes_max));
     }
     const std::uint32_t index_max =
         static_cast<std::uint32_t>(limits::frames_per_interval_max) - (data ? 1 : 0);
     if (disk.index > index_max || disk.blocks > limits::interval_entries_max) {
-        return fail(errc::corrupt, fmt::format("frame with index {} and {} blocks; allowed is {} and {}", disk.index.get(),
-                                               disk.blocks.get(), index_max, limits::interval_entries_max));
+        return fail(errc::corrupt,
+                    fmt::format("frame with index {} and {} blocks; allowed is {} and {}",
+                                disk.index.get(), disk.blocks.get(), index_max,
+                                limits::interval_entries_max));
     }
     if (!data && (disk.blocks != 0 || disk.raw_bytes != 0)) {
         return fail(errc::corrupt, "barrier frame that claims blocks");
     }
     if (disk.interval > limits::interval_id_max) {
-        return fail(errc::corrupt, fmt::format("frame of interval {}; allowed is 1 to 2^63-1", disk.interval.get()));
+        return fail(errc::corrupt, fmt::format("frame of interval {}; allowed is 1 to 2^63-1",
+                                               disk.interval.get()));
     }
     if (disk.stream == 0 || disk.interval == 0 || (data && disk.arrival != 0) ||
         disk.arrival > static_cast<std::uint64_t>(duration::max().count())) {
@@ -141,7 +148,8 @@ buffer make_frame(frame_header header, bytes_view payload) {
     disk.index = header.index;
     disk.blocks = header.blocks;
     disk.payload_checksum = checksum64(payload);
-    disk.arrival = static_cast<std::uint64_t>(std::max(header.arrival, wall_time{}).time_since_epoch().count());
+    disk.arrival = static_cast<std::uint64_t>(
+        std::max(header.arrival, wall_time{}).time_since_epoch().count());
     disk.header_checksum = header_checksum(disk);
     REPL_ASSERT(check_ranges(disk).has_value());
 
@@ -157,7 +165,8 @@ buffer with_arrival(bytes_view frame, wall_time arrival) {
     buffer stamped = buffer::copy_of(frame);
     auto disk = read_struct<frame_header_disk>(frame);
     REPL_ASSERT(disk.has_value() && disk->type == static_cast<std::uint8_t>(frame_type::barrier));
-    disk->arrival = static_cast<std::uint64_t>(std::max(arrival, wall_time{}).time_since_epoch().count());
+    disk->arrival =
+        static_cast<std::uint64_t>(std::max(arrival, wall_time{}).time_since_epoch().count());
     disk->header_checksum = header_checksum(*disk);
     write_struct(stamped.span(), *disk);
     return stamped;
@@ -254,7 +263,8 @@ result<barrier> parse_barrier(bytes_view payload) {
         return fail(errc::limit, "barrier whose time is not in the years 1970 to 2199");
     }
     if (disk.heals > limits::interval_id_max) {
-        return fail(errc::limit, fmt::format("barrier whose `heals` is {}; allowed is 0 to 2^63-1", disk.heals.get()));
+        return fail(errc::limit, fmt::format("barrier whose `heals` is {}; allowed is 0 to 2^63-1",
+                                             disk.heals.get()));
     }
     barrier b;
     b.time = wall_time(duration(static_cast<std::int64_t>(disk.time_ns.get())));

@@ -1,7 +1,7 @@
 #pragma once
-// The frame: the one unit of the interval log, which is the sender's spool, the wire's content and the
-// receiver's journal. An interval is its data frames with index 0..n-1 and then one barrier frame
-// with index n. docs/formats.md "Interval log".
+// The frame: the one unit of the interval log, which is the sender's spool, the wire's content and
+// the receiver's journal. An interval is its data frames with index 0..n-1 and then one barrier
+// frame with index n. docs/formats.md "Interval log".
 //
 // Byte tables of the barrier payload and its verify ranges: docs/formats.md.
 //
@@ -53,13 +53,13 @@ struct frame_header {
     bool operator==(const frame_header &) const = default;
 };
 
-/// Header and payload in one buffer, checksums set. `header.payload_bytes` and `payload_checksum` are
-/// computed from the payload.
+/// Header and payload in one buffer, checksums set. `header.payload_bytes` and `payload_checksum`
+/// are computed from the payload.
 buffer make_frame(frame_header header, bytes_view payload);
 /// A copy of a barrier frame that says when it arrived.
 buffer with_arrival(bytes_view frame, wall_time arrival);
-/// The header alone; the first frame_header_bytes of `bytes` are looked at. errc::corrupt (too short,
-/// magic, checksum, reserved bits, range), errc::unsupported (version, required flag).
+/// The header alone; the first frame_header_bytes of `bytes` are looked at. errc::corrupt (too
+/// short, magic, checksum, reserved bits, range), errc::unsupported (version, required flag).
 result<frame_header> parse_frame_header(bytes_view bytes);
 /// A whole frame; the payload is a view into `frame`. `frame` must be exactly one frame.
 struct parsed_frame {
@@ -68,8 +68,8 @@ struct parsed_frame {
 };
 result<parsed_frame> parse_frame(bytes_view frame);
 
-/// One range whose content at this barrier the receiver is asked to compare (verify): of at most 1 MiB, or,
-/// with the zero digest, of at most 2 GiB: a hole, which both sides know by their extents.
+/// One range whose content at this barrier the receiver is asked to compare (verify): of at most 1
+/// MiB, or, with the zero digest, of at most 2 GiB: a hole, which both sides know by their extents.
 struct verify_entry {
     volume_index volume;
     byte_range range; ///< length <= 1 MiB
@@ -80,15 +80,18 @@ constexpr std::size_t verify_entries_max = 4096; ///< of one barrier
 
 /// Payload of a barrier frame: the commit of its interval.
 struct barrier {
-    wall_time time{};               ///< when the cut was made, at the primary; 1970 .. 2199
-    bool consistent = false;        ///< the whole group is at this cut once the interval is applied: a point;
-                                    ///< false: in the middle of a catch-up
-    bool requested = false;         ///< cut by `wait`, not by time or size
+    wall_time time{}; ///< when the cut was made, at the primary; 1970 .. 2199
+    bool consistent =
+        false; ///< the whole group is at this cut once the interval is applied: a point;
+               ///< false: in the middle of a catch-up
+    bool requested = false; ///< cut by `wait`, not by time or size
     std::uint32_t data_frames = 0;
     std::uint64_t blocks = 0;
     std::uint64_t written_bytes = 0; ///< what clients wrote in it, before folding
-    std::uint64_t heals = 0;        ///< < 2^63; damage count of the receiver that this stream's catch-up repairs
-    std::uint64_t frames_checksum = 0; ///< low half of XXH3-128 over their payload checksums in order
+    std::uint64_t heals =
+        0; ///< < 2^63; damage count of the receiver that this stream's catch-up repairs
+    std::uint64_t frames_checksum =
+        0; ///< low half of XXH3-128 over their payload checksums in order
     std::vector<verify_entry> verify;
     bool operator==(const barrier &) const = default;
 };

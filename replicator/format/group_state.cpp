@@ -63,7 +63,8 @@ struct image_disk {
     le64 changed;
 };
 static_assert(sizeof(image_disk) == commit_image_bytes && wire_struct<image_disk>);
-static_assert(commit_record_bytes + limits::volumes_per_group_max * commit_image_bytes <= commit_slot_bytes);
+static_assert(commit_record_bytes + limits::volumes_per_group_max * commit_image_bytes <=
+              commit_slot_bytes);
 
 struct volumes_head {
     std::array<char, 4> magic;
@@ -127,7 +128,9 @@ byte_vector encode_commit_slot(const commit_record &record) {
 }
 
 result<commit_record> parse_commit_slot(bytes_view slot) {
-    const auto none = [] { return fail(errc::corrupt, "no commit record, or one that fails its checksum"); };
+    const auto none = [] {
+        return fail(errc::corrupt, "no commit record, or one that fails its checksum");
+    };
     FS_TRY(disk, read_struct<commit_disk>(slot));
     if (disk.magic != commit_magic) {
         return none();
@@ -136,8 +139,9 @@ result<commit_record> parse_commit_slot(bytes_view slot) {
         if (disk.checksum != commit_checksum(disk, {})) {
             return none();
         }
-        return fail(errc::unsupported, fmt::format("commit record version {}, this program knows {}",
-                                                   disk.version.get(), commit_version));
+        return fail(errc::unsupported,
+                    fmt::format("commit record version {}, this program knows {}",
+                                disk.version.get(), commit_version));
     }
     const std::uint64_t bytes = std::uint64_t{disk.images} * commit_image_bytes;
     if (slot.size() > commit_slot_bytes || slot.size() % commit_page_bytes != 0 ||
@@ -157,8 +161,8 @@ result<commit_record> parse_commit_slot(bytes_view slot) {
     if (disk.sequence == 0 || disk.healed_count > disk.damage_count ||
         !whole(disk.applied_stream, disk.applied_interval) ||
         !whole(disk.durable_stream, disk.durable_interval) || !is_zero(disk.reserved) ||
-        std::max({disk.applied_interval.get(), disk.durable_interval.get(), disk.point_interval.get(),
-                  disk.damage_count.get()}) > limits::interval_id_max ||
+        std::max({disk.applied_interval.get(), disk.durable_interval.get(),
+                  disk.point_interval.get(), disk.damage_count.get()}) > limits::interval_id_max ||
         (disk.suspect_interval == 0 && disk.suspect_time != 0) ||
         !is_zero(slot.subspan(sizeof(disk) + images.size()))) {
         return fail(errc::corrupt, "commit record with a field out of range");
@@ -184,7 +188,8 @@ result<commit_record> parse_commit_slot(bytes_view slot) {
     record.touched = static_cast<std::int64_t>(disk.touched_time.get());
     for (std::size_t i = 0; i < disk.images; ++i) {
         FS_TRY(entry, read_struct<image_disk>(images.subspan(i * commit_image_bytes)));
-        record.images.push_back({entry.inode, entry.size, static_cast<std::int64_t>(entry.modified.get()),
+        record.images.push_back({entry.inode, entry.size,
+                                 static_cast<std::int64_t>(entry.modified.get()),
                                  static_cast<std::int64_t>(entry.changed.get())});
     }
     return record;

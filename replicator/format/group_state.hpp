@@ -1,10 +1,10 @@
 #pragma once
 // The two small files of a group at the DR site. docs/formats.md "Group state".
 //
-// group.state: two slots of 65536 bytes that are written in turn, each one commit record, the entries
-// of the images, and zeroes behind them; the valid record with the higher sequence counts. A torn
-// slot leaves the other one, and whatever the older record needs (journal, undo) is kept until the
-// newer one is followed. Only the pages of 4096 bytes with something in them are written.
+// group.state: two slots of 65536 bytes that are written in turn, each one commit record, the
+// entries of the images, and zeroes behind them; the valid record with the higher sequence counts.
+// A torn slot leaves the other one, and whatever the older record needs (journal, undo) is kept
+// until the newer one is followed. Only the pages of 4096 bytes with something in them are written.
 // Commit record, 176 bytes, little-endian:
 //   off size name             meaning, valid range
 //     0    4 magic            "FSC1"

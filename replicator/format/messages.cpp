@@ -4,10 +4,11 @@
 #include "replicator/base/plain_name.hpp"
 #include "replicator/format/endian.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <bit>
 #include <concepts>
-#include <fmt/format.h>
 #include <limits>
 
 namespace farshore::wire {
@@ -23,10 +24,14 @@ class field_writer {
         (*this)(random64(p.stream.value));
         out_.varint(p.interval.value);
     }
-    template <std::size_t N> void operator()(const std::array<std::byte, N> &a) { out_.bytes(a); }
+    template <std::size_t N>
+    void operator()(const std::array<std::byte, N> &a) {
+        out_.bytes(a);
+    }
     void operator()(const std::string &text, const length &) { out_.text(text); }
     void operator()(byte_vector &bytes, const length &) { out_.sized_bytes(bytes); }
-    template <class T> void operator()(std::vector<T> &list, const length &) {
+    template <class T>
+    void operator()(std::vector<T> &list, const length &) {
         out_.varint(list.size());
         for (T &item : list) {
             item.visit(*this);
@@ -46,10 +51,12 @@ class field_reader {
         return in_.expect_end();
     }
 
-    template <std::unsigned_integral Int> void operator()(Int &value, const field &f) {
+    template <std::unsigned_integral Int>
+    void operator()(Int &value, const field &f) {
         std::uint64_t wide = 0;
         if (take(in_.varint(), wide, f.name)) {
-            const std::uint64_t max = std::min<std::uint64_t>(f.max, std::numeric_limits<Int>::max());
+            const std::uint64_t max =
+                std::min<std::uint64_t>(f.max, std::numeric_limits<Int>::max());
             if (wide < f.min || wide > max || wide % f.unit != 0) {
                 state_ = out_of_range(f, wide, max);
                 return;
@@ -79,17 +86,20 @@ class field_reader {
         p.stream = stream_id{stream.value};
         (*this)(p.interval.value, f);
         if (state_ && (p.stream.value == 0) != (p.interval.value == 0)) {
-            state_ = fail(errc::corrupt, fmt::format("{} is interval {} of stream {:x}; both are 0 or none is", f.name,
-                                                     p.interval.value, p.stream.value));
+            state_ = fail(errc::corrupt,
+                          fmt::format("{} is interval {} of stream {:x}; both are 0 or none is",
+                                      f.name, p.interval.value, p.stream.value));
         }
     }
-    template <std::size_t N> void operator()(std::array<std::byte, N> &a) {
+    template <std::size_t N>
+    void operator()(std::array<std::byte, N> &a) {
         bytes_view raw;
         if (take(in_.bytes(N), raw)) {
             std::copy(raw.begin(), raw.end(), a.begin());
         }
     }
-    /// Cleaned here, so that whoever holds a peer's words may log and show them (base/clean_text.hpp).
+    /// Cleaned here, so that whoever holds a peer's words may log and show them
+    /// (base/clean_text.hpp).
     void operator()(std::string &text, const length &l) {
         if (!take(in_.text(l.max), text, l.name)) {
             return;
@@ -106,7 +116,8 @@ class field_reader {
             bytes.assign(raw.begin(), raw.end());
         }
     }
-    template <class T> void operator()(std::vector<T> &list, const length &l) {
+    template <class T>
+    void operator()(std::vector<T> &list, const length &l) {
         std::uint64_t count = 0;
         // Every item takes at least one byte, so a count beyond the rest can't be true.
         if (!take(in_.varint(), count, l.name) ||
@@ -123,9 +134,11 @@ class field_reader {
     }
 
   private:
-    static std::unexpected<error> out_of_range(const field &f, std::uint64_t value, std::uint64_t max) {
-        return fail(errc::limit, fmt::format("{} is {}; allowed is {} to {}{}", f.name, value, f.min, max,
-                                             f.unit > 1 ? fmt::format(", a multiple of {}", f.unit) : ""));
+    static std::unexpected<error> out_of_range(const field &f, std::uint64_t value,
+                                               std::uint64_t max) {
+        return fail(errc::limit,
+                    fmt::format("{} is {}; allowed is {} to {}{}", f.name, value, f.min, max,
+                                f.unit > 1 ? fmt::format(", a multiple of {}", f.unit) : ""));
     }
     bool fits(const length &l, std::uint64_t found, std::uint64_t max) {
         if (found < l.min || found > max || found % l.unit != 0) {
@@ -133,7 +146,8 @@ class field_reader {
         }
         return state_.has_value();
     }
-    template <class T> bool take(result<T> got, T &out, const char *name = "a field") {
+    template <class T>
+    bool take(result<T> got, T &out, const char *name = "a field") {
         if (!state_) {
             return false;
         }
@@ -149,10 +163,12 @@ class field_reader {
     result<> state_{};
 };
 
-result<> check_order(const stream_position &applied, const stream_position &durable, std::uint64_t point) {
+result<> check_order(const stream_position &applied, const stream_position &durable,
+                     std::uint64_t point) {
     if (applied.interval > durable.interval || point > applied.interval.value) {
         return fail(errc::corrupt,
-                    fmt::format("durable is {}, applied {} and the newest point {}; each must be at most the one before it",
+                    fmt::format("durable is {}, applied {} and the newest point {}; each must be "
+                                "at most the one before it",
                                 durable.interval.value, applied.interval.value, point));
     }
     return {};
@@ -164,13 +180,15 @@ result<> check_order(const stream_position &applied, const stream_position &dura
 result<> hello::check() const {
     return version_min <= version_max
                ? result<>{}
-               : fail(errc::corrupt, fmt::format("hello.version_min is {}, above version_max {}", version_min, version_max));
+               : fail(errc::corrupt, fmt::format("hello.version_min is {}, above version_max {}",
+                                                 version_min, version_max));
 }
 result<> welcome::check() const {
     FS_CHECK(check_order(applied, durable, point));
     if (partial.interval.value != 0 && partial.interval <= durable.interval) {
-        return fail(errc::corrupt, fmt::format("welcome.partial is interval {}, not after the durable one, {}",
-                                               partial.interval.value, durable.interval.value));
+        return fail(errc::corrupt,
+                    fmt::format("welcome.partial is interval {}, not after the durable one, {}",
+                                partial.interval.value, durable.interval.value));
     }
     if (damaged && damage_count == 0) {
         return fail(errc::corrupt, "welcome.damaged is set and damage_count is 0");
@@ -191,8 +209,9 @@ std::size_t loan_request::blocks() const {
 result<> loan_request::check() const {
     return blocks() <= limits::loan_blocks_max
                ? result<>{}
-               : fail(errc::limit, fmt::format("loan_request.runs ask for {} blocks; allowed is 1 to {}", blocks(),
-                                               limits::loan_blocks_max));
+               : fail(errc::limit,
+                      fmt::format("loan_request.runs ask for {} blocks; allowed is 1 to {}",
+                                  blocks(), limits::loan_blocks_max));
 }
 std::size_t loan_reply::granted_blocks() const {
     std::size_t bits = 0;
@@ -203,18 +222,21 @@ std::size_t loan_reply::granted_blocks() const {
 }
 result<> loan_reply::check() const {
     if (first >= slots || granted_blocks() > slots) {
-        return fail(errc::corrupt, fmt::format("loan_reply grants {} blocks from slot {} on; there are {} slots",
-                                               granted_blocks(), first, slots));
+        return fail(errc::corrupt,
+                    fmt::format("loan_reply grants {} blocks from slot {} on; there are {} slots",
+                                granted_blocks(), first, slots));
     }
     return {};
 }
 result<> nak::check() const {
     return complete != blocks.empty()
                ? result<>{}
-               : fail(errc::corrupt, fmt::format("nak.complete is {} with {} blocks", complete, blocks.size()));
+               : fail(errc::corrupt,
+                      fmt::format("nak.complete is {} with {} blocks", complete, blocks.size()));
 }
 
-template <class Message> buffer encode(const Message &m) {
+template <class Message>
+buffer encode(const Message &m) {
     byte_vector out;
     field_writer writer(out);
     Message copy = m; // visit is not const, since parse uses the same list
@@ -222,7 +244,8 @@ template <class Message> buffer encode(const Message &m) {
     return buffer::copy_of(out);
 }
 
-template <class Message> result<Message> parse(bytes_view payload) {
+template <class Message>
+result<Message> parse(bytes_view payload) {
     Message m{};
     field_reader reader(payload);
     m.visit(reader);

@@ -1,6 +1,6 @@
 #pragma once
-// The messages of a session, docs/protocol.md. One link is the control link (index 0), the others carry
-// frames. Order of a session:
+// The messages of a session, docs/protocol.md. One link is the control link (index 0), the others
+// carry frames. Order of a session:
 //
 //   sender                              receiver
 //   hello (control) ------------------>
@@ -19,15 +19,16 @@
 //   heartbeat <-----------------------> heartbeat
 //
 // Each message is a flat list of fields: integers as LEB128 varints, byte strings and texts with a
-// varint length, lists with a varint count, identities and random numbers as raw bytes. Each struct lists its fields once, in
-// `visit`; encode and parse are both made from it. Every count has a bound before allocation.
-// Trailing bytes are refused. Versions: hello and welcome carry versions and features; other
-// messages belong to the version agreed.
+// varint length, lists with a varint count, identities and random numbers as raw bytes. Each struct
+// lists its fields once, in `visit`; encode and parse are both made from it. Every count has a
+// bound before allocation. Trailing bytes are refused. Versions: hello and welcome carry versions
+// and features; other messages belong to the version agreed.
 //
-// Parsed is not believed: `parse` refuses what lies outside the ranges that `visit` and `check` give, so
-// that a number from a peer never meets an overflow or an assertion. What else a field must be is looked
-// up in what was asked or is known, before anything is changed by it (session/peer_claims.hpp; a session's
-// own state where that is named). A violation is the peer's fault (fault::peer) and ends the session:
+// Parsed is not believed: `parse` refuses what lies outside the ranges that `visit` and `check`
+// give, so that a number from a peer never meets an overflow or an assertion. What else a field
+// must be is looked up in what was asked or is known, before anything is changed by it
+// (session/peer_claims.hpp; a session's own state where that is named). A violation is the peer's
+// fault (fault::peer) and ends the session:
 //
 //   field                        range                  must answer
 //   every interval id            0..2^63-1              see below; a position is {0, 0} or both are set
@@ -62,7 +63,6 @@
 //   frame                        format/frame.hpp       stream and place in order; a barrier fits its frames
 //   barrier.heals                0..2^63-1              damage that was told (counts lost in a crash forgiven)
 //   barrier.time                 1970..2199             (skew is another matter)
-
 
 #include "replicator/base/bytes.hpp"
 #include "replicator/base/error.hpp"
@@ -100,13 +100,18 @@ struct length {
 constexpr length name_field(const char *name) { return {name, limits::name_bytes_max, 1, 1, true}; }
 constexpr field id_field(const char *name) { return {name, 0, limits::interval_id_max}; }
 constexpr field count_field(const char *name) { return {name, 0, limits::interval_id_max}; }
-constexpr field volume_field(const char *name) { return {name, 0, limits::volumes_per_group_max - 1}; }
+constexpr field volume_field(const char *name) {
+    return {name, 0, limits::volumes_per_group_max - 1};
+}
 constexpr std::uint64_t block_unit = 4096;
-constexpr field block_field(const char *name) { return {name, 0, limits::volume_bytes_max / block_unit - 1}; }
+constexpr field block_field(const char *name) {
+    return {name, 0, limits::volume_bytes_max / block_unit - 1};
+}
 constexpr std::uint64_t loan_slots_max = limits::loan_bytes_max / block_unit;
 constexpr length text_field(const char *name) { return {name, limits::peer_text_bytes_max}; }
 
-/// A random number on the wire: always 8 bytes, little-endian, so that chance does not change lengths.
+/// A random number on the wire: always 8 bytes, little-endian, so that chance does not change
+/// lengths.
 struct random64 {
     std::uint64_t value = 0;
     constexpr random64() = default;
@@ -145,7 +150,8 @@ struct volume_entry {
     std::string name;
     std::uint64_t size = 0;
     bool operator==(const volume_entry &) const = default;
-    template <class V> void visit(V &v) {
+    template <class V>
+    void visit(V &v) {
         v(name, name_field("hello.volumes[].name"));
         v(size, field{"hello.volumes[].size", 1, limits::volume_bytes_max});
     }
@@ -159,20 +165,29 @@ struct hello {
     std::uint64_t features_required = 0;
     std::uint64_t features_offered = 0;
     std::string group;
-    random64 session;         ///< random, the same on all links of a session
-    std::uint32_t link = 0;    ///< 0: control
-    id16 sender{};             ///< identity of the sender's state
-    random64 instance;        ///< random, new at each start of the sender
+    random64 session;       ///< random, the same on all links of a session
+    std::uint32_t link = 0; ///< 0: control
+    id16 sender{};          ///< identity of the sender's state
+    random64 instance;      ///< random, new at each start of the sender
     std::vector<volume_entry> volumes;
-    stream_position common; ///< newest barrier that the sender remembers as held by both; {0,0}: none
-    std::uint64_t clock_ms = 0; ///< of the control link: what its clock shows, ms since 1970, before the year 2200
-    template <class V> void visit(V &v) {
-        v(version_min, field{"hello.version_min"}); v(version_max, field{"hello.version_max"});
-        v(features_required, field{"hello.features_required"}); v(features_offered, field{"hello.features_offered"});
-        v(group, name_field("hello.group")); v(session);
-        v(link, field{"hello.link", 0, limits::data_links_max}); v(sender); v(instance);
+    stream_position
+        common; ///< newest barrier that the sender remembers as held by both; {0,0}: none
+    std::uint64_t clock_ms =
+        0; ///< of the control link: what its clock shows, ms since 1970, before the year 2200
+    template <class V>
+    void visit(V &v) {
+        v(version_min, field{"hello.version_min"});
+        v(version_max, field{"hello.version_max"});
+        v(features_required, field{"hello.features_required"});
+        v(features_offered, field{"hello.features_offered"});
+        v(group, name_field("hello.group"));
+        v(session);
+        v(link, field{"hello.link", 0, limits::data_links_max});
+        v(sender);
+        v(instance);
         v(volumes, length{"hello.volumes", limits::volumes_per_group_max});
-        v(common, id_field("hello.common")); v(clock_ms, field{"hello.clock_ms"});
+        v(common, id_field("hello.common"));
+        v(clock_ms, field{"hello.clock_ms"});
     }
     result<> check() const;
 };
@@ -182,49 +197,58 @@ struct welcome {
     static constexpr auto type = message_type::welcome;
     std::uint32_t version = protocol_version;
     std::uint64_t features = 0;
-    id16 receiver{};              ///< identity of the receiver's copy of the group
-    stream_position durable;      ///< newest durable interval
+    id16 receiver{};         ///< identity of the receiver's copy of the group
+    stream_position durable; ///< newest durable interval
     stream_position applied;
-    stream_position partial;      ///< incomplete interval that it holds frames of, or {0,0}
+    stream_position partial;         ///< incomplete interval that it holds frames of, or {0,0}
     std::uint32_t partial_index = 0; ///< next frame index of it
-    std::uint64_t point = 0;      ///< newest complete point, 0 none
-    bool in_catch_up = false;     ///< its newest barrier is no point
+    std::uint64_t point = 0;         ///< newest complete point, 0 none
+    bool in_catch_up = false;        ///< its newest barrier is no point
     std::uint64_t damage_count = 0;
-    bool damaged = false;         ///< damage not healed yet
+    bool damaged = false;           ///< damage not healed yet
     std::uint64_t window_bytes = 0; ///< frames it takes beyond what it has journaled
     key32 digest_key{};
     std::uint64_t clock_ms = 0; ///< as in hello
-    template <class V> void visit(V &v) {
-        v(version, field{"welcome.version"}); v(features, field{"welcome.features"}); v(receiver);
-        v(durable, id_field("welcome.durable")); v(applied, id_field("welcome.applied"));
+    template <class V>
+    void visit(V &v) {
+        v(version, field{"welcome.version"});
+        v(features, field{"welcome.features"});
+        v(receiver);
+        v(durable, id_field("welcome.durable"));
+        v(applied, id_field("welcome.applied"));
         v(partial, id_field("welcome.partial"));
         v(partial_index, field{"welcome.partial_index", 0, limits::frames_per_interval_max});
-        v(point, id_field("welcome.point")); v(in_catch_up, "welcome.in_catch_up");
-        v(damage_count, count_field("welcome.damage_count")); v(damaged, "welcome.damaged");
-        v(window_bytes, field{"welcome.window_bytes"}); v(digest_key);
+        v(point, id_field("welcome.point"));
+        v(in_catch_up, "welcome.in_catch_up");
+        v(damage_count, count_field("welcome.damage_count"));
+        v(damaged, "welcome.damaged");
+        v(window_bytes, field{"welcome.window_bytes"});
+        v(digest_key);
         v(clock_ms, field{"welcome.clock_ms"});
     }
     result<> check() const;
 };
 
 enum class refusal_code : std::uint8_t {
-    version = 1,      ///< no common version, or an unknown required feature (named in the text)
+    version = 1, ///< no common version, or an unknown required feature (named in the text)
     unknown_group = 2,
-    not_paired = 3,   ///< this certificate is not the one joined for the group
-    busy = 4,         ///< another sender is connected for the group
-    volumes = 5,      ///< names or sizes differ from the DR copy
-    failed = 6,       ///< the group failed at the DR site
-    full = 7,         ///< no space at the DR site
+    not_paired = 3, ///< this certificate is not the one joined for the group
+    busy = 4,       ///< another sender is connected for the group
+    volumes = 5,    ///< names or sizes differ from the DR copy
+    failed = 6,     ///< the group failed at the DR site
+    full = 7,       ///< no space at the DR site
     stopping = 8,
-    protocol = 9,     ///< the peer broke a rule
+    protocol = 9, ///< the peer broke a rule
 };
 
 struct refusal {
     static constexpr auto type = message_type::refusal;
     std::uint8_t code = 0;
     std::string text;
-    template <class V> void visit(V &v) {
-        v(code, field{"refusal.code", 1, 9}); v(text, text_field("refusal.text"));
+    template <class V>
+    void visit(V &v) {
+        v(code, field{"refusal.code", 1, 9});
+        v(text, text_field("refusal.text"));
     }
 };
 
@@ -232,12 +256,16 @@ struct ack {
     static constexpr auto type = message_type::ack;
     stream_position durable;
     stream_position applied;
-    std::uint64_t point = 0;         ///< newest complete point
+    std::uint64_t point = 0;           ///< newest complete point
     std::uint64_t journaled_bytes = 0; ///< frame bytes taken into the journal in this session
     std::uint64_t damage_count = 0;
-    template <class V> void visit(V &v) {
-        v(durable, id_field("ack.durable")); v(applied, id_field("ack.applied")); v(point, id_field("ack.point"));
-        v(journaled_bytes, field{"ack.journaled_bytes"}); v(damage_count, count_field("ack.damage_count"));
+    template <class V>
+    void visit(V &v) {
+        v(durable, id_field("ack.durable"));
+        v(applied, id_field("ack.applied"));
+        v(point, id_field("ack.point"));
+        v(journaled_bytes, field{"ack.journaled_bytes"});
+        v(damage_count, count_field("ack.damage_count"));
     }
     result<> check() const;
 };
@@ -246,9 +274,12 @@ struct begin_stream {
     static constexpr auto type = message_type::begin_stream;
     random64 stream;
     std::uint64_t first = 0; ///< id of its first interval, above every id before
-    bool copy_went_back = false; ///< the copy is older than what it had acknowledged: its points may be of other images
-    template <class V> void visit(V &v) {
-        v(stream); v(first, field{"begin_stream.first", 1, limits::interval_id_max});
+    bool copy_went_back =
+        false; ///< the copy is older than what it had acknowledged: its points may be of other images
+    template <class V>
+    void visit(V &v) {
+        v(stream);
+        v(first, field{"begin_stream.first", 1, limits::interval_id_max});
         v(copy_went_back, "begin_stream.copy_went_back");
     }
     result<> check() const;
@@ -256,14 +287,18 @@ struct begin_stream {
 struct stream_ready {
     static constexpr auto type = message_type::stream_ready;
     random64 stream;
-    template <class V> void visit(V &v) { v(stream); }
+    template <class V>
+    void visit(V &v) {
+        v(stream);
+    }
 };
 
 struct digest_range {
     std::uint32_t volume = 0;
     std::uint64_t offset = 0;
     std::uint64_t length = 0;
-    template <class V> void visit(V &v) {
+    template <class V>
+    void visit(V &v) {
         v(volume, volume_field("digest_request.ranges[].volume"));
         v(offset, field{"digest_request.ranges[].offset", 0, limits::volume_bytes_max, block_unit});
         v(length, field{"digest_request.ranges[].length", 1, limits::MiB});
@@ -276,7 +311,8 @@ struct digest_request {
     std::uint64_t id = 0;
     std::uint64_t unit = 0;
     std::vector<digest_range> ranges;
-    template <class V> void visit(V &v) {
+    template <class V>
+    void visit(V &v) {
         v(id, field{"digest_request.id"});
         v(unit, field{"digest_request.unit", block_unit, limits::MiB, block_unit});
         v(ranges, length{"digest_request.ranges", digest_ranges_max, 1});
@@ -285,9 +321,10 @@ struct digest_request {
 struct digest_reply {
     static constexpr auto type = message_type::digest_reply;
     std::uint64_t id = 0;
-    byte_vector zero_bits;  ///< one bit a unit, lowest first: the unit is all zero
-    byte_vector digests;    ///< 16 bytes for each other unit, in order
-    template <class V> void visit(V &v) {
+    byte_vector zero_bits; ///< one bit a unit, lowest first: the unit is all zero
+    byte_vector digests;   ///< 16 bytes for each other unit, in order
+    template <class V>
+    void visit(V &v) {
         v(id, field{"digest_reply.id"});
         v(zero_bits, length{"digest_reply.zero_bits", limits::digests_per_message_max / 8 + 1});
         v(digests, length{"digest_reply.digests", limits::digests_per_message_max * 16, 0, 16});
@@ -298,7 +335,8 @@ struct extent_range {
     std::uint32_t volume = 0;
     std::uint64_t offset = 0; ///< of whole blocks, as the length but at the volume's end
     std::uint64_t length = 0;
-    template <class V> void visit(V &v) {
+    template <class V>
+    void visit(V &v) {
         v(volume, volume_field("extent_request.ranges[].volume"));
         v(offset, field{"extent_request.ranges[].offset", 0, limits::volume_bytes_max, block_unit});
         v(length, field{"extent_request.ranges[].length", 1, limits::volume_bytes_max});
@@ -310,33 +348,42 @@ struct extent_request {
     static constexpr auto type = message_type::extent_request;
     std::uint64_t id = 0;
     std::vector<extent_range> ranges; ///< at least one
-    template <class V> void visit(V &v) {
-        v(id, field{"extent_request.id"}); v(ranges, length{"extent_request.ranges", extent_ranges_max});
+    template <class V>
+    void visit(V &v) {
+        v(id, field{"extent_request.id"});
+        v(ranges, length{"extent_request.ranges", extent_ranges_max});
     }
 };
 struct data_extent {
-    std::uint64_t gap = 0;    ///< blocks without data before it, from the last extent or the range's start
+    std::uint64_t gap =
+        0; ///< blocks without data before it, from the last extent or the range's start
     std::uint64_t blocks = 0; ///< with data, about: not 0
-    template <class V> void visit(V &v) {
-        v(gap, field{"extent_reply.extents[].gap"}); v(blocks, field{"extent_reply.extents[].blocks"});
+    template <class V>
+    void visit(V &v) {
+        v(gap, field{"extent_reply.extents[].gap"});
+        v(blocks, field{"extent_reply.extents[].blocks"});
     }
 };
 struct extent_part {
     std::uint64_t covered = 0; ///< bytes of the range that it speaks of; all, but for the last part
     std::uint32_t extents = 0; ///< how many of the list are its own
-    template <class V> void visit(V &v) {
-        v(covered, field{"extent_reply.parts[].covered"}); v(extents, field{"extent_reply.parts[].extents"});
+    template <class V>
+    void visit(V &v) {
+        v(covered, field{"extent_reply.parts[].covered"});
+        v(extents, field{"extent_reply.parts[].extents"});
     }
 };
-/// A part for each range in order, until the list is full; what has no part, or is not covered, is asked
-/// again. What is covered and in no extent is a hole: it reads as zeroes.
+/// A part for each range in order, until the list is full; what has no part, or is not covered, is
+/// asked again. What is covered and in no extent is a hole: it reads as zeroes.
 struct extent_reply {
     static constexpr auto type = message_type::extent_reply;
     std::uint64_t id = 0;
     std::vector<extent_part> parts;
     std::vector<data_extent> extents; ///< of all parts, one after the other
-    template <class V> void visit(V &v) {
-        v(id, field{"extent_reply.id"}); v(parts, length{"extent_reply.parts", extent_ranges_max});
+    template <class V>
+    void visit(V &v) {
+        v(id, field{"extent_reply.id"});
+        v(parts, length{"extent_reply.parts", extent_ranges_max});
         v(extents, length{"extent_reply.extents", limits::extents_per_message_max});
     }
 };
@@ -346,7 +393,8 @@ struct loan_run {
     std::uint32_t volume = 0;
     std::uint64_t block = 0; ///< the first
     byte_vector digests;     ///< 16 bytes a block: keyed with the session's digest key
-    template <class V> void visit(V &v) {
+    template <class V>
+    void visit(V &v) {
         v(volume, volume_field("loan_request.runs[].volume"));
         v(block, block_field("loan_request.runs[].block"));
         v(digests, length{"loan_request.runs[].digests", limits::loan_blocks_max * 16, 16, 16});
@@ -361,7 +409,8 @@ struct loan_request {
     std::uint64_t interval = 0; ///< the only one that may refer to them
     std::string lender;         ///< the other group
     std::vector<loan_run> runs; ///< together at most limits::loan_blocks_max blocks
-    template <class V> void visit(V &v) {
+    template <class V>
+    void visit(V &v) {
         v(id, field{"loan_request.id"});
         v(interval, field{"loan_request.interval", 1, limits::interval_id_max});
         v(lender, name_field("loan_request.lender"));
@@ -373,10 +422,11 @@ struct loan_request {
 struct loan_reply {
     static constexpr auto type = message_type::loan_reply;
     std::uint64_t id = 0;
-    byte_vector granted;      ///< one bit a block, lowest first
-    std::uint64_t first = 0;  ///< slot of the first granted block; the others follow
-    std::uint64_t slots = 0;  ///< after the last slot comes slot 0
-    template <class V> void visit(V &v) {
+    byte_vector granted;     ///< one bit a block, lowest first
+    std::uint64_t first = 0; ///< slot of the first granted block; the others follow
+    std::uint64_t slots = 0; ///< after the last slot comes slot 0
+    template <class V>
+    void visit(V &v) {
         v(id, field{"loan_reply.id"});
         v(granted, length{"loan_reply.granted", limits::loan_blocks_max / 8 + 1});
         v(first, field{"loan_reply.first", 0, loan_slots_max - 1});
@@ -390,26 +440,34 @@ struct loan_reply {
 struct changed_request {
     static constexpr auto type = message_type::changed_request;
     stream_position after; ///< not above the welcome's `durable`
-    template <class V> void visit(V &v) { v(after, id_field("changed_request.after")); }
+    template <class V>
+    void visit(V &v) {
+        v(after, id_field("changed_request.after"));
+    }
 };
 /// Neighbouring 64 KiB regions.
 struct changed_run {
     std::uint32_t volume = 0;
     std::uint64_t first = 0;
     std::uint64_t count = 0; ///< not 0
-    template <class V> void visit(V &v) {
-        v(volume, volume_field("changed_reply.runs[].volume")); v(first, field{"changed_reply.runs[].first"});
+    template <class V>
+    void visit(V &v) {
+        v(volume, volume_field("changed_reply.runs[].volume"));
+        v(first, field{"changed_reply.runs[].first"});
         v(count, field{"changed_reply.runs[].count", 1});
     }
 };
 /// One or more for a request; at most limits::changed_runs_max runs in all of them.
 struct changed_reply {
     static constexpr auto type = message_type::changed_reply;
-    bool known = false; ///< false: the history does not reach back so far; then `runs` is empty and this is the last
+    bool known =
+        false; ///< false: the history does not reach back so far; then `runs` is empty and this is the last
     std::vector<changed_run> runs;
     bool more = false;
-    template <class V> void visit(V &v) {
-        v(known, "changed_reply.known"); v(runs, length{"changed_reply.runs", limits::changed_runs_per_message_max});
+    template <class V>
+    void visit(V &v) {
+        v(known, "changed_reply.known");
+        v(runs, length{"changed_reply.runs", limits::changed_runs_per_message_max});
         v(more, "changed_reply.more");
     }
 };
@@ -417,8 +475,10 @@ struct changed_reply {
 struct damaged_entry {
     std::uint32_t volume = 0;
     std::uint64_t block = 0;
-    template <class V> void visit(V &v) {
-        v(volume, volume_field("nak.blocks[].volume")); v(block, block_field("nak.blocks[].block"));
+    template <class V>
+    void visit(V &v) {
+        v(volume, volume_field("nak.blocks[].volume"));
+        v(block, block_field("nak.blocks[].block"));
     }
 };
 /// Blocks whose rebuilt content was wrong: the copy was changed behind our back.
@@ -427,8 +487,10 @@ struct nak {
     std::uint64_t damage_count = 0;
     bool complete = true; ///< false: more blocks than fit; compare everything
     std::vector<damaged_entry> blocks;
-    template <class V> void visit(V &v) {
-        v(damage_count, field{"nak.damage_count", 1, limits::interval_id_max}); v(complete, "nak.complete");
+    template <class V>
+    void visit(V &v) {
+        v(damage_count, field{"nak.damage_count", 1, limits::interval_id_max});
+        v(complete, "nak.complete");
         v(blocks, length{"nak.blocks", limits::regions_per_nak_max});
     }
     result<> check() const;
@@ -438,8 +500,10 @@ struct heartbeat {
     static constexpr auto type = message_type::heartbeat;
     std::uint64_t count = 0;
     std::uint64_t clock_ms = 0; ///< as in hello
-    template <class V> void visit(V &v) {
-        v(count, field{"heartbeat.count"}); v(clock_ms, field{"heartbeat.clock_ms"});
+    template <class V>
+    void visit(V &v) {
+        v(count, field{"heartbeat.count"});
+        v(clock_ms, field{"heartbeat.clock_ms"});
     }
 };
 
@@ -448,12 +512,15 @@ struct verify_item {
     std::uint64_t offset = 0;
     std::uint64_t length = 0;
     bool equal = false;
-    bool unseen = false; ///< a hole of which the copy has too much data to look at: ask about its parts
-    template <class V> void visit(V &v) {
+    bool unseen =
+        false; ///< a hole of which the copy has too much data to look at: ask about its parts
+    template <class V>
+    void visit(V &v) {
         v(volume, volume_field("verify_result.items[].volume"));
         v(offset, field{"verify_result.items[].offset", 0, limits::volume_bytes_max});
         v(length, field{"verify_result.items[].length", 1, limits::verify_hole_bytes_max});
-        v(equal, "verify_result.items[].equal"); v(unseen, "verify_result.items[].unseen");
+        v(equal, "verify_result.items[].equal");
+        v(unseen, "verify_result.items[].unseen");
     }
 };
 struct verify_result {
@@ -461,7 +528,8 @@ struct verify_result {
     std::uint64_t interval = 0;
     std::vector<verify_item> items;
     std::uint64_t damage_count = 0; ///< with what is not equal here counted; 0: all of it is
-    template <class V> void visit(V &v) {
+    template <class V>
+    void visit(V &v) {
         v(interval, field{"verify_result.interval", 1, limits::interval_id_max});
         v(items, length{"verify_result.items", 4096, 1});
         v(damage_count, count_field("verify_result.damage_count"));
@@ -472,27 +540,38 @@ struct verify_result {
 struct notice {
     static constexpr auto type = message_type::notice;
     std::string text;
-    template <class V> void visit(V &v) { v(text, text_field("notice.text")); }
+    template <class V>
+    void visit(V &v) {
+        v(text, text_field("notice.text"));
+    }
 };
 
 struct join_request {
     static constexpr auto type = message_type::join_request;
     std::string group;
     std::string secret;
-    template <class V> void visit(V &v) {
-        v(group, name_field("join_request.group")); v(secret, length{"join_request.secret", 128});
+    template <class V>
+    void visit(V &v) {
+        v(group, name_field("join_request.group"));
+        v(secret, length{"join_request.secret", 128});
     }
 };
 struct join_reply {
     static constexpr auto type = message_type::join_reply;
     bool ok = false;
     std::string text;
-    template <class V> void visit(V &v) { v(ok, "join_reply.ok"); v(text, text_field("join_reply.text")); }
+    template <class V>
+    void visit(V &v) {
+        v(ok, "join_reply.ok");
+        v(text, text_field("join_reply.text"));
+    }
 };
 
 /// Payload bytes of any message above.
-template <class Message> buffer encode(const Message &m);
+template <class Message>
+buffer encode(const Message &m);
 /// errc::corrupt or errc::limit, the peer's fault; the text names field, value and bound.
-template <class Message> result<Message> parse(bytes_view payload);
+template <class Message>
+result<Message> parse(bytes_view payload);
 
 } // namespace farshore::wire

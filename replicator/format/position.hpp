@@ -5,8 +5,8 @@
 
 namespace farshore {
 
-/// The last interval of a stream that something is true of ({0, 0}: nothing yet). Positions compare by
-/// interval: ids never go back, whatever the stream.
+/// The last interval of a stream that something is true of ({0, 0}: nothing yet). Positions compare
+/// by interval: ids never go back, whatever the stream.
 struct stream_position {
     stream_id stream;
     interval_id interval;

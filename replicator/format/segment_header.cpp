@@ -80,7 +80,9 @@ std::optional<std::uint64_t> parse_segment_name(std::string_view name) {
         }
         number = number * 10 + static_cast<std::uint64_t>(c - '0');
     }
-    return number != 0 && number <= segment_number_max && segment_name(number) == name ? std::optional(number) : std::nullopt;
+    return number != 0 && number <= segment_number_max && segment_name(number) == name
+               ? std::optional(number)
+               : std::nullopt;
 }
 
 } // namespace farshore

@@ -28,7 +28,8 @@
 namespace farshore {
 
 constexpr std::size_t segment_header_bytes = 64;
-constexpr std::uint64_t segment_number_max = (1ULL << 31) - 1; ///< a file with a higher one is not ours
+constexpr std::uint64_t segment_number_max =
+    (1ULL << 31) - 1; ///< a file with a higher one is not ours
 
 enum class segment_kind : std::uint8_t { intervals = 1, undo = 2 };
 

@@ -300,7 +300,8 @@ result<> segment_store::cut_after(segment_place place) {
         return {};
     }
     if (place.offset < segment_header_bytes) { // the place may be from a file
-        return fail(errc::corrupt, fmt::format("{}: to be cut at byte {}, inside its header", path_of(place.segment), place.offset));
+        return fail(errc::corrupt, fmt::format("{}: to be cut at byte {}, inside its header",
+                                               path_of(place.segment), place.offset));
     }
     FS_TRY(size, last_->size());
     if (size > place.offset) {

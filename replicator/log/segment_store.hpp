@@ -59,8 +59,8 @@ class segment_store {
     /// file's size: the caller scans it and calls cut_after(). Errors: the disk's.
     static result<std::unique_ptr<segment_store>> open(file_system &files, options o);
 
-    /// Removes what such a store left in the directory, unread, whatever state it is in; no store may be open on it.
-    /// Not durable: a power cut may bring some of it back.
+    /// Removes what such a store left in the directory, unread, whatever state it is in; no store
+    /// may be open on it. Not durable: a power cut may bring some of it back.
     static result<> discard(file_system &files, const std::string &directory);
 
     std::vector<segment_info> segments() const; ///< oldest first, no gaps in the numbers
@@ -122,8 +122,8 @@ class segment_store {
     mutable std::mutex mutex_; ///< guards all below; not held over disk work beside the writer
     std::vector<segment_info> segments_;
     std::uint64_t refused_bytes_ = 0; ///< in doomed_, because the disk refused to remove them
-    std::shared_ptr<file> last_; ///< the last segment; null: there is none
-    bool writable_ = false;      ///< false: begin() makes a new segment
+    std::shared_ptr<file> last_;      ///< the last segment; null: there is none
+    bool writable_ = false;           ///< false: begin() makes a new segment
     bool lost_ = false;
     bool stray_ = false;       ///< a file of the next number may be there
     std::uint64_t tail_ = 0;   ///< end of what was written to the last segment

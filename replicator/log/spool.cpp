@@ -3,8 +3,9 @@
 #include "replicator/base/log.hpp"
 #include "replicator/log/segment_store.hpp"
 
-#include <algorithm>
 #include <fmt/format.h>
+
+#include <algorithm>
 #include <utility>
 
 namespace farshore {
@@ -12,9 +13,11 @@ namespace farshore {
 result<std::unique_ptr<spool>> spool::open(file_system &files, spool_options options) {
     interval_log_options log_options;
     log_options.directory = options.directory;
-    log_options.segment_bytes = std::clamp<std::uint64_t>(options.disk_bytes_max / 16, 1ULL << 20, 64ULL << 20);
+    log_options.segment_bytes =
+        std::clamp<std::uint64_t>(options.disk_bytes_max / 16, 1ULL << 20, 64ULL << 20);
     log_options.bytes_max = options.disk_bytes_max;
-    // Reading what an earlier process left, only to drop it, would keep the clients' disks away for as long.
+    // Reading what an earlier process left, only to drop it, would keep the clients' disks away for
+    // as long.
     FS_CHECK(segment_store::discard(files, options.directory));
     FS_TRY(log, interval_log::open(files, log_options));
     return std::unique_ptr<spool>(new spool(std::move(options), std::move(log)));
@@ -29,7 +32,8 @@ result<> spool::push(spooled_interval what, std::vector<buffer> frames) {
         const std::scoped_lock lock(mutex_);
         bytes_ += what.bytes;
         memory_bytes_ += what.bytes;
-        queue_.push_back({what, std::make_shared<const std::vector<buffer>>(std::move(frames)), false});
+        queue_.push_back(
+            {what, std::make_shared<const std::vector<buffer>>(std::move(frames)), false});
         spill_now = memory_bytes_ > options_.memory_bytes_max;
     }
     if (!spill_now) {
@@ -37,7 +41,8 @@ result<> spool::push(spooled_interval what, std::vector<buffer> frames) {
     }
     if (auto spilled = spill(); !spilled) {
         const std::scoped_lock lock(mutex_);
-        if (!queue_.empty() && queue_.back().what.position == what.position && !queue_.back().on_disk) {
+        if (!queue_.empty() && queue_.back().what.position == what.position &&
+            !queue_.back().on_disk) {
             bytes_ -= what.bytes;
             memory_bytes_ -= what.bytes;
             queue_.pop_back();
@@ -47,8 +52,8 @@ result<> spool::push(spooled_interval what, std::vector<buffer> frames) {
     return {};
 }
 
-// Writes everything that is only in memory, oldest first, then gives the memory back. What is being sent
-// stays alive through its frame_list until it is sent.
+// Writes everything that is only in memory, oldest first, then gives the memory back. What is being
+// sent stays alive through its frame_list until it is sent.
 result<> spool::spill() {
     const std::scoped_lock disk(disk_mutex_);
     tidy_with_disk(); // what was cleared must not come before what follows
@@ -57,7 +62,8 @@ result<> spool::spill() {
         stream_position position;
         {
             const std::scoped_lock lock(mutex_);
-            const auto next = std::ranges::find_if(queue_, [](const entry &e) { return !e.on_disk; });
+            const auto next =
+                std::ranges::find_if(queue_, [](const entry &e) { return !e.on_disk; });
             if (next == queue_.end()) {
                 return {};
             }
@@ -85,7 +91,8 @@ result<> spool::spill() {
 }
 
 const spool::entry *spool::find_entry(interval_id id) const {
-    const auto at = std::ranges::lower_bound(queue_, id, {}, [](const entry &e) { return e.what.position.interval; });
+    const auto at = std::ranges::lower_bound(
+        queue_, id, {}, [](const entry &e) { return e.what.position.interval; });
     return at != queue_.end() && at->what.position.interval == id ? &*at : nullptr;
 }
 
@@ -94,7 +101,8 @@ result<frame_list> spool::load(interval_id id) {
         const std::scoped_lock lock(mutex_);
         const entry *e = find_entry(id);
         if (e == nullptr) {
-            return fail(errc::not_found, fmt::format("interval {} is no longer in the spool", id.value));
+            return fail(errc::not_found,
+                        fmt::format("interval {} is no longer in the spool", id.value));
         }
         if (e->frames) {
             return e->frames;

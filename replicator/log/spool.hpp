@@ -1,15 +1,16 @@
 #pragma once
-// The sender's queue of encoded intervals that the DR site does not durably hold: in memory while that
-// is short, in an interval log on disk when the line is slow or down. It need not survive a crash of
-// the sender (the dirty map says what to compare then), so nothing is synced, and what an earlier
-// process left is removed at open, unread.
+// The sender's queue of encoded intervals that the DR site does not durably hold: in memory while
+// that is short, in an interval log on disk when the line is slow or down. It need not survive a
+// crash of the sender (the dirty map says what to compare then), so nothing is synced, and what an
+// earlier process left is removed at open, unread.
 //
-// Memory holds at most `memory_bytes_max` (then everything that is not on disk yet is spilled); disk at
-// most `disk_bytes_max`; beyond that push fails with errc::full and the caller falls to tracking.
+// Memory holds at most `memory_bytes_max` (then everything that is not on disk yet is spilled);
+// disk at most `disk_bytes_max`; beyond that push fails with errc::full and the caller falls to
+// tracking.
 //
-// Threads: metadata is guarded by a mutex (the pool spills while home reads); push, load and tidy may
-// block on the disk and are called on the disk pool; the rest never blocks. So what is dropped leaves
-// the disk later, by tidy() or before the next spill.
+// Threads: metadata is guarded by a mutex (the pool spills while home reads); push, load and tidy
+// may block on the disk and are called on the disk pool; the rest never blocks. So what is dropped
+// leaves the disk later, by tidy() or before the next spill.
 
 #include "replicator/base/clock.hpp"
 #include "replicator/log/interval_log.hpp"
@@ -39,9 +40,9 @@ struct spool_options {
 
 struct spool_use {
     std::uint64_t intervals = 0;
-    std::uint64_t bytes = 0;        ///< of all intervals held
+    std::uint64_t bytes = 0; ///< of all intervals held
     std::uint64_t memory_bytes = 0;
-    std::uint64_t disk_bytes = 0;   ///< on disk now
+    std::uint64_t disk_bytes = 0; ///< on disk now
     std::optional<time_point> oldest_write;
 };
 
@@ -49,9 +50,11 @@ class spool {
   public:
     static result<std::unique_ptr<spool>> open(file_system &files, spool_options options);
 
-    /// Adds the next interval (ids grow by one within a stream). errc::full or a disk's error: not added.
+    /// Adds the next interval (ids grow by one within a stream). errc::full or a disk's error: not
+    /// added.
     result<> push(spooled_interval what, std::vector<buffer> frames);
-    /// The interval's frames, read back from disk if need be. errc::not_found when it was dropped meanwhile.
+    /// The interval's frames, read back from disk if need be. errc::not_found when it was dropped
+    /// meanwhile.
     result<frame_list> load(interval_id id);
     /// Facts of an interval held; nullopt when it isn't.
     std::optional<spooled_interval> find(interval_id id) const;

@@ -98,7 +98,8 @@ class undo_log {
     /// Each published record, oldest first, under a lock: `fn` is short.
     void each(const std::function<void(const undo_record &)> &fn) const;
     std::vector<undo_record> records_after(interval_id id) const;
-    /// When the newest published record was written (ns, by the clock that stamps files); 0: there is none.
+    /// When the newest published record was written (ns, by the clock that stamps files); 0: there
+    /// is none.
     std::int64_t last_written() const;
     result<undo_table> read_table(const undo_record &record) const;
     /// Calls back for each entry, raw content in hand, checked. Any error of `fn` ends it.
@@ -124,7 +125,8 @@ class undo_log {
         std::vector<undo_entry> entries;
     };
 
-    undo_log(file_system &files, undo_log_options options) : files_(files), options_(std::move(options)) {}
+    undo_log(file_system &files, undo_log_options options)
+        : files_(files), options_(std::move(options)) {}
     result<> scan(interval_id committed, segment_place committed_end);
     result<std::uint64_t> scan_record(const segment_info &segment, std::uint64_t at,
                                       interval_id committed);

@@ -144,7 +144,8 @@ task<std::optional<negotiation::outcome>> connection::read_option(negotiation *s
             if (filled < data.size() && stream_.ended()) {
                 co_return std::nullopt;
             }
-            filled += filled < data.size() ? co_await stream_.receive(1, data.span().subspan(filled)) : 0;
+            filled +=
+                filled < data.size() ? co_await stream_.receive(1, data.span().subspan(filled)) : 0;
         }
         outcome = state->handle_option(header->option, data.view(), replies);
         credit_.release(0);

@@ -7,15 +7,15 @@
 // that the loop empties. Replies go out in the order in which they get ready.
 //
 // A request that is refused is answered when all of it has come: a client that gets the answer to a
-// WRITE while it still sends the payload takes the server for broken (libnbd does, with all that is in
-// flight). The payload is dropped as it comes, without memory for it; one that is too long even for
-// that (nbd_refused_payload_bytes_max) ends the connection, which the protocol allows.
+// WRITE while it still sends the payload takes the server for broken (libnbd does, with all that is
+// in flight). The payload is dropped as it comes, without memory for it; one that is too long even
+// for that (nbd_refused_payload_bytes_max) ends the connection, which the protocol allows.
 //
 // Bounds: requests that are not yet answered (in jobs or as unsent replies) are counted; at
 // nbd_inflight_max, or nbd_inflight_bytes_max of payload, the socket is not read until some left.
 // One request is always allowed, so this can't lock up. What is allocated for payloads and replies
-// is covered by credit from the daemon's account first (base/memory_account.hpp, nbd_admission.hpp).
-// A client that owes us something and moves no byte for stuck_max is let go.
+// is covered by credit from the daemon's account first (base/memory_account.hpp,
+// nbd_admission.hpp). A client that owes us something and moves no byte for stuck_max is let go.
 //
 // Thread: all of it on the loop, but for the job bodies.
 
@@ -81,6 +81,7 @@ class connection : public std::enable_shared_from_this<connection> {
     void stop();
     /// Cuts the client off now. Jobs still run to their end.
     void abort();
+
   private:
     enum class progress : std::uint8_t { done, needs_input, needs_room, needs_turn, leave };
 
@@ -187,8 +188,8 @@ class connection : public std::enable_shared_from_this<connection> {
     bool watched_ = false; ///< look_after() comes
     stuck_watch stuck_;
 
-    // Changes that overlap one under way wait here for its end, in order, and not on a thread of the
-    // pool: all of its threads may otherwise wait for the first.
+    // Changes that overlap one under way wait here for its end, in order, and not on a thread of
+    // the pool: all of its threads may otherwise wait for the first.
     std::vector<byte_range> changing_;
     std::deque<lane_write> followers_;
 

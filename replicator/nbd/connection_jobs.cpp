@@ -107,7 +107,8 @@ void connection::look_after(time_point now) {
     }
     const bool owes = stream_.unsent_bytes() > 0 || incoming_.has_value();
     if (stuck_.stuck(now, owes, stream_.sent_total() + received_) && !stream_.failed()) {
-        log::warning("NBD server: {} is let go: it {} for {:.0f} s, and memory is held for it", peer_,
+        log::warning("NBD server: {} is let go: it {} for {:.0f} s, and memory is held for it",
+                     peer_,
                      stream_.unsent_bytes() > 0 ? "took no reply"
                                                 : "sent no more of a request that it began",
                      seconds_of(stuck_max));
@@ -139,7 +140,8 @@ void connection::count_job(const request &r, const buffer &payload) {
 
 /// What the request changes; empty for READ, FLUSH and BLOCK_STATUS.
 byte_range connection::range_changed(const request &r) {
-    const bool changes = r.type == command_write || r.type == command_trim || r.type == command_write_zeroes;
+    const bool changes =
+        r.type == command_write || r.type == command_trim || r.type == command_write_zeroes;
     if (!changes || r.length == 0) {
         return {};
     }

@@ -23,7 +23,8 @@ zero_run next_hole(bytes_view data, std::uint64_t offset, std::size_t from) {
     const std::size_t n = data.size();
     zero_run run{from, from};
     for (std::size_t at = from; at < n;) {
-        const std::size_t end = std::min<std::size_t>(n, at + (hole_unit - (offset + at) % hole_unit));
+        const std::size_t end =
+            std::min<std::size_t>(n, at + (hole_unit - (offset + at) % hole_unit));
         if (is_zero(data.subspan(at, end - at))) {
             run.last = end;
         } else if (run.last - run.first >= hole_run_min) {
@@ -38,8 +39,8 @@ zero_run next_hole(bytes_view data, std::uint64_t offset, std::size_t from) {
     return whole || length >= hole_run_min ? run : zero_run{n, n};
 }
 
-/// Chunks one after the other. A reply gets shorter with each hole, so a chunk of data never overtakes
-/// the bytes that it is made of.
+/// Chunks one after the other. A reply gets shorter with each hole, so a chunk of data never
+/// overtakes the bytes that it is made of.
 struct chunk_writer {
     bytes_span out;
     const request &r;

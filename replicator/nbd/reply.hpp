@@ -17,10 +17,11 @@ constexpr std::size_t status_extents_max = 8192;
 constexpr std::size_t read_prefix_bytes(bool structured) {
     return structured ? sizeof(data_chunk_prefix) : sizeof(simple_reply);
 }
-/// Completes the reply to a READ: `out` is room for the prefix, and the data. Returns its length. Long
-/// runs of zeroes are told as holes if the client knows chunks and does not forbid more than one. The
-/// bytes decide, not the file system: there are some whose word on holes can't be trusted, and zeroes
-/// that were written need the line as little. Where there are none this costs a byte a block.
+/// Completes the reply to a READ: `out` is room for the prefix, and the data. Returns its length.
+/// Long runs of zeroes are told as holes if the client knows chunks and does not forbid more than
+/// one. The bytes decide, not the file system: there are some whose word on holes can't be trusted,
+/// and zeroes that were written need the line as little. Where there are none this costs a byte a
+/// block.
 std::size_t write_read_reply(bytes_span out, const request &r, bool structured);
 /// A run of zeroes of at least so much becomes a hole of its own; a READ that is all zeroes from
 /// hole_whole_min on.

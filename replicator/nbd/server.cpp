@@ -58,7 +58,8 @@ std::shared_ptr<client_places> make_client_places(std::size_t volumes) {
     const bool known = ::getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur != RLIM_INFINITY;
     const std::size_t places = places_for(volumes, known ? files.rlim_cur : UINT32_MAX);
     if (const std::size_t wanted = places_for(volumes, UINT32_MAX); places < wanted) {
-        log::warning("NBD server: at most {} clients at a time instead of {}, since the limit of open files is {}; "
+        log::warning("NBD server: at most {} clients at a time instead of {}, since the limit of "
+                     "open files is {}; "
                      "raise LimitNOFILE= of the unit",
                      places, wanted, files.rlim_cur);
     }
@@ -101,7 +102,7 @@ struct server::impl : std::enable_shared_from_this<server::impl> {
     std::set<std::shared_ptr<listener>> listeners;
     std::list<client> clients;
     std::size_t next_loop = 0;
-    log::repeats failures; ///< of the accepting loop
+    log::repeats failures;          ///< of the accepting loop
     std::function<void()> on_empty; ///< set by close(), called once with the mutex held
 
     ~impl() {
@@ -192,7 +193,8 @@ task<void> server::impl::accept_clients(std::shared_ptr<listener> l) {
 
 void server::impl::refuse_client() {
     if (const auto more = failures.failed("its share", system_clock().now())) {
-        log::warning("NBD server: refused a client of {}: it has its share of the {} connections that the daemon takes{}",
+        log::warning("NBD server: refused a client of {}: it has its share of the {} connections "
+                     "that the daemon takes{}",
                      exports->front().description, bounds.places->max(), *more);
     }
 }

@@ -39,8 +39,8 @@ result<endpoint> parse_endpoint(const std::string &text);
 /// "nbd+unix:///NAME?socket=PATH" or "nbd://HOST:PORT/NAME", percent-encoded.
 std::string export_uri(const endpoint &where, const std::string &export_name);
 
-/// Places for connections, shared by all servers of a daemon: each has a reserve that the clients of
-/// no other can take (base/shares.hpp). Thread-safe; a mutex, taken when a client comes or goes.
+/// Places for connections, shared by all servers of a daemon: each has a reserve that the clients
+/// of no other can take (base/shares.hpp). Thread-safe; a mutex, taken when a client comes or goes.
 class client_places {
   public:
     explicit client_places(std::size_t max) : pool_(max) {}
@@ -73,22 +73,24 @@ struct client_bounds {
     std::shared_ptr<memory_account::share> memory; ///< of the group
     std::shared_ptr<client_places> places;         ///< of the daemon
 };
-/// Places of a daemon: nbd_connections_max, or four a volume when it has many, as far as its descriptors reach (some
-/// are kept for files, links and the control socket).
+/// Places of a daemon: nbd_connections_max, or four a volume when it has many, as far as its
+/// descriptors reach (some are kept for files, links and the control socket).
 constexpr std::size_t places_for(std::size_t volumes, std::uint64_t descriptors) {
     const std::uint64_t kept = 128 + 6 * static_cast<std::uint64_t>(volumes);
     const std::uint64_t left = descriptors > kept + 16 ? descriptors - kept : 16;
-    return std::min<std::uint64_t>(left, std::max<std::uint64_t>(limits::nbd_connections_max, 4 * volumes));
+    return std::min<std::uint64_t>(
+        left, std::max<std::uint64_t>(limits::nbd_connections_max, 4 * volumes));
 }
-/// The places of this daemon by its limit of descriptors; says so when they are fewer than it would take.
+/// The places of this daemon by its limit of descriptors; says so when they are fewer than it would
+/// take.
 std::shared_ptr<client_places> make_client_places(std::size_t volumes);
 /// Those of a process that sets none: tests, tools.
 client_bounds default_client_bounds();
 
 class server {
   public:
-    /// `exports` is not empty; a single one is also the default export "". `loops` are the executors
-    /// for connections (at least one), `disk` the pool for what blocks.
+    /// `exports` is not empty; a single one is also the default export "". `loops` are the
+    /// executors for connections (at least one), `disk` the pool for what blocks.
     server(std::vector<export_entry> exports, std::vector<executor> loops, executor disk,
            client_bounds bounds = default_client_bounds());
     ~server(); ///< close() must have completed

@@ -151,7 +151,8 @@ task<std::size_t> stream::receive(std::size_t wanted, bytes_span direct) {
 
 bytes_span stream::reserve(std::size_t n) {
     REPL_ASSERT(n <= chunk_bytes);
-    if (queue_.empty() || !queue_.back().shared || queue_.back().data.size() - queue_.back().end < n) {
+    if (queue_.empty() || !queue_.back().shared ||
+        queue_.back().data.size() - queue_.back().end < n) {
         segment next;
         next.data = lean_ ? buffer((n + 4095) / 4096 * 4096) : take_chunk();
         next.is_chunk = !lean_;

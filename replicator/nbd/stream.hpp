@@ -30,7 +30,8 @@ constexpr std::size_t chunk_bytes = std::size_t{260} * 1024;
 /// What an idle client's window has.
 constexpr std::size_t window_bytes = std::size_t{16} * 1024;
 constexpr std::size_t large_windows_max = 16; ///< of the process
-/// What the allocator takes for a buffer of so many bytes (base/bytes.cpp), its own header included.
+/// What the allocator takes for a buffer of so many bytes (base/bytes.cpp), its own header
+/// included.
 constexpr std::size_t allocated_bytes(std::size_t n) { return (n + 4095) / 4096 * 4096 + 64; }
 
 /// A buffer of chunk_bytes from the calling thread's pool of a few, or a new one.

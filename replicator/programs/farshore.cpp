@@ -5,6 +5,5 @@
 
 int main(int argc, char **argv) {
     using namespace farshore;
-    return run_cli(cli_program::farshore, {argv + 1, argv + argc},
-                         process_terminal(), run_demo);
+    return run_cli(cli_program::farshore, {argv + 1, argv + argc}, process_terminal(), run_demo);
 }

@@ -5,6 +5,6 @@
 
 int main(int argc, char **argv) {
     using namespace farshore;
-    return daemon_main<receiver_config>(
-        "farshore-receiver", argc, argv, parse_receiver_config, run_receiver);
+    return daemon_main<receiver_config>("farshore-receiver", argc, argv, parse_receiver_config,
+                                        run_receiver);
 }

@@ -5,6 +5,6 @@
 
 int main(int argc, char **argv) {
     using namespace farshore;
-    return daemon_main<sender_config>("farshore-sender", argc, argv,
-                                                    parse_sender_config, run_sender);
+    return daemon_main<sender_config>("farshore-sender", argc, argv, parse_sender_config,
+                                      run_sender);
 }

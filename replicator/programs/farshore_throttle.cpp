@@ -4,6 +4,5 @@
 
 int main(int argc, char **argv) {
     using namespace farshore;
-    return run_cli(cli_program::throttle, {argv + 1, argv + argc},
-                         process_terminal());
+    return run_cli(cli_program::throttle, {argv + 1, argv + argc}, process_terminal());
 }

@@ -2,9 +2,10 @@
 
 #include "replicator/base/rfc3339.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <charconv>
-#include <fmt/format.h>
 
 namespace farshore {
 namespace {
@@ -17,10 +18,14 @@ std::optional<duration> parse_age(std::string_view text) {
     }
     const std::string_view unit(end, static_cast<std::size_t>(text.data() + text.size() - end));
     const auto n = static_cast<std::int64_t>(count);
-    if (unit == "s") return std::chrono::seconds(n);
-    if (unit == "m") return std::chrono::minutes(n);
-    if (unit == "h" && n < 1'000'000) return std::chrono::hours(n);
-    if (unit == "d" && n < 50'000) return std::chrono::hours(24 * n);
+    if (unit == "s")
+        return std::chrono::seconds(n);
+    if (unit == "m")
+        return std::chrono::minutes(n);
+    if (unit == "h" && n < 1'000'000)
+        return std::chrono::hours(n);
+    if (unit == "d" && n < 50'000)
+        return std::chrono::hours(24 * n);
     return std::nullopt;
 }
 
@@ -42,12 +47,14 @@ result<point_name> parse_point_name(const std::string &text) {
     } else if (const auto time = parse_rfc3339(text)) {
         return point_by_time{*time};
     }
-    return fail(errc::invalid, fmt::format("\"{}\" names no point: give an id from `farshore points`, a time like "
-                                           "2026-01-31T18:00:00Z, latest, or an age like -5m",
-                                           text));
+    return fail(errc::invalid,
+                fmt::format("\"{}\" names no point: give an id from `farshore points`, a time like "
+                            "2026-01-31T18:00:00Z, latest, or an age like -5m",
+                            text));
 }
 
-std::optional<std::size_t> choose_point(const point_name &name, std::span<const dated_point> points) {
+std::optional<std::size_t> choose_point(const point_name &name,
+                                        std::span<const dated_point> points) {
     std::optional<std::size_t> chosen;
     if (const auto *by_time = std::get_if<point_by_time>(&name)) {
         for (std::size_t i = 0; i < points.size(); ++i) {

@@ -1,11 +1,12 @@
 #pragma once
 // How an operator names a point: an id, an RFC 3339 time, "latest", or an age such as "-5m". Pure.
 //
-// Times of points are those of the primary's clock and are printed in milliseconds, so they are compared as printed: what
-// `wait` and `points` say opens the point that it was said of. That clock may be set back, and then times are not in the
-// order of points: a time stands for the latest time not after it that any point has, and for the newest of the points
-// that have it. So every point can be named by its own time, unless a newer one has the same. An age goes by the DR
-// site's clock (session/peer_clock.hpp): the youngest point that is at least as old.
+// Times of points are those of the primary's clock and are printed in milliseconds, so they are
+// compared as printed: what `wait` and `points` say opens the point that it was said of. That clock
+// may be set back, and then times are not in the order of points: a time stands for the latest time
+// not after it that any point has, and for the newest of the points that have it. So every point
+// can be named by its own time, unless a newer one has the same. An age goes by the DR site's clock
+// (session/peer_clock.hpp): the youngest point that is at least as old.
 
 #include "replicator/base/clock.hpp"
 #include "replicator/base/error.hpp"
@@ -36,7 +37,9 @@ struct dated_point {
     wall_time time{};
     duration age{};
 };
-/// Which of them, oldest first in the order of barriers, a time or an age stands for; nothing: none, or another name.
-std::optional<std::size_t> choose_point(const point_name &name, std::span<const dated_point> points);
+/// Which of them, oldest first in the order of barriers, a time or an age stands for; nothing:
+/// none, or another name.
+std::optional<std::size_t> choose_point(const point_name &name,
+                                        std::span<const dated_point> points);
 
 } // namespace farshore

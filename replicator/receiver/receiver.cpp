@@ -1,17 +1,18 @@
 #include "replicator/receiver/receiver.hpp"
 
 #include "replicator/base/log.hpp"
+#include "replicator/receiver/receiver_access.hpp"
+#include "replicator/receiver/receiver_group.hpp"
 #include "replicator/session/group_starts.hpp"
 #include "replicator/session/peer_trust.hpp"
 #include "replicator/session/state_directory.hpp"
-#include "replicator/receiver/receiver_access.hpp"
-#include "replicator/receiver/receiver_group.hpp"
 #include "replicator/session/tls_network.hpp"
 #include "transport/guest_policy.hpp"
 #include "transport/refusal_log.hpp"
 
-#include <algorithm>
 #include <fmt/format.h>
+
+#include <algorithm>
 #include <list>
 #include <map>
 #include <set>
@@ -21,11 +22,12 @@ namespace {
 constexpr duration greeting_timeout = std::chrono::seconds(10);
 constexpr duration invitations_every = std::chrono::minutes(1);
 constexpr duration own_files_every = std::chrono::seconds(10);
-}
+} // namespace
 
 struct receiver::impl {
     impl(receiver_config c, runtime r, file_system &f, std::vector<executor> loops)
-        : config(std::move(c)), run(std::move(r)), files(f), nbd_loops(std::move(loops)), tasks(run.home), stops(run.home) {}
+        : config(std::move(c)), run(std::move(r)), files(f), nbd_loops(std::move(loops)),
+          tasks(run.home), stops(run.home) {}
 
     receiver_config config;
     runtime run;
@@ -40,11 +42,12 @@ struct receiver::impl {
     group_starts starts{tasks};
     std::set<const receiver_group *> starting;
     std::list<transport::link *> strangers; ///< with a token, or so they say; oldest first
-    std::map<std::string, std::list<transport::link *>> silent; ///< by fingerprint: paired, and no hello yet; oldest first
+    std::map<std::string, std::list<transport::link *>>
+        silent;                          ///< by fingerprint: paired, and no hello yet; oldest first
     std::set<std::string> known_sources; ///< where paired senders last came from
-    condition late_; ///< a link greeted, or stop
-    condition files_wanted_;  ///< SIGHUP, or stop
-    condition invitations_;   ///< there is a new one, or stop
+    condition late_;                     ///< a link greeted, or stop
+    condition files_wanted_;             ///< SIGHUP, or stop
+    condition invitations_;              ///< there is a new one, or stop
     transport::refusal_log refusals_;
     bool stopping = false;
 
@@ -60,34 +63,43 @@ struct receiver::impl {
         if (receiver_group *g = lookup(name)) {
             return g;
         }
-        return fail(errc::not_found, fmt::format("there is no group \"{}\" at this receiver", name));
+        return fail(errc::not_found,
+                    fmt::format("there is no group \"{}\" at this receiver", name));
     }
     task<void> start_group(receiver_group &group);
-    std::shared_ptr<replica_group> lend(const std::string &lender, const std::string &borrower) const;
+    std::shared_ptr<replica_group> lend(const std::string &lender,
+                                        const std::string &borrower) const;
     result<> trusts(const transport::peer_claim &peer) const;
     trust_mode mode() const { return config.tls ? trust_mode::site_ca : trust_mode::pinned; }
-    peer_verdict judge(const receiver_group &group, const wire::hello &hello, const transport::link &link) const;
+    peer_verdict judge(const receiver_group &group, const wire::hello &hello,
+                       const transport::link &link) const;
     task<void> greet(std::unique_ptr<transport::link> link);
     task<void> greet_stranger(std::unique_ptr<transport::link> link);
     task<result<transport::message>> first_message(transport::link &link);
     std::size_t silent_max(const std::string &fingerprint) const;
     void learn_source(const std::string &address);
-    task<result<>> settle_owner(const receiver_group &group, const wire::hello &hello, const transport::link &link);
+    task<result<>> settle_owner(const receiver_group &group, const wire::hello &hello,
+                                const transport::link &link);
     task<void> watch_files();
     task<void> watch_invitations();
     void note_refusal(const transport::link &link, const std::string &what);
-    task<void> refuse(std::unique_ptr<transport::link> link, wire::refusal_code code, std::string text);
+    task<void> refuse(std::unique_ptr<transport::link> link, wire::refusal_code code,
+                      std::string text);
     task<void> close_late(std::shared_ptr<transport::link *> link);
     task<void> take_join(std::unique_ptr<transport::link> link, bytes_view payload);
-    static result<> redeem(trust_store &trust, const wire::join_request &request, const transport::link &link, wall_time now);
+    static result<> redeem(trust_store &trust, const wire::join_request &request,
+                           const transport::link &link, wall_time now);
 };
 
-receiver::receiver(receiver_config config, runtime run, file_system &files, std::vector<executor> nbd_loops)
+receiver::receiver(receiver_config config, runtime run, file_system &files,
+                   std::vector<executor> nbd_loops)
     : impl_(new impl(std::move(config), std::move(run), files, std::move(nbd_loops))) {}
 receiver::~receiver() = default;
 void receiver::use_pools(pool_maker make) { impl_->pools = std::move(make); }
 
-void receiver_access::set_network(receiver &r, std::unique_ptr<network> net) { r.impl_->net = std::move(net); }
+void receiver_access::set_network(receiver &r, std::unique_ptr<network> net) {
+    r.impl_->net = std::move(net);
+}
 task<result<std::vector<std::shared_ptr<block_device>>>>
 receiver_access::open_devices(receiver &r, std::string group, std::string point) {
     FS_CO_TRY(g, r.impl_->find(group));
@@ -96,14 +108,16 @@ receiver_access::open_devices(receiver &r, std::string group, std::string point)
     co_return opened.devices;
 }
 
-// In the TLS handshake: sessions only from pinned certificates, joins only while an invitation is open.
-// Whose group it is, is judged at the hello that names one.
+// In the TLS handshake: sessions only from pinned certificates, joins only while an invitation is
+// open. Whose group it is, is judged at the hello that names one.
 result<> receiver::impl::trusts(const transport::peer_claim &peer) const {
     if (peer.alpn == transport::alpn_join) {
-        return state.trust->has_open_invitation(run.time->wall()) ? result<>()
-                                                           : fail(errc::not_trusted, "wants to join while no invitation is open");
+        return state.trust->has_open_invitation(run.time->wall())
+                   ? result<>()
+                   : fail(errc::not_trusted, "wants to join while no invitation is open");
     }
-    const bool known = config.tls ? peer.signed_by_ca : state.trust->knows_fingerprint(peer.fingerprint);
+    const bool known =
+        config.tls ? peer.signed_by_ca : state.trust->knows_fingerprint(peer.fingerprint);
     return known ? result<>() : fail(errc::not_trusted, "is not the one pinned for it");
 }
 
@@ -121,7 +135,8 @@ peer_verdict receiver::impl::judge(const receiver_group &group, const wire::hell
     e.sender = to_hex(hello.sender);
     e.stored_sender = known != nullptr ? known->sender : "";
     if (e.mode == trust_mode::site_ca && hello.link != 0) {
-        // A data link says only which session it belongs to: it must come from whom the control link is from.
+        // A data link says only which session it belongs to: it must come from whom the control
+        // link is from.
         e.mode = trust_mode::pinned;
         e.pinned = group.session_fingerprint();
     }
@@ -129,12 +144,14 @@ peer_verdict receiver::impl::judge(const receiver_group &group, const wire::hell
 }
 
 // Only between groups of one sender: a loan tells it that its digest is right.
-std::shared_ptr<replica_group> receiver::impl::lend(const std::string &lender, const std::string &borrower) const {
+std::shared_ptr<replica_group> receiver::impl::lend(const std::string &lender,
+                                                    const std::string &borrower) const {
     const receiver_group *group = lookup(lender);
     const pinned_peer *theirs = state.trust->find(lender);
     const pinned_peer *ours = state.trust->find(borrower);
     const receiver_group *asking = lookup(borrower);
-    const bool allowed = group != nullptr && asking != nullptr && group->may_lend() && asking->may_lend();
+    const bool allowed =
+        group != nullptr && asking != nullptr && group->may_lend() && asking->may_lend();
     const bool may = allowed && lender != borrower && same_sender(mode(), theirs, ours);
     return may ? group->copy() : nullptr;
 }
@@ -153,8 +170,8 @@ task<result<>> receiver::start() {
     FS_CO_CHECK(co_await m.state.open());
     if (!m.net) {
         FS_CO_TRY(net, co_await run_on(m.run.disk, [&m] {
-            return tls_network::open(m.files, m.config.state, m.config.tls, m.run);
-        }));
+                      return tls_network::open(m.files, m.config.state, m.config.tls, m.run);
+                  }));
         m.net = std::move(net);
     }
     const std::uint64_t client_bytes = client_bytes_of(m.config.memory_bytes_max);
@@ -164,13 +181,17 @@ task<result<>> receiver::start() {
         receiver_group_options o;
         o.config = g;
         o.state_directory = join_path(join_path(m.config.state, "groups"), g.name);
-        o.lender = [&m, borrower = g.name](const std::string &lender) { return m.lend(lender, borrower); };
-        o.memory = receiver_memory_of(m.config.memory_bytes_max - client_bytes, m.config.groups.size());
+        o.lender = [&m, borrower = g.name](const std::string &lender) {
+            return m.lend(lender, borrower);
+        };
+        o.memory =
+            receiver_memory_of(m.config.memory_bytes_max - client_bytes, m.config.groups.size());
         o.account = account;
         o.places = places;
         o.make_point_disk = [&m] { return pool_for(m.run, m.pools, m.config.groups.size()); };
         auto group = std::make_unique<receiver_group>(
-            std::move(o), runtime_for_group(m.run, m.pools, m.config.groups.size()), m.files, m.nbd_loops);
+            std::move(o), runtime_for_group(m.run, m.pools, m.config.groups.size()), m.files,
+            m.nbd_loops);
         m.starts.spawn(m.start_group(*group));
         m.groups.push_back(std::move(group));
     }
@@ -180,8 +201,7 @@ task<result<>> receiver::start() {
     }
     m.net->set_known([&m](const std::string &source) { return m.known_sources.contains(source); });
     auto listening = m.net->listen(
-        m.config.listen,
-        [&m](const transport::peer_claim &peer) { return m.trusts(peer); },
+        m.config.listen, [&m](const transport::peer_claim &peer) { return m.trusts(peer); },
         [&m](std::unique_ptr<transport::link> link) {
             const bool stranger = link->application() == transport::alpn_join;
             m.tasks.spawn(stranger ? m.greet_stranger(std::move(link)) : m.greet(std::move(link)));
@@ -204,11 +224,12 @@ void receiver::end_commands() {
     }
 }
 
-// Lines of those who were let in by TLS and no further: counted beyond one a second, whoever they are.
+// Lines of those who were let in by TLS and no further: counted beyond one a second, whoever they
+// are.
 void receiver::impl::note_refusal(const transport::link &link, const std::string &what) {
     if (const auto left_out = refusals_.allow(run.time->now(), link.peer_fingerprint())) {
-        log::warning("{} (fingerprint {}): {}{}", link.peer_address(), link.peer_fingerprint(), what,
-                     transport::left_out_text(*left_out));
+        log::warning("{} (fingerprint {}): {}{}", link.peer_address(), link.peer_fingerprint(),
+                     what, transport::left_out_text(*left_out));
     }
 }
 
@@ -223,10 +244,11 @@ task<void> receiver::impl::watch_invitations() {
         if (stopping) {
             co_return;
         }
-        const auto stored = co_await state.trust.change([now = run.time->wall()](trust_store &trust) -> result<> {
-            trust.settle_invitations(now);
-            return {};
-        });
+        const auto stored =
+            co_await state.trust.change([now = run.time->wall()](trust_store &trust) -> result<> {
+                trust.settle_invitations(now);
+                return {};
+            });
         if (!stored) {
             log::warning("{}", stored.error().text());
         }
@@ -268,7 +290,8 @@ task<void> receiver::stop(duration) {
         }
     }
     co_await m.stops.join();
-    co_await m.tasks.join(); // last: a group that is being started may wait for a disk that does not answer
+    co_await m.tasks
+        .join(); // last: a group that is being started may wait for a disk that does not answer
     m.groups.clear();
 }
 
@@ -284,8 +307,9 @@ task<void> receiver::impl::close_late(std::shared_ptr<transport::link *> link) {
     }
 }
 
-// While an invitation is open anybody may connect to join: so many at a time, as before the handshake's end. The
-// oldest gives way, so that who holds them all open can't shut out the one that was invited.
+// While an invitation is open anybody may connect to join: so many at a time, as before the
+// handshake's end. The oldest gives way, so that who holds them all open can't shut out the one
+// that was invited.
 task<void> receiver::impl::greet_stranger(std::unique_ptr<transport::link> link) {
     if (strangers.size() >= limits::sessions_unauthenticated_max) {
         strangers.front()->close();
@@ -297,8 +321,8 @@ task<void> receiver::impl::greet_stranger(std::unique_ptr<transport::link> link)
     std::erase(strangers, self);
 }
 
-// Before its hello a link costs little and says little. Whoever is paired may have as many of them as its groups can
-// need at once; beyond, its own oldest gives way.
+// Before its hello a link costs little and says little. Whoever is paired may have as many of them
+// as its groups can need at once; beyond, its own oldest gives way.
 task<result<transport::message>> receiver::impl::first_message(transport::link &link) {
     if (link.application() == transport::alpn_join) {
         co_return co_await link.receive(); // greet_stranger() bounds them
@@ -323,7 +347,8 @@ std::size_t receiver::impl::silent_max(const std::string &fingerprint) const {
     const auto of_peer = std::ranges::count_if(state.trust->peers(), [&](const auto &p) {
         return config.tls || p.second.fingerprint == fingerprint;
     });
-    return (limits::data_links_max + 1) * static_cast<std::size_t>(std::max<std::ptrdiff_t>(of_peer, 1));
+    return (limits::data_links_max + 1) *
+           static_cast<std::size_t>(std::max<std::ptrdiff_t>(of_peer, 1));
 }
 
 void receiver::impl::learn_source(const std::string &address) {
@@ -365,17 +390,21 @@ task<void> receiver::impl::greet(std::unique_ptr<transport::link> link) {
     }
     receiver_group *group = lookup(hello->group);
     if (group == nullptr) {
-        co_await refuse(std::move(link), wire::refusal_code::not_paired, judge_hello({}, *hello).text);
+        co_await refuse(std::move(link), wire::refusal_code::not_paired,
+                        judge_hello({}, *hello).text);
         co_return;
     }
     if (config.tls && hello->link == 0) {
         if (auto owned = co_await settle_owner(*group, *hello, *link); !owned) {
-            note_refusal(*link, fmt::format("refused as sender of group {}: {}", group->name(), owned.error().text()));
-            const auto code = is(owned.error(), errc::refused)       ? wire::refusal_code::busy
-                              : is(owned.error(), errc::not_trusted) ? wire::refusal_code::not_paired
-                                                                     : wire::refusal_code::failed;
+            note_refusal(*link, fmt::format("refused as sender of group {}: {}", group->name(),
+                                            owned.error().text()));
+            const auto code = is(owned.error(), errc::refused) ? wire::refusal_code::busy
+                              : is(owned.error(), errc::not_trusted)
+                                  ? wire::refusal_code::not_paired
+                                  : wire::refusal_code::failed;
             co_await refuse(std::move(link), code,
-                            code == wire::refusal_code::failed ? owned.error().text() : owned.error().context);
+                            code == wire::refusal_code::failed ? owned.error().text()
+                                                               : owned.error().context);
             co_return;
         }
     }
@@ -388,14 +417,18 @@ task<void> receiver::impl::greet(std::unique_ptr<transport::link> link) {
     co_await group->attach(std::move(link), std::move(*hello), ours);
 }
 
-// Any certificate of the site's CA passes the handshake, so the sender's identity tells whose the group is: that of the
-// first one that was accepted. Two that took turns would each overwrite what the other sent.
-task<result<>> receiver::impl::settle_owner(const receiver_group &group, const wire::hello &hello, const transport::link &link) {
+// Any certificate of the site's CA passes the handshake, so the sender's identity tells whose the
+// group is: that of the first one that was accepted. Two that took turns would each overwrite what
+// the other sent.
+task<result<>> receiver::impl::settle_owner(const receiver_group &group, const wire::hello &hello,
+                                            const transport::link &link) {
     const auto store = [&]() -> task<result<>> {
         return state.trust.change([this, &group, &hello, &link](trust_store &trust) -> result<> {
             // Again, since another one may have come first while the disk worked.
-            if (const peer_verdict v = judge(group, hello, link); v == peer_verdict::ours || v == peer_verdict::first_use) {
-                trust.pin(group.name(), {link.peer_fingerprint(), link.peer_address(), to_hex(hello.sender)});
+            if (const peer_verdict v = judge(group, hello, link);
+                v == peer_verdict::ours || v == peer_verdict::first_use) {
+                trust.pin(group.name(),
+                          {link.peer_fingerprint(), link.peer_address(), to_hex(hello.sender)});
             }
             return {};
         });
@@ -404,29 +437,36 @@ task<result<>> receiver::impl::settle_owner(const receiver_group &group, const w
     switch (judge(group, hello, link)) {
     case peer_verdict::ours:
         if (known->fingerprint != link.peer_fingerprint()) {
-            log::info("group {}: its sender has a new certificate, fingerprint {}", group.name(), link.peer_fingerprint());
+            log::info("group {}: its sender has a new certificate, fingerprint {}", group.name(),
+                      link.peer_fingerprint());
             if (auto stored = co_await store(); !stored) { // only `peers` shows it
                 log::warning("group {}: {}", group.name(), stored.error().text());
             }
         }
         co_return result<>{};
     case peer_verdict::first_use:
-        co_return group.judge(hello, true).accept ? co_await store() : result<>(); // attach() says why not
+        co_return group.judge(hello, true).accept ? co_await store()
+                                                  : result<>(); // attach() says why not
     case peer_verdict::wrong_name:
-        co_return fail(errc::not_trusted, fmt::format("the certificate of this sender is not for \"{}\", which `peer_name` of "
-                                                      "group \"{}\" at the receiver asks for",
-                                                      group.peer_name(), group.name()));
+        co_return fail(
+            errc::not_trusted,
+            fmt::format("the certificate of this sender is not for \"{}\", which `peer_name` of "
+                        "group \"{}\" at the receiver asks for",
+                        group.peer_name(), group.name()));
     case peer_verdict::other:
-        co_return fail(errc::refused, fmt::format("group \"{}\" is another sender's; if that one is gone for good, run "
-                                                  "`farshore unpair {}` at the receiver",
-                                                  group.name(), group.name()));
+        co_return fail(
+            errc::refused,
+            fmt::format("group \"{}\" is another sender's; if that one is gone for good, run "
+                        "`farshore unpair {}` at the receiver",
+                        group.name(), group.name()));
     case peer_verdict::unknown:
         break;
     }
     co_return result<>{}; // attach() says that it is not paired
 }
 
-task<void> receiver::impl::refuse(std::unique_ptr<transport::link> link, wire::refusal_code code, std::string text) {
+task<void> receiver::impl::refuse(std::unique_ptr<transport::link> link, wire::refusal_code code,
+                                  std::string text) {
     wire::refusal r;
     r.code = static_cast<std::uint8_t>(code);
     r.text = std::move(text);
@@ -438,16 +478,19 @@ task<void> receiver::impl::refuse(std::unique_ptr<transport::link> link, wire::r
 }
 
 // The token first: who has none that is good learns nothing of a group, not even that it is paired.
-result<> receiver::impl::redeem(trust_store &trust, const wire::join_request &request, const transport::link &link,
-                                wall_time now) {
+result<> receiver::impl::redeem(trust_store &trust, const wire::join_request &request,
+                                const transport::link &link, wall_time now) {
     const pinned_peer *present = trust.find(request.group);
     const bool taken = present != nullptr && present->fingerprint != link.peer_fingerprint();
     FS_CHECK(trust.redeem(request.group, request.secret, now));
     if (taken) {
-        // Two senders of one group would take turns in overwriting the copy: the operator has to say which goes.
-        return fail(errc::refused, fmt::format("group \"{}\" is paired with another sender; if that one is gone for "
-                                               "good, run `farshore unpair {}` at the receiver and invite again",
-                                               request.group, request.group));
+        // Two senders of one group would take turns in overwriting the copy: the operator has to
+        // say which goes.
+        return fail(
+            errc::refused,
+            fmt::format("group \"{}\" is paired with another sender; if that one is gone for "
+                        "good, run `farshore unpair {}` at the receiver and invite again",
+                        request.group, request.group));
     }
     trust.pin(request.group, {link.peer_fingerprint(), link.peer_address()});
     return {};
@@ -457,21 +500,24 @@ task<void> receiver::impl::take_join(std::unique_ptr<transport::link> link, byte
     wire::join_reply reply;
     if (auto request = wire::parse<wire::join_request>(payload)) {
         result<> redeemed;
-        const auto stored = co_await state.trust.change([&, now = run.time->wall()](trust_store &trust) -> result<> {
-            redeemed = redeem(trust, *request, *link, now);
-            return redeemed;
-        });
+        const auto stored = co_await state.trust.change(
+            [&, now = run.time->wall()](trust_store &trust) -> result<> {
+                redeemed = redeem(trust, *request, *link, now);
+                return redeemed;
+            });
         if (redeemed && !stored) {
-            redeemed = fail(stored.error().code, fmt::format("the receiver can't store it, the token stays good: {}",
-                                                             stored.error().text()));
+            redeemed = fail(stored.error().code,
+                            fmt::format("the receiver can't store it, the token stays good: {}",
+                                        stored.error().text()));
         }
         reply.ok = redeemed.has_value();
         if (redeemed) {
-            log::info("group {}: paired with the sender at {} (fingerprint {})", request->group, link->peer_address(),
-                      link->peer_fingerprint());
+            log::info("group {}: paired with the sender at {} (fingerprint {})", request->group,
+                      link->peer_address(), link->peer_fingerprint());
         } else {
             reply.text = redeemed.error().context;
-            note_refusal(*link, fmt::format("tried to join group \"{}\": {}", request->group, reply.text));
+            note_refusal(*link,
+                         fmt::format("tried to join group \"{}\": {}", request->group, reply.text));
         }
     } else {
         reply.text = "the request to join is damaged";
@@ -515,8 +561,8 @@ std::optional<std::string> receiver::held_back(const std::string &group) const {
     return g != nullptr ? g->held_back() : std::nullopt;
 }
 
-task<result<opened_point>> receiver::open(std::string group, std::string point, bool writable, std::string nbd,
-                                          bool suspect) {
+task<result<opened_point>> receiver::open(std::string group, std::string point, bool writable,
+                                          std::string nbd, bool suspect) {
     FS_CO_TRY(g, impl_->find(group));
     if (writable) {
         co_return fail(errc::invalid, "this version opens points read-only; leave --writable out");
@@ -538,15 +584,19 @@ task<result<>> receiver::close(std::string id) {
             co_return result<>{};
         }
     }
-    co_return fail(errc::not_found, fmt::format("nothing is open under the id \"{}\"; `farshore opened` lists what is", id));
+    co_return fail(
+        errc::not_found,
+        fmt::format("nothing is open under the id \"{}\"; `farshore opened` lists what is", id));
 }
 
 task<result<invitation>> receiver::invite(std::string group, std::string address) {
     FS_CO_CHECK(impl_->find(group));
     FS_CO_TRY(where, transport::parse_address(address));
     if (where.port == 0) {
-        co_return fail(errc::invalid, fmt::format("\"{}\": port 0 can't be connected to; give the port that senders reach",
-                                                  address));
+        co_return fail(
+            errc::invalid,
+            fmt::format("\"{}\": port 0 can't be connected to; give the port that senders reach",
+                        address));
     }
     const std::string secret = random_secret();
     const wall_time now = impl_->run.time->wall();
@@ -556,7 +606,8 @@ task<result<invitation>> receiver::invite(std::string group, std::string address
         return {};
     }));
     impl_->invitations_.notify_all();
-    co_return invitation{encode_token({group, address, impl_->net->fingerprint(), secret}), now + invitation_lifetime};
+    co_return invitation{encode_token({group, address, impl_->net->fingerprint(), secret}),
+                         now + invitation_lifetime};
 }
 
 std::vector<open_invitation> receiver::invitations() const {
@@ -564,11 +615,14 @@ std::vector<open_invitation> receiver::invitations() const {
 }
 
 task<result<>> receiver::revoke(std::string id) {
-    co_return co_await impl_->state.trust.change([&id, now = impl_->run.time->wall()](trust_store &trust) -> result<> {
-        return trust.revoke(id, now)
-                   ? result<>()
-                   : fail(errc::not_found, fmt::format("there is no open invitation \"{}\"; `farshore invite --list` lists them", id));
-    });
+    co_return co_await impl_->state.trust.change(
+        [&id, now = impl_->run.time->wall()](trust_store &trust) -> result<> {
+            return trust.revoke(id, now)
+                       ? result<>()
+                       : fail(errc::not_found, fmt::format("there is no open invitation \"{}\"; "
+                                                           "`farshore invite --list` lists them",
+                                                           id));
+        });
 }
 
 std::vector<peer_status> receiver::peers() const {
@@ -576,7 +630,8 @@ std::vector<peer_status> receiver::peers() const {
     for (const auto &[group, peer] : impl_->state.trust->peers()) {
         const receiver_group *g = impl_->lookup(group);
         const bool connected = g != nullptr && g->connected();
-        out.push_back({group, connected ? g->session_address() : peer.address, peer.fingerprint, connected});
+        out.push_back(
+            {group, connected ? g->session_address() : peer.address, peer.fingerprint, connected});
     }
     return out;
 }

@@ -24,29 +24,34 @@ struct receiver_access;
 
 class receiver {
   public:
-    receiver(receiver_config config, runtime run, file_system &files, std::vector<executor> nbd_loops);
+    receiver(receiver_config config, runtime run, file_system &files,
+             std::vector<executor> nbd_loops);
     ~receiver(); ///< stop() must have completed
 
-    /// Opens state, recovers every group (roll back to the committed barrier, replay), listens. Groups as at the sender.
+    /// Opens state, recovers every group (roll back to the committed barrier, replay), listens.
+    /// Groups as at the sender.
     task<result<>> start();
     /// Commands under way end soon; returns at once. stop() joins them.
     void end_commands();
-    /// Before start(): threads for each group and volume (pools.hpp). Without it everything runs on the runtime's.
+    /// Before start(): threads for each group and volume (pools.hpp). Without it everything runs on
+    /// the runtime's.
     void use_pools(pool_maker make);
     task<void> stop(duration drain);
     std::uint16_t port() const; ///< actually bound
 
     std::vector<open_invitation> invitations() const;
     task<result<>> revoke(std::string id); ///< of an invitation; errc::not_found
-    void reload(); ///< SIGHUP: reads the files of [tls] again, now
+    void reload();                         ///< SIGHUP: reads the files of [tls] again, now
     std::vector<receiver_group_status> status() const;
     task<result<std::vector<point_info>>> points(std::string group);
     /// Waits until apply has reached what `point` means: `latest` is the newest durable barrier.
     task<result<>> reach(std::string group, std::string point, progress_report progress);
     /// Why no point is made of what arrives; for `points`.
     std::optional<std::string> held_back(const std::string &group) const;
-    /// `point`: id, RFC 3339 time, "latest" or "-5m"; empty is latest. `nbd`: endpoint text. `suspect`: also a point that is.
-    task<result<opened_point>> open(std::string group, std::string point, bool writable, std::string nbd, bool suspect);
+    /// `point`: id, RFC 3339 time, "latest" or "-5m"; empty is latest. `nbd`: endpoint text.
+    /// `suspect`: also a point that is.
+    task<result<opened_point>> open(std::string group, std::string point, bool writable,
+                                    std::string nbd, bool suspect);
     std::vector<opened_point> opened() const;
     task<result<>> close(std::string id);
     /// `address`: what senders reach us at; goes into the token.

@@ -1,5 +1,6 @@
 #pragma once
-// For tests and the simulation only: another network than TLS, and the devices of points without NBD.
+// For tests and the simulation only: another network than TLS, and the devices of points without
+// NBD.
 
 #include "replicator/receiver/receiver.hpp"
 #include "replicator/session/network.hpp"
@@ -15,8 +16,8 @@ struct receiver_access {
     /// Before start().
     static void set_network(receiver &r, std::unique_ptr<network> net);
     /// Devices of an open point, without NBD: as `open` serves them, once it is reached.
-    static task<result<std::vector<std::shared_ptr<block_device>>>> open_devices(receiver &r, std::string group,
-                                                                                 std::string point);
+    static task<result<std::vector<std::shared_ptr<block_device>>>>
+    open_devices(receiver &r, std::string group, std::string point);
 };
 
 } // namespace farshore

@@ -1,4 +1,5 @@
-// What the copy changed after a barrier: for a sender that may have been put back to an older state.
+// What the copy changed after a barrier: for a sender that may have been put back to an older
+// state.
 
 #include "replicator/base/log.hpp"
 #include "replicator/receiver/receiver_session.hpp"
@@ -7,7 +8,8 @@
 
 namespace farshore {
 
-// From undo alone: what is durable is applied first, and the sender begins no stream before it has the answer.
+// From undo alone: what is durable is applied first, and the sender begins no stream before it has
+// the answer.
 task<void> receiver_session::tell_changed(wire::changed_request r) {
     const auto copy = group_.copy_;
     if (!copy) {
@@ -19,15 +21,18 @@ task<void> receiver_session::tell_changed(wire::changed_request r) {
     while (live() && group_.copy_ == copy && copy->position().applied.interval < until) {
         co_await group_.applied_.wait_until(*run_.time, run_.time->now() + std::chrono::seconds(1));
     }
-    auto found = co_await run_on(run_.disk, [copy, after = r.after] { return copy->changed_since(after); });
+    auto found =
+        co_await run_on(run_.disk, [copy, after = r.after] { return copy->changed_since(after); });
     std::vector<region_run> runs;
     if (found) {
         runs = std::move(*found);
-        log::info("group {}: the sender remembers barrier {} of {}; {} run(s) of regions changed since", group_.name(),
-                  r.after.interval.value, until.value, runs.size());
+        log::info(
+            "group {}: the sender remembers barrier {} of {}; {} run(s) of regions changed since",
+            group_.name(), r.after.interval.value, until.value, runs.size());
     } else {
-        log::warning("group {}: the sender remembers barrier {} of {}, and the history does not reach back to it", group_.name(),
-                     r.after.interval.value, until.value);
+        log::warning("group {}: the sender remembers barrier {} of {}, and the history does not "
+                     "reach back to it",
+                     group_.name(), r.after.interval.value, until.value);
     }
     std::size_t at = 0;
     bool more = true;

@@ -1,8 +1,8 @@
 // Where the copy has data: the answers to a sender's questions about runs of holes (extents.hpp).
 
 #include "replicator/base/geometry.hpp"
-#include "replicator/session/extents.hpp"
 #include "replicator/receiver/receiver_session.hpp"
+#include "replicator/session/extents.hpp"
 
 #include <algorithm>
 
@@ -48,8 +48,8 @@ task<std::shared_ptr<replica_group>> receiver_session::copy_as_durable() {
     co_return copy;
 }
 
-// What is in the journal or the undo logs and not in the images is waited for; and the sender asks only
-// about regions that no interval of its stream touches, so the answer can't be overtaken.
+// What is in the journal or the undo logs and not in the images is waited for; and the sender asks
+// only about regions that no interval of its stream touches, so the answer can't be overtaken.
 task<result<wire::extent_reply>> receiver_session::look_for_data(wire::extent_request r) {
     const auto copy = co_await copy_as_durable();
     if (!copy) {
@@ -60,7 +60,8 @@ task<result<wire::extent_reply>> receiver_session::look_for_data(wire::extent_re
         sizes.push_back(v.size);
     }
     FS_CO_CHECK(check_extent_request(r, sizes));
-    auto found = co_await run_on(run_.disk, [copy, r = std::move(r)] { return extents_of(*copy, r); });
+    auto found =
+        co_await run_on(run_.disk, [copy, r = std::move(r)] { return extents_of(*copy, r); });
     co_return blame(fault::storage, std::move(found));
 }
 

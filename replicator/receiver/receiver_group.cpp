@@ -1,15 +1,17 @@
-// A group at the DR site: its copy, its sessions, apply. Points and status are in receiver_group_points.cpp.
+// A group at the DR site: its copy, its sessions, apply. Points and status are in
+// receiver_group_points.cpp.
 
 #include "replicator/receiver/receiver_group.hpp"
 
 #include "replicator/base/log.hpp"
+#include "replicator/receiver/receiver_session.hpp"
 #include "replicator/session/peer_claims.hpp"
 #include "replicator/session/reaction.hpp"
-#include "replicator/receiver/receiver_session.hpp"
 #include "replicator/session/trust.hpp"
 
-#include <algorithm>
 #include <fmt/format.h>
+
+#include <algorithm>
 
 namespace farshore {
 namespace {
@@ -34,8 +36,8 @@ transport::message refusal_of(wire::refusal_code code, std::string text) {
 
 receiver_group::receiver_group(receiver_group_options options, runtime run, file_system &files,
                                std::vector<executor> nbd_loops)
-    : options_(std::move(options)), run_(std::move(run)), files_(files), nbd_loops_(std::move(nbd_loops)),
-      tasks_(run_.home) {
+    : options_(std::move(options)), run_(std::move(run)), files_(files),
+      nbd_loops_(std::move(nbd_loops)), tasks_(run_.home) {
     fill_random(digest_key_);
 }
 receiver_group::~receiver_group() {
@@ -69,7 +71,8 @@ std::string receiver_group::path_of(const std::string &volume) const {
 }
 
 task<result<>> receiver_group::open_copy() {
-    auto opened = co_await run_on(run_.disk, [this, o = storage_options()] { return replica_group::open(files_, o); });
+    auto opened = co_await run_on(
+        run_.disk, [this, o = storage_options()] { return replica_group::open(files_, o); });
     if (!opened) {
         co_return std::unexpected(opened.error());
     }
@@ -83,7 +86,8 @@ task<result<>> receiver_group::open_copy() {
 }
 
 task<void> receiver_group::start() {
-    failure_ = error{make_error_code(errc::busy), "its copy is being opened, and its disks have not answered yet"};
+    failure_ = error{make_error_code(errc::busy),
+                     "its copy is being opened, and its disks have not answered yet"};
     if (auto opened = co_await open_if_present(); !opened) {
         open_failed(opened.error());
     }
@@ -92,10 +96,10 @@ task<void> receiver_group::start() {
 
 task<result<>> receiver_group::open_if_present() {
     FS_CO_TRY(present, co_await run_on(run_.disk, [this]() -> result<bool> {
-        FS_CHECK(files_.make_directories(options_.state_directory));
-        FS_CHECK(load_digest_key());
-        return replica_group::exists(files_, options_.state_directory);
-    }));
+                  FS_CHECK(files_.make_directories(options_.state_directory));
+                  FS_CHECK(load_digest_key());
+                  return replica_group::exists(files_, options_.state_directory);
+              }));
     if (present) {
         co_return co_await open_copy();
     }
@@ -104,8 +108,8 @@ task<result<>> receiver_group::open_if_present() {
 }
 
 void receiver_group::open_failed(const error &e) {
-    tell(log::level::error,
-         fmt::format("not served: {}; tried again every {:.0f} s", e.text(), seconds_of(reopen_after)));
+    tell(log::level::error, fmt::format("not served: {}; tried again every {:.0f} s", e.text(),
+                                        seconds_of(reopen_after)));
     failure_ = e;
     last_error_ = e.text();
     reopen_at_ = run_.time->now() + reopen_after;
@@ -135,7 +139,8 @@ task<void> receiver_group::stop() {
     copy_.reset();
 }
 
-// ---- sessions --------------------------------------------------------------------------------------
+// ---- sessions
+// --------------------------------------------------------------------------------------
 
 receiver_facts receiver_group::facts(bool pinned) const {
     receiver_facts f;
@@ -183,7 +188,8 @@ task<result<>> receiver_group::create_copy(std::vector<wire::volume_entry> volum
         made.push_back({v.name, v.size, path_of(v.name)});
     }
     if (!options_.config.replica.empty()) {
-        FS_CO_CHECK(co_await run_on(run_.disk, [this] { return files_.make_directories(options_.config.replica); }));
+        FS_CO_CHECK(co_await run_on(
+            run_.disk, [this] { return files_.make_directories(options_.config.replica); }));
     }
     bool present = true;
     auto opened = co_await run_on(run_.disk, [this, o = storage_options(), made, &present] {
@@ -211,7 +217,8 @@ hello_verdict receiver_group::judge(const wire::hello &hello, bool pinned) const
         verdict.text = std::move(text);
     };
     if (verdict.accept && (stopping_ || greeting_)) {
-        refuse(wire::refusal_code::stopping, stopping_ ? "the receiver stops" : "another session is being greeted");
+        refuse(wire::refusal_code::stopping,
+               stopping_ ? "the receiver stops" : "another session is being greeted");
     }
     if (verdict.accept) {
         if (auto told = peer_clock().heard(hello.clock_ms, run_.time->wall()); !told) {
@@ -226,9 +233,11 @@ hello_verdict receiver_group::judge(const wire::hello &hello, bool pinned) const
     return verdict;
 }
 
-task<void> receiver_group::attach(std::unique_ptr<transport::link> link, wire::hello hello, bool pinned) {
+task<void> receiver_group::attach(std::unique_ptr<transport::link> link, wire::hello hello,
+                                  bool pinned) {
     if (hello.link != 0) {
-        if (pinned && session_ && session_->live() && session_->greeting().session == hello.session) {
+        if (pinned && session_ && session_->live() &&
+            session_->greeting().session == hello.session) {
             session_->add_data_link(std::move(link));
         } else {
             link->close();
@@ -251,7 +260,8 @@ task<void> receiver_group::attach(std::unique_ptr<transport::link> link, wire::h
         if (failure_ && verdict.code == wire::refusal_code::failed) {
             verdict.text = failure_->text();
         }
-        tell(log::level::warning, fmt::format("refused the sender at {}: {}", link->peer_address(), verdict.text),
+        tell(log::level::warning,
+             fmt::format("refused the sender at {}: {}", link->peer_address(), verdict.text),
              verdict.text);
         co_await link->send(refusal_of(verdict.code, verdict.text));
         link->close();
@@ -262,22 +272,25 @@ task<void> receiver_group::attach(std::unique_ptr<transport::link> link, wire::h
     if (session_) {
         session_->close("the same sender is back on a new connection");
         while (session_) {
-            co_await applied_.wait_until(*run_.time, run_.time->now() + std::chrono::milliseconds(50));
+            co_await applied_.wait_until(*run_.time,
+                                         run_.time->now() + std::chrono::milliseconds(50));
         }
     }
     if (verdict.creates_copy) {
         if (auto created = co_await create_copy(hello.volumes); !created) {
             greeting_ = false;
             tell(log::level::error, created.error().text());
-            const auto code = is(created.error(), errc::mismatch) ? wire::refusal_code::volumes : wire::refusal_code::failed;
+            const auto code = is(created.error(), errc::mismatch) ? wire::refusal_code::volumes
+                                                                  : wire::refusal_code::failed;
             last_error_ = created.error().text();
             co_await link->send(refusal_of(code, created.error().text()));
             link->close();
             co_return;
         }
     }
-    // What was appended and not synced is made durable now, so that the position told is the newest. The storage may have
-    // failed while the old session ended; it is opened anew only when nobody is greeted.
+    // What was appended and not synced is made durable now, so that the position told is the
+    // newest. The storage may have failed while the old session ended; it is opened anew only when
+    // nobody is greeted.
     const auto copy = copy_;
     result<> synced = fail(errc::dead, "the storage of the copy failed and is being opened anew");
     if (copy && !failure_) {
@@ -288,7 +301,8 @@ task<void> receiver_group::attach(std::unique_ptr<transport::link> link, wire::h
         if (synced && revoked_) {
             synced = fail(errc::not_trusted, *revoked_);
         } else if (synced) {
-            synced = std::unexpected(failure_.value_or(error{make_error_code(errc::closed), "the receiver stops"}));
+            synced = std::unexpected(
+                failure_.value_or(error{make_error_code(errc::closed), "the receiver stops"}));
         } else if (copy && !failure_) {
             storage_failed(synced.error());
         }
@@ -297,7 +311,8 @@ task<void> receiver_group::attach(std::unique_ptr<transport::link> link, wire::h
         link->close();
         co_return;
     }
-    tell(log::level::info, fmt::format("session with the sender at {}", link->peer_address()), "session");
+    tell(log::level::info, fmt::format("session with the sender at {}", link->peer_address()),
+         "session");
     if (!apply_waits_) {
         last_error_.reset();
     }
@@ -323,7 +338,9 @@ void receiver_group::drop_session(const char *why) {
 
 bool receiver_group::connected() const { return session_ && session_->responsive(); }
 std::string receiver_group::session_address() const { return session_ ? session_->address() : ""; }
-std::string receiver_group::session_fingerprint() const { return session_ ? session_->fingerprint() : ""; }
+std::string receiver_group::session_fingerprint() const {
+    return session_ ? session_->fingerprint() : "";
+}
 
 std::uint64_t receiver_group::newest_point() const {
     const replica_position at = copy_->position();
@@ -359,13 +376,15 @@ task<void> receiver_group::send_ack() {
     co_await session->send(a);
 }
 
-// ---- apply -----------------------------------------------------------------------------------------
+// ---- apply
+// -----------------------------------------------------------------------------------------
 
 void receiver_group::note_peer_fault(const error &rule) {
     const std::string text = fmt::format("the sender broke the protocol: {}", rule.text());
     last_error_ = text;
     if (std::exchange(peer_fault_, text) != text) { // it may come back with it as often as it likes
-        log::error("group {}: {}; its session ends, the copy and its points stay as they are", name(), text);
+        log::error("group {}: {}; its session ends, the copy and its points stay as they are",
+                   name(), text);
     }
 }
 
@@ -404,9 +423,11 @@ void receiver_group::storage_failed(error e) {
 task<result<>> receiver_group::apply_once() {
     const auto copy = copy_;
     const replica_position before = copy->position();
-    const bool behind = before.durable.interval.value > before.applied.interval.value + apply_backlog_max;
+    const bool behind =
+        before.durable.interval.value > before.applied.interval.value + apply_backlog_max;
     const bool marked = copy->suspicion_durable();
-    auto applied = co_await run_on(behind ? run_.cpu_urgent : run_.cpu, [copy] { return copy->apply(); });
+    auto applied =
+        co_await run_on(behind ? run_.cpu_urgent : run_.cpu, [copy] { return copy->apply(); });
     if (!marked) {
         applied_.notify_all(); // a session waits for it
     }
@@ -440,15 +461,18 @@ task<result<>> receiver_group::apply_once() {
     const auto session = session_;
     if (!done.damaged.empty() && session) {
         damage_told_ = at.damage_count;
-        log::error("group {}: up to {} block(s) of the copy are not what the primary's changes build on: somebody wrote to "
-                   "the replica images. They are repaired from the primary; no point is made until then",
-                   name(), done.damaged.size());
+        log::error(
+            "group {}: up to {} block(s) of the copy are not what the primary's changes build on: "
+            "somebody wrote to "
+            "the replica images. They are repaired from the primary; no point is made until then",
+            name(), done.damaged.size());
         wire::nak n;
         n.damage_count = at.damage_count;
-        // Its count has all that this step found, so it must name all of it: what verify found is told by other messages,
-        // which a sender that has heard of damage takes no more.
+        // Its count has all that this step found, so it must name all of it: what verify found is
+        // told by other messages, which a sender that has heard of damage takes no more.
         const bool verify_found = std::ranges::any_of(done.verified, &verify_answer::differs);
-        n.complete = done.undecoded.empty() && !verify_found && done.damaged.size() <= limits::regions_per_nak_max;
+        n.complete = done.undecoded.empty() && !verify_found &&
+                     done.damaged.size() <= limits::regions_per_nak_max;
         for (std::size_t i = 0; n.complete && i < done.damaged.size(); ++i) {
             n.blocks.push_back({done.damaged[i].volume.value, done.damaged[i].block});
         }
@@ -474,13 +498,16 @@ task<result<>> receiver_group::apply_once() {
 
 task<result<>> receiver_group::retain() {
     next_retain_ = run_.time->now() + retain_every;
-    co_return co_await run_on(run_.disk, [copy = copy_, now = retention_time()] { return copy->retain(now); });
+    co_return co_await run_on(run_.disk,
+                              [copy = copy_, now = retention_time()] { return copy->retain(now); });
 }
 
 wall_time receiver_group::retention_time() {
     std::optional<wall_time> newest;
-    if (const auto point = copy_->position().newest_kept) { // suspect or not: it is what may be lost
-        newest = point->arrival == wall_time{} ? point->time : std::min(point->time, point->arrival);
+    if (const auto point =
+            copy_->position().newest_kept) { // suspect or not: it is what may be lost
+        newest =
+            point->arrival == wall_time{} ? point->time : std::min(point->time, point->arrival);
     }
     const auto difference = connected() ? clock_.difference() : std::nullopt;
     return retention_.advance(run_.time->now(), run_.time->wall(), newest, difference);
@@ -507,7 +534,9 @@ task<void> receiver_group::reopen_copy() {
         co_return;
     }
     last_error_.reset();
-    tell(log::level::info, fmt::format("served again, at barrier {}", copy_ ? copy_->position().applied.interval.value : 0),
+    tell(log::level::info,
+         fmt::format("served again, at barrier {}",
+                     copy_ ? copy_->position().applied.interval.value : 0),
          "served again");
     openings_wait_ = true; // a point that was not committed comes back as apply goes on
     co_await resume_openings(false);
@@ -530,7 +559,8 @@ task<void> receiver_group::apply_loop() {
             co_await work_.wait();
             continue;
         }
-        if (auto done = co_await apply_once(); !done) { // only of storage: what the sender sent is damage, not an error
+        if (auto done = co_await apply_once();
+            !done) { // only of storage: what the sender sent is damage, not an error
             apply_failed(done.error());
             if (!failure_) {
                 co_await work_.wait_until(*run_.time, run_.time->now() + reopen_after);

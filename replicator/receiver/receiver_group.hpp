@@ -1,29 +1,31 @@
 #pragma once
-// One group at the DR site: its storage (replica_group), the session that feeds it, the applier behind it, the points that
-// are open.
+// One group at the DR site: its storage (replica_group), the session that feeds it, the applier
+// behind it, the points that are open.
 //
-// Path of a frame: data link -> frame_assembly (order) -> journal append -> at a barrier one sync -> ack
-// "durable" -> applier (batches, on the disk pool) -> ack "applied". The journal never waits for the applier.
+// Path of a frame: data link -> frame_assembly (order) -> journal append -> at a barrier one sync
+// -> ack "durable" -> applier (batches, on the disk pool) -> ack "applied". The journal never waits
+// for the applier.
 //
-// Whose fault a failure is decides (reaction.hpp): a rule that the sender broke is found before journal and replica are
-// touched and ends the session, nothing else. A storage failure ends the session with words for the sender's operator,
-// and the storage is opened anew after a pause (roll back, replay), so that space that comes back is enough to go on.
+// Whose fault a failure is decides (reaction.hpp): a rule that the sender broke is found before
+// journal and replica are touched and ends the session, nothing else. A storage failure ends the
+// session with words for the sender's operator, and the storage is opened anew after a pause (roll
+// back, replay), so that space that comes back is enough to go on.
 //
 // Thread: home; storage calls on the disk pool.
 
-#include "replicator/replica/replica_group.hpp"
 #include "replicator/base/async.hpp"
 #include "replicator/base/log.hpp"
 #include "replicator/base/log_repeat.hpp"
+#include "replicator/format/messages.hpp"
 #include "replicator/nbd/server.hpp"
+#include "replicator/replica/replica_group.hpp"
+#include "replicator/replica/retention_clock.hpp"
 #include "replicator/session/config.hpp"
 #include "replicator/session/frame_assembly.hpp"
 #include "replicator/session/group_memory.hpp"
 #include "replicator/session/handshake.hpp"
 #include "replicator/session/peer_clock.hpp"
 #include "replicator/session/status.hpp"
-#include "replicator/format/messages.hpp"
-#include "replicator/replica/retention_clock.hpp"
 #include "replicator/storage/file_system.hpp"
 #include "transport/link.hpp"
 
@@ -39,9 +41,11 @@ struct receiver_group_options {
     receiver_group_config config;
     std::string state_directory; ///< STATE/groups/NAME
     receiver_memory memory{};
-    std::shared_ptr<memory_account> account;    ///< of what clients of opened points hold; null: a test's own
+    std::shared_ptr<memory_account>
+        account; ///< of what clients of opened points hold; null: a test's own
     std::shared_ptr<nbd::client_places> places; ///< of the daemon, with the account
-    std::function<executor()> make_point_disk;  ///< threads for the clients of opened points; may be empty
+    std::function<executor()>
+        make_point_disk; ///< threads for the clients of opened points; may be empty
     /// The copy of another group that is paired with the same sender; null: none.
     std::function<std::shared_ptr<replica_group>(const std::string &)> lender;
 };
@@ -62,11 +66,12 @@ class command_under_way {
 
 class receiver_group {
   public:
-    receiver_group(receiver_group_options options, runtime run, file_system &files, std::vector<executor> nbd_loops);
+    receiver_group(receiver_group_options options, runtime run, file_system &files,
+                   std::vector<executor> nbd_loops);
     ~receiver_group();
 
-    /// Opens the copy if there is one. When that fails (an image of a wrong size, a missing disk) the group is `failed`
-    /// with the reason and tried again, and the daemon's others are served.
+    /// Opens the copy if there is one. When that fails (an image of a wrong size, a missing disk)
+    /// the group is `failed` with the reason and tried again, and the daemon's others are served.
     task<void> start();
     /// Commands under way end soon; the group itself goes on until stop(), which joins them.
     void end_commands();
@@ -83,13 +88,15 @@ class receiver_group {
 
     /// What attach() would say to it now.
     hello_verdict judge(const wire::hello &hello, bool pinned) const;
-    /// A link whose hello names this group, control or data; takes over. `pinned`: its fingerprint is the group's.
+    /// A link whose hello names this group, control or data; takes over. `pinned`: its fingerprint
+    /// is the group's.
     task<void> attach(std::unique_ptr<transport::link> link, wire::hello hello, bool pinned);
     void drop_session(const char *why);
 
     task<result<std::vector<point_info>>> points();
-    /// Returns when `point` can be resolved: `latest` is the newest durable barrier, so apply has to reach what is durable
-    /// now (bytes of the journal as progress). errc::not_in_sync when it can't. Cancel it freely.
+    /// Returns when `point` can be resolved: `latest` is the newest durable barrier, so apply has
+    /// to reach what is durable now (bytes of the journal as progress). errc::not_in_sync when it
+    /// can't. Cancel it freely.
     task<result<>> reach(std::string point, progress_report progress);
     /// Why no point is made of what arrives.
     std::optional<std::string> held_back() const;
@@ -105,8 +112,8 @@ class receiver_group {
         opened_point view;
         nbd::endpoint where;
         interval_id point;
-        bool suspect = false;      ///< asked for such a one
-        bool suspect_said = false; ///< who opened it knows that it is, or was told
+        bool suspect = false;                ///< asked for such a one
+        bool suspect_said = false;           ///< who opened it knows that it is, or was told
         std::unique_ptr<nbd::server> server; ///< null while the copy is being opened anew
         time_point since{};
     };
@@ -124,14 +131,15 @@ class receiver_group {
 
     /// Serves the point's devices where the entry says, by the copy that is open now.
     task<result<>> serve(opened_entry &entry);
-    /// The copy is opened anew: clients are disconnected, find the point again at the same place, and the opening keeps
-    /// its id. One whose point is gone is closed, and said.
+    /// The copy is opened anew: clients are disconnected, find the point again at the same place,
+    /// and the opening keeps its id. One whose point is gone is closed, and said.
     task<void> suspend_openings();
     task<void> resume_openings(bool all);
     task<void> reopen_copy();
     task<void> apply_loop();
     task<result<>> apply_once();
-    /// What a failure leads to, by whose fault it is (reaction.hpp). Doesn't wait for the line to take the words.
+    /// What a failure leads to, by whose fault it is (reaction.hpp). Doesn't wait for the line to
+    /// take the words.
     void react(error e);
     task<result<>> retain();
     wall_time retention_time();
@@ -173,32 +181,34 @@ class receiver_group {
     bool stopping_ = false;
 
     std::shared_ptr<replica_group> copy_; ///< shared with pool work under way
-    std::optional<error> failure_;         ///< storage failed; opened anew at reopen_at_
+    std::optional<error> failure_;        ///< storage failed; opened anew at reopen_at_
     time_point reopen_at_{};
     wire::key32 digest_key_{};
     std::shared_ptr<receiver_session> session_;
     std::uint64_t bytes_applied_ = 0;
     std::uint64_t wire_bytes_before_ = 0;
-    bool greeting_ = false; ///< a control link is being taken over
-    std::optional<std::string> revoked_; ///< why it must not be, since drop_session()
-    std::string peer_fault_;                ///< logged last
-    std::optional<std::string> last_error_; ///< until a session works again, or apply does
-    bool apply_waits_ = false;              ///< for space: what is durable is not all applied
+    bool greeting_ = false;                  ///< a control link is being taken over
+    std::optional<std::string> revoked_;     ///< why it must not be, since drop_session()
+    std::string peer_fault_;                 ///< logged last
+    std::optional<std::string> last_error_;  ///< until a session works again, or apply does
+    bool apply_waits_ = false;               ///< for space: what is durable is not all applied
     std::optional<std::string> apply_error_; ///< until apply works again
-    std::uint64_t damage_told_ = 0;          ///< by nak or verify answer; the rest is told with the next welcome
+    std::uint64_t damage_told_ =
+        0; ///< by nak or verify answer; the rest is told with the next welcome
     std::uint64_t wrong_bases_ = 0;
     interval_id replay_until_; ///< durable when the copy was opened
     std::uint64_t replay_total_ = 0;
     time_point replay_began_{};
-    peer_clock clock_;                ///< the primary's
+    peer_clock clock_; ///< the primary's
     retention_clock retention_;
-    interval_id newest_seen_;         ///< newest point, and since when it is that, by the steady clock
+    interval_id newest_seen_; ///< newest point, and since when it is that, by the steady clock
     time_point newest_since_{};
     time_point next_commit_{};
     time_point next_retain_{};
     std::uint64_t next_open_id_ = 1;
     std::map<std::string, opened_entry> opened_;
-    bool openings_wait_ = false; ///< since the copy was opened anew, for what is not applied again yet
+    bool openings_wait_ =
+        false; ///< since the copy was opened anew, for what is not applied again yet
 
     log::repeats failures_; ///< and sessions; until something becomes durable
     interval_id durable_seen_;

@@ -5,8 +5,9 @@
 #include "replicator/receiver/receiver_group.hpp"
 #include "replicator/receiver/receiver_session.hpp"
 
-#include <algorithm>
 #include <fmt/format.h>
+
+#include <algorithm>
 
 namespace farshore {
 namespace {
@@ -25,7 +26,8 @@ point_info info_of(const replica_point &p, duration age) {
 
 } // namespace
 
-// The newest is at least as old as it has been the newest: a clock that is set back must not make it young.
+// The newest is at least as old as it has been the newest: a clock that is set back must not make
+// it young.
 duration receiver_group::age_of(const replica_point &p) const {
     const duration age = clock_.age_of(p.time, p.arrival, run_.time->wall());
     return p.id == newest_seen_ ? std::max(age, run_.time->now() - newest_since_) : age;
@@ -33,7 +35,8 @@ duration receiver_group::age_of(const replica_point &p) const {
 
 // An empty list would say that the points are gone.
 result<> receiver_group::check_served() const {
-    return !copy_ && failure_ ? fail(errc::dead, fmt::format("group \"{}\" is not served: {}", name(), failure_->text()))
+    return !copy_ && failure_ ? fail(errc::dead, fmt::format("group \"{}\" is not served: {}",
+                                                             name(), failure_->text()))
                               : result<>{};
 }
 
@@ -41,7 +44,8 @@ task<result<std::vector<point_info>>> receiver_group::points() {
     FS_CO_CHECK(check_served());
     std::vector<point_info> out;
     if (copy_) {
-        const auto all = co_await run_on(run_.disk, [copy = copy_] { return copy->points_with_sizes(); });
+        const auto all =
+            co_await run_on(run_.disk, [copy = copy_] { return copy->points_with_sizes(); });
         for (const replica_point &p : all) {
             out.push_back(info_of(p, age_of(p)));
         }
@@ -62,8 +66,10 @@ result<replica_point> receiver_group::resolve_point(const std::string &text) con
     if (const auto *id = std::get_if<point_by_id>(&wanted)) {
         const auto at = std::ranges::find(all, interval_id{id->id}, &replica_point::id);
         if (at == all.end()) {
-            return fail(errc::not_found, fmt::format("group \"{}\" keeps no point {}; `farshore points {}` lists them",
-                                                     name(), id->id, name()));
+            return fail(
+                errc::not_found,
+                fmt::format("group \"{}\" keeps no point {}; `farshore points {}` lists them",
+                            name(), id->id, name()));
         }
         return *at;
     }
@@ -73,8 +79,9 @@ result<replica_point> receiver_group::resolve_point(const std::string &text) con
     }
     const auto chosen = choose_point(wanted, dated);
     if (!chosen) {
-        return fail(errc::not_found, fmt::format("group \"{}\" keeps no point that old; the oldest is {} of {}", name(),
-                                                 all.front().id.value, to_rfc3339(all.front().time)));
+        return fail(errc::not_found,
+                    fmt::format("group \"{}\" keeps no point that old; the oldest is {} of {}",
+                                name(), all.front().id.value, to_rfc3339(all.front().time)));
     }
     return all[*chosen];
 }
@@ -84,7 +91,8 @@ result<open_replica_point> receiver_group::open_devices(const std::string &point
     return copy_->open_point(p.id);
 }
 
-task<result<opened_point>> receiver_group::open_point(std::string point, std::string nbd, bool suspect) {
+task<result<opened_point>> receiver_group::open_point(std::string point, std::string nbd,
+                                                      bool suspect) {
     FS_CO_TRY(where, nbd::parse_endpoint(nbd));
     FS_CO_TRY(p, resolve_point(point));
     const command_under_way here(commands_);
@@ -121,7 +129,9 @@ task<result<>> receiver_group::serve(opened_entry &entry) {
     std::vector<nbd::export_entry> exports;
     for (std::size_t i = 0; i < opened.devices.size(); ++i) {
         const std::string &volume = copy->volumes()[i].name;
-        exports.push_back({volume, fmt::format("{}/{} at point {}", name(), volume, entry.point.value), opened.devices[i]});
+        exports.push_back({volume,
+                           fmt::format("{}/{} at point {}", name(), volume, entry.point.value),
+                           opened.devices[i]});
     }
     if (!point_disk_) {
         point_disk_ = options_.make_point_disk ? options_.make_point_disk() : run_.disk;
@@ -158,7 +168,8 @@ task<void> receiver_group::resume_openings(bool all) {
     const std::vector<replica_point> there = copy_ ? copy_->points() : std::vector<replica_point>{};
     std::vector<std::string> ids;
     for (const auto &[id, entry] : opened_) {
-        if (!entry.server && (all || std::ranges::find(there, entry.point, &replica_point::id) != there.end())) {
+        if (!entry.server &&
+            (all || std::ranges::find(there, entry.point, &replica_point::id) != there.end())) {
             ids.push_back(id);
         }
     }
@@ -168,15 +179,16 @@ task<void> receiver_group::resume_openings(bool all) {
             continue;
         }
         if (auto served = co_await serve(node.mapped()); !served) {
-            log::warning("group {}: point {}, opened as {}, is closed: {}", name(), node.mapped().point.value, id,
-                         served.error().text());
+            log::warning("group {}: point {}, opened as {}, is closed: {}", name(),
+                         node.mapped().point.value, id, served.error().text());
             continue;
         }
         if (stopping_) {
             co_await node.mapped().server->close(duration{});
             continue;
         }
-        log::info("group {}: point {}, opened as {}, is served again", name(), node.mapped().point.value, id);
+        log::info("group {}: point {}, opened as {}, is served again", name(),
+                  node.mapped().point.value, id);
         opened_.insert(std::move(node));
     }
 }
@@ -201,7 +213,8 @@ task<bool> receiver_group::close_point(std::string id) {
     co_return true;
 }
 
-// ---- status ----------------------------------------------------------------------------------------
+// ---- status
+// ----------------------------------------------------------------------------------------
 
 receiver_group_status receiver_group::status() const {
     receiver_group_status s;
@@ -213,7 +226,8 @@ receiver_group_status receiver_group::status() const {
     s.error = last_error_;
     s.open_points = opened_.size();
     for (const auto &[id, entry] : opened_) {
-        s.oldest_open_seconds = std::max(s.oldest_open_seconds, seconds_of(run_.time->now() - entry.since));
+        s.oldest_open_seconds =
+            std::max(s.oldest_open_seconds, seconds_of(run_.time->now() - entry.since));
     }
     s.apply_waits = apply_waits_;
     s.wrong_bases = wrong_bases_;
@@ -254,7 +268,8 @@ receiver_group_status receiver_group::status() const {
     }
     const std::vector<replica_point> all = copy_->points();
     s.points = all.size();
-    const auto good = std::ranges::find(all, false, &replica_point::suspect); // suspect ones are older than all others
+    const auto good = std::ranges::find(
+        all, false, &replica_point::suspect); // suspect ones are older than all others
     s.suspect_points = static_cast<std::uint64_t>(good - all.begin());
     if (good != all.end()) {
         s.oldest_point = info_of(*good, age_of(*good));

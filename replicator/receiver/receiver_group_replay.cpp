@@ -1,13 +1,14 @@
-// A group at the DR site between what is durable and what its images show: how far apply is behind, who waits for it, what
-// keeps it from going on or from making points, and who is told.
+// A group at the DR site between what is durable and what its images show: how far apply is behind,
+// who waits for it, what keeps it from going on or from making points, and who is told.
 
 #include "replicator/base/log.hpp"
 #include "replicator/receiver/point_name.hpp"
 #include "replicator/receiver/receiver_group.hpp"
 #include "replicator/receiver/receiver_session.hpp"
 
-#include <algorithm>
 #include <fmt/format.h>
+
+#include <algorithm>
 
 namespace farshore {
 namespace {
@@ -16,7 +17,8 @@ constexpr duration look_every = std::chrono::milliseconds(200);
 
 } // namespace
 
-// ---- replay ----------------------------------------------------------------------------------------
+// ---- replay
+// ----------------------------------------------------------------------------------------
 
 void receiver_group::begin_replay(const replica_position &at) {
     replay_until_ = at.durable.interval;
@@ -33,13 +35,14 @@ std::optional<replay_status> receiver_group::replay() const {
     s.done_bytes = replay_total_ - std::min(replay_total_, copy_->bytes_to_apply(replay_until_));
     const double seconds = seconds_of(run_.time->now() - replay_began_);
     if (s.done_bytes > 0 && seconds > 0) {
-        s.eta_seconds = seconds * static_cast<double>(s.total_bytes - s.done_bytes) / static_cast<double>(s.done_bytes);
+        s.eta_seconds = seconds * static_cast<double>(s.total_bytes - s.done_bytes) /
+                        static_cast<double>(s.done_bytes);
     }
     return s;
 }
 
-// `latest` is the newest durable barrier, always. So is a time after the one that the images show, an id after theirs,
-// and an age: what is not applied yet may be as old.
+// `latest` is the newest durable barrier, always. So is a time after the one that the images show,
+// an id after theirs, and an age: what is not applied yet may be as old.
 result<bool> receiver_group::wants_all_durable(const std::string &point) const {
     FS_TRY(wanted, parse_point_name(point));
     const replica_position at = copy_->position();
@@ -71,9 +74,11 @@ task<result<>> receiver_group::reach(std::string point, progress_report progress
         }
         if (failure_ || apply_waits_) {
             co_return fail(errc::not_in_sync,
-                           fmt::format("group \"{}\": the newest durable barrier is {}, and it can't be applied now: {}. "
+                           fmt::format("group \"{}\": the newest durable barrier is {}, and it "
+                                       "can't be applied now: {}. "
                                        "`--applied` takes what the images show",
-                                       name(), until.value, failure_ ? failure_->text() : apply_error_.value_or("")));
+                                       name(), until.value,
+                                       failure_ ? failure_->text() : apply_error_.value_or("")));
         }
         if (copy && progress) {
             progress(total - std::min(total, copy->bytes_to_apply(until)), total);
@@ -83,7 +88,8 @@ task<result<>> receiver_group::reach(std::string point, progress_report progress
     co_return fail(errc::closed, "the receiver stops");
 }
 
-// ---- what keeps apply or points from going on, and who is told ---------------------------------------
+// ---- what keeps apply or points from going on, and who is told
+// ---------------------------------------
 
 /// Apply failed: told to whoever asks, here and at the primary, until it works again.
 void receiver_group::apply_failed(error e) {
@@ -129,8 +135,9 @@ std::optional<std::string> receiver_group::held_back() const {
     if (!at.damaged) {
         return std::nullopt;
     }
-    return fmt::format("the copy differs from the primary ({}): no point is made until it is healed from there",
-                       at.trouble.empty() ? "found before the receiver was started" : at.trouble);
+    return fmt::format(
+        "the copy differs from the primary ({}): no point is made until it is healed from there",
+        at.trouble.empty() ? "found before the receiver was started" : at.trouble);
 }
 
 /// Of the sender's operator; empty: all is well.
@@ -144,7 +151,8 @@ void receiver_group::tell_sender() {
     }
 }
 
-/// Damage without a list of blocks: everything is compared. Who was told of it is the session, by its count.
+/// Damage without a list of blocks: everything is compared. Who was told of it is the session, by
+/// its count.
 void receiver_group::tell_damage(const replica_position &at) {
     if (!session_ || at.damage_count <= damage_told_) {
         return;
@@ -156,26 +164,32 @@ void receiver_group::tell_damage(const replica_position &at) {
     session_->tell_soon(std::move(n));
 }
 
-/// An opening whose point became suspect goes on, for it may be in use; who reads the log is told which.
+/// An opening whose point became suspect goes on, for it may be in use; who reads the log is told
+/// which.
 void receiver_group::tell_suspect(const replica_position &at) {
     for (auto &[id, entry] : opened_) {
         if (entry.point <= at.suspect && !std::exchange(entry.suspect_said, true)) {
-            log::error("group {}: point {}, opened as {}, is suspect now: somebody else changed the images after it was "
-                       "made, so it may show what the primary never had. `farshore close {}`, and open a newer one",
+            log::error("group {}: point {}, opened as {}, is suspect now: somebody else changed "
+                       "the images after it was "
+                       "made, so it may show what the primary never had. `farshore close {}`, and "
+                       "open a newer one",
                        name(), entry.point.value, id, id);
         }
     }
 }
 
-// ---- verify ----------------------------------------------------------------------------------------
+// ---- verify
+// ----------------------------------------------------------------------------------------
 
-// The key of the digests is the copy's for its life, so an answer is right whenever its barrier was made.
+// The key of the digests is the copy's for its life, so an answer is right whenever its barrier was
+// made.
 task<void> receiver_group::tell_verified(std::vector<verify_answer> answers) {
     const bool differs = std::ranges::any_of(answers, &verify_answer::differs);
     std::uint64_t counted = 0;
     if (differs && copy_) { // counted when it was applied
         counted = copy_->position().damage_count;
-        log::error("group {}: verify found that the copy differs from the primary; no point is made until it is healed",
+        log::error("group {}: verify found that the copy differs from the primary; no point is "
+                   "made until it is healed",
                    name());
     }
     const auto session = session_;
@@ -184,7 +198,8 @@ task<void> receiver_group::tell_verified(std::vector<verify_answer> answers) {
         v.interval = answers[i].at.value;
         for (; i < answers.size() && answers[i].at.value == v.interval; ++i) {
             const verify_answer &x = answers[i];
-            v.items.push_back({x.entry.volume.value, x.entry.range.offset, x.entry.range.length, x.equal, x.unseen});
+            v.items.push_back({x.entry.volume.value, x.entry.range.offset, x.entry.range.length,
+                               x.equal, x.unseen});
             v.damage_count = x.differs() ? counted : v.damage_count;
         }
         damage_told_ = std::max(damage_told_, v.damage_count); // an ack must not overtake it

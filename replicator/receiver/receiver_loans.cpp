@@ -1,5 +1,6 @@
-// Loans, the receiver's side: blocks of another group's replica are compared with the digests that the sender
-// gives, and those that are equal are kept for the interval that will refer to them. docs/protocol.md "Loans".
+// Loans, the receiver's side: blocks of another group's replica are compared with the digests that
+// the sender gives, and those that are equal are kept for the interval that will refer to them.
+// docs/protocol.md "Loans".
 
 #include "dedupe/digest.hpp"
 #include "replicator/base/geometry.hpp"
@@ -20,8 +21,8 @@ constexpr duration room_pause = std::chrono::milliseconds(200);
 /// Goes through the blocks of a request and keeps those that are what the sender says.
 class lending {
   public:
-    lending(replica_group &lender, replica_group &copy, const wire::loan_request &request, std::size_t blocks,
-            const wire::key32 &key)
+    lending(replica_group &lender, replica_group &copy, const wire::loan_request &request,
+            std::size_t blocks, const wire::key32 &key)
         : lender_(lender), copy_(copy), request_(request), digester_(key) {
         reply_.id = request.id;
         reply_.slots = copy.loan_slots();
@@ -62,10 +63,12 @@ class lending {
         std::ranges::fill(page.subspan(length), std::byte{0});
         const volume_index volume{static_cast<std::uint16_t>(run.volume)};
         const bool readable =
-            lender_.read_replica(volume, {block * block_bytes, length}, page.first(length)).has_value();
+            lender_.read_replica(volume, {block * block_bytes, length}, page.first(length))
+                .has_value();
         // The lender goes on meanwhile: it is the bytes in hand that count.
-        if (readable && std::ranges::equal(digester_.of(page).bytes,
-                                           std::span(run.digests).subspan(at_ * digest_bytes, digest_bytes))) {
+        if (readable &&
+            std::ranges::equal(digester_.of(page).bytes,
+                               std::span(run.digests).subspan(at_ * digest_bytes, digest_bytes))) {
             matching_.push_back(index_);
         }
     }
@@ -99,9 +102,9 @@ class lending {
     const wire::loan_request &request_;
     dedupe::digester digester_;
     wire::loan_reply reply_;
-    std::size_t run_ = 0;   ///< of the request
-    std::size_t at_ = 0;    ///< block of the run
-    std::size_t index_ = 0; ///< block of the request
+    std::size_t run_ = 0;               ///< of the request
+    std::size_t at_ = 0;                ///< block of the run
+    std::size_t index_ = 0;             ///< block of the request
     std::vector<std::size_t> matching_; ///< compared equal, not kept yet
     byte_vector content_;               ///< theirs
     std::uint64_t granted_ = 0;
@@ -121,12 +124,14 @@ task<result<wire::loan_reply>> receiver_session::lend(wire::loan_request r) {
         co_return nothing;
     }
     const auto request = std::make_shared<wire::loan_request>(std::move(r));
-    const auto work = std::make_shared<lending>(*lender, *copy, *request, blocks, group_.digest_key_);
+    const auto work =
+        std::make_shared<lending>(*lender, *copy, *request, blocks, group_.digest_key_);
     for (int attempt = 0; attempt < room_attempts && live(); ++attempt) {
-        auto done = co_await run_on(run_.disk, [work, request, copy, lender] { return work->go_on(); });
+        auto done =
+            co_await run_on(run_.disk, [work, request, copy, lender] { return work->go_on(); });
         if (!done) {
-            group_.tell(log::level::warning,
-                        fmt::format("nothing is lent by group {}: {}", request->lender, done.error().text()));
+            group_.tell(log::level::warning, fmt::format("nothing is lent by group {}: {}",
+                                                         request->lender, done.error().text()));
             co_return nothing;
         }
         if (copy->loans_crowded()) {

@@ -1,12 +1,13 @@
 #pragma once
-// The receiving end of a session: control link and data links of one sender instance, frames put in order and
-// into the journal, acknowledgements, digests for the catch-up scan.
+// The receiving end of a session: control link and data links of one sender instance, frames put in
+// order and into the journal, acknowledgements, digests for the catch-up scan.
 //
-// Any rule broken by the peer or failure of a link ends the session. Thread: home. Kept alive by the group until join().
+// Any rule broken by the peer or failure of a link ends the session. Thread: home. Kept alive by
+// the group until join().
 
 #include "replicator/base/async.hpp"
-#include "replicator/receiver/receiver_group.hpp"
 #include "replicator/format/messages.hpp"
+#include "replicator/receiver/receiver_group.hpp"
 
 #include <deque>
 #include <memory>
@@ -17,21 +18,23 @@ namespace farshore {
 
 class receiver_session {
   public:
-    receiver_session(receiver_group &group, runtime run, std::unique_ptr<transport::link> control, wire::hello hello,
-                     std::uint64_t window_bytes);
+    receiver_session(receiver_group &group, runtime run, std::unique_ptr<transport::link> control,
+                     wire::hello hello, std::uint64_t window_bytes);
     ~receiver_session();
 
     /// Greets and serves until the session ends.
     task<void> serve(wire::welcome welcome);
     void add_data_link(std::unique_ptr<transport::link> link);
-    template <class Message> task<result<>> send(Message m) {
+    template <class Message>
+    task<result<>> send(Message m) {
         transport::message out;
         out.type = static_cast<std::uint16_t>(Message::type);
         out.payload = wire::encode(m);
         return send_message(std::move(out));
     }
     void close(const char *why);
-    /// Ends the session after telling the sender why; after `refusal_patience` also if that can't be told.
+    /// Ends the session after telling the sender why; after `refusal_patience` also if that can't
+    /// be told.
     task<void> refuse(wire::refusal_code code, std::string text);
     /// The same, for callers that have other things to do than to wait for a line.
     void refuse_soon(wire::refusal_code code, std::string text);
@@ -91,14 +94,16 @@ class receiver_session {
     bool telling_ = false;    ///< tell_changed() runs
     bool journaling_ = false; ///< an append or sync is under way
     time_point heard_{};
-    std::uint64_t heard_bytes_ = 0; ///< on all links; more of them are a sign of life even within a long frame
+    std::uint64_t heard_bytes_ =
+        0; ///< on all links; more of them are a sign of life even within a long frame
     std::uint64_t journaled_bytes_ = 0; ///< as frames count in the window
-    std::deque<std::variant<wire::digest_request, wire::extent_request>> questions_; ///< about the copy
+    std::deque<std::variant<wire::digest_request, wire::extent_request>>
+        questions_; ///< about the copy
     std::deque<wire::loan_request> loans_;
     condition loans_wanted_;
-    condition frames_;  ///< frames arrived, or the end
+    condition frames_; ///< frames arrived, or the end
     condition digests_wanted_;
-    condition quiet_;   ///< the journal is not being written
+    condition quiet_; ///< the journal is not being written
     condition ended_;
 };
 

@@ -23,7 +23,8 @@ constexpr std::uint64_t sources_part = 2;            ///< of the memory for a ba
 
 bool wants_space(const error &e) { return is(e, errc::full) || is_errno(e, ENOSPC); }
 
-/// What holes of the primary may have read here at one barrier (verify): a third of a second of a disk.
+/// What holes of the primary may have read here at one barrier (verify): a third of a second of a
+/// disk.
 constexpr std::uint64_t hole_bytes_looked_at_max = 256 * limits::MiB;
 
 } // namespace
@@ -32,7 +33,8 @@ applier::applier(replica_core &core, interval_log &journal, loan_store &loans,
                  std::uint64_t batch_bytes_max, applied_state start, interval_id newest_point,
                  std::function<result<>()> before_write)
     : core_(core), journal_(journal), loans_(loans), undo_(core, newest_point),
-      before_write_(std::move(before_write)), batch_bytes_max_(batch_bytes_max), state_(start), data_(core.images().volume_blocks().size()),
+      before_write_(std::move(before_write)), batch_bytes_max_(batch_bytes_max), state_(start),
+      data_(core.images().volume_blocks().size()),
       sources_(static_cast<std::size_t>(batch_bytes_max / sources_part)) {
     const auto volumes = core.images().volume_blocks();
     source_blocks_.assign(volumes.begin(), volumes.end());
@@ -154,8 +156,8 @@ result<> applier::take_payload(bytes_view payload, const interval_entry &entry) 
     }
     if (!decoded) {
         if (outcome_.undecoded.empty()) {
-            outcome_.undecoded =
-                fmt::format("interval {}: {}", entry.position.interval.value, decoded.error().text());
+            outcome_.undecoded = fmt::format("interval {}: {}", entry.position.interval.value,
+                                             decoded.error().text());
         }
         damaged_ = true;
         return {};
@@ -379,7 +381,8 @@ result<> applier::step_inside(const interval_entry &entry) {
         split_.emplace();
         split_->base = std::move(view);
     }
-    split_->cursor = frame_start_; // frames before it are not decoded again, whatever becomes of the step
+    split_->cursor =
+        frame_start_; // frames before it are not decoded again, whatever becomes of the step
     split_->damaged = damaged_;
     batch_.put_all(current_);
     current_.clear();
@@ -390,7 +393,8 @@ result<> applier::step_inside(const interval_entry &entry) {
 }
 
 // `unseen`: there is more of it than the budget allows to read.
-result<applier::hole_verdict> applier::zero_content(volume_index volume, index_range blocks, std::uint64_t &budget) {
+result<applier::hole_verdict> applier::zero_content(volume_index volume, index_range blocks,
+                                                    std::uint64_t &budget) {
     constexpr std::uint64_t blocks_each = limits::MiB / block_bytes;
     buffer bytes;
     for (std::uint64_t at = blocks.first; at < blocks.last; at += blocks_each) {
@@ -409,9 +413,10 @@ result<applier::hole_verdict> applier::zero_content(volume_index volume, index_r
     return hole_verdict::zero;
 }
 
-// A hole of the primary: only what the images or the changes on their way there have data of is read.
-// When that is too much the sender asks about smaller parts of it.
-result<applier::hole_verdict> applier::is_zero_now(volume_index volume, byte_range range, std::uint64_t &budget) {
+// A hole of the primary: only what the images or the changes on their way there have data of is
+// read. When that is too much the sender asks about smaller parts of it.
+result<applier::hole_verdict> applier::is_zero_now(volume_index volume, byte_range range,
+                                                   std::uint64_t &budget) {
     const index_range blocks = blocks_of(range);
     for (const overlay *changes : {&batch_, &current_}) {
         for (const overlay_run &run : changes->find(volume, blocks.first, blocks.count())) {
@@ -452,7 +457,8 @@ result<> applier::verify(const interval_entry &entry) {
     buffer bytes;
     std::uint64_t budget = hole_bytes_looked_at_max;
     for (const verify_entry &v : entry.commit.verify) {
-        if (v.range.length > limits::verify_bytes_max) { // a hole; shorter ones are digested as all else
+        if (v.range.length >
+            limits::verify_bytes_max) { // a hole; shorter ones are digested as all else
             FS_TRY(found, is_zero_now(v.volume, v.range, budget));
             outcome_.verified.push_back({v, entry.position.interval, found == hole_verdict::zero,
                                          found == hole_verdict::unseen});
@@ -478,7 +484,8 @@ result<> applier::finish_interval(const interval_entry &entry) {
     next.arrival = entry.arrival;
     const std::size_t verified_before = outcome_.verified.size();
     auto done = verify(entry);
-    const bool differs = std::ranges::any_of(outcome_.verified.begin() + static_cast<std::ptrdiff_t>(verified_before),
+    const bool differs = std::ranges::any_of(outcome_.verified.begin() +
+                                                 static_cast<std::ptrdiff_t>(verified_before),
                                              outcome_.verified.end(), &verify_answer::differs);
     next.damage_count += damaged_ || differs ? 1 : 0;
     if (next.consistent && entry.commit.heals >= next.damage_count) {
@@ -486,8 +493,8 @@ result<> applier::finish_interval(const interval_entry &entry) {
     }
     next.point = next.consistent && next.healed_count == next.damage_count;
     if (done) {
-        done = undo_.end(
-            {next.consistent, next.point, next.time, next.arrival, next.damage_count, next.healed_count});
+        done = undo_.end({next.consistent, next.point, next.time, next.arrival, next.damage_count,
+                          next.healed_count});
     }
     if (!done) {
         outcome_.verified.resize(verified_before);

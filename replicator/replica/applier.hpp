@@ -19,12 +19,12 @@
 #include "dedupe/codec.hpp"
 #include "dedupe/content_cache.hpp"
 #include "dedupe/digest.hpp"
-#include "replicator/replica/loan_store.hpp"
+#include "replicator/log/interval_log.hpp"
 #include "replicator/replica/batch_blocks.hpp"
+#include "replicator/replica/loan_store.hpp"
 #include "replicator/replica/point_view.hpp"
 #include "replicator/replica/replica_group.hpp"
 #include "replicator/replica/undo_writer.hpp"
-#include "replicator/log/interval_log.hpp"
 
 #include <functional>
 #include <memory>
@@ -96,7 +96,8 @@ class applier {
     result<> verify(const interval_entry &entry);
     enum class hole_verdict : std::uint8_t { zero, differs, unseen };
     result<hole_verdict> is_zero_now(volume_index volume, byte_range range, std::uint64_t &budget);
-    result<hole_verdict> zero_content(volume_index volume, index_range blocks, std::uint64_t &budget);
+    result<hole_verdict> zero_content(volume_index volume, index_range blocks,
+                                      std::uint64_t &budget);
     result<> read_old(volume_index volume, std::uint64_t block, bytes_span out);
     result<> read_source(volume_index volume, std::uint64_t block, bytes_span out);
     result<> read_base(volume_index volume, std::uint64_t block, bytes_span out);

@@ -18,8 +18,8 @@ image_case judge_image(const image_evidence &evidence) {
     }
     // A clock that went back after the commit gives our writes earlier times than the commit's.
     const auto ours = [&](std::int64_t at, std::int64_t before) {
-        return at == before ||
-               (evidence.ours.any && at >= std::min(before, evidence.ours.first) && at <= evidence.ours.last + own_writes_max);
+        return at == before || (evidence.ours.any && at >= std::min(before, evidence.ours.first) &&
+                                at <= evidence.ours.last + own_writes_max);
     };
     if (!ours(found.modified, left.modified)) {
         return image_case::not_as_left;
@@ -40,9 +40,11 @@ std::string_view to_text(image_case c) {
     case image_case::not_proved:
         return "a block device, of which nothing tells who wrote it";
     case image_case::doubtful:
-        return "perhaps not as it was left: its inode was changed (ctime), its content by all signs was not (mtime)";
+        return "perhaps not as it was left: its inode was changed (ctime), its content by all "
+               "signs was not (mtime)";
     case image_case::not_as_left:
-        return "not as it was left: somebody else wrote, replaced or restored it, or the receiver's state was put back";
+        return "not as it was left: somebody else wrote, replaced or restored it, or the "
+               "receiver's state was put back";
     }
     return "";
 }

@@ -1,11 +1,13 @@
 #pragma once
-// Whether an image of the replica is as we left it: a closed table from evidence to a decision. Pure; replica_group
-// gathers and carries out. The rule: what is not proved is compared. tests/unit/recovery walks the table.
+// Whether an image of the replica is as we left it: a closed table from evidence to a decision.
+// Pure; replica_group gathers and carries out. The rule: what is not proved is compared.
+// tests/unit/recovery walks the table.
 //
-// What we leave behind: each commit (every 5 s, and a stop in order) syncs the images with their times and writes inode,
-// size, mtime and ctime of each into the commit record. After it, each undo record says when it was written, durably before
-// an image is changed on its account; a roll-back, and a step whose image writes last (or waited for space), note their time
-// in the commit record in between. So our own writes after a commit lie between known times.
+// What we leave behind: each commit (every 5 s, and a stop in order) syncs the images with their
+// times and writes inode, size, mtime and ctime of each into the commit record. After it, each undo
+// record says when it was written, durably before an image is changed on its account; a roll-back,
+// and a step whose image writes last (or waited for space), note their time in the commit record in
+// between. So our own writes after a commit lie between known times.
 //
 //   event                                       evidence at open                           decision
 //   stop in order                               times are those of the commit: made new    as_left: trust
@@ -26,13 +28,15 @@
 //                                                                                            a write, unless it was set back)
 //   a block device                              it has no times                            not_proved: trusted
 //
-// Left unproved, and said in docs/operations.md: what was written to a block device behind our back; a write by somebody else
-// within own_writes_max after a crash in the middle of apply; after a kill, an image put back from a snapshot of the storage
-// that was taken between the last write of a commit and its sync; times that somebody set back on purpose (mtime and ctime).
-// `farshore resync` compares everything.
+// Left unproved, and said in docs/operations.md: what was written to a block device behind our
+// back; a write by somebody else within own_writes_max after a crash in the middle of apply; after
+// a kill, an image put back from a snapshot of the storage that was taken between the last write of
+// a commit and its sync; times that somebody set back on purpose (mtime and ctime). `farshore
+// resync` compares everything.
 //
-// While the receiver runs an image that we did not write since the last commit must keep its mtime, size and inode; ctime
-// alone may change (chmod). Looked at before each commit, and before apply writes to it.
+// While the receiver runs an image that we did not write since the last commit must keep its mtime,
+// size and inode; ctime alone may change (chmod). Looked at before each commit, and before apply
+// writes to it.
 
 #include "replicator/format/group_state.hpp"
 
@@ -41,8 +45,8 @@
 
 namespace farshore {
 
-/// From the undo record of a step, or the time noted last, until an image write has returned. Apply and roll-back note the
-/// time before a write when half of it has passed.
+/// From the undo record of a step, or the time noted last, until an image write has returned. Apply
+/// and roll-back note the time before a write when half of it has passed.
 constexpr std::int64_t own_writes_max = 30'000'000'000; // ns
 
 /// When we may have written images after the commit, besides the times that the commit left.

@@ -22,7 +22,8 @@ result<> check_size(file &disk, const group_volume &volume) {
 }
 
 bool is_own(const group_volume &volume, const std::string &own_directory) {
-    return !own_directory.empty() && parent_path(volume.path) == parent_path(join_path(own_directory, "x"));
+    return !own_directory.empty() &&
+           parent_path(volume.path) == parent_path(join_path(own_directory, "x"));
 }
 
 } // namespace
@@ -51,12 +52,14 @@ result<> replica_images::create(file_system &files, std::span<const group_volume
     return {};
 }
 
-result<std::unique_ptr<replica_images>>
-replica_images::open(file_system &files, std::span<const group_volume> volumes, const std::string &own_directory) {
+result<std::unique_ptr<replica_images>> replica_images::open(file_system &files,
+                                                             std::span<const group_volume> volumes,
+                                                             const std::string &own_directory) {
     auto all = std::make_unique<replica_images>();
     for (const group_volume &volume : volumes) {
-        FS_TRY(disk, files.open(volume.path, is_own(volume, own_directory) ? open_mode::read_write_no_link
-                                                                           : open_mode::read_write));
+        FS_TRY(disk,
+               files.open(volume.path, is_own(volume, own_directory) ? open_mode::read_write_no_link
+                                                                     : open_mode::read_write));
         FS_CHECK(disk->lock());
         FS_CHECK(check_size(*disk, volume));
         disk->expect_scattered_use();
@@ -139,9 +142,11 @@ result<> replica_images::check_named() const {
     for (const image &i : images_) {
         FS_TRY(named, i.disk->named());
         if (!named) {
-            return fail(errc::not_found,
-                        i.disk->path() + " is not the image that is open here any more: it was deleted, renamed or "
-                                         "replaced. Put it back; nothing more is acknowledged until then");
+            return fail(
+                errc::not_found,
+                i.disk->path() +
+                    " is not the image that is open here any more: it was deleted, renamed or "
+                    "replaced. Put it back; nothing more is acknowledged until then");
         }
     }
     return {};

@@ -18,23 +18,28 @@ namespace farshore {
 
 class replica_images {
   public:
-    /// Makes sparse files of the right size where there are none; checks what is there. An image in `own_directory`
-    /// has a name that we gave it: it is not followed through a symbolic link.
+    /// Makes sparse files of the right size where there are none; checks what is there. An image in
+    /// `own_directory` has a name that we gave it: it is not followed through a symbolic link.
     static result<> create(file_system &files, std::span<const group_volume> volumes,
                            const std::string &own_directory);
     /// Opens and locks all (errc::busy); errc::mismatch when a size is wrong.
-    static result<std::unique_ptr<replica_images>> open(file_system &files, std::span<const group_volume> volumes,
+    static result<std::unique_ptr<replica_images>> open(file_system &files,
+                                                        std::span<const group_volume> volumes,
                                                         const std::string &own_directory);
 
-    /// errc::not_found, naming the image, when the path of one leads to it no more: what is written to it is lost with
-    /// this process. Any thread.
+    /// errc::not_found, naming the image, when the path of one leads to it no more: what is written
+    /// to it is lost with this process. Any thread.
     result<> check_named() const;
     /// How each image is now; what was not synced counts.
     result<std::vector<image_stamp>> stamps() const;
-    bool has_times(volume_index volume) const { return !images_[volume.value].disk->block_special(); }
+    bool has_times(volume_index volume) const {
+        return !images_[volume.value].disk->block_special();
+    }
     /// Not known to be durable with its times: written since the last sync(), or not synced yet.
     bool dirty(volume_index volume) const { return images_[volume.value].dirty; }
-    const std::string &path(volume_index volume) const { return images_[volume.value].disk->path(); }
+    const std::string &path(volume_index volume) const {
+        return images_[volume.value].disk->path();
+    }
 
     /// Blocks of each volume.
     std::span<const std::uint64_t> volume_blocks() const { return blocks_; }

@@ -1,8 +1,8 @@
 #include "replicator/replica/point_view.hpp"
 
-#include "replicator/replica/point_device.hpp"
 #include "replicator/base/assert.hpp"
 #include "replicator/base/geometry.hpp"
+#include "replicator/replica/point_device.hpp"
 
 #include <algorithm>
 

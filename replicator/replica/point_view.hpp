@@ -13,8 +13,8 @@
 //
 // Threads: any. publish() by the apply thread.
 
-#include "replicator/replica/images.hpp"
 #include "replicator/log/undo_log.hpp"
+#include "replicator/replica/images.hpp"
 #include "replicator/replica/point_index.hpp"
 #include "replicator/storage/block_device.hpp"
 

@@ -43,7 +43,8 @@ recovery_decision decide_recovery(const recovery_evidence &evidence) {
             d.label = recovery_case::journal_lost;
         }
     }
-    // Before anything else is done about it the damage is written down: a roll-back changes the times that show it.
+    // Before anything else is done about it the damage is written down: a roll-back changes the
+    // times that show it.
     if (evidence.images_doubtful) {
         d.label = d.label == recovery_case::undo_lost ? d.label : recovery_case::images_doubtful;
         d.add_damage = true;
@@ -72,9 +73,11 @@ std::string_view to_text(recovery_case label) {
     case recovery_case::undo_lost:
         return "undo that the roll-back needed is damaged: the sender must compare";
     case recovery_case::images_doubtful:
-        return "it can't be proved that the images are as the receiver left them: everything is compared";
+        return "it can't be proved that the images are as the receiver left them: everything is "
+               "compared";
     case recovery_case::images_changed:
-        return "the images are not as the receiver left them: the points of before are suspect, and everything is compared";
+        return "the images are not as the receiver left them: the points of before are suspect, "
+               "and everything is compared";
     case recovery_case::no_commit:
         return "no valid commit record";
     }

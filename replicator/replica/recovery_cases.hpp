@@ -46,7 +46,7 @@ enum class recovery_case : std::uint8_t {
     undo_lost,     ///< the roll-back is incomplete: images are not to be trusted before a compare
     images_doubtful, ///< the sender must compare; points stay
     images_changed, ///< images and state are not of one moment: the same, and the points are suspect
-    no_commit,     ///< nothing says where the images stand: refuse
+    no_commit,      ///< nothing says where the images stand: refuse
 };
 
 struct recovery_decision {
@@ -57,7 +57,8 @@ struct recovery_decision {
     bool drop_points = false;   ///< all of them: the images they build on are wrong
     bool clear_journal = false; ///< what is left can't be applied in order
     bool add_damage = false;    ///< no point until the sender has compared everything
-    bool suspect_points = false; ///< all of them: kept, labelled, and not served unless asked for as such
+    bool suspect_points =
+        false; ///< all of them: kept, labelled, and not served unless asked for as such
 };
 
 recovery_decision decide_recovery(const recovery_evidence &evidence);

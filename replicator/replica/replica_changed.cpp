@@ -1,14 +1,15 @@
 // What the images changed after a barrier, from undo.
 //
-// The history has every block that changed after a point, once: its first change after the point went there
-// (undo_writer.hpp). So what changed after barrier B is within what the history has after the newest point P
-// that is not newer than B; P may have been thinned out since, for its undo stays. Without such a point all
-// undo goes to the rollback log, which is kept for what came after the older commit record.
+// The history has every block that changed after a point, once: its first change after the point
+// went there (undo_writer.hpp). So what changed after barrier B is within what the history has
+// after the newest point P that is not newer than B; P may have been thinned out since, for its
+// undo stays. Without such a point all undo goes to the rollback log, which is kept for what came
+// after the older commit record.
 
-#include "replicator/replica/replica_impl.hpp"
 #include "replicator/base/geometry.hpp"
 #include "replicator/base/limits.hpp"
 #include "replicator/base/log.hpp"
+#include "replicator/replica/replica_impl.hpp"
 
 #include <algorithm>
 
@@ -52,7 +53,8 @@ class region_collector {
         for (const region_run &run : runs_) {
             if (!merged.empty() && merged.back().volume == run.volume &&
                 run.first <= merged.back().first + merged.back().count + gap) {
-                const std::uint64_t end = std::max(merged.back().first + merged.back().count, run.first + run.count);
+                const std::uint64_t end =
+                    std::max(merged.back().first + merged.back().count, run.first + run.count);
                 merged.back().count = end - merged.back().first;
             } else {
                 merged.push_back(run);
@@ -117,13 +119,17 @@ std::optional<std::vector<region_run>> replica_group::changed_since(interval_id 
         const std::scoped_lock lock(i.mutex);
         return read && point > i.suspect ? std::optional(changed.take()) : std::nullopt;
     }
-    const bool read = id.value != 0 && collect(i.core->history(), id, changed) && collect(i.core->rollback(), id, changed);
+    const bool read = id.value != 0 && collect(i.core->history(), id, changed) &&
+                      collect(i.core->rollback(), id, changed);
     const std::scoped_lock lock(i.mutex);
-    return read && id >= i.safe && id > i.suspect ? std::optional(changed.take()) : std::nullopt; // asked last: a commit may have freed some
+    return read && id >= i.safe && id > i.suspect
+               ? std::optional(changed.take())
+               : std::nullopt; // asked last: a commit may have freed some
 }
 
-// Ids alone name no barrier: where the copy was put back, another stream may have given out the same ones again. An
-// interval is of the stream of the next one that is known; where two streams meet there, it is not said to be of one.
+// Ids alone name no barrier: where the copy was put back, another stream may have given out the
+// same ones again. An interval is of the stream of the next one that is known; where two streams
+// meet there, it is not said to be of one.
 std::optional<std::vector<region_run>> replica_group::changed_since(stream_position after) {
     stream_position known = position().applied;
     const auto look = [&known, after](const undo_record &record) {

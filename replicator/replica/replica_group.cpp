@@ -2,8 +2,8 @@
 
 #include "replicator/replica/replica_group.hpp"
 
-#include "replicator/replica/replica_impl.hpp"
 #include "replicator/base/log.hpp"
+#include "replicator/replica/replica_impl.hpp"
 #include "replicator/replica/retention.hpp"
 
 #include <fmt/format.h>
@@ -32,13 +32,15 @@ replica_position replica_group::position() const {
     p.durable = durable && durable->interval > p.applied.interval ? *durable : i.applied.position;
     if (!i.points.empty()) {
         const impl::kept_point &newest = i.points.back();
-        p.newest_kept = replica_point{newest.id, newest.time, newest.arrival, 0, false, newest.id <= i.suspect};
+        p.newest_kept =
+            replica_point{newest.id, newest.time, newest.arrival, 0, false, newest.id <= i.suspect};
         if (!p.newest_kept->suspect) {
             p.newest_point = p.newest_kept;
         }
     }
     p.applied_time = i.applied.time;
-    p.durable_time = p.durable == p.applied ? i.applied.time : durable_time.value_or(i.applied.time);
+    p.durable_time =
+        p.durable == p.applied ? i.applied.time : durable_time.value_or(i.applied.time);
     p.suspect = i.suspect;
     p.suspect_time = i.suspect_time;
     p.trouble = i.trouble;
@@ -231,9 +233,10 @@ result<apply_outcome> replica_group::apply() {
         i.found_damage("a payload of the sender's could not be decoded: " + outcome->undecoded);
     }
     if (!outcome->damaged.empty()) {
-        i.found_damage(fmt::format("up to {} block(s) of the images are not what the primary's changes build on: "
-                                   "somebody else wrote to them",
-                                   outcome->damaged.size()));
+        i.found_damage(fmt::format(
+            "up to {} block(s) of the images are not what the primary's changes build on: "
+            "somebody else wrote to them",
+            outcome->damaged.size()));
     }
     if (!outcome->damaged.empty() || !outcome->undecoded.empty()) {
         FS_CHECK(i.commit(false)); // what is known to be wrong stays known
@@ -244,8 +247,8 @@ result<apply_outcome> replica_group::apply() {
     return outcome;
 }
 
-// Times of this stop alone, after the content is durable: a snapshot of the storage below may have the times of the last
-// write over content that was not written back yet.
+// Times of this stop alone, after the content is durable: a snapshot of the storage below may have
+// the times of the last write over content that was not written back yet.
 result<> replica_group::close() {
     FS_CHECK(commit());
     if (impl_->apply_stage->inside_step()) {
@@ -273,7 +276,8 @@ void replica_group::impl::found_damage(std::string why) {
     trouble = std::move(why);
 }
 
-/// The images that apply did not write since the commit and that are not as it left them (replica/image_cases.hpp).
+/// The images that apply did not write since the commit and that are not as it left them
+/// (replica/image_cases.hpp).
 result<std::string> replica_group::impl::find_disturbed() const {
     FS_TRY(found, core->images().stamps());
     std::string changed;
@@ -293,13 +297,15 @@ result<> replica_group::impl::check_undisturbed() {
     if (changed.empty()) {
         return {};
     }
-    log::error("{}: somebody else wrote to {} while the receiver runs: the points of before are suspect, and everything "
+    log::error("{}: somebody else wrote to {} while the receiver runs: the points of before are "
+               "suspect, and everything "
                "is compared",
                options.state_directory, changed);
     apply_stage->add_damage();
     const std::scoped_lock lock(mutex);
     applied.damage_count += 1;
-    if (applied.position.interval.value != 0) { // else there is no point, and a time without one is no commit record
+    if (applied.position.interval.value !=
+        0) { // else there is no point, and a time without one is no commit record
         suspect = std::max(suspect, applied.position.interval);
         suspect_time = wall_time(duration(files.now()));
     }
@@ -434,8 +440,8 @@ bool replica_group::impl::drop_oldest_point() {
 }
 
 namespace {
-/// Retention keeps one to two parts in so many free for append: removing segments waits for the disk, and
-/// append is what acknowledgements wait for.
+/// Retention keeps one to two parts in so many free for append: removing segments waits for the
+/// disk, and append is what acknowledgements wait for.
 constexpr std::uint64_t room_share = 32;
 } // namespace
 
@@ -504,7 +510,8 @@ void replica_group::suspect_unproved() {
     if (!i.images_proved && here > i.suspect) {
         i.suspect = here;
         i.suspect_time = wall_time(duration(now));
-        log::error("{}: the sender had more acknowledged than is here, and nothing proves that the images are of the same "
+        log::error("{}: the sender had more acknowledged than is here, and nothing proves that the "
+                   "images are of the same "
                    "moment: the points of before are suspect",
                    i.options.state_directory);
     }
@@ -567,10 +574,12 @@ result<open_replica_point> replica_group::open_point(interval_id id, bool suspec
         }
         opened.point = {at->id, at->time, at->arrival, 0, false, at->id <= i.suspect};
         if (opened.point.suspect && !suspect_too) {
-            return fail(errc::refused,
-                        fmt::format("point {} is suspect: at {} the images were found changed by somebody else, so it may "
-                                    "show what the primary never had. `--suspect` opens it nevertheless",
-                                    id.value, to_rfc3339(i.suspect_time)));
+            return fail(
+                errc::refused,
+                fmt::format("point {} is suspect: at {} the images were found changed by somebody "
+                            "else, so it may "
+                            "show what the primary never had. `--suspect` opens it nevertheless",
+                            id.value, to_rfc3339(i.suspect_time)));
         }
         i.core->hold(id); // nothing it needs is dropped from here on
     }

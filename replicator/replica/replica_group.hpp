@@ -27,10 +27,11 @@
 // be dropped and space is out, append fails with errc::full and a message that says to raise
 // `journal`.
 //
-// Images are ours alone. At open each must be as the commit record says it was left, or as apply that was cut off may have
-// left it (replica/image_cases.hpp): else damage is counted, and the points of before are suspect: kept, labelled, and
-// served only to who asks for them as such. While it runs the path of each must lead to it: else nothing more is
-// acknowledged, and the object is dead.
+// Images are ours alone. At open each must be as the commit record says it was left, or as apply
+// that was cut off may have left it (replica/image_cases.hpp): else damage is counted, and the
+// points of before are suspect: kept, labelled, and served only to who asks for them as such. While
+// it runs the path of each must lead to it: else nothing more is acknowledged, and the object is
+// dead.
 //
 // Damage: a rebuilt block whose digest is wrong (somebody wrote to the replica) is not applied; it
 // is reported by apply, `damage_count` grows (persistent; by one an interval; also, without a list
@@ -85,12 +86,13 @@ struct replica_point {
     wall_time arrival{};          ///< here, by this site's clock; 1970: not known
     std::uint64_t undo_bytes = 0; ///< kept to go back to it from the next newer point
     bool pinned = false;
-    bool suspect = false; ///< the images were changed by somebody else after it: it may show what never was
+    bool suspect =
+        false; ///< the images were changed by somebody else after it: it may show what never was
 };
 
 struct replica_position {
-    stream_position durable; ///< journal synced
-    stream_position applied; ///< replica images show it
+    stream_position durable;  ///< journal synced
+    stream_position applied;  ///< replica images show it
     wall_time durable_time{}; ///< of their barriers
     wall_time applied_time{};
     std::optional<replica_point> newest_point; ///< that is not suspect
@@ -98,8 +100,9 @@ struct replica_position {
     bool in_catch_up = false; ///< the applied barrier is not consistent, or damage is not healed
     std::uint64_t damage_count = 0;
     bool damaged = false; ///< damage not healed yet
-    std::string trouble;  ///< why it was counted last, for the operator; empty: before this object was opened
-    interval_id suspect;  ///< points up to it are; 0: none
+    std::string
+        trouble; ///< why it was counted last, for the operator; empty: before this object was opened
+    interval_id suspect; ///< points up to it are; 0: none
     wall_time suspect_time{};
 };
 
@@ -111,7 +114,8 @@ struct verify_answer {
     verify_entry entry;
     interval_id at;
     bool equal = false;
-    bool unseen = false; ///< a hole (longer than 1 MiB) of which the copy has too much data to look at: says nothing
+    bool unseen =
+        false; ///< a hole (longer than 1 MiB) of which the copy has too much data to look at: says nothing
     bool differs() const { return !equal && !unseen; }
 };
 
@@ -160,9 +164,9 @@ class replica_group {
     std::uint64_t used_bytes() const; ///< journal, both undo logs, loans
 
     // Journal
-    /// fault::peer: the frame breaks a rule (checksum, order, a barrier that does not fit its frames or names what no
-    /// volume has); it is found before anything is touched. All else is of the storage. errc::full: no room; the next
-    /// apply() commits what it can to make some.
+    /// fault::peer: the frame breaks a rule (checksum, order, a barrier that does not fit its
+    /// frames or names what no volume has); it is found before anything is touched. All else is of
+    /// the storage. errc::full: no room; the next apply() commits what it can to make some.
     /// `arrival` is stamped on a barrier frame. A frame that claims one of its own breaks a rule.
     result<> append(bytes_view frame, wall_time arrival = {});
     result<> abandon_partial();
@@ -181,18 +185,19 @@ class replica_group {
     /// was applied: the second call after the last interval frees the rest, further ones do
     /// nothing. Nothing happens while apply() waits for space inside an interval.
     result<> commit();
-    /// As the receiver stops: commits, and the images get times that no snapshot of them from before has.
+    /// As the receiver stops: commits, and the images get times that no snapshot of them from
+    /// before has.
     result<> close();
-    /// Applies the retention rules and drops what is not needed. Call now and then. `now` is no mere look at a wall
-    /// clock: what it drops is gone (replica/retention_clock.hpp).
+    /// Applies the retention rules and drops what is not needed. Call now and then. `now` is no
+    /// mere look at a wall clock: what it drops is gone (replica/retention_clock.hpp).
     result<> retain(wall_time now);
     /// Little room is left: retain() is due at once, else append has to make some itself.
     bool crowded() const;
-    /// Counts damage that somebody else found: from the next interval on no barrier is a point until it is healed. Any
-    /// thread; durable with the next commit. `why`: for the operator.
+    /// Counts damage that somebody else found: from the next interval on no barrier is a point
+    /// until it is healed. Any thread; durable with the next commit. `why`: for the operator.
     void report_damage(std::string why);
-    /// Key of the digests in verify entries, the copy's for its life: what is not equal is damage, and its barrier no
-    /// point. Not while apply runs.
+    /// Key of the digests in verify entries, the copy's for its life: what is not equal is damage,
+    /// and its barrier no point. Not while apply runs.
     void set_verify_key(const std::array<std::byte, 32> &key);
 
     // Loans (loan_store.hpp)
@@ -204,21 +209,23 @@ class replica_group {
 
     // Look
     std::vector<replica_point> points() const; ///< oldest first, without their undo_bytes
-    /// With them: goes through all records of the history, which may be millions. Not on the home thread.
+    /// With them: goes through all records of the history, which may be millions. Not on the home
+    /// thread.
     std::vector<replica_point> points_with_sizes() const;
-    /// errc::not_found when no such point is kept; errc::refused when it is suspect, unless that is what is wanted.
+    /// errc::not_found when no such point is kept; errc::refused when it is suspect, unless that is
+    /// what is wanted.
     result<open_replica_point> open_point(interval_id id, bool suspect_too = false);
-    /// Every region that an applied interval after `id` changed (and perhaps others), in order, at most
-    /// limits::changed_runs_max runs; nothing: the undo does not reach back so far, or somebody else changed the images
-    /// since, which no undo tells. Any thread; reads undo.
+    /// Every region that an applied interval after `id` changed (and perhaps others), in order, at
+    /// most limits::changed_runs_max runs; nothing: the undo does not reach back so far, or
+    /// somebody else changed the images since, which no undo tells. Any thread; reads undo.
     std::optional<std::vector<region_run>> changed_since(interval_id id);
     /// Nothing, too, when the copy's barrier of that id is not known to be one of that stream.
     std::optional<std::vector<region_run>> changed_since(stream_position after);
     /// Of what is durable and not applied yet up to this interval: bytes of the journal.
     std::uint64_t bytes_to_apply(interval_id upto) const;
-    /// The sender remembers more than the copy has: unless each image was proved to be as it was left, its points are
-    /// suspect, those too that the journal still makes, for the state alone may have been put back. Any thread; durable
-    /// with the next apply() or commit().
+    /// The sender remembers more than the copy has: unless each image was proved to be as it was
+    /// left, its points are suspect, those too that the journal still makes, for the state alone
+    /// may have been put back. Any thread; durable with the next apply() or commit().
     void suspect_unproved();
     bool suspicion_durable() const; ///< any thread
     /// Bytes of the replica as applied now. For digests during catch-up.

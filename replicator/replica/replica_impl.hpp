@@ -2,14 +2,14 @@
 // The inside of replica_group: shared by replica_group.cpp (running) and replica_open.cpp (create
 // and recovery).
 
-#include "replicator/replica/applier.hpp"
-#include "replicator/replica/loan_store.hpp"
-#include "replicator/replica/point_view.hpp"
-#include "replicator/replica/replica_group.hpp"
 #include "replicator/format/group_state.hpp"
 #include "replicator/log/interval_log.hpp"
+#include "replicator/replica/applier.hpp"
 #include "replicator/replica/image_cases.hpp"
+#include "replicator/replica/loan_store.hpp"
+#include "replicator/replica/point_view.hpp"
 #include "replicator/replica/recovery_cases.hpp"
+#include "replicator/replica/replica_group.hpp"
 
 #include <deque>
 #include <memory>
@@ -53,7 +53,7 @@ struct replica_group::impl {
     interval_id suspect;                      ///< points up to it are not served
     wall_time suspect_time{};
     bool images_proved = false; ///< at open; constant after it
-    std::string trouble; ///< why damage was counted last; empty: not in this life
+    std::string trouble;        ///< why damage was counted last; empty: not in this life
 
     impl(file_system &f, replica_options o) : files(f), options(std::move(o)) {}
 

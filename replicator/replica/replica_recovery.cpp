@@ -1,11 +1,11 @@
 // Making a group and opening it: what is on the disk becomes evidence, recovery_cases.cpp decides,
 // and this file carries it out.
 
-#include "replicator/replica/replica_impl.hpp"
 #include "replicator/base/assert.hpp"
 #include "replicator/base/geometry.hpp"
 #include "replicator/base/limits.hpp"
 #include "replicator/base/log.hpp"
+#include "replicator/replica/replica_impl.hpp"
 
 #include <fmt/format.h>
 
@@ -66,7 +66,8 @@ interval_id last_of(const undo_log &log, interval_id committed) {
     return records.empty() ? interval_id{} : records.back().header.position.interval;
 }
 
-/// Journal, undo and loans of a copy whose list of volumes is gone would be taken for those of the one that is made.
+/// Journal, undo and loans of a copy whose list of volumes is gone would be taken for those of the
+/// one that is made.
 result<> remove_leftovers(file_system &files, const std::string &directory) {
     for (const char *name : {"journal", "undo", "rollback", "loans"}) {
         const std::string path = join_path(directory, name);
@@ -150,7 +151,8 @@ result<> replica_group::impl::read_commit(file &state, std::optional<commit_reco
     FS_TRY(size, state.size());
     for (std::size_t i = 0; i < 2; ++i) {
         const std::uint64_t at = std::min<std::uint64_t>(i * commit_slot_bytes, size);
-        byte_vector slot(static_cast<std::size_t>(std::min<std::uint64_t>(size - at, commit_slot_bytes)));
+        byte_vector slot(
+            static_cast<std::size_t>(std::min<std::uint64_t>(size - at, commit_slot_bytes)));
         if (slot.empty()) {
             continue; // a file of an older version is shorter: its first slot tells
         }
@@ -258,10 +260,9 @@ result<> replica_group::impl::open() {
     evidence.images_changed = worst == image_case::not_as_left;
     evidence.images_doubtful = worst == image_case::doubtful;
     FS_CHECK(recover(decide_recovery(evidence)));
-    apply_stage =
-        std::make_unique<applier>(*core, *journal, *loans, options.batch_bytes_max, applied,
-                                  points.empty() ? interval_id{} : points.back().id,
-                                  [this] { return touch_if_late(); });
+    apply_stage = std::make_unique<applier>(
+        *core, *journal, *loans, options.batch_bytes_max, applied,
+        points.empty() ? interval_id{} : points.back().id, [this] { return touch_if_late(); });
     return {};
 }
 
@@ -288,8 +289,8 @@ result<image_case> replica_group::impl::look_at_images() {
     FS_TRY(found, core->images().stamps());
     image_case worst = image_case::as_left;
     for (std::uint16_t v = 0; v < found.size(); ++v) {
-        const image_case c =
-            judge_image({core->images().has_times(volume_index{v}), committed.images[v], found[v], ours});
+        const image_case c = judge_image(
+            {core->images().has_times(volume_index{v}), committed.images[v], found[v], ours});
         worst = std::max(worst, c);
         if (c >= image_case::doubtful) {
             trouble += (trouble.empty() ? "" : "; ") +
@@ -308,10 +309,11 @@ result<> replica_group::impl::note_touch() {
     return write_commit(record);
 }
 
-/// Before each image write of a step: a slow disk, or one without space, must not make our own write a stranger's.
+/// Before each image write of a step: a slow disk, or one without space, must not make our own
+/// write a stranger's.
 result<> replica_group::impl::touch_if_late() {
-    const std::int64_t known =
-        std::max({committed.touched, core->history().last_written(), core->rollback().last_written()});
+    const std::int64_t known = std::max(
+        {committed.touched, core->history().last_written(), core->rollback().last_written()});
     return files.now() > known + own_writes_max / 2 ? note_touch() : result<>{};
 }
 
@@ -468,7 +470,8 @@ void replica_group::impl::rebuild_points(const recovery_decision &decision) {
     const interval_id at = committed.applied.interval;
     core->history().each([&](const undo_record &record) {
         if (record.header.last && record.header.point && record.header.position.interval <= at) {
-            points.push_back({record.header.position.interval, record.header.time, record.header.arrival});
+            points.push_back(
+                {record.header.position.interval, record.header.time, record.header.arrival});
         }
     });
     if (committed.point.value != 0 && committed.point == at &&

@@ -7,8 +7,8 @@ namespace farshore {
 
 namespace {
 
-/// The later of arrival and own time, for one of the two clocks may have been behind when the point was made; an own time
-/// that is still to come says nothing.
+/// The later of arrival and own time, for one of the two clocks may have been behind when the point
+/// was made; an own time that is still to come says nothing.
 wall_time born_at(const kept_candidate &p, wall_time now) {
     constexpr duration ahead_max = std::chrono::minutes(2);
     if (p.arrival == wall_time{}) {

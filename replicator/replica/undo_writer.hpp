@@ -22,8 +22,8 @@
 //
 // Threads: the apply thread.
 
-#include "replicator/replica/point_view.hpp"
 #include "replicator/replica/block_set.hpp"
+#include "replicator/replica/point_view.hpp"
 
 namespace farshore {
 

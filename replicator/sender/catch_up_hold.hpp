@@ -1,7 +1,8 @@
 #pragma once
-// When a catch-up begins after clients wrote more than memory holds: not while they go on like that. The
-// comparison would find what is already being written anew, and take processor time and memory bandwidth
-// from the writers. So it waits until they write half as fast as they did, and never for long. Pure.
+// When a catch-up begins after clients wrote more than memory holds: not while they go on like
+// that. The comparison would find what is already being written anew, and take processor time and
+// memory bandwidth from the writers. So it waits until they write half as fast as they did, and
+// never for long. Pure.
 
 #include "replicator/base/clock.hpp"
 #include "replicator/base/limits.hpp"

@@ -11,14 +11,17 @@ namespace farshore {
 namespace {
 
 constexpr std::uint64_t piece_bytes_max = 1ULL << 20; ///< coarsest unit of comparison
-constexpr std::size_t pieces_per_request = 16; ///< whole ones, or as much in smaller ones
+constexpr std::size_t pieces_per_request = 16;        ///< whole ones, or as much in smaller ones
 constexpr std::size_t ranges_per_request = 128;
 /// At least so often a piece is recorded while memory lasts: 5 MiB a second.
 constexpr duration record_at_least_every = std::chrono::milliseconds(200);
-/// Recorded without a look at the room between: the open interval is at most half full then, and may hold as little as 2 MiB.
+/// Recorded without a look at the room between: the open interval is at most half full then, and
+/// may hold as little as 2 MiB.
 constexpr std::uint64_t recorded_bytes_max = limits::MiB / 4;
 
-std::uint64_t units_in(const pending_range &r, std::uint64_t unit) { return ceil_div(r.range.length, unit); }
+std::uint64_t units_in(const pending_range &r, std::uint64_t unit) {
+    return ceil_div(r.range.length, unit);
+}
 
 std::uint64_t finer(std::uint64_t unit) { return unit > region_bytes ? region_bytes : block_bytes; }
 
@@ -29,8 +32,8 @@ digest_function hasher(const dedupe::digest_key &key) {
 
 } // namespace
 
-catch_up_scan::catch_up_scan(capture_group &capture, runtime run, scan_options options, send_request send,
-                             send_extent_request send_extents, may_record may)
+catch_up_scan::catch_up_scan(capture_group &capture, runtime run, scan_options options,
+                             send_request send, send_extent_request send_extents, may_record may)
     : capture_(capture), run_(std::move(run)), options_(options), send_(std::move(send)),
       send_extents_(std::move(send_extents)), may_record_(std::move(may)) {}
 
@@ -85,11 +88,13 @@ bool catch_up_scan::gather(request &out) {
     out.unit = piece_bytes_max;
     while (at_volume_ < capture_.volume_count() && out.ranges.size() < ranges_per_request &&
            out.bytes < pieces_per_request * piece_bytes_max) {
-        const auto piece = capture_.next_pending(volume_index{at_volume_}, at_offset_, piece_bytes_max);
+        const auto piece =
+            capture_.next_pending(volume_index{at_volume_}, at_offset_, piece_bytes_max);
         if (!piece) {
             break;
         }
-        at_volume_ = piece->volume.value; // the next volume with something pending may be further on
+        at_volume_ =
+            piece->volume.value; // the next volume with something pending may be further on
         at_offset_ = piece->range.end();
         out.ranges.push_back(*piece);
         out.bytes += piece->range.length;
@@ -126,7 +131,8 @@ void catch_up_scan::on_reply(wire::digest_reply reply) {
         if ((std::to_integer<unsigned>(reply.zero_bits[i / 8]) >> (i % 8) & 1U) != 0) {
             continue; // stays the all-zero digest
         }
-        std::copy_n(reply.digests.begin() + static_cast<std::ptrdiff_t>(used), 16, a.digests[i].begin());
+        std::copy_n(reply.digests.begin() + static_cast<std::ptrdiff_t>(used), 16,
+                    a.digests[i].begin());
         used += 16;
     }
     answers_.push_back(std::move(a));
@@ -146,13 +152,15 @@ task<result<>> catch_up_scan::work_off(answer a) {
         if (stopped_) {
             co_return fail(errc::cancelled, "");
         }
-        auto outcome = co_await run_on(run_.disk, [this, piece, unit = a.asked.unit, peer = std::move(peer)] {
-            auto resolved = capture_.resolve(piece, unit, peer, hasher(options_.key));
-            if (resolved && options_.same && resolved->recorded_blocks == 0 && resolved->differing_units.empty()) {
-                options_.same(piece);
-            }
-            return resolved;
-        });
+        auto outcome =
+            co_await run_on(run_.disk, [this, piece, unit = a.asked.unit, peer = std::move(peer)] {
+                auto resolved = capture_.resolve(piece, unit, peer, hasher(options_.key));
+                if (resolved && options_.same && resolved->recorded_blocks == 0 &&
+                    resolved->differing_units.empty()) {
+                    options_.same(piece);
+                }
+                return resolved;
+            });
         if (!outcome) {
             FS_CO_CHECK(co_await record_readable(piece, outcome.error()));
             continue;
@@ -183,13 +191,16 @@ task<result<>> catch_up_scan::work_off(answer a) {
 task<result<>> catch_up_scan::record_pass() {
     for (request r; gather(r); r = request{}) {
         for (const pending_range &whole : r.ranges) {
-            for (std::uint64_t at = whole.range.offset; at < whole.range.end(); at += recorded_bytes_max) {
+            for (std::uint64_t at = whole.range.offset; at < whole.range.end();
+                 at += recorded_bytes_max) {
                 co_await wait_for_room();
                 if (stopped_) {
                     co_return fail(errc::cancelled, "");
                 }
-                const pending_range piece{whole.volume, {at, std::min(recorded_bytes_max, whole.range.end() - at)}};
-                auto outcome = co_await run_on(run_.disk, [this, piece] { return capture_.record_all(piece); });
+                const pending_range piece{
+                    whole.volume, {at, std::min(recorded_bytes_max, whole.range.end() - at)}};
+                auto outcome = co_await run_on(
+                    run_.disk, [this, piece] { return capture_.record_all(piece); });
                 if (!outcome) {
                     FS_CO_CHECK(co_await record_readable(piece, outcome.error()));
                 }
@@ -205,7 +216,8 @@ task<result<>> catch_up_scan::record_readable(pending_range piece, error why) {
         co_return std::unexpected(std::move(why));
     }
     log::warning("{}; the rest of it is shipped", why.text());
-    auto outcome = co_await run_on(run_.disk, [this, piece] { return capture_.record_readable(piece); });
+    auto outcome =
+        co_await run_on(run_.disk, [this, piece] { return capture_.record_readable(piece); });
     co_return outcome ? result<>{} : std::unexpected(outcome.error());
 }
 

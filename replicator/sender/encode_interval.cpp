@@ -6,8 +6,9 @@
 
 namespace farshore {
 
-result<encoded_interval> encode_interval(dedupe::encoder &encoder, const interval &closed, std::uint64_t heals,
-                                         const dedupe::source_reader &source, std::span<const dedupe::loan> loans) {
+result<encoded_interval> encode_interval(dedupe::encoder &encoder, const interval &closed,
+                                         std::uint64_t heals, const dedupe::source_reader &source,
+                                         std::span<const dedupe::loan> loans) {
     encoded_interval out;
     const stream_position position = closed.position();
     barrier commit = closed.commit();

@@ -13,7 +13,8 @@ std::string text_of(const group_settings &s) {
     return j.dump(2) + "\n";
 }
 
-result<group_settings> read_group_settings(file_system &files, const std::string &path, group_settings configured) {
+result<group_settings> read_group_settings(file_system &files, const std::string &path,
+                                           group_settings configured) {
     FS_TRY(present, files.exists(path));
     if (!present) {
         return configured;
@@ -26,8 +27,11 @@ result<group_settings> read_group_settings(file_system &files, const std::string
         s.ever_consistent = j.at("ever_consistent").get<bool>();
         take_throttle(j, s.throttle);
     } catch (const json::exception &) { // also when it is no object
-        return fail(errc::corrupt, fmt::format("{} can't be read; remove it to start with the configured throttle, not paused",
-                                               path));
+        return fail(
+            errc::corrupt,
+            fmt::format(
+                "{} can't be read; remove it to start with the configured throttle, not paused",
+                path));
     }
     return s;
 }

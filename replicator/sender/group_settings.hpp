@@ -1,5 +1,6 @@
 #pragma once
-// What the operator set for a group at the primary, and what outlives its sessions: STATE/groups/NAME/group.json.
+// What the operator set for a group at the primary, and what outlives its sessions:
+// STATE/groups/NAME/group.json.
 
 #include "replicator/base/error.hpp"
 #include "replicator/sender/throttle.hpp"
@@ -16,8 +17,9 @@ struct group_settings {
 };
 
 std::string text_of(const group_settings &s);
-/// As the file says; what is configured comes from `configured`, as does all when there is no file. errc::corrupt, with
-/// what to do. Blocks.
-result<group_settings> read_group_settings(file_system &files, const std::string &path, group_settings configured);
+/// As the file says; what is configured comes from `configured`, as does all when there is no file.
+/// errc::corrupt, with what to do. Blocks.
+result<group_settings> read_group_settings(file_system &files, const std::string &path,
+                                           group_settings configured);
 
 } // namespace farshore

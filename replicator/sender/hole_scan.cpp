@@ -35,7 +35,8 @@ std::vector<pending_range> hole_scan::gather() {
         again_.pop_front();
     }
     while (at_volume_ < capture_.volume_count() && out.size() < wire::extent_ranges_max) {
-        const auto run = capture_.next_pending(volume_index{at_volume_}, at_offset_, limits::volume_bytes_max);
+        const auto run =
+            capture_.next_pending(volume_index{at_volume_}, at_offset_, limits::volume_bytes_max);
         if (!run) {
             at_volume_ = static_cast<std::uint16_t>(capture_.volume_count());
             break;
@@ -76,8 +77,8 @@ result<> hole_scan::on_reply(const wire::extent_reply &reply) {
 }
 
 /// From place `from` in hole `first` on, until the volume has data in one.
-result<hole_scan::step> hole_scan::settle(capture_group &capture, const extent_answer &answer, std::size_t first,
-                                          std::uint64_t from) {
+result<hole_scan::step> hole_scan::settle(capture_group &capture, const extent_answer &answer,
+                                          std::size_t first, std::uint64_t from) {
     step s;
     for (s.hole = first; s.hole < answer.holes.size(); ++s.hole) {
         const byte_range hole = answer.holes[s.hole];
@@ -127,7 +128,8 @@ task<result<>> hole_scan::work_off(extent_answer answer) {
 task<result<>> hole_scan::record(volume_index v, byte_range data) {
     co_await with_.before_data();
     for (std::uint64_t at = data.offset; at < data.end();) {
-        const std::uint64_t end = std::min(data.end(), (at / piece_bytes_max + 1) * piece_bytes_max);
+        const std::uint64_t end =
+            std::min(data.end(), (at / piece_bytes_max + 1) * piece_bytes_max);
         if (!co_await with_.room()) {
             co_return fail(errc::cancelled, "");
         }
@@ -137,7 +139,8 @@ task<result<>> hole_scan::record(volume_index v, byte_range data) {
         });
         if (!outcome && reaction_to(outcome.error()) == reaction::keep_pending) {
             log::warning("{}; the rest of it is shipped", outcome.error().text());
-            outcome = co_await run_on(run_.disk, [this, piece] { return capture_.record_readable(piece); });
+            outcome = co_await run_on(run_.disk,
+                                      [this, piece] { return capture_.record_readable(piece); });
         }
         if (!outcome) {
             co_return std::unexpected(outcome.error());
@@ -153,7 +156,8 @@ task<result<>> hole_scan::run() {
         if (stopped_) {
             co_return fail(errc::cancelled, "");
         }
-        if ((walking || !again_.empty()) && asked_.size() < requests_ahead && holes_held_ < holes_held_max) {
+        if ((walking || !again_.empty()) && asked_.size() < requests_ahead &&
+            holes_held_ < holes_held_max) {
             std::vector<pending_range> ranges = gather();
             walking = at_volume_ < capture_.volume_count();
             if (!ranges.empty()) {

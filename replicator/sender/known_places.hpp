@@ -1,6 +1,7 @@
 #pragma once
-// Hints for the encoder, gathered by the scan of a catch-up on the disk pool: where content stands that
-// the DR site has and that never went through the encoder (a seeded copy, what was there before a restart).
+// Hints for the encoder, gathered by the scan of a catch-up on the disk pool: where content stands
+// that the DR site has and that never went through the encoder (a seeded copy, what was there
+// before a restart).
 
 #include "dedupe/codec.hpp"
 
@@ -31,7 +32,7 @@ class known_places {
 
   private:
     static constexpr std::size_t places_max = 1 << 19; ///< 12 MiB, of 200 MiB of blocks
-    mutable std::mutex mutex_; // two pools; held for a copy
+    mutable std::mutex mutex_;                         // two pools; held for a copy
     std::vector<dedupe::known_place> places_;
 };
 

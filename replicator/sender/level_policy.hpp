@@ -1,8 +1,8 @@
 #pragma once
-// How hard to compress: as hard as there is time for. Less while intervals wait for the encoder, most
-// while it idles. What waits for the line waits in the spool, behind the encoder, and does not count.
-// One step an interval. And for whom the processor is when it doesn't suffice: clients come first
-// until the order of writes is at risk. Pure.
+// How hard to compress: as hard as there is time for. Less while intervals wait for the encoder,
+// most while it idles. What waits for the line waits in the spool, behind the encoder, and does not
+// count. One step an interval. And for whom the processor is when it doesn't suffice: clients come
+// first until the order of writes is at risk. Pure.
 
 #include "dedupe/codec.hpp"
 #include "replicator/base/clock.hpp"
@@ -44,17 +44,21 @@ struct encoder_load {
     bool in_sync = true;     ///< no catch-up: those are in a hurry
     bool awaited = false;    ///< somebody waits for a barrier to be at the DR site
     std::uint64_t bytes = 0; ///< memory of the interval
-    duration age = std::chrono::seconds(1); ///< of its first write
+    duration age = std::chrono::seconds(1);       ///< of its first write
     duration filled_in = std::chrono::seconds(1); ///< from its first write until it was closed
-    std::uint64_t memory_used = 0;           ///< by intervals, open and closed
-    std::uint64_t memory_max = limits::GiB;  ///< beyond, the order is lost
+    std::uint64_t memory_used = 0;                ///< by intervals, open and closed
+    std::uint64_t memory_max = limits::GiB;       ///< beyond, the order is lost
 
-    double crowded() const { return static_cast<double>(memory_used) / static_cast<double>(memory_max); }
+    double crowded() const {
+        return static_cast<double>(memory_used) / static_cast<double>(memory_max);
+    }
     double bytes_per_second() const { return rate(age); }
     double filled_per_second() const { return rate(filled_in); }
 
   private:
-    double rate(duration time) const { return static_cast<double>(bytes) / std::max(seconds_of(time), 1e-3); }
+    double rate(duration time) const {
+        return static_cast<double>(bytes) / std::max(seconds_of(time), 1e-3);
+    }
 };
 
 /// How long encoding takes, whatever keeps it from the processor.
@@ -66,12 +70,15 @@ class encode_pace {
 
     void took(std::uint64_t bytes, duration time) {
         if (bytes >= bytes_min) {
-            seconds_a_byte_ += (seconds_of(time) / static_cast<double>(bytes) - seconds_a_byte_) * newest_share;
+            seconds_a_byte_ +=
+                (seconds_of(time) / static_cast<double>(bytes) - seconds_a_byte_) * newest_share;
         }
     }
     /// An interval was encoded in another way: what was seen last may be over.
     void passed_over() { seconds_a_byte_ += (usual_ - seconds_a_byte_) * forgotten_share; }
-    double seconds(std::uint64_t bytes) const { return static_cast<double>(bytes) * seconds_a_byte_; }
+    double seconds(std::uint64_t bytes) const {
+        return static_cast<double>(bytes) * seconds_a_byte_;
+    }
 
   private:
     static constexpr std::uint64_t bytes_min = limits::MiB; ///< less says nothing
@@ -83,24 +90,26 @@ class encode_pace {
 
 class level_policy {
   public:
-    /// Levels worth having: zstd's between are less than 4 % smaller (docs/decisions/0005); dense saves
-    /// 12 to 18 % on databases for five times the time (docs/decisions/0010).
+    /// Levels worth having: zstd's between are less than 4 % smaller (docs/decisions/0005); dense
+    /// saves 12 to 18 % on databases for five times the time (docs/decisions/0010).
     static constexpr std::array<int, 3> levels = {1, 3, dedupe::encoder_options::dense};
     /// Closed intervals that wait: a scan alone keeps fewer.
     static constexpr std::size_t late_intervals = 4;
-    /// Writes that wait so much longer than `interval`. Intervals grow while the encoder is slow, so that
-    /// few of them wait.
+    /// Writes that wait so much longer than `interval`. Intervals grow while the encoder is slow,
+    /// so that few of them wait.
     static constexpr duration late_time = std::chrono::seconds(1);
     /// Larger intervals would take seconds at dense, minutes when others want the processor.
     static constexpr std::uint64_t dense_bytes_max = 64 * limits::MiB;
-    /// Memory a second of an interval's life; above, it is a burst, which must not meet an encoder at
-    /// dense nor one that clients keep from the processor.
+    /// Memory a second of an interval's life; above, it is a burst, which must not meet an encoder
+    /// at dense nor one that clients keep from the processor.
     static constexpr double dense_rate_max = 64.0 * limits::MiB;
-    /// Memory a second while it filled; above, clients write faster than any encoder could follow for long.
+    /// Memory a second while it filled; above, clients write faster than any encoder could follow
+    /// for long.
     static constexpr double flood_rate = 512.0 * limits::MiB;
     /// Smaller intervals say nothing about that.
     static constexpr std::uint64_t flood_bytes_min = 4 * limits::MiB;
-    /// Shares of time: below the one there is time to try dense, above the other dense takes too long.
+    /// Shares of time: below the one there is time to try dense, above the other dense takes too
+    /// long.
     static constexpr double idle_share = 0.4;
     static constexpr double busy_share_max = 0.9;
     /// Intervals without dense after it took too long; twice as many each time, up to the last.
@@ -110,8 +119,8 @@ class level_policy {
     static constexpr std::size_t steady = 30;
     /// Share of memory in use from which the encoder works at the priority of clients' requests.
     static constexpr double urgent_crowd = 0.2;
-    /// And what it may come to while an interval is encoded; if searching takes too long for that, it
-    /// isn't searched.
+    /// And what it may come to while an interval is encoded; if searching takes too long for that,
+    /// it isn't searched.
     static constexpr double quick_crowd = 0.5;
     /// Both, in a catch-up: its scan alone uses up to 0.62, and waits then.
     static constexpr double scan_crowd = 0.7;
@@ -141,16 +150,19 @@ class level_policy {
         }
     }
     /// At the priority of clients' requests, not below it: on a host that has no time to spare the
-    /// DR site would fall behind without end, and a catch-up of 64 MiB took 90 s. Not in a flood: it is
-    /// over before memory is full, or order is lost whatever the encoder does, and clients alone would pay.
+    /// DR site would fall behind without end, and a catch-up of 64 MiB took 90 s. Not in a flood:
+    /// it is over before memory is full, or order is lost whatever the encoder does, and clients
+    /// alone would pay.
     static bool urgent(const encoder_load &load) {
         if (load.awaited || load.late_by > late_time) {
             return true;
         }
-        if (load.in_sync && load.bytes >= flood_bytes_min && load.filled_per_second() > flood_rate) {
+        if (load.in_sync && load.bytes >= flood_bytes_min &&
+            load.filled_per_second() > flood_rate) {
             return false;
         }
-        return load.in_sync ? is_late(load) || is_burst(load) || load.crowded() > urgent_crowd : load.crowded() > scan_crowd;
+        return load.in_sync ? is_late(load) || is_burst(load) || load.crowded() > urgent_crowd
+                            : load.crowded() > scan_crowd;
     }
 
   private:

@@ -19,9 +19,10 @@ bool is_candidate(const block_change &c) {
 }
 
 void append(wire::loan_request &request, const loan_candidate &c) {
-    const bool follows = !request.runs.empty() && request.runs.back().volume == c.lender.volume.value &&
-                         request.runs.back().block + request.runs.back().digests.size() / digest_bytes ==
-                             c.lender.block.value;
+    const bool follows =
+        !request.runs.empty() && request.runs.back().volume == c.lender.volume.value &&
+        request.runs.back().block + request.runs.back().digests.size() / digest_bytes ==
+            c.lender.block.value;
     if (!follows) {
         request.runs.push_back({c.lender.volume.value, c.lender.block.value, {}});
     }
@@ -31,7 +32,8 @@ void append(wire::loan_request &request, const loan_candidate &c) {
 } // namespace
 
 std::vector<loan_candidate> find_candidates(pair_index &index, std::size_t group,
-                                            std::span<const block_change> changes, const dedupe::digest_key &key) {
+                                            std::span<const block_change> changes,
+                                            const dedupe::digest_key &key) {
     std::vector<loan_candidate> found;
     std::vector<bytes_view> contents;
     for (const block_change &c : changes) {
@@ -55,8 +57,8 @@ std::vector<loan_candidate> find_candidates(pair_index &index, std::size_t group
     return found;
 }
 
-loan_round::loan_round(std::vector<loan_candidate> candidates, interval_id interval, const pair_index &index,
-                       std::uint64_t next_id)
+loan_round::loan_round(std::vector<loan_candidate> candidates, interval_id interval,
+                       const pair_index &index, std::uint64_t next_id)
     : candidates_(std::move(candidates)) {
     std::map<std::size_t, std::vector<std::size_t>> by_lender;
     for (std::size_t i = 0; i < candidates_.size(); ++i) {
@@ -98,7 +100,8 @@ void loan_round::take(const wire::loan_reply &reply) {
 
 std::vector<dedupe::loan> loan_round::granted() const {
     std::vector<dedupe::loan> sorted = granted_;
-    std::ranges::sort(sorted, {}, [](const dedupe::loan &l) { return std::pair(l.volume, l.block); });
+    std::ranges::sort(sorted, {},
+                      [](const dedupe::loan &l) { return std::pair(l.volume, l.block); });
     return sorted;
 }
 

@@ -1,14 +1,14 @@
 #pragma once
-// Loans, the sender's side: which blocks of an interval another group of the pair may have at the DR
-// site, the requests for them, and what the replies grant. docs/protocol.md "Loans". Pure, except that
-// find_candidates() teaches the index.
+// Loans, the sender's side: which blocks of an interval another group of the pair may have at the
+// DR site, the requests for them, and what the replies grant. docs/protocol.md "Loans". Pure,
+// except that find_candidates() teaches the index.
 
 #include "dedupe/codec.hpp"
 #include "dedupe/digest.hpp"
 #include "replicator/base/clock.hpp"
 #include "replicator/base/limits.hpp"
-#include "replicator/sender/pair_index.hpp"
 #include "replicator/format/messages.hpp"
+#include "replicator/sender/pair_index.hpp"
 
 #include <deque>
 #include <map>
@@ -32,17 +32,18 @@ struct loan_candidate {
     dedupe::range_digest digest;
 };
 
-/// The data blocks of an interval that the index knows elsewhere, in order of place; then puts all of
-/// them into the index. Empty when there are fewer than loan_candidates_min.
+/// The data blocks of an interval that the index knows elsewhere, in order of place; then puts all
+/// of them into the index. Empty when there are fewer than loan_candidates_min.
 std::vector<loan_candidate> find_candidates(pair_index &index, std::size_t group,
-                                            std::span<const block_change> changes, const dedupe::digest_key &key);
+                                            std::span<const block_change> changes,
+                                            const dedupe::digest_key &key);
 
 /// One round of requests and replies for one interval.
 class loan_round {
   public:
     /// `next_id`: of the first request.
-    loan_round(std::vector<loan_candidate> candidates, interval_id interval, const pair_index &index,
-               std::uint64_t next_id);
+    loan_round(std::vector<loan_candidate> candidates, interval_id interval,
+               const pair_index &index, std::uint64_t next_id);
 
     const std::vector<wire::loan_request> &requests() const { return requests_; }
     /// A reply that fits its request (receiver_claims). Those of earlier rounds are ignored.
@@ -59,8 +60,8 @@ class loan_round {
     std::vector<dedupe::loan> granted_;
 };
 
-/// Whether to ask for the next interval: each round that brought less than half of what was asked doubles
-/// how many intervals are let pass.
+/// Whether to ask for the next interval: each round that brought less than half of what was asked
+/// doubles how many intervals are let pass.
 class loan_patience {
   public:
     bool worth_it() {

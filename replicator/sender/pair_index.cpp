@@ -11,12 +11,14 @@ namespace {
 constexpr std::size_t places_max = 4; ///< of one content that are looked at
 } // namespace
 
-std::size_t pair_index::add_group(std::string name, const std::vector<std::uint64_t> &volume_blocks) {
+std::size_t pair_index::add_group(std::string name,
+                                  const std::vector<std::uint64_t> &volume_blocks) {
     const std::lock_guard lock(mutex_);
     const std::size_t group = groups_.size();
     groups_.push_back({std::move(name), {}});
     for (std::size_t i = 0; i < volume_blocks.size(); ++i) {
-        extents_.push_back({end_, volume_blocks[i], group, volume_index{static_cast<std::uint16_t>(i)}});
+        extents_.push_back(
+            {end_, volume_blocks[i], group, volume_index{static_cast<std::uint16_t>(i)}});
         end_ += volume_blocks[i];
     }
     return group;
@@ -38,7 +40,8 @@ bool pair_index::same_pair(std::size_t a, std::size_t b) const {
     return x && y && x->fingerprint == y->fingerprint && x->address == y->address;
 }
 
-void pair_index::note(std::size_t group, volume_index volume, block_index block, std::uint64_t key) {
+void pair_index::note(std::size_t group, volume_index volume, block_index block,
+                      std::uint64_t key) {
     const std::lock_guard lock(mutex_);
     const auto at = std::ranges::find_if(
         extents_, [&](const extent &e) { return e.group == group && e.volume == volume; });
@@ -48,7 +51,8 @@ void pair_index::note(std::size_t group, volume_index volume, block_index block,
     }
 }
 
-std::optional<pair_index::place> pair_index::find_elsewhere(std::size_t group, std::uint64_t key) const {
+std::optional<pair_index::place> pair_index::find_elsewhere(std::size_t group,
+                                                            std::uint64_t key) const {
     const std::lock_guard lock(mutex_);
     std::array<std::uint64_t, places_max> found{};
     const std::size_t count = index_.find(key, found);

@@ -1,9 +1,10 @@
 #pragma once
-// Which block of which group has some content: a hint for all groups of a sender that replicate to the
-// same DR site, so that content which one group has shipped need not cross the line for another.
+// Which block of which group has some content: a hint for all groups of a sender that replicate to
+// the same DR site, so that content which one group has shipped need not cross the line for
+// another.
 //
-// What it says is never believed: the receiver compares a keyed digest before it lends (receiver_session).
-// Lossy, of fixed size; lost with the process.
+// What it says is never believed: the receiver compares a keyed digest before it lends
+// (receiver_session). Lossy, of fixed size; lost with the process.
 //
 // Threads: any.
 

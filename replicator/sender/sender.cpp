@@ -1,20 +1,21 @@
 #include "replicator/sender/sender.hpp"
 
 #include "replicator/base/log.hpp"
-#include "replicator/session/group_starts.hpp"
 #include "replicator/sender/pair_index.hpp"
 #include "replicator/sender/sender_access.hpp"
 #include "replicator/sender/sender_group.hpp"
+#include "replicator/session/group_starts.hpp"
 #include "replicator/session/state_directory.hpp"
 #include "replicator/session/tls_network.hpp"
 #include "transport/deadline.hpp"
 
-#include <algorithm>
-#include <cerrno>
 #include <fmt/format.h>
-#include <list>
 #include <nlohmann/json.hpp>
 #include <openssl/rand.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <list>
 
 namespace farshore {
 namespace {
@@ -32,12 +33,13 @@ struct sender::impl {
         explicit slot(runtime r) : run(std::move(r)) {}
         runtime run;
         std::vector<executor> volume_disks;
-        std::string failure;   ///< why it could not be started; empty: it runs, or never failed
+        std::string failure; ///< why it could not be started; empty: it runs, or never failed
         bool starting = false;
     };
 
     impl(sender_config c, runtime r, file_system &f, std::vector<executor> loops)
-        : config(std::move(c)), run(std::move(r)), files(f), nbd_loops(std::move(loops)), tasks(run.home), stops(run.home) {}
+        : config(std::move(c)), run(std::move(r)), files(f), nbd_loops(std::move(loops)),
+          tasks(run.home), stops(run.home) {}
 
     sender_config config;
     runtime run;
@@ -50,9 +52,9 @@ struct sender::impl {
     state_directory state{files, run.disk, config.state};
     std::vector<std::unique_ptr<sender_group>> groups; ///< those that could be started
     std::vector<slot> slots;                           ///< as configured
-    std::size_t joins = 0;                             ///< commands under way that use groups and network
-    std::list<transport::link *> join_links;           ///< to receivers that have not answered yet
-    bool ending = false;                               ///< end_commands()
+    std::size_t joins = 0;                   ///< commands under way that use groups and network
+    std::list<transport::link *> join_links; ///< to receivers that have not answered yet
+    bool ending = false;                     ///< end_commands()
     kept<throttle_setting> throttle{files, run.disk, join_path(config.state, "daemon.json")};
     condition throttle_changed{};
     wire::id16 identity{};
@@ -72,7 +74,8 @@ struct sender::impl {
     trust_mode mode() const { return config.tls ? trust_mode::site_ca : trust_mode::pinned; }
     task<void> watch_files();
     sender_group *running(const std::string &name) const {
-        const auto g = std::ranges::find_if(groups, [&](const auto &at) { return at->name() == name; });
+        const auto g =
+            std::ranges::find_if(groups, [&](const auto &at) { return at->name() == name; });
         return g == groups.end() ? nullptr : g->get();
     }
     result<sender_group *> find(const std::string &name) const {
@@ -81,17 +84,20 @@ struct sender::impl {
         }
         for (std::size_t i = 0; i < slots.size(); ++i) {
             if (config.groups[i].name == name) {
-                return fail(errc::dead, fmt::format("group \"{}\" is not served: {}", name, why_not(i)));
+                return fail(errc::dead,
+                            fmt::format("group \"{}\" is not served: {}", name, why_not(i)));
             }
         }
         return fail(errc::not_found, fmt::format("there is no group \"{}\" at this sender", name));
     }
     task<void> gather_offers(std::string for_group, std::function<bool()> wanted) const;
-    task<result<transport::message>> ask(std::unique_ptr<transport::link> link, transport::message question);
+    task<result<transport::message>> ask(std::unique_ptr<transport::link> link,
+                                         transport::message question);
     task<result<>> load();
     result<wire::id16> load_identity();
     result<throttle_setting> load_throttle();
-    template <class F> task<result<>> change_throttle(F f);
+    template <class F>
+    task<result<>> change_throttle(F f);
     void apply_throttle() { pace->set_rate(view_of(*throttle, run.time->wall()).rate); }
     task<void> expire_throttle();
     void prepare_shares();
@@ -99,7 +105,9 @@ struct sender::impl {
     task<void> start_failed_again();
     sender_group_status status_of_failed(std::size_t index) const;
     std::string why_not(std::size_t index) const {
-        return slots[index].failure.empty() ? "it is being started, and its disks have not answered yet" : slots[index].failure;
+        return slots[index].failure.empty()
+                   ? "it is being started, and its disks have not answered yet"
+                   : slots[index].failure;
     }
 };
 
@@ -136,7 +144,8 @@ result<std::string> read_boot_id(file_system &files) {
 
 } // namespace
 
-sender::sender(sender_config config, runtime run, file_system &files, std::vector<executor> nbd_loops)
+sender::sender(sender_config config, runtime run, file_system &files,
+               std::vector<executor> nbd_loops)
     : impl_(new impl(std::move(config), std::move(run), files, std::move(nbd_loops))) {}
 sender::~sender() { REPL_ASSERT(impl_->joins == 0); }
 
@@ -152,12 +161,14 @@ void sender::end_commands() {
 }
 void sender::use_pools(pool_maker make) { impl_->pools = std::move(make); }
 
-void sender_access::set_network(sender &s, std::unique_ptr<network> net, std::string boot_id, wall_time boot_began) {
+void sender_access::set_network(sender &s, std::unique_ptr<network> net, std::string boot_id,
+                                wall_time boot_began) {
     s.impl_->net = std::move(net);
     s.impl_->boot_id = std::move(boot_id);
     s.impl_->boot_began = boot_began;
 }
-std::shared_ptr<block_device> sender_access::device(sender &s, const std::string &group, volume_index v) {
+std::shared_ptr<block_device> sender_access::device(sender &s, const std::string &group,
+                                                    volume_index v) {
     return s.impl_->find(group).value()->device(v);
 }
 
@@ -165,7 +176,9 @@ std::shared_ptr<block_device> sender_access::device(sender &s, const std::string
 task<result<>> sender::impl::load() {
     FS_CO_CHECK(co_await state.open());
     if (!net) {
-        FS_CO_TRY(made, co_await run_on(run.disk, [this] { return tls_network::open(files, config.state, config.tls, run); }));
+        FS_CO_TRY(made, co_await run_on(run.disk, [this] {
+                      return tls_network::open(files, config.state, config.tls, run);
+                  }));
         net = std::move(made);
     }
     if (boot_id.empty()) {
@@ -192,9 +205,10 @@ result<wire::id16> sender::impl::load_identity() {
     }
     FS_TRY(bytes, files.read_file(path));
     if (bytes.size() != id.size()) {
-        return fail(errc::corrupt, fmt::format("{} is damaged; remove it to become a new sender (the DR site then "
-                                               "compares everything)",
-                                               path));
+        return fail(errc::corrupt,
+                    fmt::format("{} is damaged; remove it to become a new sender (the DR site then "
+                                "compares everything)",
+                                path));
     }
     std::ranges::copy(bytes, id.begin());
     return id;
@@ -238,7 +252,8 @@ void sender::impl::prepare_shares() {
     }
 }
 
-// A group that can't start (its volume is missing, in use, of another size) is `failed` with the reason; the others run.
+// A group that can't start (its volume is missing, in use, of another size) is `failed` with the
+// reason; the others run.
 task<void> sender::impl::start_group(std::size_t index) {
     const sender_group_config &g = config.groups[index];
     slot &s = slots[index];
@@ -257,7 +272,9 @@ task<void> sender::impl::start_group(std::size_t index) {
     o.trust = mode();
     o.shared = g.loans ? shared : nullptr; // a group beside it neither offers nor asks
     if (g.loans) {
-        o.gather_offers = [this, name = g.name](std::function<bool()> wanted) { return gather_offers(name, std::move(wanted)); };
+        o.gather_offers = [this, name = g.name](std::function<bool()> wanted) {
+            return gather_offers(name, std::move(wanted));
+        };
     }
     auto group = std::make_unique<sender_group>(std::move(o), s.run, files, *net, pace, nbd_loops);
     std::optional<pinned_peer> peer;
@@ -282,7 +299,8 @@ task<void> sender::impl::start_group(std::size_t index) {
     }
     const std::string why = started.error().text();
     if (why != s.failure) {
-        log::error("group {}: not served: {}; tried again every {:.0f} s", g.name, why, seconds_of(start_again_after));
+        log::error("group {}: not served: {}; tried again every {:.0f} s", g.name, why,
+                   seconds_of(start_again_after));
     }
     s.failure = why;
 }
@@ -346,7 +364,8 @@ task<void> sender::stop(duration drain) {
         impl_->stops.spawn(g->stop(until));
     }
     co_await impl_->stops.join();
-    co_await impl_->tasks.join(); // last: a group that is being started may wait for a disk that does not answer
+    co_await impl_->tasks
+        .join(); // last: a group that is being started may wait for a disk that does not answer
     impl_->groups.clear();
     if (impl_->net) {
         co_await impl_->net->close();
@@ -402,7 +421,8 @@ task<result<verify_outcome>> sender::verify(std::string group, progress_report p
     co_return co_await g->verify(std::move(progress));
 }
 
-// ---- the daemon's throttle ---------------------------------------------------------------------------
+// ---- the daemon's throttle
+// ---------------------------------------------------------------------------
 
 // Blocks.
 result<throttle_setting> sender::impl::load_throttle() {
@@ -417,13 +437,16 @@ result<throttle_setting> sender::impl::load_throttle() {
     try {
         take_throttle(j, found);
     } catch (const nlohmann::json::exception &) {
-        return fail(errc::corrupt,
-                    fmt::format("{} can't be read; remove it to start without a throttle of the daemon", path));
+        return fail(
+            errc::corrupt,
+            fmt::format("{} can't be read; remove it to start without a throttle of the daemon",
+                        path));
     }
     return found;
 }
 
-template <class F> task<result<>> sender::impl::change_throttle(F f) {
+template <class F>
+task<result<>> sender::impl::change_throttle(F f) {
     FS_CO_CHECK(co_await throttle.change([f](throttle_setting &t) -> result<> {
         f(t);
         return {};
@@ -433,8 +456,8 @@ template <class F> task<result<>> sender::impl::change_throttle(F f) {
     co_return result<>{};
 }
 
-// An override that ended is a lesser cap or none, which no failure may keep: it takes hold whether or not it can be
-// written, and is said.
+// An override that ended is a lesser cap or none, which no failure may keep: it takes hold whether
+// or not it can be written, and is said.
 task<void> sender::impl::expire_throttle() {
     while (!ending) {
         co_await throttle_changed.wait_until(*run.time, run.time->now() + std::chrono::seconds(1));
@@ -447,15 +470,17 @@ task<void> sender::impl::expire_throttle() {
     }
 }
 
-task<result<>> sender::throttle_set(std::string group, std::optional<std::uint64_t> bytes_per_second,
+task<result<>> sender::throttle_set(std::string group,
+                                    std::optional<std::uint64_t> bytes_per_second,
                                     std::optional<duration> lasts) {
     if (!group.empty()) {
         FS_CO_TRY(g, impl_->find(group));
         co_return co_await g->throttle_set(bytes_per_second, lasts);
     }
-    co_return co_await impl_->change_throttle([bytes_per_second, lasts, now = impl_->run.time->wall()](throttle_setting &t) {
-        t.set(bytes_per_second, lasts, now);
-    });
+    co_return co_await impl_->change_throttle(
+        [bytes_per_second, lasts, now = impl_->run.time->wall()](throttle_setting &t) {
+            t.set(bytes_per_second, lasts, now);
+        });
 }
 task<result<>> sender::throttle_clear(std::string group) {
     if (!group.empty()) {
@@ -464,29 +489,33 @@ task<result<>> sender::throttle_clear(std::string group) {
     }
     co_return co_await impl_->change_throttle([](throttle_setting &t) { t.clear(); });
 }
-throttle_view sender::throttle() const { return view_of(*impl_->throttle, impl_->run.time->wall()); }
+throttle_view sender::throttle() const {
+    return view_of(*impl_->throttle, impl_->run.time->wall());
+}
 
 namespace {
-/// What to do about it depends on whether the receiver was reached: it ends the handshake of a token that is spent.
+/// What to do about it depends on whether the receiver was reached: it ends the handshake of a
+/// token that is spent.
 std::unexpected<error> no_link_to_join(const error &e, const std::string &group) {
     if (is(e, errc::not_found)) {
         return fail(errc::closed, e.context); // a host; not_found is for groups, volumes and points
     }
-    if (is(e, errc::timeout) || is_errno(e, ETIMEDOUT) || is_errno(e, ECONNREFUSED) || is_errno(e, EHOSTUNREACH) ||
-        is_errno(e, ENETUNREACH)) {
+    if (is(e, errc::timeout) || is_errno(e, ETIMEDOUT) || is_errno(e, ECONNREFUSED) ||
+        is_errno(e, EHOSTUNREACH) || is_errno(e, ENETUNREACH)) {
         return std::unexpected(e);
     }
     const bool errno_code = e.code.category() != make_error_code(errc::closed).category();
-    return std::unexpected(
-        error{errno_code ? make_error_code(errc::closed) : e.code,
-              fmt::format("{}. If the receiver refused: a token is good once and for one hour; make a new one there "
-                          "with `farshore invite {}`",
-                          errno_code ? e.text() : e.context, group)});
+    return std::unexpected(error{errno_code ? make_error_code(errc::closed) : e.code,
+                                 fmt::format("{}. If the receiver refused: a token is good once "
+                                             "and for one hour; make a new one there "
+                                             "with `farshore invite {}`",
+                                             errno_code ? e.text() : e.context, group)});
 }
 } // namespace
 
 /// One question and its answer, over a link of its own. A stop ends it, and so does its time.
-task<result<transport::message>> sender::impl::ask(std::unique_ptr<transport::link> link, transport::message question) {
+task<result<transport::message>> sender::impl::ask(std::unique_ptr<transport::link> link,
+                                                   transport::message question) {
     const std::string peer = link->peer_address();
     const auto place = join_links.insert(join_links.end(), link.get());
     std::optional<result<transport::message>> answer;
@@ -499,10 +528,12 @@ task<result<transport::message>> sender::impl::ask(std::unique_ptr<transport::li
         auto sent = co_await link->send(std::move(question));
         answer = sent ? co_await link->receive() : std::unexpected(sent.error());
         if (!*answer && limit.expired()) {
-            answer = fail(errc::timeout,
-                          fmt::format("the receiver at {} took the connection and did not answer within {:.0f} s; "
-                                      "whether it paired is not known: look at `farshore peers` there",
-                                      peer, seconds_of(join_timeout)));
+            answer = fail(
+                errc::timeout,
+                fmt::format(
+                    "the receiver at {} took the connection and did not answer within {:.0f} s; "
+                    "whether it paired is not known: look at `farshore peers` there",
+                    peer, seconds_of(join_timeout)));
         }
     }
     join_links.erase(place);
@@ -519,7 +550,7 @@ task<result<peer_status>> sender::join(std::string token) {
     const join_under_way here(impl_->joins);
     const std::string address = t.address;
     FS_CO_TRY(connector, impl_->net->make_connector(address, transport::alpn_join,
-                                                        {impl_->mode(), t.fingerprint, ""}, {}, true));
+                                                    {impl_->mode(), t.fingerprint, ""}, {}, true));
     auto link = co_await connector->connect(connect_timeout);
     if (!link) {
         co_return no_link_to_join(link.error(), t.group);
@@ -541,7 +572,8 @@ task<result<peer_status>> sender::join(std::string token) {
         return {};
     }));
     group->set_peer(peer);
-    log::info("group {}: paired with the receiver at {} (fingerprint {})", t.group, address, t.fingerprint);
+    log::info("group {}: paired with the receiver at {} (fingerprint {})", t.group, address,
+              t.fingerprint);
     co_return group->peer();
 }
 
@@ -559,7 +591,9 @@ std::vector<peer_status> sender::peers() const {
 task<result<>> sender::unpair(std::string group) {
     FS_CO_TRY(g, impl_->find(group));
     FS_CO_CHECK(co_await impl_->state.trust.change([&](trust_store &trust) -> result<> {
-        return trust.unpin(group) ? result<>() : fail(errc::not_found, fmt::format("group \"{}\" is not paired", group));
+        return trust.unpin(group)
+                   ? result<>()
+                   : fail(errc::not_found, fmt::format("group \"{}\" is not paired", group));
     }));
     g->set_peer(std::nullopt);
     co_return result<>{};

@@ -5,10 +5,10 @@
 // Threads: every method on the runtime's home executor.
 
 #include "replicator/base/async.hpp"
+#include "replicator/sender/throttle.hpp"
 #include "replicator/session/config.hpp"
 #include "replicator/session/pools.hpp"
 #include "replicator/session/status.hpp"
-#include "replicator/sender/throttle.hpp"
 
 #include <functional>
 #include <memory>
@@ -32,14 +32,16 @@ class sender {
     sender(sender_config config, runtime run, file_system &files, std::vector<executor> nbd_loops);
     ~sender(); ///< stop() must have completed
 
-    /// Opens state (made at first start, identity included) and volumes, serves NBD, starts sessions. Groups start side
-    /// by side; one whose disks do not answer is left starting after group_start_patience.
-    /// On failure nothing is left running; the error names the object: a volume that is missing,
-    /// locked by another daemon, read-only or of changed size; a state directory in use.
+    /// Opens state (made at first start, identity included) and volumes, serves NBD, starts
+    /// sessions. Groups start side by side; one whose disks do not answer is left starting after
+    /// group_start_patience. On failure nothing is left running; the error names the object: a
+    /// volume that is missing, locked by another daemon, read-only or of changed size; a state
+    /// directory in use.
     task<result<>> start();
     /// Commands under way end soon, with an error; returns at once. stop() joins them.
     void end_commands();
-    /// Before start(): threads for each group and volume (pools.hpp). Without it everything runs on the runtime's.
+    /// Before start(): threads for each group and volume (pools.hpp). Without it everything runs on
+    /// the runtime's.
     void use_pools(pool_maker make);
     /// Stops: no new NBD clients, drain to a durable point for at most `drain`, close everything.
     task<void> stop(duration drain);
@@ -50,19 +52,20 @@ class sender {
     task<result<wait_outcome>> wait(std::string group, bool durable_only, duration timeout);
     task<result<>> pause(std::string group); ///< survives a restart
     task<result<>> resume(std::string group);
-    /// Compares the whole group by digests and ships what differs; returns when it has begun. `full`
-    /// ships everything, whatever the digests say.
+    /// Compares the whole group by digests and ships what differs; returns when it has begun.
+    /// `full` ships everything, whatever the digests say.
     task<result<>> resync(std::string group, bool full);
     task<result<verify_outcome>> verify(std::string group, progress_report progress);
-    /// Empty group: the daemon's whole use of the line, all groups together; else that group besides. nullopt rate:
-    /// unlimited. `lasts`: an override that expires. Both survive a restart.
+    /// Empty group: the daemon's whole use of the line, all groups together; else that group
+    /// besides. nullopt rate: unlimited. `lasts`: an override that expires. Both survive a restart.
     task<result<>> throttle_set(std::string group, std::optional<std::uint64_t> bytes_per_second,
-                          std::optional<duration> lasts);
+                                std::optional<duration> lasts);
     /// Empty group: the daemon has no cap; else back to the group's configured rate.
     task<result<>> throttle_clear(std::string group);
     /// The daemon's own; those of the groups are in their status.
     throttle_view throttle() const;
-    /// Takes the token of an `invite`: stores the receiver's fingerprint and address, registers ours.
+    /// Takes the token of an `invite`: stores the receiver's fingerprint and address, registers
+    /// ours.
     task<result<peer_status>> join(std::string token);
     std::vector<peer_status> peers() const;
     task<result<>> unpair(std::string group);

@@ -1,8 +1,8 @@
 #pragma once
 // For tests and the simulation only: another network than TLS, and the capture devices without NBD.
 
-#include "replicator/session/network.hpp"
 #include "replicator/sender/sender.hpp"
+#include "replicator/session/network.hpp"
 #include "replicator/storage/block_device.hpp"
 
 #include <memory>
@@ -12,8 +12,10 @@ namespace farshore {
 
 struct sender_access {
     /// Before start().
-    static void set_network(sender &s, std::unique_ptr<network> net, std::string boot_id, wall_time boot_began = {});
-    static std::shared_ptr<block_device> device(sender &s, const std::string &group, volume_index v);
+    static void set_network(sender &s, std::unique_ptr<network> net, std::string boot_id,
+                            wall_time boot_began = {});
+    static std::shared_ptr<block_device> device(sender &s, const std::string &group,
+                                                volume_index v);
 };
 
 } // namespace farshore

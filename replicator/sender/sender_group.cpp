@@ -1,5 +1,5 @@
-// Stages of a group at the primary: start and stop, cut barriers, encode, spool, lose order. The session is
-// in sender_group_session.cpp, commands and status in sender_group_commands.cpp.
+// Stages of a group at the primary: start and stop, cut barriers, encode, spool, lose order. The
+// session is in sender_group_session.cpp, commands and status in sender_group_commands.cpp.
 
 #include "replicator/sender/sender_group.hpp"
 
@@ -13,9 +13,9 @@
 namespace farshore {
 namespace {
 
-// In a catch-up, for blocks of a volume that a new one resembles and that are not in the page cache: a read
-// that takes as long as the line does for the block is worth it. Beyond this, full blocks are sent: an
-// interval has at most 16 MiB.
+// In a catch-up, for blocks of a volume that a new one resembles and that are not in the page
+// cache: a read that takes as long as the line does for the block is worth it. Beyond this, full
+// blocks are sent: an interval has at most 16 MiB.
 constexpr duration cold_reads_each_interval = std::chrono::seconds(1);
 
 group_settings configured_settings(const sender_group_config &config) {
@@ -26,12 +26,15 @@ group_settings configured_settings(const sender_group_config &config) {
 
 } // namespace
 
-sender_group::sender_group(sender_group_options options, runtime run, file_system &files, network &net,
-                           std::shared_ptr<transport::pacer> daemon_pace, std::vector<executor> nbd_loops)
+sender_group::sender_group(sender_group_options options, runtime run, file_system &files,
+                           network &net, std::shared_ptr<transport::pacer> daemon_pace,
+                           std::vector<executor> nbd_loops)
     : options_(std::move(options)), run_(std::move(run)), files_(files), net_(net),
       daemon_pace_(std::move(daemon_pace)), pace_(std::make_shared<transport::pacer>(*run_.time)),
-      nbd_loops_(std::move(nbd_loops)), tasks_(run_.home), verify_questions_(std::make_unique<verify_questions>()),
-      settings_(files_, run_.disk, join_path(options_.state_directory, "group.json"), configured_settings(options_.config)) {}
+      nbd_loops_(std::move(nbd_loops)), tasks_(run_.home),
+      verify_questions_(std::make_unique<verify_questions>()),
+      settings_(files_, run_.disk, join_path(options_.state_directory, "group.json"),
+                configured_settings(options_.config)) {}
 
 sender_group::~sender_group() {
     REPL_ASSERT(commands_ == 0); // they end before the group does
@@ -46,9 +49,10 @@ task<result<>> sender_group::start(std::optional<pinned_peer> peer) {
     peer_ = std::move(peer);
     started_ = run_.time->wall();
     FS_CO_TRY(found, co_await run_on(run_.disk, [this]() -> result<group_settings> {
-        FS_CHECK(files_.make_directories(options_.state_directory));
-        return read_group_settings(files_, settings_.path(), configured_settings(options_.config));
-    }));
+                  FS_CHECK(files_.make_directories(options_.state_directory));
+                  return read_group_settings(files_, settings_.path(),
+                                             configured_settings(options_.config));
+              }));
     settings_.found(found);
     capture_options capture;
     capture.state_directory = join_path(options_.state_directory, "capture");
@@ -60,13 +64,16 @@ task<result<>> sender_group::start(std::optional<pinned_peer> peer) {
     capture.interval_bytes = options_.memory.interval_bytes;
     capture.memory_bytes_max = options_.memory.open_bytes_max;
     capture.time = run_.time;
-    FS_CO_TRY(opened, co_await run_on(run_.disk, [this, capture] { return capture_group::open(files_, capture); }));
+    FS_CO_TRY(opened, co_await run_on(run_.disk, [this, capture] {
+                  return capture_group::open(files_, capture);
+              }));
     capture_ = std::move(opened);
     spool_options held;
     held.directory = join_path(options_.state_directory, "spool");
     held.memory_bytes_max = options_.memory.spool_bytes_max;
     held.disk_bytes_max = options_.config.spool_bytes_max;
-    FS_CO_TRY(spool, co_await run_on(run_.disk, [this, held] { return spool::open(files_, held); }));
+    FS_CO_TRY(spool,
+              co_await run_on(run_.disk, [this, held] { return spool::open(files_, held); }));
     spool_ = std::move(spool);
     ledger_.found(capture_->start().acknowledged);
     receiver_ = capture_->start().receiver;
@@ -74,18 +81,19 @@ task<result<>> sender_group::start(std::optional<pinned_peer> peer) {
         compared_ = capture_->start().alarm;
     }
 
-    capture_->set_attention([posted = attention_posted_, home = run_.home, alive = std::weak_ptr(alive_), this] {
-        if (posted->exchange(true)) {
-            return;
-        }
-        asio::post(home, [posted, alive, this] {
-            posted->store(false);
-            if (!alive.expired()) {
-                close_early_ = true;
-                work_.notify_all();
+    capture_->set_attention(
+        [posted = attention_posted_, home = run_.home, alive = std::weak_ptr(alive_), this] {
+            if (posted->exchange(true)) {
+                return;
             }
+            asio::post(home, [posted, alive, this] {
+                posted->store(false);
+                if (!alive.expired()) {
+                    close_early_ = true;
+                    work_.notify_all();
+                }
+            });
         });
-    });
     if (auto served = serve_nbd(); !served) {
         co_await close_nbd();
         co_return served;
@@ -93,7 +101,8 @@ task<result<>> sender_group::start(std::optional<pinned_peer> peer) {
     if (options_.shared) { // last, since a start that failed is tried again
         std::vector<std::uint64_t> blocks;
         for (std::size_t i = 0; i < capture_->volume_count(); ++i) {
-            blocks.push_back(block_count(capture_->volume_size(volume_index{static_cast<std::uint16_t>(i)})));
+            blocks.push_back(
+                block_count(capture_->volume_size(volume_index{static_cast<std::uint16_t>(i)})));
         }
         number_ = options_.shared->add_group(name(), blocks);
         options_.shared->set_peer(number_, peer_);
@@ -115,10 +124,10 @@ result<> sender_group::serve_nbd() {
         FS_TRY(where, nbd::parse_endpoint(v.nbd));
         nbd::export_entry entry{v.name, fmt::format("{}/{}", name(), v.name),
                                 capture_->device(volume_index{static_cast<std::uint16_t>(i)})};
-        servers_.push_back(std::make_unique<nbd::server>(std::vector{std::move(entry)}, nbd_loops_,
-                                                         i < options_.volume_disks.size() ? options_.volume_disks[i]
-                                                                                          : run_.disk,
-                                                         options_.clients.value_or(nbd::default_client_bounds())));
+        servers_.push_back(std::make_unique<nbd::server>(
+            std::vector{std::move(entry)}, nbd_loops_,
+            i < options_.volume_disks.size() ? options_.volume_disks[i] : run_.disk,
+            options_.clients.value_or(nbd::default_client_bounds())));
         FS_CHECK(servers_.back()->listen(where));
         log::info("group {}: volume {} ({}) is served at {}", name(), v.name, v.path,
                   nbd::export_uri(where, v.name));
@@ -138,7 +147,8 @@ task<void> sender_group::stop(time_point drain_until) {
     co_await close_nbd();
     if (session_up_ && ledger_.recorded() && !settings_->paused) {
         cut(false, true);
-        while (ledger_.recorded() && session_up_ && ledger_.durable().interval < ledger_.last_cut().id &&
+        while (ledger_.recorded() && session_up_ &&
+               ledger_.durable().interval < ledger_.last_cut().id &&
                co_await progress_.wait_until(*run_.time, drain_until)) {
         }
     }
@@ -156,12 +166,14 @@ task<void> sender_group::stop(time_point drain_until) {
     }
     const auto closed = co_await run_on(run_.disk, [this] { return capture_->close_clean(); });
     if (!closed) {
-        log::warning("group {}: not stopped cleanly: {}; the next start compares the active parts of the volumes",
+        log::warning("group {}: not stopped cleanly: {}; the next start compares the active parts "
+                     "of the volumes",
                      name(), closed.error().text());
     }
 }
 
-// ---- barriers --------------------------------------------------------------------------------------
+// ---- barriers
+// --------------------------------------------------------------------------------------
 
 std::optional<sender_group::cut_outcome> sender_group::cut(bool even_if_empty, bool requested) {
     auto closed = capture_->close_interval(run_.time->wall(), even_if_empty, requested);
@@ -169,7 +181,8 @@ std::optional<sender_group::cut_outcome> sender_group::cut(bool even_if_empty, b
         return std::nullopt;
     }
     const bool consistent_cut = closed->commit().consistent;
-    ledger_.cut({closed->position().interval, closed->commit().time}, consistent_cut, closed->written_bytes());
+    ledger_.cut({closed->position().interval, closed->commit().time}, consistent_cut,
+                closed->written_bytes());
     verify_questions_->asked(closed->position().interval, closed->commit().verify);
     if (verify_) {
         verify_->on_cut(closed->position().interval, closed->commit().verify);
@@ -196,26 +209,32 @@ task<void> sender_group::close_loop() {
         }
         const time_point now = run_.time->now();
         const bool due = close_early_ || now >= next_close_;
-        const bool room = closed_bytes() < closed_room() && closed_.size() < limits::interval_queue_max;
+        const bool room =
+            closed_bytes() < closed_room() && closed_.size() < limits::interval_queue_max;
         if (due && room) {
             if (ledger_.recorded()) {
-                // The end of a catch-up is a barrier even when nothing was written: it makes the point.
-                const bool completes = !consistent() && !ledger_.point_in_flight() && capture_->pending_bytes() == 0;
+                // The end of a catch-up is a barrier even when nothing was written: it makes the
+                // point.
+                const bool completes =
+                    !consistent() && !ledger_.point_in_flight() && capture_->pending_bytes() == 0;
                 cut(completes, false);
             }
             close_early_ = false;
             next_close_ = now + options_.config.interval;
         }
-        co_await work_.wait_until(*run_.time, due && !room ? now + std::chrono::milliseconds(20) : next_close_);
+        co_await work_.wait_until(*run_.time,
+                                  due && !room ? now + std::chrono::milliseconds(20) : next_close_);
     }
 }
 
-// ---- encode and spool ------------------------------------------------------------------------------
+// ---- encode and spool
+// ------------------------------------------------------------------------------
 
 encoder_load sender_group::load_of(const interval &taken) const {
     encoder_load load;
     load.waiting = closed_.size();
-    load.age = taken.first_write() ? run_.time->now() - *taken.first_write() : options_.config.interval;
+    load.age =
+        taken.first_write() ? run_.time->now() - *taken.first_write() : options_.config.interval;
     load.filled_in = taken.closed_at() - taken.first_write().value_or(taken.closed_at());
     load.late_by = load.age - options_.config.interval;
     load.busy = encoder_busy_.value();
@@ -255,15 +274,16 @@ task<void> sender_group::encode_loop() {
         }
         const time_point began = run_.time->now();
         auto encoded = std::make_shared<result<encoded_interval>>(
-            co_await run_on(pool, [this, encoder = encoder_, taken, heals = heals_, patient = !consistent(), &loans] {
+            co_await run_on(pool, [this, encoder = encoder_, taken, heals = heals_,
+                                   patient = !consistent(), &loans] {
                 taken->wait_settled();
                 learn(*encoder);
                 duration left = patient ? cold_reads_each_interval : duration{};
                 const auto source = [&](volume_index volume, block_index block, bytes_span out) {
                     const time_point began = run_.time->now();
-                    const bool found =
-                        capture_->read_unchanged(volume, block, taken->position(), out,
-                                                 left > duration{} ? cold_reads::wait : cold_reads::refuse);
+                    const bool found = capture_->read_unchanged(
+                        volume, block, taken->position(), out,
+                        left > duration{} ? cold_reads::wait : cold_reads::refuse);
                     left -= run_.time->now() - began;
                     return found;
                 };
@@ -275,19 +295,23 @@ task<void> sender_group::encode_loop() {
             ++encoder_faults_;
             encoder_ = make_encoder();
             if (epoch == ledger_.epoch()) {
-                lose_order(fmt::format("the encoder's self-check failed ({}); look at this host's memory, and report it",
+                lose_order(fmt::format("the encoder's self-check failed ({}); look at this host's "
+                                       "memory, and report it",
                                        encoded->error().context));
             }
         } else if (epoch == ledger_.epoch()) {
             folded_bytes_ += (*encoded)->folded_bytes;
             encoded_bytes_ += (*encoded)->what.bytes;
-            const auto pushed = co_await run_on(
-                run_.disk, [this, encoded] { return spool_->push((*encoded)->what, std::move((*encoded)->frames)); });
+            const auto pushed = co_await run_on(run_.disk, [this, encoded] {
+                return spool_->push((*encoded)->what, std::move((*encoded)->frames));
+            });
             if (epoch != ledger_.epoch()) {
-                spool_->clear(); // order was lost meanwhile; only this loop adds, so nothing newer is in it
+                spool_
+                    ->clear(); // order was lost meanwhile; only this loop adds, so nothing newer is in it
                 tidy_soon();
             } else if (!pushed) {
-                lose_order(fmt::format("{}; from here on only which blocks change is kept", pushed.error().text()));
+                lose_order(fmt::format("{}; from here on only which blocks change is kept",
+                                       pushed.error().text()));
             }
         }
         encoding_bytes_ = 0;
@@ -300,7 +324,8 @@ task<void> sender_group::encode_loop() {
 }
 
 bool sender_group::pipeline_has_room(bool little) const {
-    if (little && !settings_->paused && capture_->counts().open_bytes < options_.memory.open_bytes_max / 4) {
+    if (little && !settings_->paused &&
+        capture_->counts().open_bytes < options_.memory.open_bytes_max / 4) {
         return true;
     }
     return !settings_->paused && closed_bytes() < options_.memory.closed_bytes_max / 4 &&
@@ -316,7 +341,8 @@ void sender_group::reset_stream() {
     tidy_soon();
 }
 
-// What was dropped leaves the disk off home: a slow spool disk must not hold up the lines of other groups.
+// What was dropped leaves the disk off home: a slow spool disk must not hold up the lines of other
+// groups.
 void sender_group::tidy_soon() {
     if (spool_->untidy() && !std::exchange(tidying_, true)) {
         tasks_.spawn(tidy_spool());
@@ -341,7 +367,8 @@ void sender_group::lose_order(const std::string &why) {
     capture_->begin_tracking();
     reset_stream();
     if (!why.empty()) {
-        log::warning("group {}: the order of writes is no longer kept: {}. A catch-up follows when the DR site "
+        log::warning("group {}: the order of writes is no longer kept: {}. A catch-up follows when "
+                     "the DR site "
                      "can be reached; its newest point stays good until then",
                      name(), why);
         order_lost_ = why;
@@ -359,7 +386,8 @@ task<void> sender_group::upkeep_loop() {
         capture_->note_writes_in_flight();
         const wall_time now = run_.time->wall();
         if (throttle_setting after = settings_->throttle; after.expire(now)) {
-            settings_.change_now([now](group_settings &s) { s.throttle.expire(now); }, tasks_, fmt::format("group {}", name()));
+            settings_.change_now([now](group_settings &s) { s.throttle.expire(now); }, tasks_,
+                                 fmt::format("group {}", name()));
             apply_throttle();
         }
         if (run_.time->now() < next_upkeep_) {
@@ -402,13 +430,18 @@ task<void> sender_group::reread() {
         co_return;
     }
     const auto left = co_await run_on(run_.disk, [this] { return capture_->retry_unreadable(); });
-    reread_after_ = std::min<duration>(std::chrono::minutes(5), std::max<duration>(std::chrono::seconds(5), reread_after_ * 2));
+    reread_after_ = std::min<duration>(
+        std::chrono::minutes(5), std::max<duration>(std::chrono::seconds(5), reread_after_ * 2));
     next_reread_ = run_.time->now() + reread_after_;
     if (left && *left == 0) {
-        log::info("group {}: what its disks could not read is known again; the next point covers it", name());
+        log::info(
+            "group {}: what its disks could not read is known again; the next point covers it",
+            name());
     }
 }
 
-void sender_group::apply_throttle() { pace_->set_rate(view_of(settings_->throttle, run_.time->wall()).rate); }
+void sender_group::apply_throttle() {
+    pace_->set_rate(view_of(settings_->throttle, run_.time->wall()).rate);
+}
 
 } // namespace farshore

@@ -5,9 +5,10 @@
 #include "replicator/sender/sender_state.hpp"
 #include "replicator/sender/sender_verify.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <span>
-#include <fmt/format.h>
 
 namespace farshore {
 namespace {
@@ -17,16 +18,19 @@ std::string unreadable_text(const std::vector<volume_status> &volumes) {
     std::string text;
     for (const volume_status &v : volumes) {
         if (v.unreadable_bytes > 0) {
-            text += fmt::format("{}volume {} can't be read at offset {} ({} bytes in all): points hold older content there until "
+            text += fmt::format("{}volume {} can't be read at offset {} ({} bytes in all): points "
+                                "hold older content there until "
                                 "it is overwritten or can be read",
-                                text.empty() ? "" : "; ", v.name, v.unreadable.front().offset, v.unreadable_bytes);
+                                text.empty() ? "" : "; ", v.name, v.unreadable.front().offset,
+                                v.unreadable_bytes);
         }
     }
     return text;
 }
 } // namespace
 
-// ---- status ----------------------------------------------------------------------------------------
+// ---- status
+// ----------------------------------------------------------------------------------------
 
 std::optional<time_point> sender_group::oldest_unsafe_write() const {
     std::optional<time_point> oldest;
@@ -44,9 +48,10 @@ std::optional<time_point> sender_group::oldest_unsafe_write() const {
     return oldest;
 }
 
-// Bytes that clients wrote and that the DR site does not durably hold. Nothing else is in it: neither what memory or
-// the spool take, nor what goes over the line. What was written over several times counts each time, up to the
-// volumes' size. Without an unbroken order only regions are known: all of each that may lack something.
+// Bytes that clients wrote and that the DR site does not durably hold. Nothing else is in it:
+// neither what memory or the spool take, nor what goes over the line. What was written over several
+// times counts each time, up to the volumes' size. Without an unbroken order only regions are
+// known: all of each that may lack something.
 std::uint64_t sender_group::bytes_at_risk() const {
     std::uint64_t sum = 0;
     if (order() != stream_order::kept) {
@@ -122,18 +127,22 @@ sender_group_status sender_group::status() const {
     s.spool_limit_bytes = options_.config.spool_bytes_max;
     for (std::size_t i = 0; i < options_.config.volumes.size(); ++i) {
         const volume_index v{static_cast<std::uint16_t>(i)};
-        s.volumes.push_back({options_.config.volumes[i].name, capture_->volume_size(v), capture_->dirty_bytes(v),
-                             capture_->unreadable(v, unreadable_shown_max), capture_->unreadable_bytes(v)});
+        s.volumes.push_back(
+            {options_.config.volumes[i].name, capture_->volume_size(v), capture_->dirty_bytes(v),
+             capture_->unreadable(v, unreadable_shown_max), capture_->unreadable_bytes(v)});
     }
     if (const auto skew = clock_.warning()) {
         s.warnings.push_back(*skew);
     }
     s.error = notice_ ? notice_ : error_ ? error_ : damage_;
-    if (path_.suspects()) { // while a connection is up, too: it is about to end like the ones before
-        s.error = error_ ? fmt::format("{} ({})", path_judge::words, *error_) : std::string(path_judge::words);
+    if (path_
+            .suspects()) { // while a connection is up, too: it is about to end like the ones before
+        s.error = error_ ? fmt::format("{} ({})", path_judge::words, *error_)
+                         : std::string(path_judge::words);
     }
     if (session_up_ && hold_.active()) {
-        s.error = fmt::format("the catch-up begins when clients slow down (they write {:.0f} MB/s), {:.0f} s after that at the "
+        s.error = fmt::format("the catch-up begins when clients slow down (they write {:.0f} "
+                              "MB/s), {:.0f} s after that at the "
                               "latest",
                               hold_.rate() / 1e6, seconds_of(catch_up_hold::hold_max));
     }
@@ -183,7 +192,8 @@ class counted {
 
 } // namespace
 
-// ---- wait ------------------------------------------------------------------------------------------
+// ---- wait
+// ------------------------------------------------------------------------------------------
 
 task<result<wait_outcome>> sender_group::wait(bool durable_only, duration timeout) {
     const time_point deadline = run_.time->now() + timeout;
@@ -191,9 +201,11 @@ task<result<wait_outcome>> sender_group::wait(bool durable_only, duration timeou
         co_return fail(errc::dead, *disturbed_);
     }
     if (!peer_) {
-        co_return fail(errc::not_in_sync, fmt::format("group \"{}\" is not paired with a DR site; run `farshore invite {}` "
-                                                      "there and `farshore join TOKEN` here",
-                                                      name(), name()));
+        co_return fail(
+            errc::not_in_sync,
+            fmt::format("group \"{}\" is not paired with a DR site; run `farshore invite {}` "
+                        "there and `farshore join TOKEN` here",
+                        name(), name()));
     }
     // Whoever waits wants the barrier now, however fast clients write.
     const counted waits(waits_);
@@ -201,21 +213,24 @@ task<result<wait_outcome>> sender_group::wait(bool durable_only, duration timeou
     progress_.notify_all();
     std::optional<barrier_info> mine;
     while (!mine && !ending_) {
-        if (ledger_.recorded() && capture_->pending_bytes() == 0 && closed_.size() < limits::interval_queue_max) {
+        if (ledger_.recorded() && capture_->pending_bytes() == 0 &&
+            closed_.size() < limits::interval_queue_max) {
             const auto made = cut(true, true);
             if (made && made->consistent) {
                 mine = made->barrier;
                 break;
             }
         }
-        const time_point again = std::min(deadline, run_.time->now() + std::chrono::milliseconds(100));
+        const time_point again =
+            std::min(deadline, run_.time->now() + std::chrono::milliseconds(100));
         co_await progress_.wait_until(*run_.time, again);
         if (run_.time->now() >= deadline) {
             break;
         }
     }
     const auto reached = [this, durable_only, &mine] {
-        return mine && (durable_only ? ledger_.durable_point() : ledger_.applied_point()) >= mine->id;
+        return mine &&
+               (durable_only ? ledger_.durable_point() : ledger_.applied_point()) >= mine->id;
     };
     while (!ending_ && !reached() && run_.time->now() < deadline) {
         co_await progress_.wait_until(*run_.time, deadline);
@@ -225,11 +240,11 @@ task<result<wait_outcome>> sender_group::wait(bool durable_only, duration timeou
     }
     if (!reached()) {
         const sender_group_status s = status();
-        co_return fail(errc::timeout,
-                       fmt::format("group \"{}\": the DR site did not have the barrier within {:.0f} s (state {}, {}{})",
-                                   name(), seconds_of(timeout), name_of(s.state),
-                                   s.connected ? "connected" : "not connected",
-                                   s.error ? ", last error: " + *s.error : ""));
+        co_return fail(errc::timeout, fmt::format("group \"{}\": the DR site did not have the "
+                                                  "barrier within {:.0f} s (state {}, {}{})",
+                                                  name(), seconds_of(timeout), name_of(s.state),
+                                                  s.connected ? "connected" : "not connected",
+                                                  s.error ? ", last error: " + *s.error : ""));
     }
     wait_outcome out;
     out.group = name();
@@ -240,7 +255,8 @@ task<result<wait_outcome>> sender_group::wait(bool durable_only, duration timeou
     co_return out;
 }
 
-// ---- pause, resync, throttle -----------------------------------------------------------------------
+// ---- pause, resync, throttle
+// -----------------------------------------------------------------------
 
 task<result<>> sender_group::set_paused(bool paused) {
     const counted commands(commands_);
@@ -261,18 +277,21 @@ task<result<>> sender_group::set_paused(bool paused) {
 task<result<>> sender_group::resync(bool full) {
     const counted commands(commands_);
     if (!peer_) {
-        co_return fail(errc::not_in_sync, fmt::format("group \"{}\" is not paired with a DR site", name()));
+        co_return fail(errc::not_in_sync,
+                       fmt::format("group \"{}\" is not paired with a DR site", name()));
     }
     co_await run_on(run_.disk, [this] {
         capture_->mark_all_dirty();
         return true;
     });
-    // Again, and now without a disk: a scan that ran meanwhile may have settled some of it by digests, which `full` refuses.
+    // Again, and now without a disk: a scan that ran meanwhile may have settled some of it by
+    // digests, which `full` refuses.
     capture_->mark_all_dirty();
     hold_.end(); // asked for now
     scan_full_ = full;
     log::info("group {}: resync asked for: {}", name(),
-              full ? "everything is shipped" : "everything is compared by digests, what differs is shipped");
+              full ? "everything is shipped"
+                   : "everything is compared by digests, what differs is shipped");
     if (ledger_.recorded()) {
         lose_order("");
     } else {
@@ -281,12 +300,14 @@ task<result<>> sender_group::resync(bool full) {
     co_return result<>{};
 }
 
-task<result<>> sender_group::throttle_set(std::optional<std::uint64_t> rate, std::optional<duration> lasts) {
+task<result<>> sender_group::throttle_set(std::optional<std::uint64_t> rate,
+                                          std::optional<duration> lasts) {
     const counted commands(commands_);
-    FS_CO_CHECK(co_await settings_.change([rate, lasts, now = run_.time->wall()](group_settings &s) -> result<> {
-        s.throttle.set(rate, lasts, now);
-        return {};
-    }));
+    FS_CO_CHECK(co_await settings_.change(
+        [rate, lasts, now = run_.time->wall()](group_settings &s) -> result<> {
+            s.throttle.set(rate, lasts, now);
+            return {};
+        }));
     apply_throttle();
     co_return result<>{};
 }
@@ -301,14 +322,16 @@ task<result<>> sender_group::throttle_clear() {
     co_return result<>{};
 }
 
-// ---- verify ----------------------------------------------------------------------------------------
+// ---- verify
+// ----------------------------------------------------------------------------------------
 
 namespace {
 
 constexpr std::size_t ranges_each_job = 32; ///< on the disk pool at a time; at most 32 MiB are read
 
 /// Puts ranges into the open interval; returns those that should be holes and are none.
-result<std::vector<pending_range>> add_ranges(capture_group &capture, std::span<const pending_range> ranges,
+result<std::vector<pending_range>> add_ranges(capture_group &capture,
+                                              std::span<const pending_range> ranges,
                                               const digest_function &digest) {
     std::vector<pending_range> no_holes;
     for (const pending_range &r : ranges) {
@@ -326,7 +349,8 @@ result<std::vector<pending_range>> add_ranges(capture_group &capture, std::span<
 
 } // namespace
 
-// The DR site knows as well, and makes no point until a catch-up has brought it what is marked here.
+// The DR site knows as well, and makes no point until a catch-up has brought it what is marked
+// here.
 void sender_group::heal(const verify_run &run) {
     const std::vector<pending_range> wrong = run.to_heal();
     if (wrong.empty()) {
@@ -338,7 +362,8 @@ void sender_group::heal(const verify_run &run) {
         bytes += r.range.length;
     }
     damage_known_ = std::max(damage_known_, run.damage_through());
-    lose_order(fmt::format("verify found that the DR site's copy differs in {} range(s), {} bytes; they are shipped again, and "
+    lose_order(fmt::format("verify found that the DR site's copy differs in {} range(s), {} bytes; "
+                           "they are shipped again, and "
                            "the DR site makes no point until then",
                            wrong.size(), bytes));
 }
@@ -360,7 +385,8 @@ task<std::vector<pending_range>> sender_group::take_to_verify() {
             }
             verify_->data_is(*data);
         }
-        const std::vector<pending_range> more = verify_->take(ranges_max - ranges.size(), bytes_max - bytes);
+        const std::vector<pending_range> more =
+            verify_->take(ranges_max - ranges.size(), bytes_max - bytes);
         for (const pending_range &r : more) {
             bytes += verify_run::is_hole(r) ? 0 : r.range.length;
         }
@@ -375,11 +401,13 @@ task<std::vector<pending_range>> sender_group::take_to_verify() {
 task<result<verify_outcome>> sender_group::verify(progress_report progress) {
     constexpr duration answer_timeout = std::chrono::minutes(2);
     if (verify_) {
-        co_return fail(errc::busy, fmt::format("a verify of group \"{}\" is running already", name()));
+        co_return fail(errc::busy,
+                       fmt::format("a verify of group \"{}\" is running already", name()));
     }
     if (!session_up_ || !ledger_.recorded() || !consistent() || settings_->paused) {
-        co_return fail(errc::not_in_sync, fmt::format("group \"{}\" is {}; verify compares when it is streaming", name(),
-                                                      name_of(status().state)));
+        co_return fail(errc::not_in_sync,
+                       fmt::format("group \"{}\" is {}; verify compares when it is streaming",
+                                   name(), name_of(status().state)));
     }
     const counted commands(commands_);
     std::vector<std::uint64_t> sizes;
@@ -388,7 +416,9 @@ task<result<verify_outcome>> sender_group::verify(progress_report progress) {
     }
     verify_ = std::make_unique<verify_run>(std::move(sizes));
     const auto digester = std::make_shared<dedupe::digester>(digest_key_);
-    const digest_function digest = [digester](bytes_view bytes) { return digester->of(bytes).bytes; };
+    const digest_function digest = [digester](bytes_view bytes) {
+        return digester->of(bytes).bytes;
+    };
     time_point heard = run_.time->now();
     std::uint64_t heard_bytes = 0;
     while (!verify_->failure() && !verify_->done() && !ending_) {
@@ -397,8 +427,10 @@ task<result<verify_outcome>> sender_group::verify(progress_report progress) {
             ranges = co_await take_to_verify();
         }
         for (std::size_t at = 0; at < ranges.size() && !verify_->failure(); at += ranges_each_job) {
-            const auto some = std::span(ranges).subspan(at, std::min(ranges_each_job, ranges.size() - at));
-            const auto added = co_await run_on(run_.disk, [this, some, &digest] { return add_ranges(*capture_, some, digest); });
+            const auto some =
+                std::span(ranges).subspan(at, std::min(ranges_each_job, ranges.size() - at));
+            const auto added = co_await run_on(
+                run_.disk, [this, some, &digest] { return add_ranges(*capture_, some, digest); });
             if (!added) {
                 verify_->fail_with(added.error());
                 break;

@@ -1,5 +1,5 @@
-// Loans of a group at the primary: before an interval is encoded, the DR site is asked to copy what other
-// groups of the pair have there already.
+// Loans of a group at the primary: before an interval is encoded, the DR site is asked to copy what
+// other groups of the pair have there already.
 
 #include "replicator/base/geometry.hpp"
 #include "replicator/base/hash.hpp"
@@ -11,7 +11,8 @@ namespace farshore {
 namespace {
 /// How long an interval waits for the answer. Without one it is encoded as it is.
 constexpr duration loan_wait_max = std::chrono::seconds(3);
-constexpr std::size_t loans_unanswered_max = 64; ///< a DR site that never answers is not asked for ever
+constexpr std::size_t loans_unanswered_max =
+    64; ///< a DR site that never answers is not asked for ever
 } // namespace
 
 // The hints of whole blocks, which begin at a block's first byte, serve other groups too.
@@ -47,10 +48,13 @@ task<void> sender_group::offer_content(time_point until) {
     for (std::uint16_t i = 0; i < capture_->volume_count(); ++i) {
         const volume_index v{i};
         const std::uint64_t size = capture_->volume_size(v);
-        for (std::uint64_t at = 0; at < size && left > 0 && !stopping_ && run_.time->now() < until; at += piece_bytes) {
+        for (std::uint64_t at = 0; at < size && left > 0 && !stopping_ && run_.time->now() < until;
+             at += piece_bytes) {
             const byte_range piece{at, std::min(piece_bytes, size - at)};
             offer_read_ = run_.time->now();
-            left -= std::min(left, co_await run_on(run_.disk, [this, v, piece] { return offer_piece(v, piece); }));
+            left -= std::min(left, co_await run_on(run_.disk, [this, v, piece] {
+                                 return offer_piece(v, piece);
+                             }));
         }
     }
     offer_read_.reset();
@@ -61,7 +65,8 @@ std::uint64_t sender_group::offer_piece(volume_index v, byte_range piece) {
     const auto device = capture_->device(v);
     const auto extents = device->status(piece, status_context::allocation, 1);
     constexpr std::uint32_t hole = 1;
-    const bool empty = extents && extents->front().length >= piece.length && (extents->front().flags & hole) != 0;
+    const bool empty =
+        extents && extents->front().length >= piece.length && (extents->front().flags & hole) != 0;
     buffer content(ceil_div(piece.length, block_bytes) * block_bytes);
     std::ranges::fill(content.span(), std::byte{0});
     if (empty || !device->read(piece.offset, content.span().first(piece.length))) {
@@ -79,7 +84,8 @@ std::uint64_t sender_group::offer_piece(volume_index v, byte_range piece) {
     return noted;
 }
 
-task<std::vector<dedupe::loan>> sender_group::borrow(std::shared_ptr<interval> taken, executor pool) {
+task<std::vector<dedupe::loan>> sender_group::borrow(std::shared_ptr<interval> taken,
+                                                     executor pool) {
     if (!options_.shared || options_.memory.index_bytes == 0) {
         co_return std::vector<dedupe::loan>{};
     }
@@ -89,10 +95,11 @@ task<std::vector<dedupe::loan>> sender_group::borrow(std::shared_ptr<interval> t
         return find_candidates(*options_.shared, number_, taken->changes(), key);
     });
     // An interval far ahead of what the DR site has would keep its slots for as long.
-    const std::uint64_t horizon = std::max(ledger_.durable().interval, ledger_.first()).value + limits::loan_window;
+    const std::uint64_t horizon =
+        std::max(ledger_.durable().interval, ledger_.first()).value + limits::loan_window;
     const bool too_early = taken->position().interval.value > horizon;
-    if (candidates.empty() || !session_up_ || too_early || session_->loans_unanswered() > loans_unanswered_max ||
-        !loan_patience_.worth_it()) {
+    if (candidates.empty() || !session_up_ || too_early ||
+        session_->loans_unanswered() > loans_unanswered_max || !loan_patience_.worth_it()) {
         co_return std::vector<dedupe::loan>{};
     }
     co_return co_await ask_for_loans(std::move(candidates), taken->position().interval);

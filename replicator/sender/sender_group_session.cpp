@@ -6,8 +6,9 @@
 #include "replicator/sender/sender_group.hpp"
 #include "replicator/sender/sender_verify.hpp"
 
-#include <algorithm>
 #include <fmt/format.h>
+
+#include <algorithm>
 
 namespace farshore {
 namespace {
@@ -17,8 +18,8 @@ constexpr duration backoff_max = std::chrono::seconds(3);
 
 /// The line ended it: neither we nor the peer said anything.
 bool is_of_line(const error &e) {
-    return is(e, errc::timeout) || is_errno(e, ETIMEDOUT) || is_errno(e, ECONNRESET) || is_errno(e, EPIPE) ||
-           is_errno(e, EHOSTUNREACH);
+    return is(e, errc::timeout) || is_errno(e, ETIMEDOUT) || is_errno(e, ECONNRESET) ||
+           is_errno(e, EPIPE) || is_errno(e, EHOSTUNREACH);
 }
 
 } // namespace
@@ -40,7 +41,8 @@ std::shared_ptr<dedupe::encoder> sender_group::make_encoder() const {
     o.content_bytes = options_.memory.content_bytes;
     o.verify = options_.config.verify_encoding;
     for (std::size_t i = 0; i < capture_->volume_count(); ++i) {
-        const std::uint64_t size = capture_->volume_size(volume_index{static_cast<std::uint16_t>(i)});
+        const std::uint64_t size =
+            capture_->volume_size(volume_index{static_cast<std::uint16_t>(i)});
         o.volume_blocks.push_back(ceil_div(size, block_bytes));
     }
     return std::make_shared<dedupe::encoder>(std::move(o));
@@ -50,7 +52,8 @@ std::shared_ptr<dedupe::encoder> sender_group::make_encoder() const {
 void sender_group::note_same(const pending_range &piece) {
     buffer content(ceil_div(piece.range.length, block_bytes) * block_bytes);
     std::ranges::fill(content.span(), std::byte{0});
-    if (!capture_->device(piece.volume)->read(piece.range.offset, content.span().first(piece.range.length))) {
+    if (!capture_->device(piece.volume)
+             ->read(piece.range.offset, content.span().first(piece.range.length))) {
         return;
     }
     std::vector<dedupe::known_place> places;
@@ -133,13 +136,17 @@ task<void> sender_group::session_loop() {
 }
 
 task<error> sender_group::run_session() {
-    const std::string address = options_.config.peer.empty() ? peer_->address : options_.config.peer;
-    // Under a site's CA a name counts and no fingerprint: a certificate that is renewed stays the DR site's.
-    const expected_peer expected = options_.trust == trust_mode::site_ca
-                                       ? expected_peer{options_.trust, "", name_expected(options_.config.peer_name, address)}
-                                       : expected_peer{options_.trust, peer_->fingerprint, ""};
+    const std::string address =
+        options_.config.peer.empty() ? peer_->address : options_.config.peer;
+    // Under a site's CA a name counts and no fingerprint: a certificate that is renewed stays the
+    // DR site's.
+    const expected_peer expected =
+        options_.trust == trust_mode::site_ca
+            ? expected_peer{options_.trust, "", name_expected(options_.config.peer_name, address)}
+            : expected_peer{options_.trust, peer_->fingerprint, ""};
     auto connect = [this, address, expected](bool control) {
-        return net_.make_connector(address, transport::alpn_session, expected, {pace_, daemon_pace_}, control);
+        return net_.make_connector(address, transport::alpn_session, expected,
+                                   {pace_, daemon_pace_}, control);
     };
     sender_session::callbacks calls;
     calls.on_ack = [this](const wire::ack &a) { on_ack(a); };
@@ -182,15 +189,16 @@ task<error> sender_group::run_session() {
     settled_ = false;
     session_end end;
     if (const auto since = session_->welcomed_at()) {
-        end = {true, session_->moved(), is_of_line(reason), session_->tried(), run_.time->now() - *since};
+        end = {true, session_->moved(), is_of_line(reason), session_->tried(),
+               run_.time->now() - *since};
     }
     path_.ended(end);
     if (scan_) {
         scan_->stop();
     }
     if (verify_) {
-        verify_->fail_with({make_error_code(errc::not_in_sync), fmt::format("the session with the DR site ended ({})",
-                                                                           reason.text())});
+        verify_->fail_with({make_error_code(errc::not_in_sync),
+                            fmt::format("the session with the DR site ended ({})", reason.text())});
     }
     progress_.notify_all();
     loans_answered_.notify_all();
@@ -215,7 +223,8 @@ task<result<wire::key32>> sender_group::begin_shipping(sender_session::make_conn
     FS_CO_TRY(theirs, co_await session_->open(std::move(connect), make_hello(), known));
     verify_questions_->forget_through(theirs.applied.interval);
     FS_CO_CHECK(co_await session_->open_data_links(options_.links));
-    // What was acknowledged before this session, whatever the DR site said since its welcome; intervals go on meanwhile.
+    // What was acknowledged before this session, whatever the DR site said since its welcome;
+    // intervals go on meanwhile.
     sender_facts now = facts();
     now.acknowledged = mine.acknowledged;
     now.acked_in_stream = mine.acked_in_stream;
@@ -251,7 +260,9 @@ task<result<wire::key32>> sender_group::begin_shipping(sender_session::make_conn
     wire::ack first;
     first.durable = theirs.durable;
     first.applied = theirs.applied;
-    first.point = theirs.damaged || theirs.in_catch_up ? std::min(theirs.point, ledger_.applied_point().value) : theirs.point;
+    first.point = theirs.damaged || theirs.in_catch_up
+                      ? std::min(theirs.point, ledger_.applied_point().value)
+                      : theirs.point;
     settled_ = true;
     on_ack(first);
     if (const auto early = std::exchange(early_ack_, std::nullopt)) {
@@ -267,13 +278,15 @@ task<result<wire::key32>> sender_group::begin_shipping(sender_session::make_conn
 // Connected all the while, so that nobody takes it for trouble with the line.
 task<void> sender_group::hold_catch_up() {
     const auto goes_on = [this] {
-        return !stopping_ && session_->live() && waits_ == 0 && hold_.holds(run_.time->now(), capture_->counts().written_bytes);
+        return !stopping_ && session_->live() && waits_ == 0 &&
+               hold_.holds(run_.time->now(), capture_->counts().written_bytes);
     };
     bool told = false;
     while (goes_on()) {
         session_up_ = true;
         if (hold_.rate() > 0 && !std::exchange(told, true)) {
-            log::info("group {}: clients write {:.0f} MB/s, more than can be caught up with beside them; the catch-up begins when "
+            log::info("group {}: clients write {:.0f} MB/s, more than can be caught up with beside "
+                      "them; the catch-up begins when "
                       "they slow down, in {:.0f} s at the latest",
                       name(), hold_.rate() / 1e6, seconds_of(catch_up_hold::hold_max));
         }
@@ -293,7 +306,8 @@ task<result<>> sender_group::settle_dirty(const sender_plan &plan, const wire::w
         all = !told;
         changed = std::move(told).value_or(std::vector<wire::changed_run>{});
         if (all) {
-            log::warning("group {}: the DR site's history does not reach back to barrier {}, the newest that both sites are "
+            log::warning("group {}: the DR site's history does not reach back to barrier {}, the "
+                         "newest that both sites are "
                          "known to have had: everything is compared",
                          name(), ledger_.durable().interval.value);
         }
@@ -310,9 +324,11 @@ task<result<>> sender_group::settle_dirty(const sender_plan &plan, const wire::w
         return true;
     });
     if (plan.decision == sender_decision::compare_changed) {
-        log::info("group {}: {} bytes that the DR site changed after barrier {} are compared beside {} that changed here; it is "
+        log::info("group {}: {} bytes that the DR site changed after barrier {} are compared "
+                  "beside {} that changed here; it is "
                   "at barrier {}",
-                  name(), dirty_bytes() - before, ledger_.durable().interval.value, before, theirs.durable.interval.value);
+                  name(), dirty_bytes() - before, ledger_.durable().interval.value, before,
+                  theirs.durable.interval.value);
     }
     co_return result<>{};
 }
@@ -325,7 +341,8 @@ std::uint64_t sender_group::dirty_bytes() const {
     return sum;
 }
 
-task<result<>> sender_group::begin_new_stream(const sender_plan &plan, const wire::welcome &theirs) {
+task<result<>> sender_group::begin_new_stream(const sender_plan &plan,
+                                              const wire::welcome &theirs) {
     if (ledger_.recorded()) {
         capture_->begin_tracking();
         reset_stream();
@@ -360,7 +377,8 @@ task<result<>> sender_group::begin_new_stream(const sender_plan &plan, const wir
 // What is still pending is what one side has data of, and may be shipped.
 task<void> sender_group::gather_offers() {
     if (options_.gather_offers && capture_->pending_bytes() >= offers_bytes_min) {
-        co_await options_.gather_offers([this] { return !stopping_ && session_ && session_->live(); });
+        co_await options_.gather_offers(
+            [this] { return !stopping_ && session_ && session_->live(); });
     }
 }
 
@@ -370,7 +388,9 @@ task<void> sender_group::run_scan(wire::key32 key) {
         options.compare = !scan_full_;
         options.key = key;
         options.same = [this](const pending_range &piece) { note_same(piece); };
-        options.holes = [this](std::uint64_t bytes) { sync_total_ -= std::min(sync_total_, bytes); };
+        options.holes = [this](std::uint64_t bytes) {
+            sync_total_ -= std::min(sync_total_, bytes);
+        };
         options.before_data = [this] { return gather_offers(); };
         scan_ = std::make_unique<catch_up_scan>(
             *capture_, run_, options,
@@ -386,7 +406,8 @@ task<void> sender_group::run_scan(wire::key32 key) {
         scan_.reset();
         if (!done) {
             if (is(done.error(), errc::not_in_sync)) {
-                close_early_ = true; // capture fell to tracking; the close loop sees it and says why
+                close_early_ =
+                    true; // capture fell to tracking; the close loop sees it and says why
                 work_.notify_all();
             } else if (!is(done.error(), errc::cancelled)) {
                 session_->close(done.error());
@@ -418,7 +439,8 @@ void sender_group::on_ack(const wire::ack &a) {
             damage_.reset();
         }
         if (told.first_point) {
-            log::info("group {}: in sync; the DR site follows from barrier {} on", name(), told.first_point->id.value);
+            log::info("group {}: in sync; the DR site follows from barrier {} on", name(),
+                      told.first_point->id.value);
         }
         if (consistent()) {
             compared_.reset();
@@ -448,11 +470,12 @@ void sender_group::on_ack(const wire::ack &a) {
     look_at_damage_said();
 }
 
-// Counted there and told by nothing that came here, so which blocks is not known: the next welcome has everything
-// compared. A verify that runs heals what it finds at its end.
+// Counted there and told by nothing that came here, so which blocks is not known: the next welcome
+// has everything compared. A verify that runs heals what it finds at its end.
 void sender_group::look_at_damage_said() {
     if (settled_ && !verify_ && damage_said_ > damage_known_ && session_->live()) {
-        on_damage("its copy was changed by somebody else, and where is not known here", damage_known_);
+        on_damage("its copy was changed by somebody else, and where is not known here",
+                  damage_known_);
     }
 }
 
@@ -468,24 +491,27 @@ result<> sender_group::on_verify(const wire::verify_result &r) {
     return {};
 }
 
-// Of a run that ended without it. The DR site counted what differs and relies on its being repaired.
+// Of a run that ended without it. The DR site counted what differs and relies on its being
+// repaired.
 void sender_group::on_late_answer(const wire::verify_result &r) {
     std::uint64_t bytes = 0;
     for (const wire::verify_item &item : r.items) {
         if (!item.equal && !item.unseen) {
-            capture_->mark_dirty(volume_index{static_cast<std::uint16_t>(item.volume)}, {item.offset, item.length});
+            capture_->mark_dirty(volume_index{static_cast<std::uint16_t>(item.volume)},
+                                 {item.offset, item.length});
             bytes += item.length;
         }
     }
     if (bytes > 0) { // with other damage in the count, where that is stays unknown
         const bool all_of_it = r.damage_count == damage_known_ + 1;
-        on_damage(fmt::format("its copy differs: {} bytes, as a verify had asked that has ended", bytes),
-                  all_of_it ? r.damage_count : damage_known_);
+        on_damage(
+            fmt::format("its copy differs: {} bytes, as a verify had asked that has ended", bytes),
+            all_of_it ? r.damage_count : damage_known_);
     }
 }
 
-// The DR site found blocks that are not what the stream builds on. They are dirty from here on, and a
-// catch-up repairs them; its copy makes no point until then.
+// The DR site found blocks that are not what the stream builds on. They are dirty from here on, and
+// a catch-up repairs them; its copy makes no point until then.
 task<void> sender_group::on_nak(wire::nak n) {
     co_await run_on(run_.disk, [this, &n] {
         if (!n.complete) {
@@ -493,21 +519,27 @@ task<void> sender_group::on_nak(wire::nak n) {
         }
         for (const wire::damaged_entry &b : n.blocks) { // of the group: receiver_claims looked
             const volume_index v{static_cast<std::uint16_t>(b.volume)};
-            capture_->mark_dirty(v, {b.block * block_bytes, bytes_in_block(block_index{b.block}, capture_->volume_size(v))});
+            capture_->mark_dirty(v,
+                                 {b.block * block_bytes,
+                                  bytes_in_block(block_index{b.block}, capture_->volume_size(v))});
         }
         return true;
     });
-    on_damage(n.complete ? fmt::format("its copy was changed by somebody else: {} block(s) did not match", n.blocks.size())
-                         : "too many blocks of its copy did not match, or what was sent could not be decoded there",
+    on_damage(n.complete
+                  ? fmt::format("its copy was changed by somebody else: {} block(s) did not match",
+                                n.blocks.size())
+                  : "too many blocks of its copy did not match, or what was sent could not be "
+                    "decoded there",
               n.damage_count);
 }
 
 /// What is wrong is dirty already.
 void sender_group::on_damage(std::string what, std::uint64_t count) {
     damage_known_ = count;
-    damage_ = fmt::format("the DR site says that {}. It is compared and repaired now; until then its newest good "
-                          "point is {}",
-                          what, ledger_.applied_point().value);
+    damage_ = fmt::format(
+        "the DR site says that {}. It is compared and repaired now; until then its newest good "
+        "point is {}",
+        what, ledger_.applied_point().value);
     log::error("group {}: {}", name(), *damage_);
     if (ledger_.recorded()) {
         lose_order("");

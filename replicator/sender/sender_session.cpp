@@ -5,8 +5,9 @@
 #include "replicator/session/peer_clock.hpp"
 #include "replicator/session/trust.hpp"
 
-#include <algorithm>
 #include <fmt/format.h>
+
+#include <algorithm>
 
 namespace farshore {
 
@@ -18,15 +19,24 @@ constexpr std::size_t packet_bytes = 1200;
 error error_of(const wire::refusal &r) {
     const auto code = [&] {
         switch (static_cast<wire::refusal_code>(r.code)) {
-        case wire::refusal_code::version: return errc::unsupported;
-        case wire::refusal_code::unknown_group: return errc::not_found;
-        case wire::refusal_code::not_paired: return errc::not_trusted;
-        case wire::refusal_code::busy: return errc::busy;
-        case wire::refusal_code::volumes: return errc::mismatch;
-        case wire::refusal_code::failed: return errc::dead;
-        case wire::refusal_code::full: return errc::full;
-        case wire::refusal_code::stopping: return errc::closed;
-        case wire::refusal_code::protocol: return errc::corrupt;
+        case wire::refusal_code::version:
+            return errc::unsupported;
+        case wire::refusal_code::unknown_group:
+            return errc::not_found;
+        case wire::refusal_code::not_paired:
+            return errc::not_trusted;
+        case wire::refusal_code::busy:
+            return errc::busy;
+        case wire::refusal_code::volumes:
+            return errc::mismatch;
+        case wire::refusal_code::failed:
+            return errc::dead;
+        case wire::refusal_code::full:
+            return errc::full;
+        case wire::refusal_code::stopping:
+            return errc::closed;
+        case wire::refusal_code::protocol:
+            return errc::corrupt;
         }
         return errc::corrupt;
     }();
@@ -49,7 +59,8 @@ sender_session::sender_session(runtime run, spool &held, callbacks calls)
     : run_(std::move(run)), held_(held), calls_(std::move(calls)), tasks_(run_.home) {}
 sender_session::~sender_session() = default;
 
-task<result<wire::welcome>> sender_session::open(make_connector connect, wire::hello hello, interval_id known) {
+task<result<wire::welcome>> sender_session::open(make_connector connect, wire::hello hello,
+                                                 interval_id known) {
     connect_ = std::move(connect);
     hello_ = std::move(hello);
     std::vector<std::uint64_t> sizes;
@@ -73,17 +84,21 @@ task<result<wire::welcome>> sender_session::open(make_connector connect, wire::h
         co_return std::unexpected(error_of(refusal));
     }
     if (reply->type != static_cast<std::uint16_t>(wire::message_type::welcome)) {
-        co_return fail_peer(errc::corrupt, fmt::format("the DR site answered hello with a message of type {}, not with a welcome",
-                                                       reply->type));
+        co_return fail_peer(
+            errc::corrupt,
+            fmt::format("the DR site answered hello with a message of type {}, not with a welcome",
+                        reply->type));
     }
     auto parsed = wire::parse<wire::welcome>(reply->payload.view());
     if (!parsed) {
         co_return std::unexpected(in_words(parsed.error()));
     }
     const wire::welcome &welcome = *parsed;
-    if (welcome.version != wire::protocol_version || (welcome.features & ~wire::features_known) != 0) {
-        co_return fail_peer(errc::unsupported, "the DR site chose a protocol version or feature that this sender "
-                                          "did not offer");
+    if (welcome.version != wire::protocol_version ||
+        (welcome.features & ~wire::features_known) != 0) {
+        co_return fail_peer(errc::unsupported,
+                            "the DR site chose a protocol version or feature that this sender "
+                            "did not offer");
     }
     FS_CO_CHECK(calls_.on_clock(welcome.clock_ms));
     window_bytes_ = std::clamp<std::uint64_t>(welcome.window_bytes, limits::frame_payload_bytes_max,
@@ -136,7 +151,8 @@ task<result<>> sender_session::open_data_links(std::uint32_t count) {
     co_return result<>{};
 }
 
-task<result<>> sender_session::begin_stream(stream_id stream, interval_id first, bool copy_went_back) {
+task<result<>> sender_session::begin_stream(stream_id stream, interval_id first,
+                                            bool copy_went_back) {
     wire::begin_stream m;
     m.stream = stream.value;
     m.first = first.value;
@@ -152,7 +168,8 @@ task<result<>> sender_session::begin_stream(stream_id stream, interval_id first,
     co_return result<>{};
 }
 
-task<result<std::optional<std::vector<wire::changed_run>>>> sender_session::ask_changed(stream_position after) {
+task<result<std::optional<std::vector<wire::changed_run>>>>
+sender_session::ask_changed(stream_position after) {
     wire::changed_request m;
     m.after = after;
     changed_.emplace();
@@ -177,11 +194,14 @@ result<> sender_session::take_changed(wire::changed_reply r) {
         return fail_peer(errc::corrupt, "the DR site tells what changed without having been asked");
     }
     const bool empty_and_last = r.runs.empty() && !r.more;
-    if (changed_->runs.size() + r.runs.size() > limits::changed_runs_max || (!r.known && !empty_and_last)) {
-        return fail_peer(errc::corrupt, "the DR site tells of more changes than the protocol allows");
+    if (changed_->runs.size() + r.runs.size() > limits::changed_runs_max ||
+        (!r.known && !empty_and_last)) {
+        return fail_peer(errc::corrupt,
+                         "the DR site tells of more changes than the protocol allows");
     }
     for (const wire::changed_run &run : r.runs) {
-        const std::uint64_t regions = run.volume < hello_.volumes.size() ? region_count(hello_.volumes[run.volume].size) : 0;
+        const std::uint64_t regions =
+            run.volume < hello_.volumes.size() ? region_count(hello_.volumes[run.volume].size) : 0;
         if (run.count == 0 || run.first > regions || run.count > regions - run.first) {
             return fail_peer(errc::corrupt, "the DR site tells of changes outside a volume");
         }
@@ -252,10 +272,13 @@ task<std::optional<buffer>> sender_session::next_frame() {
             }
             frames_ = std::move(*loaded);
             if (next_index_ >= frames_->size()) {
-                close(fail_peer(errc::corrupt,
-                                fmt::format("the DR site's welcome.partial_index is {}; interval {} has {} frames", next_index_,
-                                            next_interval_.value, frames_->size()))
-                          .error());
+                close(
+                    fail_peer(
+                        errc::corrupt,
+                        fmt::format(
+                            "the DR site's welcome.partial_index is {}; interval {} has {} frames",
+                            next_index_, next_interval_.value, frames_->size()))
+                        .error());
                 break;
             }
             continue;
@@ -287,7 +310,9 @@ task<void> sender_session::send_frames(std::size_t index) {
 // The receiver never speaks on a data link; its end is all there is to hear.
 task<void> sender_session::watch_data_link(std::size_t index) {
     auto got = co_await data_[index]->receive();
-    close(got ? error{make_error_code(errc::corrupt), "the DR site spoke on a data connection", fault::peer} : got.error());
+    close(got ? error{make_error_code(errc::corrupt), "the DR site spoke on a data connection",
+                      fault::peer}
+              : got.error());
 }
 
 result<> sender_session::dispatch(const transport::message &m) {
@@ -359,10 +384,13 @@ result<> sender_session::dispatch(const transport::message &m) {
     case wire::message_type::nak: // take_nak()
         break;
     }
-    return fail_peer(errc::corrupt, fmt::format("the DR site sent a message of type {} that has no place here", m.type));
+    return fail_peer(
+        errc::corrupt,
+        fmt::format("the DR site sent a message of type {} that has no place here", m.type));
 }
 
-// What it names becomes dirty, which may wait for a disk: what the DR site says after it is heard after that.
+// What it names becomes dirty, which may wait for a disk: what the DR site says after it is heard
+// after that.
 task<result<>> sender_session::take_nak(const transport::message &m) {
     FS_CO_TRY(nak, wire::parse<wire::nak>(m.payload.view()));
     FS_CO_CHECK(claims_.take(nak));
@@ -399,7 +427,8 @@ task<void> sender_session::beat() {
         }
         if (run_.time->now() - heard_ > peer_silence_max) {
             close({make_error_code(errc::timeout),
-                   fmt::format("nothing heard from the DR site for {:.0f} s", seconds_of(peer_silence_max))});
+                   fmt::format("nothing heard from the DR site for {:.0f} s",
+                               seconds_of(peer_silence_max))});
             break;
         }
         wire::heartbeat m;

@@ -1,19 +1,19 @@
 #pragma once
-// One session of a sender group with its receiver: a control link and several data links. Sends the spool's
-// frames from a position, within the receiver's window, on whichever data link is free; hands what
-// the receiver says to callbacks. Any failure of any link ends the whole session; the group then
-// connects again and the handshake settles where to go on. What the receiver says is looked up in what was
-// asked and sent (peer_claims.hpp) before a callback hears of it; a callback may find more that is wrong, and must
-// have changed nothing then.
+// One session of a sender group with its receiver: a control link and several data links. Sends the
+// spool's frames from a position, within the receiver's window, on whichever data link is free;
+// hands what the receiver says to callbacks. Any failure of any link ends the whole session; the
+// group then connects again and the handshake settles where to go on. What the receiver says is
+// looked up in what was asked and sent (peer_claims.hpp) before a callback hears of it; a callback
+// may find more that is wrong, and must have changed nothing then.
 //
 // Thread: home. Lifetime: close() and join() before destruction.
 
 #include "replicator/base/async.hpp"
+#include "replicator/format/messages.hpp"
+#include "replicator/log/spool.hpp"
 #include "replicator/session/heartbeat.hpp"
 #include "replicator/session/network.hpp"
 #include "replicator/session/peer_claims.hpp"
-#include "replicator/format/messages.hpp"
-#include "replicator/log/spool.hpp"
 
 #include <functional>
 #include <memory>
@@ -41,20 +41,22 @@ class sender_session {
         std::function<void(const wire::notice &)> on_notice;
         std::function<result<>(std::uint64_t clock_ms)> on_clock;
     };
-    using make_connector = std::function<result<std::unique_ptr<transport::connector>>(bool control)>;
+    using make_connector =
+        std::function<result<std::unique_ptr<transport::connector>>(bool control)>;
 
     sender_session(runtime run, spool &held, callbacks calls);
     ~sender_session();
 
-    /// Connects the control link and greets. A refusal comes back as an error whose text is the receiver's
-    /// (errc by code: busy, not_trusted, mismatch, full, ...).
-    /// `known`: see check_welcome().
+    /// Connects the control link and greets. A refusal comes back as an error whose text is the
+    /// receiver's (errc by code: busy, not_trusted, mismatch, full, ...). `known`: see
+    /// check_welcome().
     task<result<wire::welcome>> open(make_connector connect, wire::hello hello, interval_id known);
     /// Connects the data links, all at once.
     task<result<>> open_data_links(std::uint32_t count);
     /// Tells the receiver that a new stream begins and waits until it is ready for it.
     task<result<>> begin_stream(stream_id stream, interval_id first, bool copy_went_back = false);
-    /// What the copy changed after a barrier, as the receiver knows it; nothing: its history does not reach back so far.
+    /// What the copy changed after a barrier, as the receiver knows it; nothing: its history does
+    /// not reach back so far.
     task<result<std::optional<std::vector<wire::changed_run>>>> ask_changed(stream_position after);
     /// Begins sending frames of the stream from the position on, as the spool has them.
     void start_sending(stream_id stream, interval_id from, std::uint32_t index);
@@ -63,7 +65,8 @@ class sender_session {
     std::size_t loans_unanswered() const { return claims_.loans_unanswered(); }
 
     task<result<>> send(transport::message m); ///< on the control link
-    template <class Message> task<result<>> send_control(Message m) {
+    template <class Message>
+    task<result<>> send_control(Message m) {
         transport::message out;
         out.type = static_cast<std::uint16_t>(Message::type);
         out.payload = wire::encode(m);
@@ -116,7 +119,8 @@ class sender_session {
     std::optional<changed_answer> changed_; ///< while one is awaited
     std::uint64_t window_bytes_ = 0;
     time_point heard_{};
-    std::uint64_t heard_bytes_ = 0; ///< on the control link; more of them count as a sign of life too
+    std::uint64_t heard_bytes_ =
+        0; ///< on the control link; more of them count as a sign of life too
     bool paused_ = false;
     bool moved_ = false;
     bool large_sent_ = false;

@@ -1,5 +1,6 @@
 #pragma once
-// Which state a sender group shows, as a pure function of what is known (interface contract: states).
+// Which state a sender group shows, as a pure function of what is known (interface contract:
+// states).
 
 #include "replicator/session/status.hpp"
 
@@ -12,13 +13,15 @@ struct sender_state_facts {
     bool recording = false;       ///< capture keeps the order
     bool connected = false;       ///< a session is up
     bool ever_consistent = false; ///< the DR site has had a complete point of this group
-    bool consistent = false;      ///< a consistent barrier of this stream is durable: no catch-up under way
+    bool consistent =
+        false; ///< a consistent barrier of this stream is durable: no catch-up under way
     bool backlog_on_disk = false; ///< encoded intervals had to go to the spool's disk
 };
 
-/// First match wins: failed, unpaired, paused; recording: not yet consistent -> initial_sync or catching_up
-/// (when connected, else tracking), consistent -> streaming when connected without a backlog on disk, else spooling; not
-/// recording: initial_sync before the first point ever, else tracking.
+/// First match wins: failed, unpaired, paused; recording: not yet consistent -> initial_sync or
+/// catching_up (when connected, else tracking), consistent -> streaming when connected without a
+/// backlog on disk, else spooling; not recording: initial_sync before the first point ever, else
+/// tracking.
 constexpr sender_state state_of(const sender_state_facts &f) {
     if (f.failed) {
         return sender_state::failed;

@@ -1,7 +1,8 @@
 #include "replicator/sender/sender_verify.hpp"
 
-#include <algorithm>
 #include <fmt/format.h>
+
+#include <algorithm>
 
 namespace farshore {
 namespace {
@@ -26,11 +27,13 @@ result<bool> verify_questions::answered(const wire::verify_result &r) {
     std::vector<pending_range> left = at == open_.end() ? std::vector<pending_range>{} : at->second;
     for (const wire::verify_item &item : r.items) {
         const auto asked = std::ranges::find_if(left, [&item](const pending_range &p) {
-            return p.volume.value == item.volume && p.range.offset == item.offset && p.range.length == item.length;
+            return p.volume.value == item.volume && p.range.offset == item.offset &&
+                   p.range.length == item.length;
         });
         if (asked == left.end()) {
             return fail_peer(errc::corrupt,
-                             fmt::format("the DR site's verify_result is about {} bytes at {} of volume {} at barrier {}, which "
+                             fmt::format("the DR site's verify_result is about {} bytes at {} of "
+                                         "volume {} at barrier {}, which "
                                          "was not asked for",
                                          item.length, item.offset, item.volume, r.interval));
         }
@@ -70,11 +73,14 @@ void verify_run::data_is(byte_range data) { walk_data_ = data; }
 pending_range verify_run::next_piece() {
     const std::uint64_t size = sizes_[walk_volume_];
     const byte_range data = *walk_data_;
-    const std::uint64_t hole_end = data.length == 0 ? size : std::min(size, data.offset / block_bytes * block_bytes);
+    const std::uint64_t hole_end =
+        data.length == 0 ? size : std::min(size, data.offset / block_bytes * block_bytes);
     std::uint64_t end = std::min(hole_end, walk_offset_ + limits::verify_hole_bytes_max);
     if (hole_end < walk_offset_ + coarse_bytes + block_bytes) {
-        const std::uint64_t data_end = data.length == 0 ? size : ceil_div(data.end(), region_bytes) * region_bytes;
-        end = std::min({size, walk_offset_ + coarse_bytes, std::max(data_end, walk_offset_ + block_bytes)});
+        const std::uint64_t data_end =
+            data.length == 0 ? size : ceil_div(data.end(), region_bytes) * region_bytes;
+        end = std::min(
+            {size, walk_offset_ + coarse_bytes, std::max(data_end, walk_offset_ + block_bytes)});
     }
     const pending_range piece{volume_index{walk_volume_}, {walk_offset_, end - walk_offset_}};
     walk_offset_ = end;
@@ -118,7 +124,8 @@ void verify_run::look_at_parts(const pending_range &r) {
 }
 
 void verify_run::no_hole(const pending_range &r) {
-    std::erase_if(taken_, [&](const pending_range &t) { return t.volume == r.volume && t.range == r.range; });
+    std::erase_if(
+        taken_, [&](const pending_range &t) { return t.volume == r.volume && t.range == r.range; });
     look_at_parts(r);
 }
 
@@ -127,7 +134,9 @@ void verify_run::on_cut(interval_id id, const std::vector<verify_entry> &kept) {
         return;
     }
     for (const verify_entry &e : kept) {
-        std::erase_if(taken_, [&](const pending_range &t) { return t.volume == e.volume && t.range == e.range; });
+        std::erase_if(taken_, [&](const pending_range &t) {
+            return t.volume == e.volume && t.range == e.range;
+        });
     }
     in_flight_[id.value] = kept.size();
     last_barrier_ = id;
@@ -135,9 +144,11 @@ void verify_run::on_cut(interval_id id, const std::vector<verify_entry> &kept) {
 
 void verify_run::put_back_touched() {
     for (const pending_range &t : taken_) {
-        const std::uint64_t half = t.range.length > block_bytes
-                                       ? std::max<std::uint64_t>(block_bytes, t.range.length / 2 / block_bytes * block_bytes)
-                                       : t.range.length;
+        const std::uint64_t half =
+            t.range.length > block_bytes
+                ? std::max<std::uint64_t>(block_bytes,
+                                          t.range.length / 2 / block_bytes * block_bytes)
+                : t.range.length;
         again_.push_back({t.volume, {t.range.offset, half}});
         if (half < t.range.length) {
             again_.push_back({t.volume, {t.range.offset + half, t.range.length - half}});
@@ -152,7 +163,8 @@ void verify_run::on_result(const wire::verify_result &r) {
         return;
     }
     for (const wire::verify_item &item : r.items) {
-        const pending_range where{volume_index{static_cast<std::uint16_t>(item.volume)}, {item.offset, item.length}};
+        const pending_range where{volume_index{static_cast<std::uint16_t>(item.volume)},
+                                  {item.offset, item.length}};
         if (item.equal) {
             done_bytes_ += item.length;
         } else if (item.length <= block_bytes) {
@@ -189,10 +201,12 @@ bool verify_run::done() const {
 
 std::vector<pending_range> verify_run::differences() const {
     std::vector<pending_range> sorted = different_;
-    std::ranges::sort(sorted, {}, [](const pending_range &p) { return std::pair(p.volume, p.range.offset); });
+    std::ranges::sort(sorted, {},
+                      [](const pending_range &p) { return std::pair(p.volume, p.range.offset); });
     std::vector<pending_range> merged;
     for (const pending_range &p : sorted) {
-        if (!merged.empty() && merged.back().volume == p.volume && merged.back().range.end() == p.range.offset) {
+        if (!merged.empty() && merged.back().volume == p.volume &&
+            merged.back().range.end() == p.range.offset) {
             merged.back().range.length += p.range.length;
         } else {
             merged.push_back(p);

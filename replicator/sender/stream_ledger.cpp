@@ -34,7 +34,8 @@ void stream_ledger::cut(barrier_info barrier, bool consistent, std::uint64_t wri
     held_.push_back({barrier, written_bytes, consistent});
 }
 
-newly_durable stream_ledger::take(stream_position durable, stream_position applied, interval_id point) {
+newly_durable stream_ledger::take(stream_position durable, stream_position applied,
+                                  interval_id point) {
     newly_durable told;
     if (recorded_ && durable.stream == stream_ && durable.interval > durable_.interval) {
         told.advanced = true;
@@ -58,15 +59,18 @@ newly_durable stream_ledger::take(stream_position durable, stream_position appli
     return told;
 }
 
-bool stream_ledger::point_in_flight() const { return std::ranges::any_of(held_, &held_barrier::consistent); }
+bool stream_ledger::point_in_flight() const {
+    return std::ranges::any_of(held_, &held_barrier::consistent);
+}
 
 interval_id stream_ledger::first_held() const {
     return held_.empty() ? next(last_cut_.id) : held_.front().barrier.id;
 }
 
 std::uint64_t stream_ledger::bytes_not_durable() const {
-    return std::accumulate(held_.begin(), held_.end(), std::uint64_t{0},
-                           [](std::uint64_t sum, const held_barrier &b) { return sum + b.written_bytes; });
+    return std::accumulate(
+        held_.begin(), held_.end(), std::uint64_t{0},
+        [](std::uint64_t sum, const held_barrier &b) { return sum + b.written_bytes; });
 }
 
 } // namespace farshore

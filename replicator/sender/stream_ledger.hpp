@@ -1,13 +1,15 @@
 #pragma once
-// What a group's stream is, at the primary: which barriers were cut, which of them the DR site durably holds, which are
-// points. Values in, decisions out; nothing waits and nothing fails here. Home thread.
+// What a group's stream is, at the primary: which barriers were cut, which of them the DR site
+// durably holds, which are points. Values in, decisions out; nothing waits and nothing fails here.
+// Home thread.
 //
 // Life of a stream
 //   none -> prepare(): it has a name, and from here on may be known at the DR site -> record(): the ids from `first` on
 //   are its barriers. cut() for each, in order; take() for what the DR site acknowledges -> end(): order was lost; the
 //   next prepare() makes another stream, with ids above all before.
 //
-// One truth for "the order is kept" (`order`): the ledger records, and capture has not fallen to tracking by itself.
+// One truth for "the order is kept" (`order`): the ledger records, and capture has not fallen to
+// tracking by itself.
 //   recorded   capture records   | order
 //   no         -                 | lost      only which regions changed is known
 //   yes        no                | lost      seen at once, ended by who looks next
@@ -31,9 +33,10 @@ enum class stream_order : std::uint8_t {
 
 /// What an acknowledgement told.
 struct newly_durable {
-    bool advanced = false;                   ///< at least one barrier of this stream more is durable
-    std::optional<barrier_info> point;       ///< the newest consistent one of them
-    std::optional<barrier_info> first_point; ///< the oldest, if no barrier of this stream was one before
+    bool advanced = false;             ///< at least one barrier of this stream more is durable
+    std::optional<barrier_info> point; ///< the newest consistent one of them
+    std::optional<barrier_info>
+        first_point; ///< the oldest, if no barrier of this stream was one before
 };
 
 class stream_ledger {
@@ -43,7 +46,8 @@ class stream_ledger {
 
     void prepare(stream_id stream, stream_position theirs);
     void record(interval_id first);
-    /// Order was lost: what was cut and is not durable counts no more. What was told of the DR site stays.
+    /// Order was lost: what was cut and is not durable counts no more. What was told of the DR site
+    /// stays.
     void end();
 
     /// The next barrier: ids go up by one from `first`.
@@ -53,7 +57,9 @@ class stream_ledger {
 
     bool recorded() const { return recorded_; }
     stream_order order(bool capture_records) const {
-        return !recorded_ || !capture_records ? stream_order::lost : durable_point_.value == 0 ? stream_order::making : stream_order::kept;
+        return !recorded_ || !capture_records ? stream_order::lost
+               : durable_point_.value == 0    ? stream_order::making
+                                              : stream_order::kept;
     }
     /// A consistent barrier of this stream is durable.
     bool has_point() const { return durable_point_.value != 0; }
@@ -76,7 +82,9 @@ class stream_ledger {
     interval_id applied_point() const { return applied_point_; }
     interval_id durable_point() const { return durable_point_; } ///< of this stream; 0: none
     const barrier_info &durable_barrier() const { return durable_barrier_; }
-    std::optional<wall_time> durable_point_time() const { return durable_point_time_; } ///< over all streams
+    std::optional<wall_time> durable_point_time() const {
+        return durable_point_time_;
+    } ///< over all streams
 
   private:
     struct held_barrier {

@@ -6,7 +6,8 @@ namespace farshore {
 
 using json = nlohmann::json;
 
-void throttle_setting::set(std::optional<std::uint64_t> rate, std::optional<duration> lasts, wall_time now) {
+void throttle_setting::set(std::optional<std::uint64_t> rate, std::optional<duration> lasts,
+                           wall_time now) {
     if (lasts) {
         has_override = true;
         override_rate = rate;
@@ -37,18 +38,21 @@ void put_throttle(json &file, const throttle_setting &s) {
     file["override_set"] = s.has_override;
     file["override_rate"] = rate(s.override_rate);
     file["override_until_ms"] =
-        std::chrono::duration_cast<std::chrono::milliseconds>(s.override_until.time_since_epoch()).count();
+        std::chrono::duration_cast<std::chrono::milliseconds>(s.override_until.time_since_epoch())
+            .count();
 }
 
 void take_throttle(const json &file, throttle_setting &s) {
     const auto rate = [&file](const char *key) -> std::optional<std::uint64_t> {
-        return file.at(key).is_null() ? std::nullopt : std::optional(file.at(key).get<std::uint64_t>());
+        return file.at(key).is_null() ? std::nullopt
+                                      : std::optional(file.at(key).get<std::uint64_t>());
     };
     s.is_set = file.at("throttle_set").get<bool>();
     s.set_rate = rate("throttle_rate");
     s.has_override = file.at("override_set").get<bool>();
     s.override_rate = rate("override_rate");
-    s.override_until = wall_time(std::chrono::milliseconds(file.at("override_until_ms").get<std::int64_t>()));
+    s.override_until =
+        wall_time(std::chrono::milliseconds(file.at("override_until_ms").get<std::int64_t>()));
 }
 
 } // namespace farshore

@@ -1,5 +1,6 @@
 #pragma once
-// What the two daemons are told at start: plain values. config/config_file.hpp reads them from TOML.
+// What the two daemons are told at start: plain values. config/config_file.hpp reads them from
+// TOML.
 
 #include "replicator/base/clock.hpp"
 
@@ -19,14 +20,16 @@ struct sender_volume_config {
 struct sender_group_config {
     std::string name;
     std::string peer; ///< host:port; may be empty until `join` gives it
-    std::string peer_name; ///< under [tls]: what the DR site's certificate is for; empty: the host in `peer`
+    std::string
+        peer_name; ///< under [tls]: what the DR site's certificate is for; empty: the host in `peer`
     duration interval = std::chrono::seconds(1);
     std::uint64_t spool_bytes_max = 20ULL << 30;
     /// Memory of the index of places that new data is looked up in; within the group's share of
     /// `memory`, of which it is 3/16 unless set, and never more than half.
     std::optional<std::uint64_t> history_bytes;
-    bool loans = true; ///< false: content of other groups is no source for this one, nor the other way
-    bool verify_encoding = false; ///< every payload is decoded and compared before it leaves
+    bool loans =
+        true; ///< false: content of other groups is no source for this one, nor the other way
+    bool verify_encoding = false;      ///< every payload is decoded and compared before it leaves
     std::optional<std::uint64_t> rate; ///< bytes per second
     std::vector<sender_volume_config> volumes;
 };
@@ -55,16 +58,17 @@ struct retain_rule {
 
 struct receiver_group_config {
     std::string name;
-    std::string replica; ///< directory; empty when every volume has a target
+    std::string replica;   ///< directory; empty when every volume has a target
     std::string peer_name; ///< under [tls]: what the sender's certificate is for; empty: any name
     std::vector<std::pair<std::string, std::string>> targets; ///< volume name, path
     std::uint64_t journal_bytes_max = 50ULL << 30;
     std::vector<retain_rule> retain;
     // What a sender may have made here.
-    std::vector<std::pair<std::string, std::uint64_t>> volumes; ///< name, size: these and no others; empty: any within
+    std::vector<std::pair<std::string, std::uint64_t>>
+        volumes; ///< name, size: these and no others; empty: any within
     std::uint32_t volumes_max = 64;
     std::uint64_t size_max = 128ULL << 40; ///< virtual bytes of all volumes
-    bool loans = true; ///< false: nothing is lent to this group, nor by it
+    bool loans = true;                     ///< false: nothing is lent to this group, nor by it
 };
 
 struct receiver_config {

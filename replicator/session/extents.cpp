@@ -2,14 +2,16 @@
 
 #include "replicator/base/geometry.hpp"
 
-#include <algorithm>
 #include <fmt/format.h>
+
+#include <algorithm>
 
 namespace farshore {
 namespace {
 
 std::unexpected<error> wrong(const wire::extent_reply &reply, const std::string &what) {
-    return fail_peer(errc::corrupt, fmt::format("the DR site's extent_reply {} {}", reply.id, what));
+    return fail_peer(errc::corrupt,
+                     fmt::format("the DR site's extent_reply {} {}", reply.id, what));
 }
 
 /// The holes between `extents` in the first `covered` bytes of the range.
@@ -28,7 +30,8 @@ result<std::vector<byte_range>> holes_between(const wire::extent_reply &reply, b
     for (std::size_t i = first; i < first + part.extents; ++i) {
         const wire::data_extent &e = reply.extents[i];
         if (e.gap > blocks - at || e.blocks == 0 || e.blocks > blocks - at - e.gap) {
-            return wrong(reply, fmt::format("has an extent of {} blocks, {} after the last, in a range of which {} blocks are left",
+            return wrong(reply, fmt::format("has an extent of {} blocks, {} after the last, in a "
+                                            "range of which {} blocks are left",
                                             e.blocks, e.gap, blocks - at));
         }
         add(at + e.gap);
@@ -40,7 +43,8 @@ result<std::vector<byte_range>> holes_between(const wire::extent_reply &reply, b
 
 } // namespace
 
-wire::extent_request extent_request_for(std::uint64_t id, const std::vector<pending_range> &ranges) {
+wire::extent_request extent_request_for(std::uint64_t id,
+                                        const std::vector<pending_range> &ranges) {
     wire::extent_request m;
     m.id = id;
     for (const pending_range &r : ranges) {
@@ -49,19 +53,22 @@ wire::extent_request extent_request_for(std::uint64_t id, const std::vector<pend
     return m;
 }
 
-result<> check_extent_request(const wire::extent_request &said, const std::vector<std::uint64_t> &volume_sizes) {
+result<> check_extent_request(const wire::extent_request &said,
+                              const std::vector<std::uint64_t> &volume_sizes) {
     if (said.ranges.empty()) {
         return fail_peer(errc::corrupt, "an extent_request without ranges");
     }
     for (const wire::extent_range &r : said.ranges) {
         const std::uint64_t size = r.volume < volume_sizes.size() ? volume_sizes[r.volume] : 0;
         const bool inside = r.offset < size && r.length != 0 && r.length <= size - r.offset;
-        const bool whole = r.offset % block_bytes == 0 && (r.length % block_bytes == 0 || r.length == size - r.offset);
+        const bool whole = r.offset % block_bytes == 0 &&
+                           (r.length % block_bytes == 0 || r.length == size - r.offset);
         if (!inside || !whole) {
             return fail_peer(errc::corrupt,
-                        fmt::format("extent_request.ranges name {} bytes at {} of volume {}, which has {} bytes; ranges are whole "
-                                    "blocks of it",
-                                    r.length, r.offset, r.volume, size));
+                             fmt::format("extent_request.ranges name {} bytes at {} of volume {}, "
+                                         "which has {} bytes; ranges are whole "
+                                         "blocks of it",
+                                         r.length, r.offset, r.volume, size));
         }
     }
     return {};
@@ -95,7 +102,8 @@ void extent_reply_writer::end(std::uint64_t covered_to) {
 result<std::vector<extent_answer>> check_extent_reply(const std::vector<pending_range> &asked,
                                                       const wire::extent_reply &reply) {
     if (reply.parts.empty() || reply.parts.size() > asked.size()) {
-        return wrong(reply, fmt::format("has {} parts for {} ranges", reply.parts.size(), asked.size()));
+        return wrong(reply,
+                     fmt::format("has {} parts for {} ranges", reply.parts.size(), asked.size()));
     }
     std::vector<extent_answer> answers;
     std::size_t used = 0;
@@ -106,9 +114,12 @@ result<std::vector<extent_answer>> check_extent_reply(const std::vector<pending_
             const std::uint64_t length = asked[i].range.length;
             const bool whole = part.covered == length;
             const bool last = i + 1 == reply.parts.size();
-            // Only the last part may end early, and at a block; it speaks of something, so that asking ends.
-            if (part.covered == 0 || part.covered > length || (!whole && (!last || part.covered % block_bytes != 0))) {
-                return wrong(reply, fmt::format("covers {} of the {} bytes of range {}", part.covered, length, i));
+            // Only the last part may end early, and at a block; it speaks of something, so that
+            // asking ends.
+            if (part.covered == 0 || part.covered > length ||
+                (!whole && (!last || part.covered % block_bytes != 0))) {
+                return wrong(reply, fmt::format("covers {} of the {} bytes of range {}",
+                                                part.covered, length, i));
             }
             if (part.extents > reply.extents.size() - used) {
                 return wrong(reply, fmt::format("has fewer extents than its parts say"));
@@ -121,7 +132,8 @@ result<std::vector<extent_answer>> check_extent_reply(const std::vector<pending_
         answers.push_back(std::move(answer));
     }
     if (used != reply.extents.size()) {
-        return wrong(reply, fmt::format("has {} extents beyond those of its parts", reply.extents.size() - used));
+        return wrong(reply, fmt::format("has {} extents beyond those of its parts",
+                                        reply.extents.size() - used));
     }
     return answers;
 }

@@ -1,8 +1,8 @@
 #pragma once
-// Frames arrive over several links in any order; the journal takes them in one. Pure bookkeeping: frames
-// wait here until it is their turn. Bounded: the sender may be at most a window ahead of what was taken, so more
-// than that is a broken peer. Counted as in the window (frame_window_bytes), which covers what is allocated: a frame of
-// 64 bytes takes a page.
+// Frames arrive over several links in any order; the journal takes them in one. Pure bookkeeping:
+// frames wait here until it is their turn. Bounded: the sender may be at most a window ahead of
+// what was taken, so more than that is a broken peer. Counted as in the window
+// (frame_window_bytes), which covers what is allocated: a frame of 64 bytes takes a page.
 
 #include "replicator/format/frame.hpp"
 #include "replicator/format/position.hpp"
@@ -14,9 +14,9 @@
 
 namespace farshore {
 
-/// What a frame counts in the window: at least what it costs the receiver while it waits there for its turn, allocated
-/// and with its place in a table. So a window of small frames is no more memory than one of large ones, and a window of
-/// 64 MiB is at most 4096 frames.
+/// What a frame counts in the window: at least what it costs the receiver while it waits there for
+/// its turn, allocated and with its place in a table. So a window of small frames is no more memory
+/// than one of large ones, and a window of 64 MiB is at most 4096 frames.
 constexpr std::uint64_t frame_window_bytes(std::uint64_t frame_bytes) {
     constexpr std::uint64_t least = 16 * 1024;
     return frame_bytes < least ? least : frame_bytes;
@@ -34,8 +34,9 @@ class frame_assembly {
         held_bytes_ = 0;
     }
 
-    /// Takes a frame. Frames of another stream (late ones of the stream before) and frames already taken are
-    /// ignored. All errors are fault::peer. errc::corrupt: not a frame; errc::limit: more held than a window.
+    /// Takes a frame. Frames of another stream (late ones of the stream before) and frames already
+    /// taken are ignored. All errors are fault::peer. errc::corrupt: not a frame; errc::limit: more
+    /// held than a window.
     result<> add(buffer frame) {
         auto parsed = parse_frame_header(frame.view());
         if (!parsed) {
@@ -43,8 +44,9 @@ class frame_assembly {
         }
         const frame_header &header = *parsed;
         if (frame.size() != frame_header_bytes + header.payload_bytes) {
-            return fail_peer(errc::corrupt, fmt::format("a frame of {} bytes whose header says {}", frame.size(),
-                                                        frame_header_bytes + header.payload_bytes));
+            return fail_peer(errc::corrupt,
+                             fmt::format("a frame of {} bytes whose header says {}", frame.size(),
+                                         frame_header_bytes + header.payload_bytes));
         }
         const key at{header.interval.value, header.index};
         if (header.stream != stream_ || at < next_) {
@@ -52,10 +54,13 @@ class frame_assembly {
         }
         held_bytes_ += frame_window_bytes(frame.size());
         if (held_bytes_ > bytes_max_) {
-            return fail_peer(errc::limit, fmt::format("the sender sent more than the window of {} bytes ahead", bytes_max_));
+            return fail_peer(
+                errc::limit,
+                fmt::format("the sender sent more than the window of {} bytes ahead", bytes_max_));
         }
         if (!held_.emplace(at, held{std::move(frame), header.type}).second) {
-            return fail_peer(errc::corrupt, fmt::format("frame {} of interval {} came twice", at.index, at.interval));
+            return fail_peer(errc::corrupt, fmt::format("frame {} of interval {} came twice",
+                                                        at.index, at.interval));
         }
         return {};
     }

@@ -1,6 +1,7 @@
 #pragma once
-// The groups of a daemon start side by side, and the daemon is ready when all have, or when the slow ones had their
-// time: a disk that does not answer keeps its own group from starting and no other.
+// The groups of a daemon start side by side, and the daemon is ready when all have, or when the
+// slow ones had their time: a disk that does not answer keeps its own group from starting and no
+// other.
 //
 // Threads: the home thread's.
 
@@ -13,8 +14,8 @@
 
 namespace farshore {
 
-/// How long a start waits for groups whose disks do not answer. Recovery of a large journal may take longer too; such a
-/// group is `failed` with words until it is there.
+/// How long a start waits for groups whose disks do not answer. Recovery of a large journal may
+/// take longer too; such a group is `failed` with words until it is there.
 constexpr duration group_start_patience = std::chrono::seconds(10);
 
 class group_starts {
@@ -31,7 +32,8 @@ class group_starts {
         while (running_ > 0 && !given_up_ && co_await ended_.wait_until(time, until)) {
         }
         if (running_ > 0 && !given_up_) {
-            log::warning("{} group(s) have not started within {:.0f} s: their disks do not answer. They are served when they do",
+            log::warning("{} group(s) have not started within {:.0f} s: their disks do not answer. "
+                         "They are served when they do",
                          running_, seconds_of(patience));
         }
     }

@@ -1,8 +1,9 @@
 #pragma once
 // A small value with a file of its own: what the operator set, who is trusted.
 //
-// A change takes hold when it is durable, so that a disk's failure leaves what was, in memory as on the disk. Changes are
-// made one after another, each on what the one before left. The disk's work is done on a pool; all else on home.
+// A change takes hold when it is durable, so that a disk's failure leaves what was, in memory as on
+// the disk. Changes are made one after another, each on what the one before left. The disk's work
+// is done on a pool; all else on home.
 
 #include "replicator/base/async.hpp"
 #include "replicator/base/log.hpp"
@@ -14,9 +15,10 @@
 
 namespace farshore {
 
-/// T is copied, and `std::string text_of(const T &)` found by its argument writes it. The object must outlive the
-/// coroutines of its changes.
-template <class T> class kept {
+/// T is copied, and `std::string text_of(const T &)` found by its argument writes it. The object
+/// must outlive the coroutines of its changes.
+template <class T>
+class kept {
   public:
     kept(file_system &files, executor disk, std::string path, T value = {})
         : files_(files), disk_(std::move(disk)), path_(std::move(path)), value_(std::move(value)) {}
@@ -29,9 +31,11 @@ template <class T> class kept {
     /// At a start: what was read from the file.
     void found(T value) { value_ = std::move(value); }
 
-    /// `f` is a result<>(T &) without effects on anything else: it is called on a copy, and again on the value once the
-    /// copy is durable. Its error, or the disk's, changes nothing. What changes no byte of the file is not written.
-    template <class F> task<result<>> change(F f) {
+    /// `f` is a result<>(T &) without effects on anything else: it is called on a copy, and again
+    /// on the value once the copy is durable. Its error, or the disk's, changes nothing. What
+    /// changes no byte of the file is not written.
+    template <class F>
+    task<result<>> change(F f) {
         const auto turn = co_await changes_.acquire();
         T changed = value_;
         FS_CO_CHECK(f(changed));
@@ -43,9 +47,10 @@ template <class T> class kept {
         co_return result<>{};
     }
 
-    /// For what no failure may take back: holds at once, and is written soon by a task of `owner`; until that succeeds
-    /// each failure is said behind `what`, and the next change tries again.
-    template <class F> void change_now(F f, task_group &owner, std::string what) {
+    /// For what no failure may take back: holds at once, and is written soon by a task of `owner`;
+    /// until that succeeds each failure is said behind `what`, and the next change tries again.
+    template <class F>
+    void change_now(F f, task_group &owner, std::string what) {
         f(value_);
         behind_ = true;
         if (!std::exchange(writing_, true)) {
@@ -55,8 +60,9 @@ template <class T> class kept {
 
   private:
     task<result<>> write(std::string text) {
-        auto written = co_await run_on(
-            disk_, [this, text = std::move(text)] { return files_.replace_file(path_, as_bytes(text)); });
+        auto written = co_await run_on(disk_, [this, text = std::move(text)] {
+            return files_.replace_file(path_, as_bytes(text));
+        });
         if (written) {
             behind_ = false;
         }

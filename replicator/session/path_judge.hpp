@@ -1,7 +1,8 @@
 #pragma once
-// Tells a path that drops packets above some size (a tunnel or VPN whose MTU is smaller than the hosts', and whose
-// "fragmentation needed" does not come back) from a line that is just down. Everything small works there: TCP connects,
-// TLS greets, heartbeats go both ways; the first full packet never arrives, and each session ends by silence.
+// Tells a path that drops packets above some size (a tunnel or VPN whose MTU is smaller than the
+// hosts', and whose "fragmentation needed" does not come back) from a line that is just down.
+// Everything small works there: TCP connects, TLS greets, heartbeats go both ways; the first full
+// packet never arrives, and each session ends by silence.
 //
 // Table: how a session ended, and what it says of the path
 //   it never came to a welcome                                  nothing (the peer, or the line, is down)
@@ -16,7 +17,8 @@ namespace farshore {
 
 struct session_end {
     bool welcomed = false;
-    bool moved = false;   ///< something large was answered: an ack of frames, digests, loans, a verify
+    bool moved =
+        false; ///< something large was answered: an ack of frames, digests, loans, a verify
     bool by_line = false; ///< silence or an error of the connection
     bool tried = false;   ///< something large was sent
     duration lasted{};
@@ -38,8 +40,10 @@ class path_judge {
     bool suspects() const { return in_a_row_ >= sessions_min; }
 
     static constexpr const char *words =
-        "connections open and small messages get through, but data never does: the path seems to drop packets above "
-        "some size. Check the MTU of the tunnel or VPN on the way and its MSS clamping (`ping -M do -s 1472 HOST` shows "
+        "connections open and small messages get through, but data never does: the path seems to "
+        "drop packets above "
+        "some size. Check the MTU of the tunnel or VPN on the way and its MSS clamping (`ping -M "
+        "do -s 1472 HOST` shows "
         "it), or lower the MTU of this host's route to the DR site";
 
   private:

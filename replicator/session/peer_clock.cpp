@@ -2,8 +2,9 @@
 
 #include "replicator/base/rfc3339.hpp"
 
-#include <algorithm>
 #include <fmt/format.h>
+
+#include <algorithm>
 
 namespace farshore {
 namespace {
@@ -13,7 +14,8 @@ std::string amount(duration d) {
     if (seconds < 2 * 3600) {
         return fmt::format("{:.0f} min", seconds / 60);
     }
-    return seconds < 3 * 86400 ? fmt::format("{:.1f} h", seconds / 3600) : fmt::format("{:.0f} d", seconds / 86400);
+    return seconds < 3 * 86400 ? fmt::format("{:.1f} h", seconds / 3600)
+                               : fmt::format("{:.0f} d", seconds / 86400);
 }
 
 } // namespace
@@ -24,9 +26,11 @@ std::uint64_t clock_ms_of(wall_time t) {
 }
 
 result<> peer_clock::heard(std::uint64_t there_ms, wall_time here) {
-    const auto limit = std::chrono::floor<std::chrono::milliseconds>(wall_time_max.time_since_epoch());
+    const auto limit =
+        std::chrono::floor<std::chrono::milliseconds>(wall_time_max.time_since_epoch());
     if (there_ms >= static_cast<std::uint64_t>(limit.count())) {
-        return fail_peer(errc::corrupt, fmt::format("a clock that shows {} ms since 1970", there_ms));
+        return fail_peer(errc::corrupt,
+                         fmt::format("a clock that shows {} ms since 1970", there_ms));
     }
     difference_ = here - wall_time(std::chrono::milliseconds(static_cast<std::int64_t>(there_ms)));
     return {};
@@ -37,9 +41,11 @@ std::optional<std::string> peer_clock::warning() const {
         return std::nullopt;
     }
     const bool ahead = *difference_ > duration::zero();
-    return fmt::format("the clock of this site is {} {} the other site's; points are named by the primary's clock, their "
-                       "age counts from their arrival at the DR site: set the clocks right (chronyc tracking)",
-                       amount(ahead ? *difference_ : -*difference_), ahead ? "ahead of" : "behind");
+    return fmt::format(
+        "the clock of this site is {} {} the other site's; points are named by the primary's "
+        "clock, their "
+        "age counts from their arrival at the DR site: set the clocks right (chronyc tracking)",
+        amount(ahead ? *difference_ : -*difference_), ahead ? "ahead of" : "behind");
 }
 
 duration peer_clock::age_of(wall_time time, wall_time arrival, wall_time now) const {

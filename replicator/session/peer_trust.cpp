@@ -8,7 +8,8 @@ namespace farshore {
 
 peer_verdict judge_peer(const peer_evidence &e) {
     if (e.mode == trust_mode::pinned) {
-        return !e.pinned.empty() && e.fingerprint == e.pinned ? peer_verdict::ours : peer_verdict::unknown;
+        return !e.pinned.empty() && e.fingerprint == e.pinned ? peer_verdict::ours
+                                                              : peer_verdict::unknown;
     }
     if (!e.signed_by_ca) {
         return peer_verdict::unknown;
@@ -44,8 +45,8 @@ std::string name_expected(const std::string &peer_name, const std::string &addre
     return parsed ? parsed->host : address;
 }
 
-result<> accept_receiver(const expected_peer &expected, const std::string &fingerprint, bool signed_by_ca,
-                         bool name_found, const std::string &names) {
+result<> accept_receiver(const expected_peer &expected, const std::string &fingerprint,
+                         bool signed_by_ca, bool name_found, const std::string &names) {
     peer_evidence e;
     e.mode = expected.fingerprint.empty() ? expected.mode : trust_mode::pinned;
     e.signed_by_ca = signed_by_ca;
@@ -59,7 +60,8 @@ result<> accept_receiver(const expected_peer &expected, const std::string &finge
         return {};
     case peer_verdict::wrong_name:
         return fail(errc::not_trusted,
-                    fmt::format("is signed by the site's CA, but not for \"{}\" ({}); if that is the DR site all the same, set "
+                    fmt::format("is signed by the site's CA, but not for \"{}\" ({}); if that is "
+                                "the DR site all the same, set "
                                 "`peer_name` of the group to a name in its certificate",
                                 expected.name, names));
     case peer_verdict::unknown:

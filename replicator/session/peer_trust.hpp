@@ -1,7 +1,8 @@
 #pragma once
-// Is this peer the group's? One pure function for everybody who asks: the sender in the handshake with the DR site (also
-// of data links and of `join`), the receiver at a hello, at a data link and before it lends one group's content to
-// another. docs/protocol.md "Who a peer is" draws the same table; tests walk it.
+// Is this peer the group's? One pure function for everybody who asks: the sender in the handshake
+// with the DR site (also of data links and of `join`), the receiver at a hello, at a data link and
+// before it lends one group's content to another. docs/protocol.md "Who a peer is" draws the same
+// table; tests walk it.
 
 #include "replicator/session/trust.hpp"
 
@@ -14,16 +15,17 @@ enum class trust_mode : std::uint8_t {
     site_ca, ///< [tls]: a CA of the site vouches for names
 };
 
-/// What is known of a peer when the question is asked. In the mode `site_ca` a peer whose certificate the CA did not
-/// sign, that is not in its time or that was revoked has been refused before (transport/tls_session.cpp).
+/// What is known of a peer when the question is asked. In the mode `site_ca` a peer whose
+/// certificate the CA did not sign, that is not in its time or that was revoked has been refused
+/// before (transport/tls_session.cpp).
 struct peer_evidence {
     trust_mode mode = trust_mode::pinned;
     bool signed_by_ca = false;
-    std::string fingerprint; ///< of the certificate that it showed
-    std::string pinned;      ///< the one stored for the group; empty: none is
-    bool name_asked = false; ///< its certificate has to be for a name
-    bool name_found = false; ///< and is
-    bool is_sender = false;  ///< asked by a receiver: what follows counts
+    std::string fingerprint;   ///< of the certificate that it showed
+    std::string pinned;        ///< the one stored for the group; empty: none is
+    bool name_asked = false;   ///< its certificate has to be for a name
+    bool name_found = false;   ///< and is
+    bool is_sender = false;    ///< asked by a receiver: what follows counts
     std::string sender;        ///< identity that the sender says it has, hex
     std::string stored_sender; ///< of the group's sender; empty: none was accepted yet
 };
@@ -48,8 +50,8 @@ enum class peer_verdict : std::uint8_t {
 ///   site_ca  a sender, another one                                    other
 peer_verdict judge_peer(const peer_evidence &e);
 
-/// Whether two groups are fed by one sender, by what is stored of each; null: not paired. Groups that nobody has fed
-/// yet have no sender in common.
+/// Whether two groups are fed by one sender, by what is stored of each; null: not paired. Groups
+/// that nobody has fed yet have no sender in common.
 bool same_sender(trust_mode mode, const pinned_peer *a, const pinned_peer *b);
 
 /// What a sender expects of the receiver it calls.
@@ -62,9 +64,9 @@ struct expected_peer {
 /// The name to expect under a site's CA: `peer_name`, else the host in "HOST:PORT".
 std::string name_expected(const std::string &peer_name, const std::string &address);
 
-/// The receiver as the sender saw it in the handshake. errc::not_trusted; the context goes on the sentence "the
-/// certificate ..., which ".
-result<> accept_receiver(const expected_peer &expected, const std::string &fingerprint, bool signed_by_ca, bool name_found,
-                         const std::string &names);
+/// The receiver as the sender saw it in the handshake. errc::not_trusted; the context goes on the
+/// sentence "the certificate ..., which ".
+result<> accept_receiver(const expected_peer &expected, const std::string &fingerprint,
+                         bool signed_by_ca, bool name_found, const std::string &names);
 
 } // namespace farshore

@@ -1,9 +1,9 @@
 #pragma once
 // Threads that may hang on a disk, by tenant.
 //
-// Rule: a group's engine work has its own pools and each volume's clients have theirs, so that a disk that hangs
-// stops its own volumes and nothing else. A task on a pool waits for a disk, and not for a condition that only
-// another task of the same pool would bring about.
+// Rule: a group's engine work has its own pools and each volume's clients have theirs, so that a
+// disk that hangs stops its own volumes and nothing else. A task on a pool waits for a disk, and
+// not for a condition that only another task of the same pool would bring about.
 
 #include "replicator/base/async.hpp"
 
@@ -11,11 +11,13 @@
 
 namespace farshore {
 
-/// More threads for one tenant, until the process ends. Called on home. Empty in a simulation: all run on one executor.
+/// More threads for one tenant, until the process ends. Called on home. Empty in a simulation: all
+/// run on one executor.
 using pool_maker = std::function<executor(std::size_t threads, int niceness)>;
 
-/// Clients' requests come first: encoding and applying give way to the NBD loops and to other programs of the host when
-/// cores are short, and fall behind then; what must not runs on cpu_urgent (level_policy.hpp).
+/// Clients' requests come first: encoding and applying give way to the NBD loops and to other
+/// programs of the host when cores are short, and fall behind then; what must not runs on
+/// cpu_urgent (level_policy.hpp).
 constexpr int cpu_niceness = 10;
 
 /// Threads for each of so many tenants, so that the sum stays bounded.

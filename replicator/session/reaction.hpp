@@ -1,5 +1,6 @@
 #pragma once
-// What a failure leads to, by whose fault it is (fault in base/error.hpp): the one place that decides it.
+// What a failure leads to, by whose fault it is (fault in base/error.hpp): the one place that
+// decides it.
 
 #include "replicator/base/error.hpp"
 
@@ -9,21 +10,25 @@
 namespace farshore {
 
 enum class reaction : std::uint8_t {
-    end_session,   ///< the peer is told why, the sender connects again; copy, points and volumes are as before
-    reopen_copy,   ///< storage: the session ends with its words, the copy is opened anew
-    await_space,   ///< storage without room: the session ends with its words; what is there stays, and goes on with room
-    keep_pending,  ///< a part of a volume's disk: it stays to be done, named in `status`; the rest goes on
+    end_session, ///< the peer is told why, the sender connects again; copy, points and volumes are as before
+    reopen_copy, ///< storage: the session ends with its words, the copy is opened anew
+    await_space, ///< storage without room: the session ends with its words; what is there stays, and goes on with room
+    keep_pending, ///< a part of a volume's disk: it stays to be done, named in `status`; the rest goes on
 };
 
-/// Only storage reopens a copy; only the line or a peer that broke a rule ends a session by itself; a part of a
-/// volume's disk ends nothing. What nobody named is taken for the line: a new session is the mildest way out.
+/// Only storage reopens a copy; only the line or a peer that broke a rule ends a session by itself;
+/// a part of a volume's disk ends nothing. What nobody named is taken for the line: a new session
+/// is the mildest way out.
 constexpr reaction reaction_to(fault whose, bool wants_space) {
     switch (whose) {
     case fault::unsaid:
     case fault::line:
-    case fault::peer: return reaction::end_session;
-    case fault::storage: return wants_space ? reaction::await_space : reaction::reopen_copy;
-    case fault::volume: return reaction::keep_pending;
+    case fault::peer:
+        return reaction::end_session;
+    case fault::storage:
+        return wants_space ? reaction::await_space : reaction::reopen_copy;
+    case fault::volume:
+        return reaction::keep_pending;
     }
     return reaction::end_session;
 }

@@ -1,5 +1,6 @@
 #pragma once
-// What a daemon keeps in its state directory whichever its role: that it is the only one there, and whom it trusts.
+// What a daemon keeps in its state directory whichever its role: that it is the only one there, and
+// whom it trusts.
 
 #include "replicator/session/kept.hpp"
 #include "replicator/session/trust.hpp"
@@ -13,8 +14,8 @@ class state_directory {
   public:
     state_directory(file_system &files, executor disk, std::string path);
 
-    /// Made when absent, taken for this daemon until the object ends, read. errc::busy: another daemon has it;
-    /// errc::corrupt, with what to do.
+    /// Made when absent, taken for this daemon until the object ends, read. errc::busy: another
+    /// daemon has it; errc::corrupt, with what to do.
     task<result<>> open();
 
     kept<trust_store> trust; ///< trust.json

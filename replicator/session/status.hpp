@@ -1,6 +1,6 @@
 #pragma once
-// What the engine says of itself: values that apps turn into `status --json` and tables. Names follow
-// the interface contract.
+// What the engine says of itself: values that apps turn into `status --json` and tables. Names
+// follow the interface contract.
 
 #include "replicator/base/clock.hpp"
 #include "replicator/base/types.hpp"
@@ -14,9 +14,24 @@
 namespace farshore {
 
 enum class sender_state : std::uint8_t {
-    unpaired, initial_sync, streaming, spooling, tracking, catching_up, paused, fenced, failed
+    unpaired,
+    initial_sync,
+    streaming,
+    spooling,
+    tracking,
+    catching_up,
+    paused,
+    fenced,
+    failed
 };
-enum class receiver_state : std::uint8_t { empty, receiving_sync, following, promoted, failed, replaying };
+enum class receiver_state : std::uint8_t {
+    empty,
+    receiving_sync,
+    following,
+    promoted,
+    failed,
+    replaying
+};
 const char *name_of(sender_state s);
 const char *name_of(receiver_state s);
 
@@ -32,7 +47,8 @@ struct volume_status {
     std::string name;
     std::uint64_t size = 0;
     std::uint64_t dirty_bytes = 0; ///< sender: regions the DR site may not durably hold
-    /// Sender: what the volume's disk can't read. No point covers it; the first ranges, and how much it is in all.
+    /// Sender: what the volume's disk can't read. No point covers it; the first ranges, and how
+    /// much it is in all.
     std::vector<byte_range> unreadable = {};
     std::uint64_t unreadable_bytes = 0;
 };
@@ -63,15 +79,15 @@ struct sender_group_status {
 
 struct point_info {
     std::string id;
-    wall_time time{};    ///< by the primary's clock
-    wall_time arrival{}; ///< at the DR site, by its clock; 1970: not known
-    duration age{};      ///< the older of both
+    wall_time time{};              ///< by the primary's clock
+    wall_time arrival{};           ///< at the DR site, by its clock; 1970: not known
+    duration age{};                ///< the older of both
     std::string kind = "interval"; ///< interval, crash, app
     std::string name;
     std::string note;
     bool pinned = false;
     std::uint64_t size_bytes = 0; ///< undo kept for it
-    bool suspect = false; ///< the images were changed by somebody else after it
+    bool suspect = false;         ///< the images were changed by somebody else after it
 };
 
 /// Of the journal, after a start.
@@ -93,8 +109,9 @@ struct receiver_group_status {
     std::optional<replay_status> replay;
     std::uint64_t open_points = 0;
     double oldest_open_seconds = 0;
-    bool apply_waits = false;      ///< for space: what is durable is not all applied
-    std::uint64_t wrong_bases = 0; ///< blocks that were not what the primary's changes build on, since the start
+    bool apply_waits = false; ///< for space: what is durable is not all applied
+    std::uint64_t wrong_bases =
+        0; ///< blocks that were not what the primary's changes build on, since the start
     std::uint64_t journal_used_bytes = 0, journal_limit_bytes = 0;
     std::uint64_t bytes_wire = 0, bytes_applied = 0;
     std::vector<volume_status> volumes;

@@ -4,12 +4,13 @@
 #include "replicator/base/bytes.hpp"
 #include "replicator/base/log.hpp"
 
-#include <algorithm>
-#include <array>
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 #include <openssl/evp.h>
 #include <openssl/rand.h>
+
+#include <algorithm>
+#include <array>
 #include <sys/random.h>
 
 namespace farshore {
@@ -18,7 +19,8 @@ namespace {
 using json = nlohmann::json;
 constexpr std::size_t invitation_id_digits = 12;
 constexpr std::string_view token_prefix = "farshore1.";
-constexpr std::string_view alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+constexpr std::string_view alphabet =
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
 std::string to_base64url(std::string_view text) {
     std::string out;
@@ -45,7 +47,8 @@ result<std::string> from_base64url(std::string_view text) {
     for (const char c : text) {
         const auto value = alphabet.find(c);
         if (value == std::string_view::npos) {
-            return fail(errc::invalid, "the token has characters that no token has; copy the whole line again");
+            return fail(errc::invalid,
+                        "the token has characters that no token has; copy the whole line again");
         }
         bits = bits << 6 | static_cast<std::uint32_t>(value);
         held += 6;
@@ -60,7 +63,8 @@ result<std::string> from_base64url(std::string_view text) {
 std::string sha256_hex(std::string_view text) {
     std::array<std::byte, 32> digest{};
     unsigned length = 0;
-    EVP_Digest(text.data(), text.size(), as_unsigned(bytes_span(digest)), &length, EVP_sha256(), nullptr);
+    EVP_Digest(text.data(), text.size(), as_unsigned(bytes_span(digest)), &length, EVP_sha256(),
+               nullptr);
     return to_hex(digest);
 }
 
@@ -78,14 +82,16 @@ std::string encode_token(const join_token &t) {
 result<join_token> parse_token(const std::string &text) {
     const auto first = text.find_first_not_of(" \t\r\n");
     const auto last = text.find_last_not_of(" \t\r\n");
-    const std::string trimmed = first == std::string::npos ? "" : text.substr(first, last - first + 1);
+    const std::string trimmed =
+        first == std::string::npos ? "" : text.substr(first, last - first + 1);
     if (!trimmed.starts_with(token_prefix) || trimmed.size() > 4096) {
         return fail(errc::invalid, "this is not a token that `farshore invite` printed");
     }
     FS_TRY(plain, from_base64url(std::string_view(trimmed).substr(token_prefix.size())));
     const json j = json::parse(plain, nullptr, false);
     join_token t;
-    for (auto [key, field] : {std::pair{"g", &t.group}, {"a", &t.address}, {"f", &t.fingerprint}, {"s", &t.secret}}) {
+    for (auto [key, field] :
+         {std::pair{"g", &t.group}, {"a", &t.address}, {"f", &t.fingerprint}, {"s", &t.secret}}) {
         if (!j.is_object() || !j.contains(key) || !j[key].is_string()) {
             return fail(errc::invalid, "the token is damaged; copy the whole line again");
         }
@@ -126,13 +132,14 @@ result<trust_store> trust_store::parse(const std::string &json_text) {
     }
     try {
         for (const auto &[group, peer] : j.at("peers").items()) {
-            store.peers_[group] = {peer.at("fingerprint").get<std::string>(), peer.at("address").get<std::string>(),
-                                   peer.value("sender", "")};
+            store.peers_[group] = {peer.at("fingerprint").get<std::string>(),
+                                   peer.at("address").get<std::string>(), peer.value("sender", "")};
         }
         for (const auto &[hash, inv] : j.at("invitations").items()) {
             // Files of before had "used" and no time of issue: what was open then is no more.
             const std::string end = inv.value("end", "expired");
-            store.invitations_[hash] = {inv.at("group").get<std::string>(), inv.value("issued_ms", std::int64_t{0}),
+            store.invitations_[hash] = {inv.at("group").get<std::string>(),
+                                        inv.value("issued_ms", std::int64_t{0}),
                                         inv.at("expires_ms").get<std::int64_t>(),
                                         end == "open"      ? invitation_end::open
                                         : end == "used"    ? invitation_end::used
@@ -141,7 +148,8 @@ result<trust_store> trust_store::parse(const std::string &json_text) {
                                         inv.value("seen_ms", std::int64_t{0})};
         }
     } catch (const json::exception &e) {
-        return fail(errc::corrupt, fmt::format("the file of trusted peers is not readable ({})", e.what()));
+        return fail(errc::corrupt,
+                    fmt::format("the file of trusted peers is not readable ({})", e.what()));
     }
     return store;
 }
@@ -174,7 +182,8 @@ const pinned_peer *trust_store::find(const std::string &group) const {
 }
 
 bool trust_store::knows_fingerprint(const std::string &fingerprint) const {
-    return std::ranges::any_of(peers_, [&](const auto &p) { return p.second.fingerprint == fingerprint; });
+    return std::ranges::any_of(peers_,
+                               [&](const auto &p) { return p.second.fingerprint == fingerprint; });
 }
 
 void trust_store::drop_old(wall_time now) {
@@ -185,7 +194,8 @@ void trust_store::drop_old(wall_time now) {
 }
 
 bool trust_store::is_open(const invitation_entry &e, std::int64_t now_ms) {
-    return e.end == invitation_end::open && now_ms >= e.issued_ms && now_ms >= e.seen_ms && now_ms < e.expires_ms;
+    return e.end == invitation_end::open && now_ms >= e.issued_ms && now_ms >= e.seen_ms &&
+           now_ms < e.expires_ms;
 }
 
 bool trust_store::unpin(const std::string &group) {
@@ -197,20 +207,24 @@ bool trust_store::unpin(const std::string &group) {
     return peers_.erase(group) > 0;
 }
 
-void trust_store::add_invitation(const std::string &group, const std::string &secret, wall_time now) {
+void trust_store::add_invitation(const std::string &group, const std::string &secret,
+                                 wall_time now) {
     drop_old(now);
-    invitations_[sha256_hex(secret)] = {group, ms_of(now), ms_of(now + invitation_lifetime), invitation_end::open, ms_of(now)};
+    invitations_[sha256_hex(secret)] = {group, ms_of(now), ms_of(now + invitation_lifetime),
+                                        invitation_end::open, ms_of(now)};
 }
 
 bool trust_store::has_open_invitation(wall_time now) const {
-    return std::ranges::any_of(invitations_, [&](const auto &e) { return is_open(e.second, ms_of(now)); });
+    return std::ranges::any_of(invitations_,
+                               [&](const auto &e) { return is_open(e.second, ms_of(now)); });
 }
 
 std::vector<open_invitation> trust_store::open_invitations(wall_time now) const {
     std::vector<open_invitation> out;
     for (const auto &[hash, inv] : invitations_) {
         if (is_open(inv, ms_of(now))) {
-            out.push_back({hash.substr(0, invitation_id_digits), inv.group, wall_time(std::chrono::milliseconds(inv.expires_ms))});
+            out.push_back({hash.substr(0, invitation_id_digits), inv.group,
+                           wall_time(std::chrono::milliseconds(inv.expires_ms))});
         }
     }
     std::ranges::sort(out, {}, &open_invitation::expires);
@@ -247,17 +261,21 @@ bool trust_store::settle_invitations(wall_time now) {
 result<> trust_store::redeem(const std::string &group, const std::string &secret, wall_time now) {
     const auto at = invitations_.find(sha256_hex(secret));
     if (at == invitations_.end() || at->second.group != group) {
-        return fail(errc::not_trusted, "the receiver does not know this token; make a new one with `farshore invite`");
+        return fail(errc::not_trusted,
+                    "the receiver does not know this token; make a new one with `farshore invite`");
     }
     invitation_entry &inv = at->second;
     if (inv.end == invitation_end::used) {
-        return fail(errc::not_trusted, "this token was used before; make a new one with `farshore invite`");
+        return fail(errc::not_trusted,
+                    "this token was used before; make a new one with `farshore invite`");
     }
     if (inv.end == invitation_end::revoked) {
-        return fail(errc::not_trusted, "this token was revoked; make a new one with `farshore invite`");
+        return fail(errc::not_trusted,
+                    "this token was revoked; make a new one with `farshore invite`");
     }
     if (!is_open(inv, ms_of(now))) {
-        return fail(errc::not_trusted, "this token has expired; make a new one with `farshore invite`");
+        return fail(errc::not_trusted,
+                    "this token has expired; make a new one with `farshore invite`");
     }
     inv.end = invitation_end::used;
     return {};

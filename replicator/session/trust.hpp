@@ -1,11 +1,12 @@
 #pragma once
-// Who may talk about which group: pinned fingerprints, one-time tokens. Pure values with JSON in and out;
-// the callers keep the files (STATE/trust.json, replaced atomically).
+// Who may talk about which group: pinned fingerprints, one-time tokens. Pure values with JSON in
+// and out; the callers keep the files (STATE/trust.json, replaced atomically).
 //
-// Token: "farshore1." + base64url of {"g": group, "a": address, "f": receiver's fingerprint, "s": secret}.
-// The secret is 128 random bits; the receiver keeps only its SHA-256. Good once and for one hour, as long as the group is
-// not unpaired and nobody revokes it. A clock that shows a time before the one at which the invitation was made, or was
-// last seen open, ends it: nobody knows how much of the hour is left.
+// Token: "farshore1." + base64url of {"g": group, "a": address, "f": receiver's fingerprint, "s":
+// secret}. The secret is 128 random bits; the receiver keeps only its SHA-256. Good once and for
+// one hour, as long as the group is not unpaired and nobody revokes it. A clock that shows a time
+// before the one at which the invitation was made, or was last seen open, ends it: nobody knows how
+// much of the hour is left.
 
 #include "replicator/base/bytes.hpp"
 #include "replicator/base/clock.hpp"
@@ -29,16 +30,19 @@ std::string encode_token(const join_token &t);
 /// errc::invalid with what is wrong.
 result<join_token> parse_token(const std::string &text);
 
-/// From the system's random source. There is no way to go on without: a secret of zeroes would be everybody's. Ends the
-/// program when there is none, which no kernel of today lets happen after boot.
+/// From the system's random source. There is no way to go on without: a secret of zeroes would be
+/// everybody's. Ends the program when there is none, which no kernel of today lets happen after
+/// boot.
 void fill_random(bytes_span out);
 std::string random_secret(); ///< 32 hex digits
 std::uint64_t random_u64();
 
 struct pinned_peer {
     std::string fingerprint;
-    std::string address; ///< sender: where the receiver is; receiver: where the sender last came from
-    /// Receiver under a site's CA, where any certificate of the site passes: the identity of the group's sender, hex.
+    std::string
+        address; ///< sender: where the receiver is; receiver: where the sender last came from
+    /// Receiver under a site's CA, where any certificate of the site passes: the identity of the
+    /// group's sender, hex.
     std::string sender = {};
 };
 
@@ -64,13 +68,15 @@ class trust_store {
 
     void add_invitation(const std::string &group, const std::string &secret, wall_time now);
     bool has_open_invitation(wall_time now) const;
-    /// Uses an invitation up. errc::not_trusted: unknown, used, revoked, expired or for another group.
+    /// Uses an invitation up. errc::not_trusted: unknown, used, revoked, expired or for another
+    /// group.
     result<> redeem(const std::string &group, const std::string &secret, wall_time now);
     std::vector<open_invitation> open_invitations(wall_time now) const;
     /// False when there is none of that id that is open.
     bool revoke(const std::string &id, wall_time now);
-    /// Ends what has run out and notes that it is `now`, so that a clock that is set back later brings none of them back.
-    /// True: something changed that should be kept. Call it now and then while one is open.
+    /// Ends what has run out and notes that it is `now`, so that a clock that is set back later
+    /// brings none of them back. True: something changed that should be kept. Call it now and then
+    /// while one is open.
     bool settle_invitations(wall_time now);
 
   private:

@@ -1,11 +1,11 @@
 #pragma once
-// A disk as every layer sees it: live volumes (capture over file), points (replica + undo), overlays.
-// Devices stack; each has the same verbs. The NBD server validates every request (range, size,
-// read-only) in one place before a device sees it; devices assert those rules.
+// A disk as every layer sees it: live volumes (capture over file), points (replica + undo),
+// overlays. Devices stack; each has the same verbs. The NBD server validates every request (range,
+// size, read-only) in one place before a device sees it; devices assert those rules.
 //
-// Threads: all verbs may be called from several threads at once. `try_` verbs never block for a disk,
-// a lock held over disk work, or a peer; they are called on connection threads. The others may
-// block and are called on a disk pool.
+// Threads: all verbs may be called from several threads at once. `try_` verbs never block for a
+// disk, a lock held over disk work, or a peer; they are called on connection threads. The others
+// may block and are called on a disk pool.
 
 #include "replicator/base/bytes.hpp"
 #include "replicator/base/error.hpp"
@@ -20,7 +20,8 @@ namespace farshore {
 /// A run of one allocation or dirtiness state, as BLOCK_STATUS reports it.
 struct status_extent {
     std::uint64_t length = 0;
-    std::uint32_t flags = 0; ///< the context's own bits (NBD_STATE_HOLE = 1, NBD_STATE_ZERO = 2; dirty = 1)
+    std::uint32_t flags =
+        0; ///< the context's own bits (NBD_STATE_HOLE = 1, NBD_STATE_ZERO = 2; dirty = 1)
 };
 
 enum class status_context : std::uint8_t { allocation, dirty };
@@ -28,7 +29,8 @@ enum class status_context : std::uint8_t { allocation, dirty };
 struct zero_options {
     bool fua = false;
     bool keep_allocated = false; ///< NBD_CMD_FLAG_NO_HOLE
-    bool only_if_fast = false;   ///< NBD_CMD_FLAG_FAST_ZERO: fail with ENOTSUP rather than write zeroes slowly
+    bool only_if_fast =
+        false; ///< NBD_CMD_FLAG_FAST_ZERO: fail with ENOTSUP rather than write zeroes slowly
 };
 
 class block_device {

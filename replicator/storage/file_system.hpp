@@ -50,9 +50,11 @@ class file {
     /// fdatasync. A failure is final for this file object: every later sync_data() and write_at()
     /// fails with errc::dead, since the kernel may have dropped the dirty pages.
     virtual result<> sync_data() = 0;
-    /// fsync: as sync_data, and a power cut leaves also what identity() tells now, the times included.
+    /// fsync: as sync_data, and a power cut leaves also what identity() tells now, the times
+    /// included.
     virtual result<> sync_all() = 0;
-    /// The file's times become now, as a write makes them. Durable with the next sync_all(). A block device has none.
+    /// The file's times become now, as a write makes them. Durable with the next sync_all(). A
+    /// block device has none.
     virtual result<> renew_times() = 0;
     virtual result<> truncate(std::uint64_t size) = 0;
     /// Reserves space so that later writes inside [0, size) don't fail for lack of it.
@@ -64,13 +66,15 @@ class file {
     /// Next data at or after `offset` (SEEK_DATA) and the hole after it: {data start, data end};
     /// length 0 at the file's end when there is none. A file that can't tell is all data.
     virtual result<byte_range> next_data(std::uint64_t offset) = 0;
-    /// True: all of the range, which is not empty, is a hole inside the file and reads as zero. False: there is data,
-    /// the file can't tell, or it would take long to find out.
+    /// True: all of the range, which is not empty, is a hole inside the file and reads as zero.
+    /// False: there is data, the file can't tell, or it would take long to find out.
     virtual result<bool> is_hole(byte_range range) = 0;
-    /// Takes the file for this object alone for its life: locks that other programs of ours and QEMU respect;
-    /// errc::busy when another process or object has it, a loop device stands on it, or it is mounted.
+    /// Takes the file for this object alone for its life: locks that other programs of ours and
+    /// QEMU respect; errc::busy when another process or object has it, a loop device stands on it,
+    /// or it is mounted.
     virtual result<> lock() = 0;
-    /// Who may write to the file past all locks (a loop device), in words with what to do. Empty: nobody is seen.
+    /// Who may write to the file past all locks (a loop device), in words with what to do. Empty:
+    /// nobody is seen.
     virtual std::string intruder() = 0;
     /// The content is a disk's, used in small pieces anywhere: nothing is read ahead, and the page
     /// cache keeps small pages (docs/decisions/0006). Call it after lock(). Only advice.
@@ -86,7 +90,8 @@ enum class open_mode : std::uint8_t {
     read_write, ///< must exist
     create,     ///< read_write, made empty if absent (mode 0600)
     create_new, ///< read_write, fails with EEXIST if present (mode 0600)
-    // Of a name that we gave ourselves: ELOOP where it is a symbolic link (in the directory itself; parents are followed).
+    // Of a name that we gave ourselves: ELOOP where it is a symbolic link (in the directory itself;
+    // parents are followed).
     read_write_no_link,
     create_no_link,
 };
@@ -96,18 +101,21 @@ class file_system {
     virtual ~file_system() = default;
     virtual result<std::unique_ptr<file>> open(const std::string &path, open_mode mode) = 0;
     virtual result<bool> exists(const std::string &path) = 0;
-    virtual result<> make_directories(const std::string &path) = 0; ///< mode 0700, parents too; durable
-    virtual result<std::vector<std::string>> list(const std::string &directory) = 0; ///< names, sorted
+    virtual result<>
+    make_directories(const std::string &path) = 0; ///< mode 0700, parents too; durable
+    virtual result<std::vector<std::string>>
+    list(const std::string &directory) = 0; ///< names, sorted
     virtual result<> rename(const std::string &from, const std::string &to) = 0;
     virtual result<> remove(const std::string &path) = 0; ///< ok when it is not there
     /// Makes creations, renames and removals in the directory durable.
     virtual result<> sync_directory(const std::string &directory) = 0;
     virtual result<std::uint64_t> free_bytes(const std::string &path) = 0;
-    /// What a change made now is stamped with, about: ns since 1970 of the clock behind file_identity's times.
+    /// What a change made now is stamped with, about: ns since 1970 of the clock behind
+    /// file_identity's times.
     virtual std::int64_t now() = 0;
 
-    /// Whole small files, at most 4 MiB. replace_file is atomic and durable: temporary, sync, rename,
-    /// directory sync.
+    /// Whole small files, at most 4 MiB. replace_file is atomic and durable: temporary, sync,
+    /// rename, directory sync.
     result<byte_vector> read_file(const std::string &path);
     result<> replace_file(const std::string &path, bytes_view content);
 };

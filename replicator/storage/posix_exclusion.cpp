@@ -1,9 +1,9 @@
 // Who else has a file: QEMU by its own locks, loop devices, another file at the path.
 //
-// QEMU (block/file-posix.c) holds shared locks of the open file description on byte 100 + p for each permission p
-// that it uses, and on 200 + p for each that it lets nobody else use; then it looks whether anybody holds what it forbids. flock
-// and these locks don't see each other, so we hold both: like a QEMU that reads, writes and resizes, and shares
-// nothing but reading.
+// QEMU (block/file-posix.c) holds shared locks of the open file description on byte 100 + p for
+// each permission p that it uses, and on 200 + p for each that it lets nobody else use; then it
+// looks whether anybody holds what it forbids. flock and these locks don't see each other, so we
+// hold both: like a QEMU that reads, writes and resizes, and shares nothing but reading.
 
 #include "replicator/storage/posix_file.hpp"
 
@@ -51,7 +51,8 @@ using directory = std::unique_ptr<DIR, int (*)(DIR *)>;
 
 bool is_number(const char *text) { return *text >= '0' && *text <= '9'; }
 
-/// Of the process that has the same file open: "qemu-system-x86 (pid 123)". Empty: none is found, or we may not look.
+/// Of the process that has the same file open: "qemu-system-x86 (pid 123)". Empty: none is found,
+/// or we may not look.
 std::string holder_of(const struct stat &wanted) {
     const directory all(::opendir("/proc"), ::closedir);
     const std::string self = std::to_string(::getpid());
@@ -63,11 +64,13 @@ std::string holder_of(const struct stat &wanted) {
         const directory open_files(::opendir((base + "/fd").c_str()), ::closedir);
         while (const dirent *entry = open_files ? ::readdir(open_files.get()) : nullptr) {
             struct stat st{};
-            if (!is_number(entry->d_name) || ::stat((base + "/fd/" + entry->d_name).c_str(), &st) != 0) {
+            if (!is_number(entry->d_name) ||
+                ::stat((base + "/fd/" + entry->d_name).c_str(), &st) != 0) {
                 continue;
             }
-            const bool same = S_ISBLK(wanted.st_mode) ? S_ISBLK(st.st_mode) && st.st_rdev == wanted.st_rdev
-                                                      : st.st_dev == wanted.st_dev && st.st_ino == wanted.st_ino;
+            const bool same = S_ISBLK(wanted.st_mode)
+                                  ? S_ISBLK(st.st_mode) && st.st_rdev == wanted.st_rdev
+                                  : st.st_dev == wanted.st_dev && st.st_ino == wanted.st_ino;
             if (same) {
                 return first_line(base + "/comm") + " (pid " + process->d_name + ")";
             }
@@ -86,7 +89,8 @@ std::unexpected<error> posix_file::in_use(const std::string &how) const {
 
 result<> posix_file::lock_image_bytes() {
     struct flock used = bytes_lock(F_RDLCK, used_base, permissions);
-    struct flock forbidden = bytes_lock(F_RDLCK, forbidden_base + all_but_read, permissions - all_but_read);
+    struct flock forbidden =
+        bytes_lock(F_RDLCK, forbidden_base + all_but_read, permissions - all_but_read);
     for (struct flock *one : {&used, &forbidden}) {
         if (::fcntl(handle_->fd(), F_OFD_SETLK, one) == 0) {
             continue;
@@ -118,11 +122,12 @@ std::string loop_device_on(int fd, const std::string &path) {
         }
         const std::string backing = first_line("/sys/block/" + name + "/loop/backing_file");
         struct stat st{};
-        if (backing.empty() || ::stat(backing.c_str(), &st) != 0 || st.st_dev != file.st_dev || st.st_ino != file.st_ino ||
-            first_line("/sys/block/" + name + "/ro") == "1") {
+        if (backing.empty() || ::stat(backing.c_str(), &st) != 0 || st.st_dev != file.st_dev ||
+            st.st_ino != file.st_ino || first_line("/sys/block/" + name + "/ro") == "1") {
             continue;
         }
-        return path + " is attached to /dev/" + name + ", which may write to it past the daemon; unmount and detach it (losetup -d /dev/" +
+        return path + " is attached to /dev/" + name +
+               ", which may write to it past the daemon; unmount and detach it (losetup -d /dev/" +
                name + ")";
     }
     return {};

@@ -101,10 +101,12 @@ result<> posix_handle::sync_all() {
 
 result<> posix_handle::sync_map(bytes_span map) {
     may_block();
-    return sync_alone([map] { return ::msync(map.data(), map.size(), MS_SYNC); }, "can't sync the map of ");
+    return sync_alone([map] { return ::msync(map.data(), map.size(), MS_SYNC); },
+                      "can't sync the map of ");
 }
 
-template <class F> result<> posix_handle::sync_alone(F call, const char *context) {
+template <class F>
+result<> posix_handle::sync_alone(F call, const char *context) {
     std::unique_lock lock(mutex_);
     ended_.wait(lock, [&] { return dead_ || !running_; });
     FS_CHECK(check_alive());
@@ -255,7 +257,8 @@ std::uint64_t device_number(unsigned major, unsigned minor) { return makedev(maj
 result<file_identity> posix_file::identity() {
     may_block();
     struct statx st{};
-    if (::statx(handle_->fd(), "", AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_BTIME | statx_mount_unique, &st) != 0) {
+    if (::statx(handle_->fd(), "", AT_EMPTY_PATH,
+                STATX_BASIC_STATS | STATX_BTIME | statx_mount_unique, &st) != 0) {
         return fail_errno(errno, "can't ask what " + path() + " is");
     }
     file_identity id;

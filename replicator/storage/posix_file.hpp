@@ -33,7 +33,8 @@ class posix_handle {
 
   private:
     /// Not beside another sync: each must see its own error.
-    template <class F> result<> sync_alone(F call, const char *context);
+    template <class F>
+    result<> sync_alone(F call, const char *context);
 
     // A mutex, not a hand-off: a sync blocks its own thread anyway.
     std::mutex mutex_;
@@ -46,7 +47,8 @@ class posix_handle {
     std::string path_;
 };
 
-/// "... is attached to /dev/loop3 ..." when a loop device that may write stands on the open file; else empty.
+/// "... is attached to /dev/loop3 ..." when a loop device that may write stands on the open file;
+/// else empty.
 std::string loop_device_on(int fd, const std::string &path);
 /// Of the file system on that device; `unique_mount_id` where the kernel does not tell.
 std::uint64_t mounted_instance(unsigned major, unsigned minor, std::uint64_t unique_mount_id);
@@ -99,7 +101,7 @@ class posix_file final : public file {
     std::atomic<bool> claimed_ = false; ///< the descriptor is a block device's exclusive one
     std::uint64_t sector_bytes_ = 1;    ///< unit of fallocate: a block device's logical block
     std::atomic<bool> cached_reads_supported_ = true;
-    bool holes_told_ = true;                 ///< holes_are_told() of the file system
+    bool holes_told_ = true;               ///< holes_are_told() of the file system
     std::atomic<unsigned> hole_rests_ = 0; ///< is_hole() need not ask so often
 };
 

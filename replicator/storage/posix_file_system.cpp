@@ -81,9 +81,10 @@ result<std::unique_ptr<file>> posix_file_system::open(const std::string &path, o
         return fail(errc::invalid, context + ", which is neither a file nor a block device");
     }
     int read_only = 0;
-    if (S_ISBLK(st.st_mode) && mode != open_mode::read && ::ioctl(fd.get(), BLKROGET, &read_only) == 0 &&
-        read_only != 0) {
-        return fail_errno(EROFS, context); // Linux lets such a device be opened and fails the writes
+    if (S_ISBLK(st.st_mode) && mode != open_mode::read &&
+        ::ioctl(fd.get(), BLKROGET, &read_only) == 0 && read_only != 0) {
+        return fail_errno(EROFS,
+                          context); // Linux lets such a device be opened and fails the writes
     }
     if (::fcntl(fd.get(), F_SETFL, 0) != 0) {
         return fail_errno(errno, context);

@@ -175,8 +175,8 @@ TEST_CASE(
     }
 }
 
-// Removals from the front are not synced: what comes back joins on to the rest, whole, or is removed
-// by open(); and it never becomes the end of the log.
+// Removals from the front are not synced: what comes back joins on to the rest, whole, or is
+// removed by open(); and it never becomes the end of the log.
 TEST_CASE("segment store: segments that come back after a removal from the front do no harm") {
     constexpr std::uint64_t made = 8;
     std::uint64_t kept = 0;

@@ -11,11 +11,12 @@
 #include "tests/e2e/load_plan.hpp"
 #include "tests/e2e/load_write.hpp"
 
+#include <fmt/format.h>
+
 #include <charconv>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
-#include <fmt/format.h>
 
 namespace {
 
@@ -136,7 +137,7 @@ int main(int argc, char **argv) {
         std::fputs(usage, stderr);
         return 2;
     }
-    struct sigaction action {};
+    struct sigaction action{};
     action.sa_handler = [](int) { stop_asked.store(true); };
     ::sigaction(SIGTERM, &action, nullptr);
     ::sigaction(SIGINT, &action, nullptr);

@@ -2,16 +2,17 @@
 
 #include "tests/e2e/load_volume.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cstring>
-#include <fmt/format.h>
 #include <optional>
 
 namespace farshore::load {
 namespace {
 
 // What a sector shows.
-constexpr std::uint64_t state_zero = ~std::uint64_t{0};       ///< all bytes zero
+constexpr std::uint64_t state_zero = ~std::uint64_t{0};        ///< all bytes zero
 constexpr std::uint64_t state_foreign = ~std::uint64_t{0} - 1; ///< none of ours, torn or misplaced
 
 constexpr std::uint64_t unlabelled_max = 8; ///< writes looked at beyond the newest label
@@ -22,8 +23,8 @@ struct images {
     std::vector<sector_states> found; ///< by volume
 };
 
-std::uint64_t state_of(const plan_options &plan, std::uint32_t volume_number, std::uint64_t position,
-                       std::uint32_t chain, bytes_view bytes) {
+std::uint64_t state_of(const plan_options &plan, std::uint32_t volume_number,
+                       std::uint64_t position, std::uint32_t chain, bytes_view bytes) {
     if (is_zero(bytes)) {
         return state_zero;
     }
@@ -81,7 +82,8 @@ std::string name_of_state(std::uint64_t state) {
 /// Applies writes one after another to the expected states of a chain's areas.
 class expectation {
   public:
-    expectation(const check_options &options, std::uint32_t chain) : options_(options), chain_(chain) {
+    expectation(const check_options &options, std::uint32_t chain)
+        : options_(options), chain_(chain) {
         for (std::uint32_t v = 0; v < options.plan.volume_sectors.size(); ++v) {
             const auto area = area_of(options.plan, chain, v);
             expected_.emplace_back(area.last - area.first, options.filled ? 0 : state_zero);
@@ -104,9 +106,9 @@ class expectation {
             for (std::size_t i = 0; i < expected_[v].size(); ++i) {
                 const auto found = all.found[v][area.first + i];
                 if (found != expected_[v][i] && c.differing++ == 0) {
-                    c.first = fmt::format("volume {} sector {}: {} found, {} expected", v,
-                                          area.first + i, name_of_state(found),
-                                          name_of_state(expected_[v][i]));
+                    c.first =
+                        fmt::format("volume {} sector {}: {} found, {} expected", v, area.first + i,
+                                    name_of_state(found), name_of_state(expected_[v][i]));
                 }
             }
         }
@@ -126,8 +128,8 @@ result<std::uint64_t> check_chain(const check_options &options, const images &al
     for (std::uint64_t n = 1; n <= labelled; ++n) {
         expected.apply(n);
     }
-    // Zero writes leave no label, and may have covered the newest labels: the prefix may be a little
-    // longer than the labels say. The longest that fits counts.
+    // Zero writes leave no label, and may have covered the newest labels: the prefix may be a
+    // little longer than the labels say. The longest that fits counts.
     std::optional<std::uint64_t> fits;
     std::string nearest;
     std::uint64_t fewest = ~std::uint64_t{0};
@@ -141,7 +143,8 @@ result<std::uint64_t> check_chain(const check_options &options, const images &al
         } else if (c.differing < fewest) {
             fewest = c.differing;
             nearest = fmt::format("chain {}: not a prefix; nearest are writes 1..{}, from which {} "
-                                  "sectors differ, first {}", chain, k, c.differing, c.first);
+                                  "sectors differ, first {}",
+                                  chain, k, c.differing, c.first);
         }
     }
     if (!fits) {
@@ -169,8 +172,8 @@ result<std::vector<std::uint64_t>> check_prefix(check_options options) {
         const auto floor = options.floor.empty() ? 0 : options.floor[chain];
         if (k < floor || (options.exact && k > floor)) {
             return fail(errc::not_in_sync,
-                        fmt::format("chain {}: the images end after write {}, {} {} asked", chain, k,
-                                    options.exact ? "exactly" : "at least", floor));
+                        fmt::format("chain {}: the images end after write {}, {} {} asked", chain,
+                                    k, options.exact ? "exactly" : "at least", floor));
         }
         prefixes.push_back(k);
     }

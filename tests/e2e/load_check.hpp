@@ -2,9 +2,8 @@
 // The checking half of farshore-load: is a set of images exactly what a prefix of every chain's
 // writes gives?
 
-#include "tests/e2e/load_plan.hpp"
-
 #include "replicator/base/error.hpp"
+#include "tests/e2e/load_plan.hpp"
 
 #include <string>
 #include <vector>
@@ -14,9 +13,9 @@ namespace farshore::load {
 struct check_options {
     std::vector<std::string> volumes; ///< files or NBD URIs, in the plan's order
     plan_options plan;
-    bool filled = false;                  ///< sectors had content before the first write
-    std::vector<std::uint64_t> floor;     ///< each chain's prefix must reach this write
-    bool exact = false;                   ///< ... and go no further
+    bool filled = false;              ///< sectors had content before the first write
+    std::vector<std::uint64_t> floor; ///< each chain's prefix must reach this write
+    bool exact = false;               ///< ... and go no further
 };
 
 /// Finds each chain's newest write k in the images and compares every sector, on all volumes, with

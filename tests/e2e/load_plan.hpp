@@ -32,8 +32,8 @@ struct planned_write {
     bool zeroes = false;
 };
 
-/// Write `n` (from 1) of a chain. Half are whole 4 KiB blocks, half lie anywhere; half hit the first
-/// sixteenth of the area, so that blocks are overwritten within and across intervals.
+/// Write `n` (from 1) of a chain. Half are whole 4 KiB blocks, half lie anywhere; half hit the
+/// first sixteenth of the area, so that blocks are overwritten within and across intervals.
 planned_write write_of(const plan_options &plan, std::uint32_t chain, std::uint64_t n);
 
 /// First and one-past-last sector of a chain's area on a volume.

@@ -30,7 +30,7 @@ result<volume> volume::open(const std::string &where, bool writable) {
     volume v;
     if (where.find("://") == std::string::npos) {
         v.file_ = unique_fd(::open(where.c_str(), (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC));
-        struct stat about {};
+        struct stat about{};
         if (!v.file_ || ::fstat(v.file_.get(), &about) != 0) {
             return fail_errno(errno, where);
         }

@@ -1,8 +1,9 @@
 #include "tests/e2e/load_write.hpp"
 
+#include "replicator/base/assert.hpp"
 #include "tests/e2e/load_volume.hpp"
 
-#include "replicator/base/assert.hpp"
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -10,7 +11,6 @@
 #include <cstdio>
 #include <cstring>
 #include <fcntl.h>
-#include <fmt/format.h>
 #include <optional>
 #include <thread>
 #include <unistd.h>
@@ -177,8 +177,8 @@ result<> run_writes(write_options options, const std::atomic<bool> &stop) {
         }
         progress = unique_fd(::open(options.progress.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644));
         const auto length = newest.size() * sizeof(std::uint64_t);
-        if (!progress || ::pwrite(progress.get(), newest.data(), length, 0) !=
-                             static_cast<ssize_t>(length)) {
+        if (!progress ||
+            ::pwrite(progress.get(), newest.data(), length, 0) != static_cast<ssize_t>(length)) {
             return fail_errno(errno, options.progress);
         }
     }
@@ -187,9 +187,8 @@ result<> run_writes(write_options options, const std::atomic<bool> &stop) {
     const auto start = steady::now();
     for (std::uint32_t c = 0; c < options.plan.chains; ++c) {
         chains.push_back(std::make_unique<chain_writer>(options, c, progress.get(), stop));
-        threads.emplace_back([writer = chains.back().get(), first = newest[c] + 1] {
-            writer->run(first);
-        });
+        threads.emplace_back(
+            [writer = chains.back().get(), first = newest[c] + 1] { writer->run(first); });
     }
     for (auto &t : threads) {
         t.join();

@@ -1,9 +1,8 @@
 #pragma once
 // The writing half of farshore-load.
 
-#include "tests/e2e/load_plan.hpp"
-
 #include "replicator/base/error.hpp"
+#include "tests/e2e/load_plan.hpp"
 
 #include <atomic>
 #include <string>

@@ -1,6 +1,7 @@
 // A whole NBD connection over a socket: requests of every kind, many in flight, payloads in pieces,
-// answers taken or not, cut anywhere. Held against a small model: every request that was sent in full is
-// answered once, a WRITE not before its last byte, nothing else is said, and the connection ends.
+// answers taken or not, cut anywhere. Held against a small model: every request that was sent in
+// full is answered once, a WRITE not before its last byte, nothing else is said, and the connection
+// ends.
 
 #include "replicator/base/limits.hpp"
 #include "replicator/nbd/connection.hpp"
@@ -29,7 +30,8 @@ class session {
         device->never_try = by_pool;
         device->knows_holes = true;
         int ends[2];
-        REPL_ASSERT(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) == 0);
+        REPL_ASSERT(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) ==
+                    0);
         ours_ = unique_fd(ends[0]);
         const auto exports = std::make_shared<const std::vector<export_entry>>(
             std::vector<export_entry>{{"data", "", std::move(device)}});
@@ -70,7 +72,8 @@ class session {
     void pay(std::size_t bytes) {
         while (bytes > 0 && owed_ > 0) {
             const byte_vector zeroes(std::min<std::size_t>(owed_, 65'536));
-            const bytes_view next = owed_bytes_.empty() ? bytes_view(zeroes) : bytes_view(owed_bytes_);
+            const bytes_view next =
+                owed_bytes_.empty() ? bytes_view(zeroes) : bytes_view(owed_bytes_);
             const std::size_t part = std::min({next.size(), owed_, bytes});
             const ssize_t n = ::send(ours_.get(), next.data(), part, MSG_NOSIGNAL);
             if (n <= 0) {
@@ -188,22 +191,34 @@ class session {
     bool closing_ = false; ///< no more requests are read
     std::uint64_t cookie_ = 0;
     std::uint64_t owes_cookie_ = 0;
-    byte_vector owed_bytes_; ///< of a header
-    std::size_t owed_ = 0;   ///< of the last request, header and payload
+    byte_vector owed_bytes_;                       ///< of a header
+    std::size_t owed_ = 0;                         ///< of the last request, header and payload
     std::map<std::uint64_t, std::size_t> lengths_; ///< of READs; every request that was begun
     std::set<std::uint64_t> complete_;             ///< sent in full, not answered
     byte_vector got_;
 };
 
 std::uint32_t length_of(std::uint8_t what, bool may_be_large) {
-    constexpr std::array<std::uint32_t, 16> lengths{
-        0, 1, 511, 4096, 4097, 16'384, 32'767, 32'768, 65'536, 100'000, 200'001, 200'002,
-        limits::nbd_request_bytes_max, limits::nbd_request_bytes_max + 1,
-        limits::nbd_refused_payload_bytes_max + 1, UINT32_MAX};
+    constexpr std::array<std::uint32_t, 16> lengths{0,
+                                                    1,
+                                                    511,
+                                                    4096,
+                                                    4097,
+                                                    16'384,
+                                                    32'767,
+                                                    32'768,
+                                                    65'536,
+                                                    100'000,
+                                                    200'001,
+                                                    200'002,
+                                                    limits::nbd_request_bytes_max,
+                                                    limits::nbd_request_bytes_max + 1,
+                                                    limits::nbd_refused_payload_bytes_max + 1,
+                                                    UINT32_MAX};
     const std::uint32_t length = lengths[what % lengths.size()];
     // A payload of many MiB costs what a thousand others do.
-    const bool large = length >= limits::nbd_request_bytes_max &&
-                       length <= limits::nbd_refused_payload_bytes_max;
+    const bool large =
+        length >= limits::nbd_request_bytes_max && length <= limits::nbd_refused_payload_bytes_max;
     return large && !may_be_large ? 4096 : length;
 }
 
@@ -233,12 +248,15 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t *data, std::size_t size
             break;
         default: {
             constexpr std::array<std::uint16_t, 9> types{0, 1, 1, 2, 3, 4, 6, 7, 4711};
-            request r{.type = types[what / 8 % types.size()], .length = length_of(b, s.requests() == 0)};
+            request r{.type = types[what / 8 % types.size()],
+                      .length = length_of(b, s.requests() == 0)};
             if (r.type == command_disconnect && a != 0) {
                 r.type = command_read;
             }
             r.flags = c < 192 ? std::uint16_t{0} : static_cast<std::uint16_t>(1U << (c % 16));
-            r.offset = a < 128 ? std::uint64_t{a} * 4096 : a < 250 ? std::uint64_t{a} * 100 : UINT64_MAX - a;
+            r.offset = a < 128   ? std::uint64_t{a} * 4096
+                       : a < 250 ? std::uint64_t{a} * 100
+                                 : UINT64_MAX - a;
             s.request_(r, c % 2 == 0 ? SIZE_MAX : std::size_t{c} * 100);
             break;
         }

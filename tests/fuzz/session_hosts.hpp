@@ -1,6 +1,6 @@
 #pragma once
-// Both daemons' engines on simulated disks, with two groups of one small volume: shop, whose DR site is
-// looked for at `address`, and mail, whose DR site may be elsewhere.
+// Both daemons' engines on simulated disks, with two groups of one small volume: shop, whose DR
+// site is looked for at `address`, and mail, whose DR site may be elsewhere.
 
 #include "tests/fuzz/session_world.hpp"
 
@@ -49,7 +49,9 @@ class sender_host {
                 may_fail how = may_fail::no)
         : world_(w), engine(configuration(mail_peer), w.run(), disk, {w.io.get_executor()}) {
         sender_access::set_network(
-            engine, std::make_unique<sim::sim_network>(w.line, sender_fingerprint, receiver_fingerprint), boot);
+            engine,
+            std::make_unique<sim::sim_network>(w.line, sender_fingerprint, receiver_fingerprint),
+            boot);
         started_ = w.await(engine.start()).has_value();
         REPL_ASSERT(started_ || how == may_fail::yes);
     }
@@ -57,7 +59,9 @@ class sender_host {
     bool started() const { return started_; }
     bool paired() const { return status("shop").state != sender_state::unpaired; }
     /// A group that could not be started is `failed`, and the daemon runs.
-    bool serves(const std::string &group) const { return status(group).state != sender_state::failed; }
+    bool serves(const std::string &group) const {
+        return status(group).state != sender_state::failed;
+    }
     std::shared_ptr<block_device> device(const std::string &group) {
         return sender_access::device(engine, group, volume_index{0});
     }

@@ -1,5 +1,5 @@
-// A whole receiver driven by a paired sender that keeps no rule: messages and frames of any order and
-// value on control and data links, mixed with good intervals, over the in-memory network and a
+// A whole receiver driven by a paired sender that keeps no rule: messages and frames of any order
+// and value on control and data links, mixed with good intervals, over the in-memory network and a
 // simulated disk. Afterwards:
 //   - the daemon answers, and its calls return;
 //   - the other group is what it was;
@@ -9,8 +9,8 @@
 //     points of it that open.
 // The fuzzer's -rss_limit_mb and -malloc_limit_mb bound the bytes.
 
-#include "tests/fuzz/session_world.hpp"
 #include "replicator/session/trust.hpp"
+#include "tests/fuzz/session_world.hpp"
 #include "tests/support/replica_rig.hpp"
 
 #include <set>
@@ -24,8 +24,8 @@ constexpr std::size_t ops_max = 64;
 constexpr int intervals_before = 3;
 using primary = test::primary_model;
 
-/// Which intervals of the model a copy must hold as they are. An interval of changes says nothing when
-/// the one before was lost or bent: the sender lied then, until it ships everything.
+/// Which intervals of the model a copy must hold as they are. An interval of changes says nothing
+/// when the one before was lost or bent: the sender lied then, until it ships everything.
 struct truth {
     std::set<std::uint64_t> known;
     bool unbroken = true;
@@ -53,7 +53,8 @@ receiver_config configuration() {
 }
 
 struct host {
-    host(world &w, sim_file_system &disk) : world_(w), engine(configuration(), w.run(), disk, {w.io.get_executor()}) {
+    host(world &w, sim_file_system &disk)
+        : world_(w), engine(configuration(), w.run(), disk, {w.io.get_executor()}) {
         receiver_access::set_network(
             engine, std::make_unique<sim::sim_network>(w.line, receiver_fingerprint, ""));
         REPL_ASSERT(w.await(engine.start()));
@@ -75,7 +76,8 @@ struct host {
 /// A sender's session by hand.
 class session {
   public:
-    session(world &w, std::string group, std::string fingerprint) : world_(w), fingerprint_(std::move(fingerprint)) {
+    session(world &w, std::string group, std::string fingerprint)
+        : world_(w), fingerprint_(std::move(fingerprint)) {
         hello_.group = std::move(group);
         hello_.session = 77;
         hello_.instance = 5;
@@ -83,7 +85,8 @@ class session {
     }
     wire::hello &hello() { return hello_; }
     std::shared_ptr<transport::link> link(std::uint32_t index) {
-        auto connector = world_.line.make_connector(address, transport::alpn_session, fingerprint_, receiver_fingerprint);
+        auto connector = world_.line.make_connector(address, transport::alpn_session, fingerprint_,
+                                                    receiver_fingerprint);
         auto made = world_.await(connector->connect(std::chrono::seconds(5)));
         if (!made) {
             return nullptr;
@@ -151,9 +154,10 @@ struct prepared {
                 REPL_ASSERT(invited);
                 const auto token = parse_token(invited->token);
                 REPL_ASSERT(token);
-                auto connector = w.line.make_connector(address, transport::alpn_join,
-                                                       group == std::string("shop") ? sender_fingerprint : other_fingerprint,
-                                                       receiver_fingerprint);
+                auto connector = w.line.make_connector(
+                    address, transport::alpn_join,
+                    group == std::string("shop") ? sender_fingerprint : other_fingerprint,
+                    receiver_fingerprint);
                 auto link = w.await(connector->connect(std::chrono::seconds(5)));
                 REPL_ASSERT(link);
                 wire::join_request request;
@@ -163,7 +167,8 @@ struct prepared {
                 const auto reply = w.await((*link)->receive());
                 REPL_ASSERT(reply && wire::parse<wire::join_reply>(reply->payload.view())->ok);
                 primary &model = group == std::string("shop") ? shop : mail;
-                session s(w, group, group == std::string("shop") ? sender_fingerprint : other_fingerprint);
+                session s(w, group,
+                          group == std::string("shop") ? sender_fingerprint : other_fingerprint);
                 s.open();
                 s.begin({}, 1);
                 for (int i = 0; i < intervals_before; ++i) {
@@ -183,7 +188,8 @@ struct prepared {
 /// One life of a hostile session.
 class life {
   public:
-    life(world &w, primary &model, truth &t, input &in) : world_(w), model_(model), truth_(t), in_(in) {}
+    life(world &w, primary &model, truth &t, input &in)
+        : world_(w), model_(model), truth_(t), in_(in) {}
 
     void run() {
         session_.emplace(world_, "shop", sender_fingerprint);
@@ -197,26 +203,41 @@ class life {
         }
         world_.pass(std::chrono::milliseconds(50));
         session_->close();
-        world_.pass(in_.byte() % 16 == 0 ? std::chrono::milliseconds(11'000) : std::chrono::milliseconds(20));
+        world_.pass(in_.byte() % 16 == 0 ? std::chrono::milliseconds(11'000)
+                                         : std::chrono::milliseconds(20));
     }
 
   private:
     void step() {
         switch (in_.byte() % 12) {
-        case 0: session_->send(session_->control, any_message(in_)); return;
-        case 1: session_->send(session_->data, any_message(in_)); return;
+        case 0:
+            session_->send(session_->control, any_message(in_));
+            return;
+        case 1:
+            session_->send(session_->data, any_message(in_));
+            return;
         case 2:
             truth_.unbroken = false;
             model_.begin_stream();
             session_->begin(model_.position(), model_.stream().value);
             return;
         case 3:
-        case 4: good_interval(); return;
-        case 5: everything(); return;
+        case 4:
+            good_interval();
+            return;
+        case 5:
+            everything();
+            return;
         case 6:
-        case 7: bent_interval(); return;
-        case 8: made_up_frame(); return;
-        case 9: world_.pass(std::chrono::milliseconds(in_.byte() * 10)); return;
+        case 7:
+            bent_interval();
+            return;
+        case 8:
+            made_up_frame();
+            return;
+        case 9:
+            world_.pass(std::chrono::milliseconds(in_.byte() * 10));
+            return;
         case 10: // again, as the same or as another instance
             if (in_.byte() % 2 == 0) {
                 session_->hello().instance = in_.byte();
@@ -224,7 +245,9 @@ class life {
             session_->hello().session = 1 + in_.byte();
             session_->open();
             return;
-        default: session_->link(in_.byte()); return;
+        default:
+            session_->link(in_.byte());
+            return;
         }
     }
     barrier commit() {
@@ -254,12 +277,25 @@ class life {
         truth_.unbroken = false;
         const std::size_t at = in_.byte() % frames.size();
         switch (in_.byte() % 6) {
-        case 0: frames.erase(frames.begin() + static_cast<std::ptrdiff_t>(at)); break;
-        case 1: frames.push_back(buffer::copy_of(frames[at].view())); break;
-        case 2: std::swap(frames.front(), frames[at]); break;
-        case 3: frames[at] = buffer::copy_of(frames[at].view().first(in_.two() % frames[at].size())); break;
-        case 4: frames[at].span()[in_.two() % frames[at].size()] ^= static_cast<std::byte>(1 + in_.byte() % 255); break;
-        default: frames[at] = with_right_checksums(frames[at].view()); break;
+        case 0:
+            frames.erase(frames.begin() + static_cast<std::ptrdiff_t>(at));
+            break;
+        case 1:
+            frames.push_back(buffer::copy_of(frames[at].view()));
+            break;
+        case 2:
+            std::swap(frames.front(), frames[at]);
+            break;
+        case 3:
+            frames[at] = buffer::copy_of(frames[at].view().first(in_.two() % frames[at].size()));
+            break;
+        case 4:
+            frames[at].span()[in_.two() % frames[at].size()] ^=
+                static_cast<std::byte>(1 + in_.byte() % 255);
+            break;
+        default:
+            frames[at] = with_right_checksums(frames[at].view());
+            break;
         }
         for (buffer &f : frames) {
             session_->send_frame(std::move(f));
@@ -275,7 +311,8 @@ class life {
             const std::uint64_t value = in_.number();
             std::memcpy(out.data() + fields[kind].first, &value, fields[kind].second);
         } else if (out.size() > frame_header_bytes) {
-            const std::size_t at = frame_header_bytes + in_.two() % (out.size() - frame_header_bytes);
+            const std::size_t at =
+                frame_header_bytes + in_.two() % (out.size() - frame_header_bytes);
             out.span()[at] ^= static_cast<std::byte>(1 + in_.byte() % 255);
         }
         seal(out);
@@ -287,8 +324,10 @@ class life {
         header.interval = interval_id{1};
         buffer out = make_frame(header, in_.bytes(in_.two() % 300));
         const std::uint64_t stream = in_.byte() % 2 == 0 ? model_.stream().value : in_.number();
-        const std::uint64_t interval = in_.byte() % 2 == 0 ? model_.position().interval.value + 1 : in_.number();
-        const auto index = static_cast<std::uint32_t>(in_.byte() % 2 == 0 ? in_.byte() : in_.number());
+        const std::uint64_t interval =
+            in_.byte() % 2 == 0 ? model_.position().interval.value + 1 : in_.number();
+        const auto index =
+            static_cast<std::uint32_t>(in_.byte() % 2 == 0 ? in_.byte() : in_.number());
         std::memcpy(out.data() + 16, &stream, sizeof stream);
         std::memcpy(out.data() + 24, &interval, sizeof interval);
         std::memcpy(out.data() + 32, &index, sizeof index);
@@ -327,7 +366,8 @@ void check_points(world &w, host &h, const std::string &group, const primary &mo
     for (const point_info &p : *points) {
         const byte_vector content = read_point(w, h, group, p.id);
         const auto id = interval_id{std::stoull(p.id)};
-        REPL_ASSERT(!t.comparable || !t.known.contains(id.value) || content == model.at(id).front());
+        REPL_ASSERT(!t.comparable || !t.known.contains(id.value) ||
+                    content == model.at(id).front());
     }
 }
 
@@ -335,7 +375,8 @@ void check_points(world &w, host &h, const std::string &group, const primary &mo
 /// FUZZ_HISTORY=FILE keeps the inputs of the one that stands, for fuzz_smoke_session_receiver FILE.
 class standing {
   public:
-    explicit standing(const prepared &from) : disk_(from.disk), mail_(&from.mail), model_(1, {volume_bytes}) {
+    explicit standing(const prepared &from)
+        : disk_(from.disk), mail_(&from.mail), model_(1, {volume_bytes}) {
         for (int i = 0; i < intervals_before; ++i) {
             model_.interval(3, primary::plain()); // as it was when the disks were made
             truth_.add(model_.position().interval);

@@ -37,8 +37,8 @@ struct prepared {
     }
 };
 
-/// The DR site that keeps no rule. One input says what it does until the input ends; between inputs it
-/// takes nobody.
+/// The DR site that keeps no rule. One input says what it does until the input ends; between inputs
+/// it takes nobody.
 class hostile_site {
   public:
     explicit hostile_site(world &w) : world_(w) {
@@ -64,8 +64,9 @@ class hostile_site {
         a.durable = a.applied = {stream_, interval_};
         a.point = interval_.value;
         a.journaled_bytes = journaled_;
-        std::uint64_t *const fields[] = {&a.durable.interval.value, &a.applied.interval.value, &a.point,
-                                         &a.journaled_bytes,        &a.damage_count,           &a.durable.stream.value};
+        std::uint64_t *const fields[] = {
+            &a.durable.interval.value, &a.applied.interval.value, &a.point,
+            &a.journaled_bytes,        &a.damage_count,           &a.durable.stream.value};
         const std::uint8_t which = in_->byte() % 8;
         if (which < std::size(fields)) {
             *fields[which] += in_->byte() % 2 == 0 ? in_->byte() : in_->number();
@@ -100,7 +101,8 @@ class hostile_site {
     task<void> greet(std::unique_ptr<transport::link> accepted) {
         std::shared_ptr<transport::link> l = std::move(accepted);
         auto first = co_await l->receive();
-        const auto hello = first ? wire::parse<wire::hello>(first->payload.view()) : result<wire::hello>(fail(errc::closed, ""));
+        const auto hello = first ? wire::parse<wire::hello>(first->payload.view())
+                                 : result<wire::hello>(fail(errc::closed, ""));
         if (!hello || !in_) {
             l->close();
             co_return;
@@ -204,7 +206,8 @@ class hostile_site {
 /// A sender that several inputs meet, one after the other, and an honest DR site at the end.
 class standing {
   public:
-    explicit standing(const prepared &from) : primary_(from.primary), site_(from.site), content_(volume_bytes) {
+    explicit standing(const prepared &from)
+        : primary_(from.primary), site_(from.site), content_(volume_bytes) {
         honest_.emplace(world_, site_, other_address);
         sender_.emplace(world_, primary_, "boot", other_address);
         hostile_.emplace(world_);
@@ -235,28 +238,46 @@ class standing {
     void step(input &in) {
         switch (in.byte() % 10) {
         case 0:
-        case 1: hostile_->say_any(); return;
+        case 1:
+            hostile_->say_any();
+            return;
         case 2:
-        case 3: hostile_->say_nearly(); return;
-        case 4: hostile_->answer_digest(); return;
-        case 5: hostile_->set_manners(in.byte()); return;
-        case 6: hostile_->end_session(); return;
-        case 7: write(in); return;
-        case 8: command(in); return;
-        default: world_.pass(std::chrono::milliseconds(1 + in.byte() * 4)); return;
+        case 3:
+            hostile_->say_nearly();
+            return;
+        case 4:
+            hostile_->answer_digest();
+            return;
+        case 5:
+            hostile_->set_manners(in.byte());
+            return;
+        case 6:
+            hostile_->end_session();
+            return;
+        case 7:
+            write(in);
+            return;
+        case 8:
+            command(in);
+            return;
+        default:
+            world_.pass(std::chrono::milliseconds(1 + in.byte() * 4));
+            return;
         }
     }
     void write(input &in) {
         const std::uint64_t offset = in.two() * 7ULL % (volume_bytes - 5000);
         byte_vector bytes(1 + in.two() % 5000, static_cast<std::byte>(in.byte()));
         REPL_ASSERT(sender_->device("shop")->write(offset, bytes, false));
-        std::copy(bytes.begin(), bytes.end(), content_.begin() + static_cast<std::ptrdiff_t>(offset));
+        std::copy(bytes.begin(), bytes.end(),
+                  content_.begin() + static_cast<std::ptrdiff_t>(offset));
     }
     void command(input &in) {
         switch (in.byte() % 4) {
         case 0: {
-            auto done = world_.await(sender_->engine.wait("shop", in.byte() % 2 == 0, std::chrono::milliseconds(500)),
-                                     std::chrono::seconds(30));
+            auto done = world_.await(
+                sender_->engine.wait("shop", in.byte() % 2 == 0, std::chrono::milliseconds(500)),
+                std::chrono::seconds(30));
             static_cast<void>(done);
             return;
         }
@@ -265,13 +286,18 @@ class standing {
                 asio::co_spawn(world_.io, verify(), asio::detached);
             }
             return;
-        case 2: static_cast<void>(world_.await(sender_->engine.resync("shop", in.byte() % 2 == 0))); return;
-        default: static_cast<void>(sender_->status("shop")); return;
+        case 2:
+            static_cast<void>(world_.await(sender_->engine.resync("shop", in.byte() % 2 == 0)));
+            return;
+        default:
+            static_cast<void>(sender_->status("shop"));
+            return;
         }
     }
     task<void> verify() {
         ++verifying_;
-        static_cast<void>(co_await sender_->engine.verify("shop", [](std::uint64_t, std::uint64_t) {}));
+        static_cast<void>(
+            co_await sender_->engine.verify("shop", [](std::uint64_t, std::uint64_t) {}));
         --verifying_;
     }
     void check() {
@@ -287,7 +313,8 @@ class standing {
         world_.pass(std::chrono::milliseconds(20));
         honest_.reset();
         honest_.emplace(world_, site_, address);
-        const auto waited = world_.await(sender_->engine.wait("shop", false, std::chrono::seconds(120)));
+        const auto waited =
+            world_.await(sender_->engine.wait("shop", false, std::chrono::seconds(120)));
         REPL_ASSERT(waited);
         auto image = site_.open("/srv/shop/data.img", open_mode::read);
         byte_vector copy(volume_bytes);

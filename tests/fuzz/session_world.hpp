@@ -1,15 +1,15 @@
 #pragma once
 // What the session targets share: one thread with a simulated clock, a line in memory, simulated
-// disks, and ops that a fuzzer's bytes are read as. Every input begins from the same prepared disks,
-// so that an input alone repeats what it found.
+// disks, and ops that a fuzzer's bytes are read as. Every input begins from the same prepared
+// disks, so that an input alone repeats what it found.
 
 #include "replicator/base/assert.hpp"
 #include "replicator/base/limits.hpp"
-#include "replicator/receiver/receiver.hpp"
-#include "replicator/sender/sender.hpp"
-#include "replicator/receiver/receiver_access.hpp"
-#include "replicator/sender/sender_access.hpp"
 #include "replicator/format/messages.hpp"
+#include "replicator/receiver/receiver.hpp"
+#include "replicator/receiver/receiver_access.hpp"
+#include "replicator/sender/sender.hpp"
+#include "replicator/sender/sender_access.hpp"
 #include "tests/sim/sim_network.hpp"
 #include "tests/support/sim_clock.hpp"
 #include "tests/support/sim_file_system.hpp"
@@ -28,7 +28,8 @@ inline const std::string sender_fingerprint(64, 'a');
 inline const std::string other_fingerprint(64, 'c');
 inline const std::string receiver_fingerprint(64, 'b');
 
-template <class T> task<void> store_result(task<T> t, std::optional<T> &out) {
+template <class T>
+task<void> store_result(task<T> t, std::optional<T> &out) {
     out.emplace(co_await std::move(t));
 }
 inline task<void> mark_done(task<void> t, bool &done) {
@@ -50,7 +51,8 @@ struct world {
         return test::run_until(io, clock, condition, patience);
     }
     void pass(duration d) { test::run_for(io, clock, d); }
-    template <class T> T await(task<T> t, duration patience = std::chrono::minutes(5)) {
+    template <class T>
+    T await(task<T> t, duration patience = std::chrono::minutes(5)) {
         std::optional<T> out;
         asio::co_spawn(io, store_result(std::move(t), out), asio::detached);
         const bool returned = until([&] { return out.has_value(); }, patience);
@@ -84,11 +86,16 @@ class input {
         const std::uint8_t kind = byte();
         const std::uint64_t near = byte();
         switch (kind % 6) {
-        case 0: return near;
-        case 1: return (std::uint64_t{1} << (kind / 6 % 64)) + near - 128;
-        case 2: return ~std::uint64_t{0} - near;
-        case 3: return (std::uint64_t{1} << 63) + near - 128;
-        case 4: return near * block_bytes_;
+        case 0:
+            return near;
+        case 1:
+            return (std::uint64_t{1} << (kind / 6 % 64)) + near - 128;
+        case 2:
+            return ~std::uint64_t{0} - near;
+        case 3:
+            return (std::uint64_t{1} << 63) + near - 128;
+        case 4:
+            return near * block_bytes_;
         default: {
             std::uint64_t any = 0;
             for (int i = 0; i < 8; ++i) {
@@ -116,7 +123,8 @@ class input {
 class field_chooser {
   public:
     explicit field_chooser(input &in) : in_(in) {}
-    template <std::unsigned_integral Int> void operator()(Int &value, const wire::field &) {
+    template <std::unsigned_integral Int>
+    void operator()(Int &value, const wire::field &) {
         value = static_cast<Int>(in_.number());
     }
     void operator()(bool &value, const char *) { value = (in_.byte() & 1) != 0; }
@@ -125,13 +133,19 @@ class field_chooser {
         p.stream = stream_id{in_.number()};
         p.interval = interval_id{in_.number()};
     }
-    template <std::size_t N> void operator()(std::array<std::byte, N> &a) {
+    template <std::size_t N>
+    void operator()(std::array<std::byte, N> &a) {
         const byte_vector b = in_.bytes(N);
         std::copy(b.begin(), b.end(), a.begin());
     }
-    void operator()(std::string &text, const wire::length &) { text.assign(as_text(in_.bytes(in_.byte()))); }
-    void operator()(byte_vector &bytes, const wire::length &) { bytes = in_.bytes(in_.two() % 1024); }
-    template <class T> void operator()(std::vector<T> &list, const wire::length &) {
+    void operator()(std::string &text, const wire::length &) {
+        text.assign(as_text(in_.bytes(in_.byte())));
+    }
+    void operator()(byte_vector &bytes, const wire::length &) {
+        bytes = in_.bytes(in_.two() % 1024);
+    }
+    template <class T>
+    void operator()(std::vector<T> &list, const wire::length &) {
         list.resize(in_.byte() % 16);
         for (T &item : list) {
             item.visit(*this);
@@ -142,13 +156,15 @@ class field_chooser {
     input &in_;
 };
 
-template <class Message> transport::message envelope_of(const Message &m) {
+template <class Message>
+transport::message envelope_of(const Message &m) {
     transport::message out;
     out.type = static_cast<std::uint16_t>(Message::type);
     out.payload = wire::encode(m);
     return out;
 }
-template <class Message> transport::message any_of(input &in) {
+template <class Message>
+transport::message any_of(input &in) {
     Message m;
     field_chooser choose(in);
     m.visit(choose);
@@ -158,26 +174,46 @@ template <class Message> transport::message any_of(input &in) {
 /// A message of any type with any values, or of bytes that are none.
 inline transport::message any_message(input &in) {
     switch (in.byte() % 21) {
-    case 0: return any_of<wire::hello>(in);
-    case 1: return any_of<wire::welcome>(in);
-    case 2: return any_of<wire::refusal>(in);
-    case 3: return any_of<wire::ack>(in);
-    case 4: return any_of<wire::begin_stream>(in);
-    case 5: return any_of<wire::stream_ready>(in);
-    case 6: return any_of<wire::digest_request>(in);
-    case 7: return any_of<wire::digest_reply>(in);
-    case 8: return any_of<wire::loan_request>(in);
-    case 9: return any_of<wire::loan_reply>(in);
-    case 10: return any_of<wire::nak>(in);
-    case 11: return any_of<wire::heartbeat>(in);
-    case 12: return any_of<wire::verify_result>(in);
-    case 13: return any_of<wire::notice>(in);
-    case 14: return any_of<wire::join_request>(in);
-    case 15: return any_of<wire::join_reply>(in);
-    case 16: return any_of<wire::extent_request>(in);
-    case 17: return any_of<wire::extent_reply>(in);
-    case 18: return any_of<wire::changed_request>(in);
-    case 19: return any_of<wire::changed_reply>(in);
+    case 0:
+        return any_of<wire::hello>(in);
+    case 1:
+        return any_of<wire::welcome>(in);
+    case 2:
+        return any_of<wire::refusal>(in);
+    case 3:
+        return any_of<wire::ack>(in);
+    case 4:
+        return any_of<wire::begin_stream>(in);
+    case 5:
+        return any_of<wire::stream_ready>(in);
+    case 6:
+        return any_of<wire::digest_request>(in);
+    case 7:
+        return any_of<wire::digest_reply>(in);
+    case 8:
+        return any_of<wire::loan_request>(in);
+    case 9:
+        return any_of<wire::loan_reply>(in);
+    case 10:
+        return any_of<wire::nak>(in);
+    case 11:
+        return any_of<wire::heartbeat>(in);
+    case 12:
+        return any_of<wire::verify_result>(in);
+    case 13:
+        return any_of<wire::notice>(in);
+    case 14:
+        return any_of<wire::join_request>(in);
+    case 15:
+        return any_of<wire::join_reply>(in);
+    case 16:
+        return any_of<wire::extent_request>(in);
+    case 17:
+        return any_of<wire::extent_reply>(in);
+    case 18:
+        return any_of<wire::changed_request>(in);
+    case 19:
+        return any_of<wire::changed_reply>(in);
     default: {
         transport::message m;
         m.type = static_cast<std::uint16_t>(in.byte() % 32);
@@ -187,7 +223,8 @@ inline transport::message any_message(input &in) {
     }
 }
 
-/// Sends and forgets; what comes back is read and dropped (a peer that doesn't read is another test).
+/// Sends and forgets; what comes back is read and dropped (a peer that doesn't read is another
+/// test).
 inline task<void> say(std::shared_ptr<transport::link> link, transport::message m) {
     co_await link->send(std::move(m));
 }
@@ -196,8 +233,8 @@ inline task<void> read_all(std::shared_ptr<transport::link> link) {
     }
 }
 
-/// The inputs that something met since it began, in the file that FUZZ_HISTORY names, so that all of
-/// them can be run again: for each le32 size and bytes, behind the line "farshore fuzz history".
+/// The inputs that something met since it began, in the file that FUZZ_HISTORY names, so that all
+/// of them can be run again: for each le32 size and bytes, behind the line "farshore fuzz history".
 class history {
   public:
     void forget() {

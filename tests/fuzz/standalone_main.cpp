@@ -1,13 +1,14 @@
 // Runs a fuzz target without libFuzzer: every file of the given corpus folders, then mutations of
-// them (and of nothing) drawn from a seed, until the time is over. A smoke test for CI, not a search.
+// them (and of nothing) drawn from a seed, until the time is over. A smoke test for CI, not a
+// search.
 //
 //   fuzz_smoke_NAME [--seconds S | --runs N] [--seed N] FOLDER-OR-FILE...   --seconds 0: only these
 //   fuzz_smoke_NAME --unpack FOLDER FOLDER-OR-FILE...               nothing is run: each input becomes a
 //                                                                   file there, as libFuzzer takes them
 //
-// The seed is printed first; the same seed gives the same inputs. With FUZZ_KEEP=1 in the environment
-// each input is written to fuzz_smoke_last_input before it is run, so that the one that crashed is
-// there (slow).
+// The seed is printed first; the same seed gives the same inputs. With FUZZ_KEEP=1 in the
+// environment each input is written to fuzz_smoke_last_input before it is run, so that the one that
+// crashed is there (slow).
 
 #include <algorithm>
 #include <chrono>
@@ -49,7 +50,8 @@ void run_one(const input &bytes) {
     LLVMFuzzerTestOneInput(exact.data(), exact.size());
 }
 
-/// The inputs of a file that a session target wrote (FUZZ_HISTORY, session_world.hpp), in their order.
+/// The inputs of a file that a session target wrote (FUZZ_HISTORY, session_world.hpp), in their
+/// order.
 bool split_history(const input &whole, std::vector<input> &corpus) {
     static constexpr std::string_view title = "farshore fuzz history\n";
     if (whole.size() < title.size() || !std::equal(title.begin(), title.end(), whole.begin())) {
@@ -96,7 +98,8 @@ void unpack(const std::vector<input> &corpus, const std::string &folder) {
     std::filesystem::create_directories(folder);
     for (std::size_t i = 0; i < corpus.size(); ++i) {
         std::ofstream file(std::filesystem::path(folder) / std::to_string(i), std::ios::binary);
-        file.write(reinterpret_cast<const char *>(corpus[i].data()), static_cast<std::streamsize>(corpus[i].size()));
+        file.write(reinterpret_cast<const char *>(corpus[i].data()),
+                   static_cast<std::streamsize>(corpus[i].size()));
     }
 }
 
@@ -202,13 +205,15 @@ int main(int argc, char **argv) {
     };
     // At most ten times the wanted time, whatever the number of runs.
     const auto goes_on = [&] {
-        return runs_wanted > 0 ? run_number < runs_wanted
-                               : elapsed() < seconds || (run_number < runs_min && elapsed() < 10 * seconds);
+        return runs_wanted > 0
+                   ? run_number < runs_wanted
+                   : elapsed() < seconds || (run_number < runs_min && elapsed() < 10 * seconds);
     };
     while (goes_on()) {
         run_one(chance.mutate(corpus));
         if (run_number % told_every == 0) {
-            std::printf("%llu runs, %.0f s\n", static_cast<unsigned long long>(run_number), elapsed());
+            std::printf("%llu runs, %.0f s\n", static_cast<unsigned long long>(run_number),
+                        elapsed());
             std::fflush(stdout);
         }
     }

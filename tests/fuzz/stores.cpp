@@ -1,6 +1,7 @@
-// Both daemons on state directories that somebody damaged while they were stopped: files flipped, cut,
-// swapped, doubled, removed, emptied; of every kind that they keep (segments of journal, spool and both
-// undo logs, group.state, group.volumes, loans, dirty maps, capture.state, trust and settings).
+// Both daemons on state directories that somebody damaged while they were stopped: files flipped,
+// cut, swapped, doubled, removed, emptied; of every kind that they keep (segments of journal, spool
+// and both undo logs, group.state, group.volumes, loans, dirty maps, capture.state, trust and
+// settings).
 //   - a daemon that does not start says why and changes nothing that was durable elsewhere;
 //   - one that starts answers, and each point that it lists opens with what the group held then;
 //   - where the primary's state was damaged after a stop in order and its daemon starts, `wait` makes
@@ -40,7 +41,8 @@ byte_vector read_whole(file_system &files, const std::string &path) {
 }
 void write_whole(file_system &files, const std::string &path, bytes_view content) {
     auto f = files.open(path, open_mode::create);
-    REPL_ASSERT(f && (*f)->truncate(0) && (*f)->truncate(content.size()) && (*f)->write_at(0, content));
+    REPL_ASSERT(f && (*f)->truncate(0) && (*f)->truncate(content.size()) &&
+                (*f)->write_at(0, content));
     REPL_ASSERT((*f)->sync_data() && files.sync_directory(parent_path(path)));
 }
 
@@ -63,10 +65,13 @@ void change_one(file_system &files, const std::vector<std::string> &paths, input
     case 1:
     case 2:
         if (!bytes.empty()) {
-            bytes[(in.two() | in.two() << 16) % bytes.size()] ^= static_cast<std::byte>(1 + in.byte() % 255);
+            bytes[(in.two() | in.two() << 16) % bytes.size()] ^=
+                static_cast<std::byte>(1 + in.byte() % 255);
         }
         break;
-    case 3: bytes.resize(bytes.empty() ? 0 : (in.two() | in.two() << 16) % bytes.size()); break;
+    case 3:
+        bytes.resize(bytes.empty() ? 0 : (in.two() | in.two() << 16) % bytes.size());
+        break;
     case 4: {
         const std::string &other = paths[in.two() % paths.size()];
         const byte_vector there = read_whole(files, other);
@@ -74,8 +79,12 @@ void change_one(file_system &files, const std::vector<std::string> &paths, input
         bytes = there;
         break;
     }
-    case 5: write_whole(files, segment_after(path), bytes); return;
-    case 6: REPL_ASSERT(files.remove(path)); return;
+    case 5:
+        write_whole(files, segment_after(path), bytes);
+        return;
+    case 6:
+        REPL_ASSERT(files.remove(path));
+        return;
     default:
         if (!bytes.empty()) { // a stretch of noise
             const std::size_t at = (in.two() | in.two() << 16) % bytes.size();
@@ -92,7 +101,8 @@ void damage(sim_file_system &disk, input &in) {
     collect(*files, "/state", paths);
     for (std::size_t i = 0; i <= in.byte() % changes_max; ++i) {
         // What an earlier change removed is looked for anew.
-        std::erase_if(paths, [&](const std::string &p) { return !files->exists(p).value_or(false); });
+        std::erase_if(paths,
+                      [&](const std::string &p) { return !files->exists(p).value_or(false); });
         if (!paths.empty()) {
             change_one(*files, paths, in);
         }
@@ -114,7 +124,8 @@ struct prepared {
         pair_both(w, s, r);
         for (int i = 0; i < 4; ++i) {
             const byte_vector bytes(9000, static_cast<std::byte>(i + 1));
-            REPL_ASSERT(s.device("shop")->write(static_cast<std::uint64_t>(i) * 7000, bytes, false));
+            REPL_ASSERT(
+                s.device("shop")->write(static_cast<std::uint64_t>(i) * 7000, bytes, false));
             std::copy(bytes.begin(), bytes.end(), content.begin() + i * 7000);
             const auto waited = w.await(s.engine.wait("shop", false, std::chrono::seconds(60)));
             REPL_ASSERT(waited);
@@ -161,7 +172,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t *data, std::size_t size
     if (r->started() && s->started() && s->serves("shop") && s->paired()) {
         byte_vector now(volume_bytes);
         REPL_ASSERT(s->device("shop")->read(0, now) && now == from.content);
-        const auto waited = w.await(s->engine.wait("shop", false, std::chrono::seconds(60)), std::chrono::minutes(2));
+        const auto waited = w.await(s->engine.wait("shop", false, std::chrono::seconds(60)),
+                                    std::chrono::minutes(2));
         if (waited) {
             auto image = site.open("/srv/shop/data.img", open_mode::read);
             byte_vector copy(volume_bytes);

@@ -40,7 +40,8 @@ void check_state(bytes_view bytes) {
         const byte_vector again = encode_commit_slot(*record);
         REPL_ASSERT(*parse_commit_slot(again) == *record);
         const std::size_t both = std::min(again.size(), bytes.size()); // beyond: zeroes
-        REPL_ASSERT(std::ranges::equal(bytes_view(again).first(both), bytes_view(bytes).first(both)));
+        REPL_ASSERT(
+            std::ranges::equal(bytes_view(again).first(both), bytes_view(bytes).first(both)));
     }
     if (const auto group = parse_group_volumes(bytes)) {
         REPL_ASSERT(group->volumes.size() <= limits::volumes_per_group_max);

@@ -1,6 +1,7 @@
 // Fuzz target: the messages of a session. The first byte chooses one, the rest is its payload.
-// Checks: what parses encodes to the same bytes, but for a peer's words, which are cleaned as they are parsed: there
-// the parsed message is what its own encoding parses to. Beside it the header of the file of loans.
+// Checks: what parses encodes to the same bytes, but for a peer's words, which are cleaned as they
+// are parsed: there the parsed message is what its own encoding parses to. Beside it the header of
+// the file of loans.
 
 #include "replicator/base/assert.hpp"
 #include "replicator/format/loan_header.hpp"

@@ -1,6 +1,6 @@
-// Random histories of a capture group against the model of tests/unit/capture/capture_rig.hpp: writes
-// of any alignment, trims, closes, acknowledgements, scans, falls to tracking, stops, kills and
-// power cuts. Seeds that once failed stay in the list. FARSHORE_SEED=n replays one.
+// Random histories of a capture group against the model of tests/unit/capture/capture_rig.hpp:
+// writes of any alignment, trims, closes, acknowledgements, scans, falls to tracking, stops, kills
+// and power cuts. Seeds that once failed stay in the list. FARSHORE_SEED=n replays one.
 
 #include "tests/unit/capture/capture_rig.hpp"
 

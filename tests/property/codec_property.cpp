@@ -115,7 +115,8 @@ scenario random_scenario(std::uint64_t seed) {
 }
 
 dedupe::encoder encoder_for(std::uint64_t seed) {
-    constexpr std::array levels = {1, 2, 3, 4, 5, dedupe::encoder_options::dense, dedupe::encoder_options::quick};
+    constexpr std::array levels = {
+        1, 2, 3, 4, 5, dedupe::encoder_options::dense, dedupe::encoder_options::quick};
     return dedupe::encoder({.level = levels[seed % levels.size()], .verify = true});
 }
 
@@ -134,7 +135,8 @@ std::vector<place> data_of(const dedupe::encoded_payload &payload, const image &
 }
 
 /// Of these blocks, those that share a digest with a wrong one.
-void add_runs_with(const std::set<place> &wrong, std::span<const place> blocks, std::set<place> &out) {
+void add_runs_with(const std::set<place> &wrong, std::span<const place> blocks,
+                   std::set<place> &out) {
     while (!blocks.empty()) {
         const auto run = blocks.first(std::min(blocks.size(), codec_format::digest_blocks));
         if (std::ranges::any_of(run, [&](const place &p) { return wrong.contains(p); })) {
@@ -157,8 +159,8 @@ TEST_SUITE("property") {
             for (const auto &payload : encoder.encode(s.changes.list())) {
                 REQUIRE(payload.bytes.size() <= limits::frame_payload_bytes_max);
                 REQUIRE(payload.raw_bytes <= limits::frame_raw_bytes_max);
-                const auto decoded =
-                    decoder.decode(payload.bytes.view(), wide_volumes(), replica.reader(), no_base());
+                const auto decoded = decoder.decode(payload.bytes.view(), wide_volumes(),
+                                                    replica.reader(), no_base());
                 REQUIRE(decoded);
                 REQUIRE(decoded->bad.empty());
                 REQUIRE(decoded->changes.size() == payload.blocks);
@@ -200,8 +202,8 @@ TEST_SUITE("property") {
             std::set<place> expected;
             auto encoder = encoder_for(seed);
             for (const auto &payload : encoder.encode(s.changes.list())) {
-                const auto decoded =
-                    decoder.decode(payload.bytes.view(), wide_volumes(), replica.reader(), no_base());
+                const auto decoded = decoder.decode(payload.bytes.view(), wide_volumes(),
+                                                    replica.reader(), no_base());
                 REQUIRE(decoded);
                 add_runs_with(wrong_blocks, data_of(payload, s.before), expected);
                 for (const auto &b : decoded->bad) {
@@ -264,7 +266,8 @@ TEST_SUITE("property") {
                     for (std::uint64_t n = 1 + below(random, 4); n > 0; --n) {
                         damaged[below(random, damaged.size())] = static_cast<std::byte>(random());
                     }
-                    const auto decoded = decoder.decode(damaged, wide_volumes(), s.before.reader(), no_base());
+                    const auto decoded =
+                        decoder.decode(damaged, wide_volumes(), s.before.reader(), no_base());
                     if (!decoded) {
                         continue;
                     }

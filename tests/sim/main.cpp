@@ -1,5 +1,6 @@
-// farshore-sim [--first N] [--seeds N] [--seed N] [--verbose]: runs lives of both daemons from seeds. A failure
-// prints the seed; the same seed repeats it. One seed in 50 runs twice and must give the same trace.
+// farshore-sim [--first N] [--seeds N] [--seed N] [--verbose]: runs lives of both daemons from
+// seeds. A failure prints the seed; the same seed repeats it. One seed in 50 runs twice and must
+// give the same trace.
 
 #include "replicator/base/log.hpp"
 #include "tests/sim/two_sites.hpp"
@@ -24,7 +25,8 @@ bool run_seed(std::uint64_t seed, bool verbose, std::uint64_t &trace) {
             w.run();
         } catch (const sim::broken_promise &e) {
             std::printf("seed %llu: %s\n  repeat it: farshore-sim --seed %llu --verbose\n",
-                        static_cast<unsigned long long>(seed), e.what.c_str(), static_cast<unsigned long long>(seed));
+                        static_cast<unsigned long long>(seed), e.what.c_str(),
+                        static_cast<unsigned long long>(seed));
             std::fflush(stdout);
             // The world is in the middle of things: leave it as it is.
             std::_Exit(1);
@@ -57,7 +59,8 @@ int main(int argc, char **argv) {
         } else if (option == "--verbose") {
             verbose = true;
         } else {
-            std::fprintf(stderr, "usage: farshore-sim [--first N] [--seeds N] [--seed N] [--verbose]\n");
+            std::fprintf(stderr,
+                         "usage: farshore-sim [--first N] [--seeds N] [--seed N] [--verbose]\n");
             return 2;
         }
     }
@@ -80,12 +83,14 @@ int main(int argc, char **argv) {
         if (seed % 50 == 0) {
             std::uint64_t again = 0;
             if (!run_seed(seed, false, again) || again != trace) {
-                std::printf("seed %llu is not deterministic\n", static_cast<unsigned long long>(seed));
+                std::printf("seed %llu is not deterministic\n",
+                            static_cast<unsigned long long>(seed));
                 return 1;
             }
         }
     }
-    std::printf("%llu passed, 0 failed, %llu with loans between groups\n", static_cast<unsigned long long>(count),
+    std::printf("%llu passed, 0 failed, %llu with loans between groups\n",
+                static_cast<unsigned long long>(count),
                 static_cast<unsigned long long>(seeds_with_loans));
     if (count >= seeds_that_lend && seeds_with_loans == 0) {
         std::printf("no seed had a loan between its groups\n");

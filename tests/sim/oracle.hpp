@@ -1,9 +1,10 @@
 #pragma once
 // What the group looked like after every prefix of its writes: the judge of the prefix promise.
 //
-// For each 4 KiB block the oracle keeps the history of its content as (sequence, checksum) pairs. An image of the
-// whole group is a prefix k when every block has, in it, the content that it had after write k. Contents may
-// repeat, so each block allows a set of ranges of k; the image is judged by intersecting them.
+// For each 4 KiB block the oracle keeps the history of its content as (sequence, checksum) pairs.
+// An image of the whole group is a prefix k when every block has, in it, the content that it had
+// after write k. Contents may repeat, so each block allows a set of ranges of k; the image is
+// judged by intersecting them.
 
 #include "replicator/base/geometry.hpp"
 #include "replicator/base/hash.hpp"
@@ -18,7 +19,8 @@ namespace farshore::sim {
 
 class oracle {
   public:
-    explicit oracle(std::vector<std::uint64_t> sizes) : content_(sizes.size()), history_(sizes.size()) {
+    explicit oracle(std::vector<std::uint64_t> sizes)
+        : content_(sizes.size()), history_(sizes.size()) {
         for (std::size_t v = 0; v < sizes.size(); ++v) {
             content_[v].resize(sizes[v]);
             history_[v].resize(block_count(sizes[v]));
@@ -34,16 +36,18 @@ class oracle {
     /// The next write of the group: the bytes are now there.
     void write(std::size_t v, std::uint64_t offset, bytes_view data) {
         ++sequence_;
-        std::copy(data.begin(), data.end(), content_[v].begin() + static_cast<std::ptrdiff_t>(offset));
+        std::copy(data.begin(), data.end(),
+                  content_[v].begin() + static_cast<std::ptrdiff_t>(offset));
         note(v, {offset, data.size()});
     }
     void zero(std::size_t v, byte_range range) {
         ++sequence_;
-        std::fill_n(content_[v].begin() + static_cast<std::ptrdiff_t>(range.offset), range.length, std::byte{});
+        std::fill_n(content_[v].begin() + static_cast<std::ptrdiff_t>(range.offset), range.length,
+                    std::byte{});
         note(v, range);
     }
-    /// The primary came back with other content than written (a power cut there, or a write that failed): one step of
-    /// its own, over all volumes at once.
+    /// The primary came back with other content than written (a power cut there, or a write that
+    /// failed): one step of its own, over all volumes at once.
     void becomes(const std::vector<byte_vector> &images) {
         ++sequence_;
         for (std::size_t v = 0; v < images.size(); ++v) {
@@ -93,9 +97,12 @@ class oracle {
     };
     static bytes_view block_of(const byte_vector &image, std::uint64_t b) {
         const std::uint64_t at = b * block_bytes;
-        return bytes_view(image).subspan(at, std::min<std::uint64_t>(block_bytes, image.size() - at));
+        return bytes_view(image).subspan(at,
+                                         std::min<std::uint64_t>(block_bytes, image.size() - at));
     }
-    std::uint64_t checksum_of(std::size_t v, std::uint64_t b) const { return checksum64(block_of(content_[v], b)); }
+    std::uint64_t checksum_of(std::size_t v, std::uint64_t b) const {
+        return checksum64(block_of(content_[v], b));
+    }
     void note(std::size_t v, byte_range range) {
         const index_range blocks = blocks_of(range);
         for (std::uint64_t b = blocks.first; b < blocks.last; ++b) {

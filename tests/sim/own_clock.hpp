@@ -1,6 +1,6 @@
 #pragma once
-// The clock of one site: time passes as everywhere, but what the wall clock shows is its own: set wrong, fast or slow, and
-// now and then set anew.
+// The clock of one site: time passes as everywhere, but what the wall clock shows is its own: set
+// wrong, fast or slow, and now and then set anew.
 
 #include "replicator/base/async.hpp"
 
@@ -14,7 +14,9 @@ class own_clock final : public time_source {
     wall_time wall() const override {
         return true_.wall() + offset_ + (true_.now() - begin_) / 1'000'000 * parts_per_million_;
     }
-    void arm(asio::steady_timer &timer, time_point deadline) override { true_.arm(timer, deadline); }
+    void arm(asio::steady_timer &timer, time_point deadline) override {
+        true_.arm(timer, deadline);
+    }
     void disarm(asio::steady_timer &timer) override { true_.disarm(timer); }
 
     void step(duration d) { offset_ += d; }

@@ -10,13 +10,15 @@ namespace farshore::sim {
 
 class sim_network : public network {
   public:
-    sim_network(transport::memory_network &line, std::string fingerprint, std::string peer_fingerprint)
+    sim_network(transport::memory_network &line, std::string fingerprint,
+                std::string peer_fingerprint)
         : line_(line), fingerprint_(std::move(fingerprint)), peer_(std::move(peer_fingerprint)) {}
     ~sim_network() override { stop(); }
 
     const std::string &fingerprint() const override { return fingerprint_; }
 
-    result<std::unique_ptr<transport::connector>> make_connector(const std::string &address, const std::string &alpn,
+    result<std::unique_ptr<transport::connector>> make_connector(const std::string &address,
+                                                                 const std::string &alpn,
                                                                  const expected_peer &expected,
                                                                  transport::pacers, bool) override {
         if (expected.fingerprint != peer_) {
@@ -28,7 +30,8 @@ class sim_network : public network {
     result<> listen(const std::string &address, transport::trust_check trust,
                     std::function<void(std::unique_ptr<transport::link>)> on_link) override {
         address_ = address;
-        line_.listen(address, [trust = std::move(trust), on_link = std::move(on_link)](std::unique_ptr<transport::link> l) {
+        line_.listen(address, [trust = std::move(trust),
+                               on_link = std::move(on_link)](std::unique_ptr<transport::link> l) {
             transport::peer_claim peer;
             peer.fingerprint = l->peer_fingerprint();
             peer.alpn = l->application();

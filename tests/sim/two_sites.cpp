@@ -2,8 +2,9 @@
 
 #include "replicator/base/limits.hpp"
 
-#include <cstdio>
 #include <fmt/format.h>
+
+#include <cstdio>
 
 namespace farshore::sim {
 namespace {
@@ -20,7 +21,8 @@ std::vector<std::uint64_t> pick_sizes(std::mt19937_64 &dice) {
 } // namespace
 
 two_sites::two_sites(two_sites_options options)
-    : options_(options), dice_(options.seed), clock_dice_(options.seed * 7 + 5), primary_(options.seed * 3 + 1), site_(options.seed * 3 + 2) {
+    : options_(options), dice_(options.seed), clock_dice_(options.seed * 7 + 5),
+      primary_(options.seed * 3 + 1), site_(options.seed * 3 + 2) {
     groups_.emplace_back(0, "shop", pick_sizes(dice_));
     if (one_in(3)) {
         groups_.emplace_back(1, "mail", pick_sizes(dice_));
@@ -32,7 +34,8 @@ two_sites::two_sites(two_sites_options options)
     line.seed = options.seed;
     line_ = std::make_unique<transport::memory_network>(io_.get_executor(), clock_, line);
     boot_began_ = primary_clock_.wall();
-    // The DR site's files are stamped by a clock that wall-clock jumps don't move: those are of another test.
+    // The DR site's files are stamped by a clock that wall-clock jumps don't move: those are of
+    // another test.
     primary_.set_stamp_clock([this] { return primary_clock_.wall().time_since_epoch().count(); });
     site_.set_stamp_clock([this] { return clock_.now().time_since_epoch().count() + stamp_epoch; });
     for (sim_file_system *fs : {&primary_, &site_}) {
@@ -43,7 +46,8 @@ two_sites::two_sites(two_sites_options options)
     for (const replicated_group &g : groups_) {
         for (std::size_t v = 0; v < g.sizes.size(); ++v) {
             auto f = primary_.open(g.primary_path(v), open_mode::create_new);
-            if (!f || !(*f)->truncate(g.sizes[v]) || !(*f)->sync_data() || !primary_.sync_directory("/srv")) {
+            if (!f || !(*f)->truncate(g.sizes[v]) || !(*f)->sync_data() ||
+                !primary_.sync_directory("/srv")) {
                 throw broken_promise{"the simulated volume can't be made"};
             }
         }
@@ -52,7 +56,8 @@ two_sites::two_sites(two_sites_options options)
 
 two_sites::~two_sites() = default;
 
-// ---- the life --------------------------------------------------------------------------------------
+// ---- the life
+// --------------------------------------------------------------------------------------
 
 void two_sites::run() {
     set_clocks();
@@ -80,16 +85,36 @@ void two_sites::step() {
         spoil_a_sector();
     }
     switch (roll(13)) {
-    case 0: crash_sender(); break;
-    case 1: crash_receiver(); break;
-    case 2: disturb_line(); break;
-    case 3: calm_line(); break;
-    case 4: disturb_disk(); break;
-    case 5: command(); break;
-    case 6: wait_for_barrier(any_group(), std::chrono::seconds(20), false); break;
-    case 7: look_at_newest_point(any_group()); break;
-    case 8: primary_disaster(); break;
-    default: some_writes(); break;
+    case 0:
+        crash_sender();
+        break;
+    case 1:
+        crash_receiver();
+        break;
+    case 2:
+        disturb_line();
+        break;
+    case 3:
+        calm_line();
+        break;
+    case 4:
+        disturb_disk();
+        break;
+    case 5:
+        command();
+        break;
+    case 6:
+        wait_for_barrier(any_group(), std::chrono::seconds(20), false);
+        break;
+    case 7:
+        look_at_newest_point(any_group());
+        break;
+    case 8:
+        primary_disaster();
+        break;
+    default:
+        some_writes();
+        break;
     }
     judge_retention();
     note(static_cast<std::uint64_t>(clock_.now().time_since_epoch().count()));
@@ -108,7 +133,8 @@ void two_sites::some_writes() {
 void two_sites::one_write() {
     replicated_group &g = any_group();
     const std::size_t v = roll(g.sizes.size());
-    const auto device = sender_access::device(*sender_, g.name, volume_index{static_cast<std::uint16_t>(v)});
+    const auto device =
+        sender_access::device(*sender_, g.name, volume_index{static_cast<std::uint16_t>(v)});
     if (groups_.size() > 1 && one_in(6)) {
         copy_over(g, v, *device);
         return;
@@ -117,20 +143,22 @@ void two_sites::one_write() {
     const std::uint64_t units = std::max<std::uint64_t>(g.sizes[v] / unit, 1);
     const std::uint64_t offset = roll(units) * unit;
     const std::uint64_t room = g.sizes[v] - offset;
-    const std::uint64_t length = std::min<std::uint64_t>(room, std::max<std::uint64_t>(1, roll(one_in(8) ? 200'000 : 12'000)) / unit * unit + unit);
+    const std::uint64_t length = std::min<std::uint64_t>(
+        room, std::max<std::uint64_t>(1, roll(one_in(8) ? 200'000 : 12'000)) / unit * unit + unit);
     result<> done{};
     if (one_in(8)) {
         const auto at_once = device->try_zero({offset, length}, {});
         if (!at_once || !*at_once) {
-            done = one_in(2) ? device->trim({offset, length}, one_in(4)) : device->write_zeroes({offset, length}, {});
+            done = one_in(2) ? device->trim({offset, length}, one_in(4))
+                             : device->write_zeroes({offset, length}, {});
         }
         if (done) {
             g.truth.zero(v, {offset, length});
         }
     } else {
         byte_vector data(length);
-        // Random, of few different bytes, constant; or bytes of another place, as logs, file copies and
-        // double writes make them.
+        // Random, of few different bytes, constant; or bytes of another place, as logs, file copies
+        // and double writes make them.
         const std::uint64_t kind = roll(5);
         for (std::size_t i = 0; i < data.size(); i += 8) {
             const std::uint64_t x = kind == 0   ? dice_()
@@ -171,7 +199,8 @@ void two_sites::copy_over(replicated_group &g, std::size_t v, block_device &devi
     const byte_vector &from = other.truth.content(roll(other.sizes.size()));
     const std::uint64_t at = roll(from.size() / block_bytes) * block_bytes;
     const std::uint64_t to = roll(g.sizes[v] / block_bytes) * block_bytes;
-    const std::uint64_t room = std::min<std::uint64_t>(from.size() - at, g.sizes[v] - to) / block_bytes * block_bytes;
+    const std::uint64_t room =
+        std::min<std::uint64_t>(from.size() - at, g.sizes[v] - to) / block_bytes * block_bytes;
     const std::uint64_t length = std::min(room, (16 + roll(32)) * block_bytes);
     const bytes_view data = bytes_view(from).subspan(at, length);
     if (const auto done = device.write(to, data, false); !done) {
@@ -209,7 +238,8 @@ void two_sites::command() {
     }
 }
 
-// ---- small things ----------------------------------------------------------------------------------
+// ---- small things
+// ----------------------------------------------------------------------------------
 
 std::uint64_t two_sites::roll(std::uint64_t n) { return n == 0 ? 0 : dice_() % n; }
 
@@ -226,7 +256,8 @@ void two_sites::note(std::uint64_t value) {
 
 void two_sites::say(const std::string &text) {
     if (options_.verbose) {
-        std::fprintf(stderr, "%10.3f %s\n", seconds_of(clock_.now().time_since_epoch()) - 86400, text.c_str());
+        std::fprintf(stderr, "%10.3f %s\n", seconds_of(clock_.now().time_since_epoch()) - 86400,
+                     text.c_str());
     }
 }
 

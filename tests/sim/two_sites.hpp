@@ -1,11 +1,11 @@
 #pragma once
-// Two sites in one thread: disks, a line, a clock, both daemons, a writer and the judge; all drawn from a seed. A third of
-// the seeds have two groups, whose volumes share content, so that loans happen between them; each group is judged
-// by its own order of writes.
+// Two sites in one thread: disks, a line, a clock, both daemons, a writer and the judge; all drawn
+// from a seed. A third of the seeds have two groups, whose volumes share content, so that loans
+// happen between them; each group is judged by its own order of writes.
 
 #include "replicator/receiver/receiver.hpp"
-#include "replicator/sender/sender.hpp"
 #include "replicator/receiver/receiver_access.hpp"
+#include "replicator/sender/sender.hpp"
 #include "replicator/sender/sender_access.hpp"
 #include "tests/sim/oracle.hpp"
 #include "tests/sim/own_clock.hpp"
@@ -34,16 +34,22 @@ constexpr const char *volume_names[] = {"data", "wal", "tmp"};
 struct replicated_group {
     replicated_group(std::size_t n, std::string called, std::vector<std::uint64_t> volume_sizes)
         : number(n), name(std::move(called)), sizes(std::move(volume_sizes)), truth(sizes) {}
-    std::string primary_path(std::size_t v) const { return "/srv/" + name + "-" + volume_names[v] + ".img"; }
-    std::string replica_path(std::size_t v) const { return "/srv/replica-" + name + "/" + volume_names[v] + ".img"; }
+    std::string primary_path(std::size_t v) const {
+        return "/srv/" + name + "-" + volume_names[v] + ".img";
+    }
+    std::string replica_path(std::size_t v) const {
+        return "/srv/replica-" + name + "/" + volume_names[v] + ".img";
+    }
 
     std::size_t number; ///< its place in both configurations
     std::string name;
     std::vector<std::uint64_t> sizes; ///< of its volumes
     oracle truth;
-    std::uint64_t durable_sequence = 0; ///< of the newest barrier that a wait was told to be durable, on this copy
-    /// The DR site's state alone was put back to this moment, and the images were written soon after it: by their times
-    /// these are own writes of a crash (replica/image_cases.hpp, "left unproved"), and only the sender knows better.
+    std::uint64_t durable_sequence =
+        0; ///< of the newest barrier that a wait was told to be durable, on this copy
+    /// The DR site's state alone was put back to this moment, and the images were written soon
+    /// after it: by their times these are own writes of a crash (replica/image_cases.hpp, "left
+    /// unproved"), and only the sender knows better.
     std::optional<time_point> only_sender_knows;
     std::uint64_t newest_of_before = 0; ///< barrier, then
 };
@@ -112,7 +118,8 @@ class two_sites {
     void judge_retention();
     void look_at_newest_point(const replicated_group &g);
     void look_at_points(const replicated_group &g, std::size_t max);
-    result<std::vector<byte_vector>> read_point(const replicated_group &g, const std::string &point);
+    result<std::vector<byte_vector>> read_point(const replicated_group &g,
+                                                const std::string &point);
     bool excused(const replicated_group &g);
     void check_counters();
     void wait_for_barrier(replicated_group &g, duration patience, bool must);
@@ -124,13 +131,17 @@ class two_sites {
     void note(std::uint64_t value);
     std::uint64_t roll(std::uint64_t n); ///< 0..n-1
     bool one_in(std::uint64_t n) { return roll(n) == 0; }
-    replicated_group &any_group() { return groups_.size() == 1 ? groups_.front() : groups_[roll(groups_.size())]; }
+    replicated_group &any_group() {
+        return groups_.size() == 1 ? groups_.front() : groups_[roll(groups_.size())];
+    }
     void pass_time(duration d);
     static constexpr duration command_patience = std::chrono::minutes(1);
-    template <class T> T await(task<T> t, duration patience);
+    template <class T>
+    T await(task<T> t, duration patience);
     std::vector<byte_vector> read_primary(const replicated_group &g);
     void resync_oracle(replicated_group &g);
-    bool after_losses(bool done); ///< `done`; what a failed sync cost the primary is a step of its own, at once
+    bool after_losses(
+        bool done); ///< `done`; what a failed sync cost the primary is a step of its own, at once
     std::vector<byte_vector> read_replica(const replicated_group &g);
 
     two_sites_options options_;
@@ -140,7 +151,8 @@ class two_sites {
     own_clock primary_clock_{clock_};
     own_clock site_clock_{clock_};
     static constexpr duration retain_all_ = std::chrono::minutes(30);
-    std::map<std::size_t, std::map<std::string, time_point>> seen_points_; ///< by group: since when, in this life
+    std::map<std::size_t, std::map<std::string, time_point>>
+        seen_points_; ///< by group: since when, in this life
     asio::io_context io_;
     sim_file_system primary_;
     sim_file_system site_;
@@ -154,31 +166,40 @@ class two_sites {
     std::uint64_t losses_seen_ = 0;
     bool sectors_bad_ = false;
     time_point primary_forgot_{}; ///< what it had been told: a power cut, put back, a clone
-    /// Points of before are mixed and nobody is left who knows: the one thing that operations.md says is not proved.
+    /// Points of before are mixed and nobody is left who knows: the one thing that operations.md
+    /// says is not proved.
     bool may_be_mixed(const replicated_group &g, const std::string &point) const {
-        return g.only_sender_knows && primary_forgot_ >= *g.only_sender_knows && std::stoull(point) <= g.newest_of_before;
+        return g.only_sender_knows && primary_forgot_ >= *g.only_sender_knows &&
+               std::stoull(point) <= g.newest_of_before;
     }
     wall_time boot_began_{};
-    std::unique_ptr<sim_file_system> running_then_; ///< the primary at some moment while its daemon ran
+    std::unique_ptr<sim_file_system>
+        running_then_; ///< the primary at some moment while its daemon ran
     std::unique_ptr<sim_file_system> stopped_then_; ///< ... when it had stopped in order
-    std::unique_ptr<sim_file_system> clone_;        ///< another host with the primary's disks of some moment
+    std::unique_ptr<sim_file_system>
+        clone_; ///< another host with the primary's disks of some moment
     bool line_disturbed_ = false;
     bool disk_disturbed_ = false;
     std::optional<sim_file_system> site_before_; ///< the DR site's disk of some moment
     time_point site_before_at_{};
-    bool images_touched_ = false; ///< by a disaster: what the primary's changes build on may be gone
+    bool images_touched_ =
+        false; ///< by a disaster: what the primary's changes build on may be gone
     std::uint64_t trace_ = 0;
 };
 
 // ---- how a coroutine is run to its end in simulated time ----
 
-template <class T> task<void> store_result(task<T> t, std::optional<T> &out) { out.emplace(co_await std::move(t)); }
+template <class T>
+task<void> store_result(task<T> t, std::optional<T> &out) {
+    out.emplace(co_await std::move(t));
+}
 inline task<void> mark_done(task<void> t, bool &done) {
     co_await std::move(t);
     done = true;
 }
 
-template <class T> T two_sites::await(task<T> t, duration patience) {
+template <class T>
+T two_sites::await(task<T> t, duration patience) {
     if constexpr (std::is_void_v<T>) {
         auto done = std::make_shared<bool>(false);
         asio::co_spawn(io_, mark_done(std::move(t), *done), asio::detached);
@@ -188,7 +209,8 @@ template <class T> T two_sites::await(task<T> t, duration patience) {
     } else {
         auto out = std::make_shared<std::optional<T>>();
         asio::co_spawn(io_, store_result(std::move(t), *out), asio::detached);
-        if (!test::run_until(io_, clock_, [&] { return after_losses(out->has_value()); }, patience)) {
+        if (!test::run_until(
+                io_, clock_, [&] { return after_losses(out->has_value()); }, patience)) {
             throw broken_promise{"a call did not return"};
         }
         return std::move(**out);

@@ -1,6 +1,7 @@
-// What happens to the DR site's copy besides crashes: state or images put back to an older moment, an image taken away, a file
-// system of the images that is full or fails. What was promised of the copy that is gone is forgotten; what the site serves
-// must be a prefix all the same, and it must come to equal the primary again.
+// What happens to the DR site's copy besides crashes: state or images put back to an older moment,
+// an image taken away, a file system of the images that is full or fails. What was promised of the
+// copy that is gone is forgotten; what the site serves must be a prefix all the same, and it must
+// come to equal the primary again.
 
 #include "replicator/replica/image_cases.hpp"
 #include "tests/sim/two_sites.hpp"
@@ -37,11 +38,21 @@ void two_sites::dr_disaster() {
     }
     replicated_group &g = any_group();
     switch (roll(5)) {
-    case 0: dr_put_back(true, false); break;
-    case 1: dr_put_back(false, true); break;
-    case 2: dr_put_back(true, true); break;
-    case 3: dr_lose_image(g); break;
-    default: dr_bad_images(g); break;
+    case 0:
+        dr_put_back(true, false);
+        break;
+    case 1:
+        dr_put_back(false, true);
+        break;
+    case 2:
+        dr_put_back(true, true);
+        break;
+    case 3:
+        dr_lose_image(g);
+        break;
+    default:
+        dr_bad_images(g);
+        break;
     }
 }
 
@@ -67,8 +78,8 @@ void two_sites::put_back(const std::string &path) {
         const auto old = site_before_->open(file_path, open_mode::read);
         const auto made = site_.open(file_path, open_mode::create);
         byte_vector content(old ? (*old)->size().value_or(0) : 0);
-        if (!old || !made || !(*old)->read_at(0, content) || !(*made)->truncate(0) || !(*made)->write_at(0, content) ||
-            !(*made)->sync_data()) {
+        if (!old || !made || !(*old)->read_at(0, content) || !(*made)->truncate(0) ||
+            !(*made)->write_at(0, content) || !(*made)->sync_data()) {
             throw broken_promise{"the restore of " + file_path + " failed"};
         }
     }
@@ -85,7 +96,9 @@ void two_sites::dr_put_back(bool state, bool images) {
             }
         }
     }
-    say(fmt::format("the DR site's {} put back", state && images ? "state and images are" : state ? "state is" : "images are"));
+    say(fmt::format("the DR site's {} put back", state && images ? "state and images are"
+                                                 : state         ? "state is"
+                                                                 : "images are"));
     if (clock_.now() - site_before_at_ < apart) {
         pass_time(apart - (clock_.now() - site_before_at_));
     }
@@ -120,14 +133,15 @@ void two_sites::dr_put_back(bool state, bool images) {
         g.newest_of_before = std::max(g.newest_of_before, at ? at->id.value : 0);
     }
     if (state != images) {
-        // Of a state that was copied while apply wrote its images may pass for those of a crash, up to own_writes_max later:
-        // then it is the sender that knows.
+        // Of a state that was copied while apply wrote its images may pass for those of a crash, up
+        // to own_writes_max later: then it is the sender that knows.
         calm_line();
         pass_time(apart);
     }
 }
 
-/// The images were, after the moment that is remembered, but not so long after it that they can't be own writes.
+/// The images were, after the moment that is remembered, but not so long after it that they can't
+/// be own writes.
 bool two_sites::written_soon_after(const replicated_group &g) {
     std::int64_t newest = 0;
     for (std::size_t v = 0; v < g.sizes.size(); ++v) {
@@ -152,9 +166,11 @@ void two_sites::dr_lose_image(replicated_group &g) {
     const std::uint64_t before = g.truth.sequence();
     some_writes();
     if (g.truth.sequence() > before) {
-        auto reached = await(sender_->wait(g.name, one_in(2), std::chrono::seconds(8)), std::chrono::minutes(1));
+        auto reached = await(sender_->wait(g.name, one_in(2), std::chrono::seconds(8)),
+                             std::chrono::minutes(1));
         if (reached) {
-            throw broken_promise{"a wait was told of what an image got that nobody can open any more"};
+            throw broken_promise{
+                "a wait was told of what an image got that nobody can open any more"};
         }
     }
     if (!site_.rename(path + ".away", path)) {

@@ -1,4 +1,5 @@
-// The hosts of a simulated life: how they start, crash and stop, and what happens to the line and to the DR site's disk.
+// The hosts of a simulated life: how they start, crash and stop, and what happens to the line and
+// to the DR site's disk.
 
 #include "replicator/base/limits.hpp"
 #include "tests/sim/two_sites.hpp"
@@ -33,15 +34,17 @@ void two_sites::start_sender() {
             config.groups.push_back(group);
         }
         const executor ex = io_.get_executor();
-        sender_ = std::make_unique<sender>(config, runtime{ex, ex, ex, ex, &primary_clock_}, *sender_files_,
-                                                   std::vector<executor>{ex});
+        sender_ = std::make_unique<sender>(config, runtime{ex, ex, ex, ex, &primary_clock_},
+                                           *sender_files_, std::vector<executor>{ex});
         sender_access::set_network(
-            *sender_, std::make_unique<sim_network>(*line_, sender_fingerprint, receiver_fingerprint),
+            *sender_,
+            std::make_unique<sim_network>(*line_, sender_fingerprint, receiver_fingerprint),
             fmt::format("boot-{}", boots_), boot_began_);
         auto started = await(sender_->start(), std::chrono::minutes(1));
         for (const auto &status : sender_->status()) {
             if (started && status.state == sender_state::failed) {
-                started = fail(errc::dead, status.error.value_or("failed")); // it would be tried again
+                started =
+                    fail(errc::dead, status.error.value_or("failed")); // it would be tried again
             }
         }
         if (started) {
@@ -73,18 +76,21 @@ void two_sites::start_receiver() {
             group.name = g.name;
             group.replica = "/srv/replica-" + g.name;
             group.journal_bytes_max = 64 * limits::MiB;
-            group.retain = {{duration{}, retain_all_}, {std::chrono::minutes(1), std::chrono::hours(24)}};
+            group.retain = {{duration{}, retain_all_},
+                            {std::chrono::minutes(1), std::chrono::hours(24)}};
             config.groups.push_back(group);
         }
         const executor ex = io_.get_executor();
-        receiver_ = std::make_unique<receiver>(config, runtime{ex, ex, ex, ex, &site_clock_}, *receiver_files_,
-                                                       std::vector<executor>{ex});
+        receiver_ = std::make_unique<receiver>(config, runtime{ex, ex, ex, ex, &site_clock_},
+                                               *receiver_files_, std::vector<executor>{ex});
         receiver_access::set_network(
-            *receiver_, std::make_unique<sim_network>(*line_, receiver_fingerprint, sender_fingerprint));
+            *receiver_,
+            std::make_unique<sim_network>(*line_, receiver_fingerprint, sender_fingerprint));
         auto started = await(receiver_->start(), std::chrono::minutes(1));
         for (const auto &status : receiver_->status()) {
             if (started && status.state == receiver_state::failed) {
-                started = fail(errc::dead, status.error.value_or("failed")); // it would be tried again
+                started =
+                    fail(errc::dead, status.error.value_or("failed")); // it would be tried again
             }
         }
         if (started) {

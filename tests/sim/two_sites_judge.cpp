@@ -1,4 +1,5 @@
-// The judge of a simulated life: what a wait promised, what points and replicas hold, what is left without the primary.
+// The judge of a simulated life: what a wait promised, what points and replicas hold, what is left
+// without the primary.
 
 #include "tests/sim/two_sites.hpp"
 
@@ -11,13 +12,15 @@ constexpr std::size_t points_judged_max = 200; ///< more than a life has
 
 } // namespace
 
-/// Facts, not words: a disk that has no space or fails, and a copy that could not be opened anew since.
+/// Facts, not words: a disk that has no space or fails, and a copy that could not be opened anew
+/// since.
 bool two_sites::excused(const replicated_group &g) {
     const receiver_group_status s = receiver_->status()[g.number];
     return disk_disturbed_ || site_.stopped() || s.apply_waits || s.state == receiver_state::failed;
 }
 
-/// Nobody writes to the images behind the receiver's back here, but for disasters, so a wrong base is a bug of ours.
+/// Nobody writes to the images behind the receiver's back here, but for disasters, so a wrong base
+/// is a bug of ours.
 void two_sites::check_counters() {
     for (const replicated_group &g : groups_) {
         if (receiver_ && !images_touched_ && receiver_->status()[g.number].wrong_bases > 0) {
@@ -29,8 +32,10 @@ void two_sites::check_counters() {
     }
 }
 
-result<std::vector<byte_vector>> two_sites::read_point(const replicated_group &g, const std::string &point) {
-    FS_TRY(devices, await(receiver_access::open_devices(*receiver_, g.name, point), std::chrono::minutes(2)));
+result<std::vector<byte_vector>> two_sites::read_point(const replicated_group &g,
+                                                       const std::string &point) {
+    FS_TRY(devices, await(receiver_access::open_devices(*receiver_, g.name, point),
+                          std::chrono::minutes(2)));
     std::vector<byte_vector> images;
     for (std::size_t v = 0; v < g.sizes.size(); ++v) {
         byte_vector image(g.sizes[v]);
@@ -40,12 +45,14 @@ result<std::vector<byte_vector>> two_sites::read_point(const replicated_group &g
     return images;
 }
 
-// `latest` is the newest barrier that is durable: what a wait was told to be so must be in it, applied or not.
+// `latest` is the newest barrier that is durable: what a wait was told to be so must be in it,
+// applied or not.
 void two_sites::look_at_newest_point(const replicated_group &g) {
     const auto images = read_point(g, "latest");
     if (!images) {
         if (g.durable_sequence > 0 && !excused(g)) {
-            throw broken_promise{"the newest complete point can't be opened: " + images.error().text()};
+            throw broken_promise{"the newest complete point can't be opened: " +
+                                 images.error().text()};
         }
         return;
     }
@@ -54,7 +61,8 @@ void two_sites::look_at_newest_point(const replicated_group &g) {
         throw broken_promise{"the newest point is no prefix of the writes"};
     }
     if (*k < g.durable_sequence && !excused(g)) {
-        throw broken_promise{fmt::format("the newest point is prefix {}, but {} was durable", *k, g.durable_sequence)};
+        throw broken_promise{fmt::format("the newest point is prefix {}, but {} was durable", *k,
+                                         g.durable_sequence)};
     }
     note(*k);
 }
@@ -66,18 +74,22 @@ void two_sites::look_at_points(const replicated_group &g, std::size_t max) {
         return;
     }
     for (const point_info &p : *listed) {
-        if (p.suspect || may_be_mixed(g, p.id) || (listed->size() > max && roll(listed->size()) >= max)) {
+        if (p.suspect || may_be_mixed(g, p.id) ||
+            (listed->size() > max && roll(listed->size()) >= max)) {
             continue;
         }
         const auto images = read_point(g, p.id);
-        if (!images && (excused(g) || is(images.error(), errc::not_found))) { // retention may have been faster
+        if (!images &&
+            (excused(g) || is(images.error(), errc::not_found))) { // retention may have been faster
             continue;
         }
         if (!images) {
-            throw broken_promise{fmt::format("point {} can't be read: {}", p.id, images.error().text())};
+            throw broken_promise{
+                fmt::format("point {} can't be read: {}", p.id, images.error().text())};
         }
         if (!g.truth.newest_prefix(*images)) {
-            throw broken_promise{fmt::format("point {} of {} is no prefix of the writes", p.id, g.name)};
+            throw broken_promise{
+                fmt::format("point {} of {} is no prefix of the writes", p.id, g.name)};
         }
     }
 }
@@ -85,7 +97,8 @@ void two_sites::look_at_points(const replicated_group &g, std::size_t max) {
 void two_sites::wait_for_barrier(replicated_group &g, duration patience, bool must) {
     const std::uint64_t sequence = g.truth.sequence();
     const bool durable_only = !must && one_in(2);
-    auto reached = await(sender_->wait(g.name, durable_only, patience), patience + std::chrono::minutes(1));
+    auto reached =
+        await(sender_->wait(g.name, durable_only, patience), patience + std::chrono::minutes(1));
     if (!reached) {
         say("wait: " + reached.error().text());
         if (must) {
@@ -133,8 +146,9 @@ void two_sites::compare(replicated_group &g) {
             while (images[v][at] == g.truth.content(v)[at]) {
                 ++at;
             }
-            throw broken_promise{fmt::format("replica {} of {} differs from the primary at byte {} of {}", volume_names[v],
-                                             g.name, at, g.sizes[v])};
+            throw broken_promise{
+                fmt::format("replica {} of {} differs from the primary at byte {} of {}",
+                            volume_names[v], g.name, at, g.sizes[v])};
         }
     }
     auto verified = await(sender_->verify(g.name, {}), std::chrono::minutes(10));
@@ -146,7 +160,8 @@ void two_sites::compare(replicated_group &g) {
     }
 }
 
-// The primary site is gone for good: what was acknowledged as durable must come out of the DR site alone.
+// The primary site is gone for good: what was acknowledged as durable must come out of the DR site
+// alone.
 void two_sites::lose_primary() {
     say("the primary is lost");
     primary_.kill();
@@ -220,7 +235,8 @@ std::vector<byte_vector> two_sites::read_replica(const replicated_group &g) {
 
 bool two_sites::lent() {
     for (const replicated_group &g : groups_) {
-        const auto kept = site_.open("/state/receiver/groups/" + g.name + "/loans", open_mode::read);
+        const auto kept =
+            site_.open("/state/receiver/groups/" + g.name + "/loans", open_mode::read);
         const auto bytes = kept ? (*kept)->size() : result<std::uint64_t>(0);
         if (bytes && *bytes > 0) {
             return true;

@@ -8,7 +8,8 @@
 namespace farshore::test {
 
 /// Runs it in a child process, whose words are not wanted. Only where no other thread runs.
-template <class F> bool aborts(F f) {
+template <class F>
+bool aborts(F f) {
     const pid_t child = ::fork();
     if (child == 0) {
         std::signal(SIGABRT, SIG_DFL); // doctest's would tell of a failed test
@@ -17,7 +18,8 @@ template <class F> bool aborts(F f) {
         ::_exit(0);
     }
     int status = 0;
-    return ::waitpid(child, &status, 0) == child && WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT;
+    return ::waitpid(child, &status, 0) == child && WIFSIGNALED(status) &&
+           WTERMSIG(status) == SIGABRT;
 }
 
 } // namespace farshore::test

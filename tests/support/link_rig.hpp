@@ -76,7 +76,9 @@ inline const transport::identity &identity_b() {
 
 inline transport::trust_check trust_only(const std::string &fingerprint) {
     return [fingerprint](const transport::peer_claim &peer) {
-        return peer.fingerprint == fingerprint ? result<>() : fail(errc::not_trusted, "is not the one pinned for it");
+        return peer.fingerprint == fingerprint
+                   ? result<>()
+                   : fail(errc::not_trusted, "is not the one pinned for it");
     };
 }
 

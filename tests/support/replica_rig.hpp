@@ -4,8 +4,8 @@
 
 #include "dedupe/codec.hpp"
 #include "dedupe/digest.hpp"
-#include "replicator/replica/replica_group.hpp"
 #include "replicator/base/geometry.hpp"
+#include "replicator/replica/replica_group.hpp"
 #include "tests/support/intervals.hpp"
 
 #include <algorithm>

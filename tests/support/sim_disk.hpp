@@ -163,11 +163,12 @@ class disk {
         return last_number_;
     }
 
-    /// Names below the prefix and their files are again as they were in `then`, times included, durably: as when a
-    /// snapshot of the storage below is put back.
+    /// Names below the prefix and their files are again as they were in `then`, times included,
+    /// durably: as when a snapshot of the storage below is put back.
     void put_back(const disk &then, const std::string &prefix) {
         const auto below = [&](const std::string &path) { return path.starts_with(prefix); };
-        std::erase_if(pending_, [&](const name_change &one) { return below(one.path) || below(one.from); });
+        std::erase_if(pending_,
+                      [&](const name_change &one) { return below(one.path) || below(one.from); });
         for (name_tree *tree : {&live, &durable_}) {
             std::erase_if(*tree, [&](const auto &one) { return below(one.first); });
             for (const auto &[path, what] : then.live) {
@@ -223,7 +224,8 @@ class disk {
             one.settle(c);
             one.evict();
             const bool stamps_kept = seed == 1 || (seed != 0 && (seed / 2 + number) % 2 == 0);
-            (stamps_kept ? one.synced_stamps : one.cached_stamps) = stamps_kept ? one.cached_stamps : one.synced_stamps;
+            (stamps_kept ? one.synced_stamps : one.cached_stamps) =
+                stamps_kept ? one.cached_stamps : one.synced_stamps;
         }
         collect();
     }

@@ -111,8 +111,8 @@ class file final : public farshore::file {
 
     result<bool> read_at_cached(std::uint64_t offset, bytes_span out) override {
         FS_TRY(call, begin(sim_operation::read_cached, "can't read "));
-        if (!world_->chance.percent(world_->cached_percent) || !world_->can_read(path_, offset, out.size()) ||
-            !read(offset, out)) {
+        if (!world_->chance.percent(world_->cached_percent) ||
+            !world_->can_read(path_, offset, out.size()) || !read(offset, out)) {
             return false;
         }
         return true;

@@ -36,8 +36,8 @@
 //   set_capacity(bytes): ENOSPC when 4 KiB pages run out; what fits of a write is written.
 //   corrupt(path, offset): a byte changes at rest.
 //
-// Times: every change of a file stamps it, later than all before; a power cut keeps the stamps of the last sync_all or the
-// latest ones, by the seed.
+// Times: every change of a file stamps it, later than all before; a power cut keeps the stamps of
+// the last sync_all or the latest ones, by the seed.
 //
 // What differs from a real one: a file is mapped at most once at a time; map.sync() syncs the
 // whole file; no permissions, links or ".."; sizes below 2^62.
@@ -108,14 +108,14 @@ class sim_file_system final : public sim_view {
         world_->disk.power_cut(seed);
     }
 
-    /// The file system was shut down by an I/O error, or taken away, and is mounted anew in the same boot: the page cache
-    /// is lost as by a power cut.
+    /// The file system was shut down by an I/O error, or taken away, and is mounted anew in the
+    /// same boot: the page cache is lost as by a power cut.
     void mount_anew(std::uint64_t seed) {
         power_cut(seed);
         remount();
     }
-    /// All that is named below the prefix is as it was when `then` was copied, times included: a snapshot of the storage
-    /// below was put back while it was not mounted. Processes end.
+    /// All that is named below the prefix is as it was when `then` was copied, times included: a
+    /// snapshot of the storage below was put back while it was not mounted. Processes end.
     void put_back(const sim_file_system &then, const std::string &prefix) {
         const std::lock_guard held(world_->mutex);
         world_->end_processes();
@@ -123,7 +123,8 @@ class sim_file_system final : public sim_view {
         ++world_->mount;
     }
 
-    /// The disk is what a snapshot of it was; all processes end. Only counters and the clock of stamps go on.
+    /// The disk is what a snapshot of it was; all processes end. Only counters and the clock of
+    /// stamps go on.
     void revert(const sim_file_system &snapshot);
 
     std::uint64_t calls() const { return world_->calls; }
@@ -168,7 +169,8 @@ class sim_file_system final : public sim_view {
         const std::lock_guard held(world_->mutex);
         world_->bad_pages_seen = seen;
     }
-    /// Times of files follow this clock (ns), back only if it was set back by a second or more; without one only the order of changes counts.
+    /// Times of files follow this clock (ns), back only if it was set back by a second or more;
+    /// without one only the order of changes counts.
     void set_stamp_clock(std::function<std::int64_t()> clock) {
         const std::lock_guard held(world_->mutex);
         world_->stamp_clock = std::move(clock);

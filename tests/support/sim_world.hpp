@@ -276,7 +276,9 @@ class world {
         constexpr std::int64_t tick = 1000;
         constexpr std::int64_t set_back = 1'000'000'000;
         const std::int64_t shown = stamp_clock ? stamp_clock() : 0;
-        last_stamp = stamp_clock && shown < last_stamp - set_back ? shown : std::max(last_stamp + tick, shown);
+        last_stamp = stamp_clock && shown < last_stamp - set_back
+                         ? shown
+                         : std::max(last_stamp + tick, shown);
         return last_stamp;
     }
     void touch(std::uint64_t number) {
@@ -299,7 +301,8 @@ class world {
     std::uint64_t mount = 1;
     std::int64_t last_stamp = 1'700'000'000'000'000'000;
     std::list<sim_fault> faults;
-    std::map<std::string, std::set<std::uint64_t>> bad_pages; ///< by path: can't be read until they are overwritten
+    std::map<std::string, std::set<std::uint64_t>>
+        bad_pages; ///< by path: can't be read until they are overwritten
     bool bad_pages_seen = true;
     std::list<std::shared_ptr<mapping>> mappings;
     std::map<std::uint64_t, const void *> locks; ///< file number -> holder

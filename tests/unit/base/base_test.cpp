@@ -3,8 +3,9 @@
 #include "replicator/base/geometry.hpp"
 #include "replicator/base/hash.hpp"
 
-#include <algorithm>
 #include <doctest/doctest.h>
+
+#include <algorithm>
 
 using namespace farshore;
 

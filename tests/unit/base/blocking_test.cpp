@@ -1,5 +1,4 @@
 #include "replicator/base/blocking.hpp"
-
 #include "tests/support/aborts.hpp"
 
 #include <doctest/doctest.h>

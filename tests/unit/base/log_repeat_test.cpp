@@ -56,7 +56,10 @@ TEST_SUITE("log repeats") {
         log::repeats r;
         std::size_t lines = 0;
         for (int i = 0; i < 3500; ++i) {
-            lines += r.failed("stranger " + std::to_string(i), start + std::chrono::seconds(i)).has_value() ? 1 : 0;
+            lines += r.failed("stranger " + std::to_string(i), start + std::chrono::seconds(i))
+                             .has_value()
+                         ? 1
+                         : 0;
         }
         CHECK(lines == log::repeats::kinds_max + 1);
         // An hour later the places are free again.

@@ -120,7 +120,8 @@ TEST_SUITE("memory account") {
         CHECK(b.bytes() == 5000);
     }
 
-    TEST_CASE("memory account: an idle credit is kept while there is enough, and returned when not") {
+    TEST_CASE(
+        "memory account: an idle credit is kept while there is enough, and returned when not") {
         const auto account = std::make_shared<memory_account>(1000);
         const auto share = account->open_share();
         memory_account::credit a(share, 300);

@@ -46,7 +46,8 @@ TEST_CASE("capture: a catch-up does not read holes") {
     std::uint64_t reads = 0;
     rig.note(rig.open());
     rig.disk.before_call([&](const sim_call &call) {
-        reads += call.what == sim_operation::read && call.path == rig.options.volumes[0].path ? 1 : 0;
+        reads +=
+            call.what == sim_operation::read && call.path == rig.options.volumes[0].path ? 1 : 0;
     });
     rig.begin_recording();
     rig.catch_up();
@@ -217,13 +218,14 @@ TEST_CASE("capture: it vouches for what nobody touched since, and for nothing el
     rig.close(false);
     const stream_position first = rig.line.back().closed->position();
     CHECK(vouches(1, first));
-    CHECK(std::ranges::equal(page.view(), bytes_view(rig.live[0]).subspan(block_bytes, block_bytes)));
+    CHECK(
+        std::ranges::equal(page.view(), bytes_view(rig.live[0]).subspan(block_bytes, block_bytes)));
     rig.note(rig.write(0, 2 * block_bytes, rig.content(block_bytes))); // in the open interval
     CHECK_FALSE(vouches(2, first));
     rig.close(false);
     CHECK_FALSE(vouches(2, first)); // closed, and newer all the same
     CHECK(vouches(0, rig.line.back().closed->position()));
-    CHECK_FALSE(vouches(256, first));                                              // beyond the end
+    CHECK_FALSE(vouches(256, first));                                             // beyond the end
     CHECK_FALSE(vouches(1, {stream_id{first.stream.value + 1}, first.interval})); // another stream
     bool during = true;
     rig.disk.before_call([&](const sim_call &call) {
@@ -237,8 +239,10 @@ TEST_CASE("capture: it vouches for what nobody touched since, and for nothing el
     rig.disk.set_cached_percent(0);
     CHECK_FALSE(vouches(1, first)); // not cached
     CHECK(rig.group->read_unchanged({}, block_index{1}, first, page.span(), cold_reads::wait));
-    CHECK(std::ranges::equal(page.view(), bytes_view(rig.live[0]).subspan(block_bytes, block_bytes)));
-    CHECK_FALSE(rig.group->read_unchanged({}, block_index{2}, first, page.span(), cold_reads::wait));
+    CHECK(
+        std::ranges::equal(page.view(), bytes_view(rig.live[0]).subspan(block_bytes, block_bytes)));
+    CHECK_FALSE(
+        rig.group->read_unchanged({}, block_index{2}, first, page.span(), cold_reads::wait));
     rig.disk.set_cached_percent(100);
     rig.group->begin_tracking();
     CHECK_FALSE(vouches(1, first));

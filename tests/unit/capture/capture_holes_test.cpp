@@ -55,7 +55,8 @@ struct thin_rig {
 
 TEST_SUITE_BEGIN("capture_holes");
 
-TEST_CASE("holes: a page of the map that gets clean as a whole keeps the region that could not be read") {
+TEST_CASE(
+    "holes: a page of the map that gets clean as a whole keeps the region that could not be read") {
     constexpr std::uint64_t page = regions_per_map_page * region_bytes;
     thin_rig rig(2 * page);
     rig.write(page + 100 * region_bytes);
@@ -70,7 +71,8 @@ TEST_CASE("holes: a page of the map that gets clean as a whole keeps the region 
         }
         at = piece->range.end();
         const auto has = [&](std::uint64_t region) {
-            return piece->range.offset <= page + region * region_bytes && page + region * region_bytes < at;
+            return piece->range.offset <= page + region * region_bytes &&
+                   page + region * region_bytes < at;
         };
         if (has(100)) {
             REQUIRE(rig.group->record_readable(*piece));
@@ -126,10 +128,12 @@ TEST_CASE("holes: settled up to the data, which is returned as whole regions") {
     CHECK(outcome->settled_regions == 300);
     CHECK(outcome->data == byte_range{300 * region_bytes, region_bytes});
     // A region of which the peer has something is not in the range: left alone.
-    outcome = rig.group->settle_holes({first_volume, {301 * region_bytes + block_bytes, 3 * region_bytes}});
+    outcome = rig.group->settle_holes(
+        {first_volume, {301 * region_bytes + block_bytes, 3 * region_bytes}});
     REQUIRE(outcome);
     CHECK(outcome->settled_regions == 2);
-    outcome = rig.group->settle_holes({first_volume, {301 * region_bytes, rig.size - 301 * region_bytes}});
+    outcome = rig.group->settle_holes(
+        {first_volume, {301 * region_bytes, rig.size - 301 * region_bytes}});
     REQUIRE(outcome);
     CHECK(outcome->data == byte_range{TiB / 4, 512});
     CHECK(rig.group->pending_bytes() == region_bytes + 512);
@@ -140,7 +144,7 @@ TEST_CASE("holes: what a client wrote meanwhile is recorded and stays dirty unti
     thin_rig rig(TiB);
     rig.group->begin_recording(stream_id{5}, interval_id{1});
     REQUIRE(rig.group->settle_holes({first_volume, {0, TiB / 2}}));
-    rig.write(region_bytes);          // in what is settled: recorded
+    rig.write(region_bytes);           // in what is settled: recorded
     rig.write(TiB / 2 + region_bytes); // pending: marked only, the scan ships it
     auto closed = rig.group->close_interval(rig.clock.wall(), true, false);
     REQUIRE(closed);

@@ -172,7 +172,8 @@ class capture_rig {
         const std::string wrong = apply_changes(*s.closed, durable);
         expect(wrong.empty(), wrong);
         if (s.closed->commit().consistent) {
-            expect(same_volumes(durable, s.expected), "a consistent barrier is not the device's content");
+            expect(same_volumes(durable, s.expected),
+                   "a consistent barrier is not the device's content");
         }
         group->durable(s.closed->position(), digest16{std::byte{7}});
         line.pop_front();
@@ -214,8 +215,8 @@ class capture_rig {
         resolve(*piece, unit, record_all);
         return true;
     }
-    /// The first run of pending regions, where the DR site has zeroes: settled by extents. Returns how
-    /// many regions were.
+    /// The first run of pending regions, where the DR site has zeroes: settled by extents. Returns
+    /// how many regions were.
     std::uint64_t hole_step() {
         const auto run = group->next_pending({}, 0, 1ULL << 50);
         std::uint64_t settled = 0;
@@ -224,7 +225,8 @@ class capture_rig {
         }
         const bytes_view there(durable[run->volume.value]);
         const auto zero_at = [&](std::uint64_t at) {
-            return is_zero(there.subspan(at, std::min<std::uint64_t>(block_bytes, there.size() - at)));
+            return is_zero(
+                there.subspan(at, std::min<std::uint64_t>(block_bytes, there.size() - at)));
         };
         for (std::uint64_t at = run->range.offset; at < run->range.end();) {
             std::uint64_t end = at;
@@ -378,7 +380,7 @@ class capture_rig {
     std::deque<sent> line;
     std::vector<std::string> problems;
     std::uint64_t settled_holes = 0; ///< regions
-    std::size_t vouched = 0; ///< blocks that the group vouched for
+    std::size_t vouched = 0;         ///< blocks that the group vouched for
     std::mt19937_64 random;
     stream_id stream{100};
     interval_id last_id;

@@ -60,7 +60,8 @@ TEST_CASE("capture: the errors of a start name the volume") {
     CHECK(rig.problems.empty());
 }
 
-TEST_CASE("capture: a volume of another size than before is refused, and taken again with the old one") {
+TEST_CASE(
+    "capture: a volume of another size than before is refused, and taken again with the old one") {
     capture_rig rig = synced_rig({1U << 20});
     start(rig);
     rig.note(rig.group->close_clean());
@@ -74,7 +75,8 @@ TEST_CASE("capture: a volume of another size than before is refused, and taken a
     }
     rig.note((*f)->truncate(1U << 20));
     rig.note(rig.open());
-    CHECK(rig.group->start().alarm.find("v0 (disks/v0): somebody wrote to it") != std::string::npos);
+    CHECK(rig.group->start().alarm.find("v0 (disks/v0): somebody wrote to it") !=
+          std::string::npos);
 }
 
 namespace {
@@ -103,13 +105,15 @@ void write_behind_its_back(capture_rig &rig) {
 
 } // namespace
 
-TEST_CASE("capture: a volume that somebody wrote to while it was not served is compared as a whole") {
+TEST_CASE(
+    "capture: a volume that somebody wrote to while it was not served is compared as a whole") {
     for (const end_of_life how : {end_of_life::clean, end_of_life::kill, end_of_life::power_cut}) {
         for (const bool meddled : {false, true}) {
             CAPTURE(static_cast<int>(how));
             CAPTURE(meddled);
             capture_rig rig = synced_rig({9U << 20});
-            rig.disk.set_stamp_clock([&rig] { return rig.clock.wall().time_since_epoch().count(); });
+            rig.disk.set_stamp_clock(
+                [&rig] { return rig.clock.wall().time_since_epoch().count(); });
             start(rig);
             rig.note(rig.write(0, 100, byte_vector(70'000, std::byte{1})));
             rig.catch_up();
@@ -124,7 +128,8 @@ TEST_CASE("capture: a volume that somebody wrote to while it was not served is c
             rig.note(rig.open());
             rig.check_dirty();
             const std::string &alarm = rig.group->start().alarm;
-            CHECK((alarm.find("somebody wrote to it while it was not served") != std::string::npos) == meddled);
+            CHECK((alarm.find("somebody wrote to it while it was not served") !=
+                   std::string::npos) == meddled);
             if (meddled) {
                 CHECK(rig.dirty_bytes() == 9U << 20);
             } else if (how != end_of_life::power_cut) { // then what was active counts as well
@@ -210,7 +215,8 @@ TEST_CASE("capture: after a failed sync the next start compares the active parts
     CHECK(rig.problems.empty());
 }
 
-TEST_CASE("capture: of a block device some clean regions are compared at each start, and all of it when one of them differs") {
+TEST_CASE("capture: of a block device some clean regions are compared at each start, and all of it "
+          "when one of them differs") {
     constexpr std::uint64_t size = 64U << 20;
     for (const bool meddled : {false, true}) {
         CAPTURE(meddled);
@@ -239,7 +245,8 @@ TEST_CASE("capture: of a block device some clean regions are compared at each st
         rig.catch_up();
         CHECK(rig.recording() == !meddled);
         if (meddled) {
-            CHECK(rig.group->fallback_reason().find("somebody wrote to the device") != std::string::npos);
+            CHECK(rig.group->fallback_reason().find("somebody wrote to the device") !=
+                  std::string::npos);
             CHECK(rig.dirty_bytes() == size);
             rig.catch_up();
         }
@@ -249,8 +256,10 @@ TEST_CASE("capture: of a block device some clean regions are compared at each st
     }
 }
 
-// As a snapshot of the storage below has it: the times went to the journal of the file system, the content did not yet.
-TEST_CASE("capture: a volume put back with the very times of the last write, over older content, is compared") {
+// As a snapshot of the storage below has it: the times went to the journal of the file system, the
+// content did not yet.
+TEST_CASE("capture: a volume put back with the very times of the last write, over older content, "
+          "is compared") {
     int found = 0;
     for (std::uint64_t seed = 2; seed < 60; ++seed) {
         capture_rig rig = synced_rig({9U << 20});
@@ -277,7 +286,8 @@ TEST_CASE("capture: a volume put back with the very times of the last write, ove
     CHECK(found > 10);
 }
 
-TEST_CASE("capture: killed at any step of a stop in order, nothing passes for somebody else's write") {
+TEST_CASE(
+    "capture: killed at any step of a stop in order, nothing passes for somebody else's write") {
     for (std::uint64_t calls = 0;; ++calls) {
         capture_rig rig = synced_rig({9U << 20});
         start(rig);
@@ -295,7 +305,8 @@ TEST_CASE("capture: killed at any step of a stop in order, nothing passes for so
     }
 }
 
-TEST_CASE("capture: a bit of the map that flips after a clean stop is noticed") { // here: of what a page of it says
+TEST_CASE(
+    "capture: a bit of the map that flips after a clean stop is noticed") { // here: of what a page of it says
     capture_rig rig = synced_rig({9U << 20});
     start(rig);
     rig.note(rig.group->close_clean());

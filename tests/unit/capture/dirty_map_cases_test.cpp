@@ -1,4 +1,5 @@
-// What a map is worth: every row of both tables, and that no combination of evidence trusts more than it proves.
+// What a map is worth: every row of both tables, and that no combination of evidence trusts more
+// than it proves.
 
 #include "replicator/capture/dirty_map_cases.hpp"
 
@@ -54,10 +55,12 @@ TEST_CASE("dirty map cases: each evidence has its verdict") {
     CHECK(judge_map(e).what == map_case::sync_failed);
 }
 
-TEST_CASE("dirty map cases: the fine bits alone are trusted only when it is proved that they are the newest") {
+TEST_CASE("dirty map cases: the fine bits alone are trusted only when it is proved that they are "
+          "the newest") {
     for (unsigned bits = 0; bits < 1U << 10; ++bits) {
-        for (const volume_times times : {volume_times::untold, volume_times::as_left, volume_times::later,
-                                         volume_times::earlier, volume_times::unsure}) {
+        for (const volume_times times :
+             {volume_times::untold, volume_times::as_left, volume_times::later,
+              volume_times::earlier, volume_times::unsure}) {
             map_evidence e;
             e.present = (bits & 1) != 0;
             e.readable = (bits & 2) != 0;
@@ -71,11 +74,12 @@ TEST_CASE("dirty map cases: the fine bits alone are trusted only when it is prov
             e.shared = (bits & 512) != 0;
             e.times = times;
             const map_verdict v = judge_map(e);
-            const bool told_wrong =
-                times == volume_times::later || times == volume_times::earlier || times == volume_times::unsure;
+            const bool told_wrong = times == volume_times::later ||
+                                    times == volume_times::earlier || times == volume_times::unsure;
             const bool usable =
                 e.present && e.readable && e.same_size && e.same_file && !e.shared && !told_wrong;
-            const bool proved = e.clean ? e.intact : e.same_boot && e.same_instance && !e.sync_failed;
+            const bool proved =
+                e.clean ? e.intact : e.same_boot && e.same_instance && !e.sync_failed;
             CHECK((v.trust == map_trust::fine_bits) == (usable && proved));
             CHECK((v.trust == map_trust::fine_bits_and_active) == (usable && !proved && !e.clean));
             const bool served_before = e.present && e.readable && e.same_size;

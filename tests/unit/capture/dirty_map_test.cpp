@@ -1,5 +1,5 @@
-#include "replicator/capture/dirty_map.hpp"
 #include "replicator/base/hash.hpp"
+#include "replicator/capture/dirty_map.hpp"
 #include "replicator/capture/paged_bitmap.hpp"
 #include "replicator/format/endian.hpp"
 #include "tests/support/sim_file_system.hpp"
@@ -35,7 +35,8 @@ TEST_CASE("map file: header, slots and sectors come back, and every changed byte
     CHECK(parse_map_header(page.view()).value() == layout);
     CHECK(!parse_map_state(page.view()));
     map_state one{1, false, "one", true, true, {1, 2, -3, 4}, {5, 6, 7, 8}, {-9, 10}, {11, 12}, 13};
-    map_state two{2, true, "two", false, false, {8, 7, 6, 5}, {4, 3, -2, 1}, {19, 18}, {17, -16}, 15};
+    map_state two{2,        true,      "two", false, false, {8, 7, 6, 5}, {4, 3, -2, 1},
+                  {19, 18}, {17, -16}, 15};
     store_map_state(page.span(), one);
     store_map_state(page.span(), two);
     CHECK(parse_map_state(page.view()).value() == two);
@@ -196,7 +197,8 @@ bool says(const dirty_map &map, const std::vector<bool> &model) {
 
 } // namespace
 
-TEST_CASE("dirty map: pages that are all dirty or all clean say what the bits would, after a kill too") {
+TEST_CASE(
+    "dirty map: pages that are all dirty or all clean say what the bits would, after a kill too") {
     const std::uint64_t size = 2 * regions_per_map_page * region_bytes + 70 * region_bytes - 512;
     for (std::uint64_t seed = 1; seed <= 8; ++seed) {
         CAPTURE(seed);
@@ -230,7 +232,8 @@ TEST_CASE("dirty map: pages that are all dirty or all clean say what the bits wo
     }
 }
 
-TEST_CASE("dirty map: after a power cut every region of an active extent is dirty, whatever the pages said") {
+TEST_CASE("dirty map: after a power cut every region of an active extent is dirty, whatever the "
+          "pages said") {
     const std::uint64_t size = 2 * regions_per_map_page * region_bytes;
     for (std::uint64_t seed = 1; seed <= 12; ++seed) {
         CAPTURE(seed);
@@ -245,7 +248,8 @@ TEST_CASE("dirty map: after a power cut every region of an active extent is dirt
         std::mutex mutex;
         std::unique_lock lock(mutex);
         REQUIRE((*map)->activity().retire(lock, all, [](std::uint64_t) { return true; }));
-        REQUIRE((*map)->activity().activate(lock, {700, 701})); // syncs, so the retirement is durable
+        REQUIRE(
+            (*map)->activity().activate(lock, {700, 701})); // syncs, so the retirement is durable
         (*map)->set(700, 4);
         lock.unlock();
         map->reset();

@@ -1,7 +1,6 @@
-#include "replicator/capture/paged_bitmap.hpp"
-
 #include "replicator/base/geometry.hpp"
 #include "replicator/base/types.hpp"
+#include "replicator/capture/paged_bitmap.hpp"
 
 #include <doctest/doctest.h>
 
@@ -19,7 +18,8 @@ constexpr std::uint64_t page = paged_bitmap::bits_per_page;
 struct plain_set {
     explicit plain_set(std::uint64_t bits) : in(bits) {}
     void put(std::uint64_t first, std::uint64_t last, bool value) {
-        std::fill(in.begin() + static_cast<std::ptrdiff_t>(first), in.begin() + static_cast<std::ptrdiff_t>(last), value);
+        std::fill(in.begin() + static_cast<std::ptrdiff_t>(first),
+                  in.begin() + static_cast<std::ptrdiff_t>(last), value);
     }
     std::uint64_t next(std::uint64_t from, std::uint64_t limit, bool value) const {
         while (from < limit && in[from] != value) {

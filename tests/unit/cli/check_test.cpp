@@ -65,10 +65,12 @@ TEST_SUITE("check") {
         CHECK(level_of(receiver("following", nullptr)) == check_level::critical);
         CHECK(level_of(receiver("receiving_sync", at_nine)) == check_level::warning);
         // What the daemon says of the age counts, not the time by the primary's clock.
-        CHECK(level_of(receiver("following", {{"id", "1"}, {"time", "1971-01-01T00:00:00.000Z"}, {"age_seconds", 3601}})) ==
-              check_level::critical);
-        CHECK(level_of(receiver("following", {{"id", "1"}, {"time", "1970-01-01T08:00:00.000Z"}, {"age_seconds", 10}})) ==
-              check_level::ok);
+        CHECK(level_of(receiver("following", {{"id", "1"},
+                                              {"time", "1971-01-01T00:00:00.000Z"},
+                                              {"age_seconds", 3601}})) == check_level::critical);
+        CHECK(level_of(receiver("following", {{"id", "1"},
+                                              {"time", "1970-01-01T08:00:00.000Z"},
+                                              {"age_seconds", 10}})) == check_level::ok);
     }
 
     TEST_CASE("the worst group decides, and critical is worse than unknown") {

@@ -114,10 +114,10 @@ TEST_SUITE("cli_options") {
     }
 
     TEST_CASE("what is no command line is a usage error") {
-        for (const char *line :
-             {"", "wait", "open shop", "throttle", "throttle set", "config", "status a b",
-              "invite shop", "invite", "invite --list shop", "invite --list --revoke 1",
-              "invite --revoke 1 --address dr:1", "--nonsense status", "close", "demo --seconds 0"}) {
+        for (const char *line : {"", "wait", "open shop", "throttle", "throttle set", "config",
+                                 "status a b", "invite shop", "invite", "invite --list shop",
+                                 "invite --list --revoke 1", "invite --revoke 1 --address dr:1",
+                                 "--nonsense status", "close", "demo --seconds 0"}) {
             CAPTURE(line);
             CHECK(refused(line).exit == 2);
             CHECK(!refused(line).text.empty());

@@ -1,5 +1,5 @@
-#include "replicator/config/config_file.hpp"
 #include "replicator/base/limits.hpp"
+#include "replicator/config/config_file.hpp"
 
 #include <doctest/doctest.h>
 #include <fmt/format.h>
@@ -110,7 +110,8 @@ TEST_SUITE("config_file") {
         const auto with = [](const std::string &lines) {
             return replaced(sender_text, "[[group.volume]]", lines + "\n[[group.volume]]");
         };
-        const auto config = parse_sender_config(with("history = \"96MiB\"\nverify_encoding = true"));
+        const auto config =
+            parse_sender_config(with("history = \"96MiB\"\nverify_encoding = true"));
         REQUIRE(config);
         CHECK(config->groups[0].history_bytes == 96 * limits::MiB);
         CHECK(config->groups[0].verify_encoding);
@@ -118,16 +119,16 @@ TEST_SUITE("config_file") {
         REQUIRE(off);
         CHECK(off->groups[0].history_bytes == limits::MiB);
         CHECK(!off->groups[0].verify_encoding);
-        for (const char *wrong : {"history = \"1023KiB\"", "history = \"0MiB\"", "history = 96",
-                                  "history = \"lots\"", "verify_encoding = \"true\"",
-                                  "verify_encoding = 1"}) {
+        for (const char *wrong :
+             {"history = \"1023KiB\"", "history = \"0MiB\"", "history = 96", "history = \"lots\"",
+              "verify_encoding = \"true\"", "verify_encoding = 1"}) {
             CAPTURE(wrong);
             const std::string problem = problem_of(with(wrong));
             CHECK(problem.starts_with("15:"));
             CHECK(problem.find(std::string(wrong).substr(0, 7)) != std::string::npos);
         }
-        CHECK(problem_of(replaced(receiver_text, "retain ", "history = \"2MiB\"\nretain ")).find("history") !=
-              std::string::npos);
+        CHECK(problem_of(replaced(receiver_text, "retain ", "history = \"2MiB\"\nretain "))
+                  .find("history") != std::string::npos);
     }
 
     TEST_CASE("every key of a receiver's file is read") {
@@ -159,15 +160,18 @@ TEST_SUITE("config_file") {
         REQUIRE(bounded);
         CHECK(bounded->groups[0].volumes_max == 3);
         CHECK(bounded->groups[0].size_max == 2048 * limits::GiB);
-        const auto listed = parse_receiver_config(
-            replaced(receiver_text, "retain ", "volumes = { data = \"1GiB\", wal = \"64MiB\" }\nretain "));
+        const auto listed = parse_receiver_config(replaced(
+            receiver_text, "retain ", "volumes = { data = \"1GiB\", wal = \"64MiB\" }\nretain "));
         REQUIRE(listed);
-        CHECK(listed->groups[0].volumes ==
-              std::vector<std::pair<std::string, std::uint64_t>>{{"data", limits::GiB}, {"wal", 64 * limits::MiB}});
-        for (const char *wrong : {"volumes_max = 0", "volumes_max = 1025", "size_max = \"0B\"", "size_max = 5",
-                                  "volumes = { \".x\" = \"1GiB\" }", "volumes = { x = 1 }"}) {
+        CHECK(listed->groups[0].volumes == std::vector<std::pair<std::string, std::uint64_t>>{
+                                               {"data", limits::GiB}, {"wal", 64 * limits::MiB}});
+        for (const char *wrong :
+             {"volumes_max = 0", "volumes_max = 1025", "size_max = \"0B\"", "size_max = 5",
+              "volumes = { \".x\" = \"1GiB\" }", "volumes = { x = 1 }"}) {
             CAPTURE(wrong);
-            CHECK_FALSE(problem_of(replaced(receiver_text, "retain ", std::string(wrong) + "\nretain ")).empty());
+            CHECK_FALSE(
+                problem_of(replaced(receiver_text, "retain ", std::string(wrong) + "\nretain "))
+                    .empty());
         }
     }
 
@@ -193,7 +197,8 @@ TEST_SUITE("config_file") {
         REQUIRE(config);
         CHECK(config->groups[0].peer_name == "dr");
         CHECK(config->tls->crl == "/etc/farshore/crl.pem");
-        CHECK(problem_of(named.substr(0, named.find("[tls]"))).starts_with("13:13: peer_name needs [tls]"));
+        CHECK(problem_of(named.substr(0, named.find("[tls]")))
+                  .starts_with("13:13: peer_name needs [tls]"));
         CHECK(problem_of(replaced(receiver_text, "journal =", "peer_name = \"a\"\njournal ="))
                   .starts_with("10:13: peer_name needs [tls]"));
     }
@@ -252,7 +257,8 @@ TEST_SUITE("config_file") {
               "6:11: links is 1 to 16");
     }
 
-    TEST_CASE("history is a size of at least 1 MiB, and part of the group's memory unless it is set") {
+    TEST_CASE(
+        "history is a size of at least 1 MiB, and part of the group's memory unless it is set") {
         const auto with = [](const std::string &value) {
             return replaced(sender_text, "rate     = \"40Mbit/s\"", "history  = " + value);
         };
@@ -277,7 +283,8 @@ TEST_SUITE("config_file") {
 
     TEST_CASE("verify_encoding is true or false, and off unless it is set") {
         const auto with = [](const std::string &value) {
-            return replaced(sender_text, "rate     =", "verify_encoding = " + value + "\nrate     =");
+            return replaced(sender_text,
+                            "rate     =", "verify_encoding = " + value + "\nrate     =");
         };
         const auto absent = parse_sender_config(sender_text);
         REQUIRE(absent);
@@ -291,8 +298,9 @@ TEST_SUITE("config_file") {
         CHECK(problem_of(with("\"true\"")) == "13:19: verify_encoding is true or false, not text");
         CHECK(problem_of(with("1")) == "13:19: verify_encoding is true or false, not a number");
         CHECK(problem_of(with("yes")).starts_with("13:"));
-        CHECK(problem_of(replaced(sender_text, "rate     =", "verify_encodin = true\nrate     =")) ==
-              "13:1: unknown key \"verify_encodin\" in [[group]]; did you mean \"verify_encoding\"?");
+        CHECK(
+            problem_of(replaced(sender_text, "rate     =", "verify_encodin = true\nrate     =")) ==
+            "13:1: unknown key \"verify_encodin\" in [[group]]; did you mean \"verify_encoding\"?");
     }
 
     TEST_CASE("a missing key is named at its table") {

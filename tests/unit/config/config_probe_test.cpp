@@ -21,11 +21,12 @@ struct site {
         std::ofstream(path(name)) << std::string(bytes, 'x');
     }
     std::string text(const std::string &data, const std::string &wal) const {
-        return fmt::format("[sender]\nstate = \"{0}/state\"\ncontrol = \"{0}/run/s.sock\"\n"
-                           "[[group]]\nname = \"shop\"\n"
-                           "[[group.volume]]\nname = \"data\"\npath = \"{1}\"\nnbd = \"unix:{0}/run/data.sock\"\n"
-                           "[[group.volume]]\nname = \"wal\"\npath = \"{2}\"\nnbd = \"unix:{0}/run/wal.sock\"\n",
-                           dir.path(), data, wal);
+        return fmt::format(
+            "[sender]\nstate = \"{0}/state\"\ncontrol = \"{0}/run/s.sock\"\n"
+            "[[group]]\nname = \"shop\"\n"
+            "[[group.volume]]\nname = \"data\"\npath = \"{1}\"\nnbd = \"unix:{0}/run/data.sock\"\n"
+            "[[group.volume]]\nname = \"wal\"\npath = \"{2}\"\nnbd = \"unix:{0}/run/wal.sock\"\n",
+            dir.path(), data, wal);
     }
     probe_outcome probe(const std::string &file) {
         REQUIRE(parse_config(file));
@@ -37,7 +38,8 @@ struct site {
 } // namespace
 
 TEST_SUITE("config_probe") {
-    TEST_CASE("volumes that are there, and directories that can be made, are fine; nothing is made") {
+    TEST_CASE(
+        "volumes that are there, and directories that can be made, are fine; nothing is made") {
         site s;
         s.make("data", 4096);
         s.make("wal", 4096);
@@ -50,14 +52,18 @@ TEST_SUITE("config_probe") {
         site s;
         s.make("data", 4096);
         s.make("empty", 0);
-        const auto with = [&](const std::string &path) { return s.said(s.text(s.path("data"), path)); };
-        CHECK(with(s.path("gone")) == fmt::format("f:12:8: volume wal ({}): is missing\n", s.path("gone")));
+        const auto with = [&](const std::string &path) {
+            return s.said(s.text(s.path("data"), path));
+        };
+        CHECK(with(s.path("gone")) ==
+              fmt::format("f:12:8: volume wal ({}): is missing\n", s.path("gone")));
         CHECK(with(s.path("empty")).find("is empty") != std::string::npos);
         CHECK(with(s.dir.path()).find("Is a directory") != std::string::npos);
         s.make("wal", 4096);
         auto user = s.files.open(s.path("wal"), open_mode::read_write);
         REQUIRE((*user)->lock());
-        CHECK(with(s.path("wal")).find("is in use by another daemon or mounted") != std::string::npos);
+        CHECK(with(s.path("wal")).find("is in use by another daemon or mounted") !=
+              std::string::npos);
         // The daemon of this file may be the user.
         std::filesystem::create_directory(s.path("state"));
         auto daemon = s.files.open(s.path("state/lock"), open_mode::create);
@@ -76,7 +82,8 @@ TEST_SUITE("config_probe") {
             const std::string said = s.said(s.text(s.path("data"), s.path(other)));
             CAPTURE(said);
             CHECK(said.starts_with("f:12:8: "));
-            CHECK(said.find("as that of group shop, volume data; each needs its own") != std::string::npos);
+            CHECK(said.find("as that of group shop, volume data; each needs its own") !=
+                  std::string::npos);
         }
     }
 
@@ -92,7 +99,8 @@ TEST_SUITE("config_probe") {
         const std::string socket = s.path("run/wal.sock");
         elsewhere.replace(elsewhere.find(socket), socket.size(), s.path("nowhere/wal.sock"));
         CHECK(s.said(elsewhere) ==
-              fmt::format("f:13:7: nbd: {} is missing; make it, the daemon does not\n", s.path("nowhere")));
+              fmt::format("f:13:7: nbd: {} is missing; make it, the daemon does not\n",
+                          s.path("nowhere")));
     }
 
     TEST_CASE("at the DR site images are made, and two groups share no directory") {
@@ -108,8 +116,10 @@ TEST_SUITE("config_probe") {
         std::filesystem::create_directory(s.path("state"));
         CHECK(s.said(text(s.path("state"), s.path("x.img"))).find("f:7:11: ") == 0);
         s.make("file", 1);
-        CHECK(s.said(text(s.path("file"), s.path("x.img"))).find("is no directory") != std::string::npos);
-        CHECK(s.said(text(s.path("replica"), s.path("file/x.img"))).find("f:11:8: volume data: ") == 0);
+        CHECK(s.said(text(s.path("file"), s.path("x.img"))).find("is no directory") !=
+              std::string::npos);
+        CHECK(s.said(text(s.path("replica"), s.path("file/x.img"))).find("f:11:8: volume data: ") ==
+              0);
     }
 }
 

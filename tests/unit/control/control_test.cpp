@@ -333,7 +333,8 @@ TEST_SUITE("control") {
             REQUIRE(!answer);
             CHECK(answer.error().code == "timed_out");
             CHECK(answer.error().exit == 15);
-            CHECK(answer.error().message.starts_with("the daemon at " + path + " does not answer within 0.05 s"));
+            CHECK(answer.error().message.starts_with("the daemon at " + path +
+                                                     " does not answer within 0.05 s"));
             if (auto one = connect_to(path, std::chrono::milliseconds(1))) {
                 waiting.push_back(std::move(*one));
             }

@@ -51,8 +51,7 @@ struct fake_sender {
     task<result<>> resync(std::string g, bool full) {
         return told(g, full ? "resync-full" : "resync");
     }
-    task<result<verify_outcome>> verify(std::string group,
-                                                progress_report progress) {
+    task<result<verify_outcome>> verify(std::string group, progress_report progress) {
         FS_CO_CHECK(known(group, "verify"));
         progress(1, 2);
         if (hold_verify) {
@@ -61,7 +60,8 @@ struct fake_sender {
         ++verified;
         co_return verify_outcome{group, interval_id{9}, true, {}};
     }
-    task<result<>> throttle_set(std::string g, std::optional<std::uint64_t> r, std::optional<duration> l) {
+    task<result<>> throttle_set(std::string g, std::optional<std::uint64_t> r,
+                                std::optional<duration> l) {
         (g.empty() ? daemon_rate : rate) = r;
         lasts = l;
         return told(g, "throttle_set");
@@ -106,7 +106,7 @@ struct fake_receiver {
     }
     std::optional<std::string> held_back(const std::string &) const { return "it differs"; }
     task<result<opened_point>> open(std::string group, std::string point, bool writable,
-                                            std::string nbd, bool suspect) {
+                                    std::string nbd, bool suspect) {
         calls.push_back("open " + group + " " + point + " " + nbd + (suspect ? " suspect" : ""));
         if (writable) {
             co_return fail(errc::unsupported, "writable points");
@@ -125,7 +125,8 @@ struct fake_receiver {
     }
     std::vector<open_invitation> invitations() const { return {{"0123456789ab", "shop", {}}}; }
     task<result<>> revoke(std::string id) {
-        co_return id == "0123456789ab" ? result<>() : fail(errc::not_found, "there is no open invitation");
+        co_return id == "0123456789ab" ? result<>()
+                                       : fail(errc::not_found, "there is no open invitation");
     }
     std::vector<peer_status> peers() const { return {}; }
     task<result<>> unpair(std::string) { co_return result<>{}; }
@@ -206,12 +207,14 @@ TEST_SUITE("daemon_commands") {
         // Without a group it is the daemon's whole use of the line, and the groups' own stay.
         const auto all = r.run("throttle_set", {{"bytes_per_second", 9000}});
         REQUIRE(all);
-        CHECK((*all)["daemon"] == json{{"limit_bytes_per_second", 9000}, {"source", "set"}, {"until", nullptr}});
+        CHECK((*all)["daemon"] ==
+              json{{"limit_bytes_per_second", 9000}, {"source", "set"}, {"until", nullptr}});
         CHECK((*all)["groups"][0]["limit_bytes_per_second"] == 5000);
         CHECK((*r.run("throttle_clear", shop))["groups"][0]["source"] == "none");
         CHECK((*r.run("throttle_show", shop))["daemon"]["limit_bytes_per_second"] == 9000);
         CHECK((*r.run("throttle_clear", json::object()))["daemon"]["source"] == "none");
-        CHECK(r.run("throttle_set", {{"bytes_per_second", nullptr}, {"group", "shop"}}).has_value());
+        CHECK(
+            r.run("throttle_set", {{"bytes_per_second", nullptr}, {"group", "shop"}}).has_value());
         CHECK(!r.engine.rate);
         r.refuses("throttle_set", {{"bytes_per_second", 0}}, "usage", 2);
         r.refuses("throttle_set", {{"bytes_per_second", -5}}, "usage", 2);
@@ -242,8 +245,7 @@ TEST_SUITE("daemon_commands") {
         CHECK(r.run("points", shop).error().message ==
               "the sender has no command \"points\"; the receiver has: run it at the DR site, or "
               "name its socket with --socket");
-        CHECK(r.run("nonsense", shop).error().message ==
-              "the sender has no command \"nonsense\"");
+        CHECK(r.run("nonsense", shop).error().message == "the sender has no command \"nonsense\"");
         r.refuses("", json::object(), "usage", 2);
         CHECK(r.engine.calls.empty());
     }
@@ -254,7 +256,8 @@ TEST_SUITE("daemon_commands") {
         CHECK((*r.run("points", shop))["points"][0]["id"] == "17");
         CHECK((*r.run("open", {{"group", "shop"}, {"nbd", "unix:/x"}, {"point", "17"}}))["uris"] ==
               json{{"data", "uri"}});
-        CHECK(r.engine.calls == std::vector<std::string>{"reach shop ", "reach shop 17", "open shop 17 unix:/x"});
+        CHECK(r.engine.calls ==
+              std::vector<std::string>{"reach shop ", "reach shop 17", "open shop 17 unix:/x"});
         CHECK((*r.run("opened", json::object()))["opened"].size() == 1);
         CHECK(r.run("close", {{"id", "1"}}).has_value());
         CHECK((*r.run("invitations", json::object()))["invitations"][0]["id"] == "0123456789ab");
@@ -274,11 +277,13 @@ TEST_SUITE("daemon_commands") {
         r.refuses("wait", shop, "usage", 2);
     }
 
-    TEST_CASE("what is durable is reached before a point is opened, unless what is applied is asked for") {
+    TEST_CASE("what is durable is reached before a point is opened, unless what is applied is "
+              "asked for") {
         receiver_rig r;
         const json arguments{{"group", "shop"}, {"nbd", "unix:/x"}, {"point", "latest"}};
         CHECK(r.run("open", arguments));
-        CHECK(r.engine.calls == std::vector<std::string>{"reach shop latest", "open shop latest unix:/x"});
+        CHECK(r.engine.calls ==
+              std::vector<std::string>{"reach shop latest", "open shop latest unix:/x"});
         CHECK(r.progress.size() == 1);
         CHECK(r.progress.front() == json{{"done_bytes", 1}, {"total_bytes", 2}});
         r.engine.calls.clear();

@@ -1,8 +1,8 @@
+#include "replicator/cli/socket_search.hpp"
+#include "replicator/control/unix_socket.hpp"
 #include "replicator/daemon/daemon.hpp"
 #include "replicator/daemon/daemon_main.hpp"
 #include "replicator/daemon/notify.hpp"
-#include "replicator/cli/socket_search.hpp"
-#include "replicator/control/unix_socket.hpp"
 
 #include <doctest/doctest.h>
 

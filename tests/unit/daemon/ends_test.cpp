@@ -1,5 +1,6 @@
-// A stop under each command: whatever runs ends with words, and before what it uses is destroyed. The order is that of
-// daemon/daemon.cpp and daemon/engine_service.hpp; groups and engines assert it in their destructors.
+// A stop under each command: whatever runs ends with words, and before what it uses is destroyed.
+// The order is that of daemon/daemon.cpp and daemon/engine_service.hpp; groups and engines assert
+// it in their destructors.
 
 #include "replicator/daemon/engine_service.hpp"
 #include "replicator/receiver/receiver.hpp"
@@ -24,8 +25,8 @@ struct running {
                        asio::detached);
     }
     bool stopped() const {
-        return answer && !*answer && answer->error().code == "stopping" && answer->error().exit == 1 &&
-               answer->error().message.starts_with("the daemon stops");
+        return answer && !*answer && answer->error().code == "stopping" &&
+               answer->error().exit == 1 && answer->error().message.starts_with("the daemon stops");
     }
 };
 
@@ -45,10 +46,12 @@ struct primary {
         group.name = "shop";
         group.volumes.push_back({"data", "/srv/data", ""});
         config.groups.push_back(group);
-        service.emplace(config, w.run(), std::vector<executor>{w.io.get_executor()}, pool_maker{}, std::move(disk));
+        service.emplace(config, w.run(), std::vector<executor>{w.io.get_executor()}, pool_maker{},
+                        std::move(disk));
         sender_access::set_network(
             service->engine(),
-            std::make_unique<sim::sim_network>(w.line, std::string(64, 'a'), receiver_fingerprint), "boot");
+            std::make_unique<sim::sim_network>(w.line, std::string(64, 'a'), receiver_fingerprint),
+            "boot");
         REQUIRE(w.await(service->start()));
     }
     ~primary() {
@@ -106,7 +109,9 @@ TEST_SUITE("ends") {
         receiver_host site(w);
         primary p(w);
         const std::string token = site.token();
-        w.line.listen(address, [&taken](std::unique_ptr<transport::link> l) { taken.push_back(std::move(l)); });
+        w.line.listen(address, [&taken](std::unique_ptr<transport::link> l) {
+            taken.push_back(std::move(l));
+        });
         p.stop_under("join", {{"token", token}});
         CHECK(taken.size() == 1);
         taken.clear();
@@ -118,7 +123,9 @@ TEST_SUITE("ends") {
         receiver_host site(w);
         primary p(w);
         const std::string token = site.token();
-        w.line.listen(address, [&taken](std::unique_ptr<transport::link> l) { taken.push_back(std::move(l)); });
+        w.line.listen(address, [&taken](std::unique_ptr<transport::link> l) {
+            taken.push_back(std::move(l));
+        });
         running r(w, *p.service, "join", {{"token", token}});
         REQUIRE(w.run_until([&] { return r.answer.has_value(); }, 1min));
         CHECK(r.answer->error().code == "timed_out");
@@ -171,9 +178,10 @@ TEST_SUITE("ends") {
             group.journal_bytes_max = 16 * limits::MiB;
             config.groups.push_back(group);
             std::optional<receiver_service> service;
-            service.emplace(config, run, std::vector<executor>{w.io.get_executor()}, pool_maker{}, std::move(files));
-            receiver_access::set_network(
-                service->engine(), std::make_unique<sim::sim_network>(w.line, receiver_fingerprint, ""));
+            service.emplace(config, run, std::vector<executor>{w.io.get_executor()}, pool_maker{},
+                            std::move(files));
+            receiver_access::set_network(service->engine(), std::make_unique<sim::sim_network>(
+                                                                w.line, receiver_fingerprint, ""));
             std::optional<result<>> started;
             asio::co_spawn(w.io, store_result(service->start(), started), asio::detached);
             REQUIRE(run_until([&] { return started.has_value(); }, 1min));
@@ -181,17 +189,22 @@ TEST_SUITE("ends") {
             {
                 sender_host sender(w, 'a');
                 std::optional<result<invitation>> invited;
-                asio::co_spawn(w.io, store_result(service->engine().invite("shop", address), invited), asio::detached);
+                asio::co_spawn(w.io,
+                               store_result(service->engine().invite("shop", address), invited),
+                               asio::detached);
                 REQUIRE(run_until([&] { return invited.has_value(); }, 1min));
                 REQUIRE(*invited);
                 std::optional<result<peer_status>> joined;
-                asio::co_spawn(w.io, store_result(sender.engine->join((*invited)->token), joined), asio::detached);
+                asio::co_spawn(w.io, store_result(sender.engine->join((*invited)->token), joined),
+                               asio::detached);
                 REQUIRE(run_until([&] { return joined.has_value(); }, 1min));
-                REQUIRE(run_until([&] { return service->engine().status().front().points > 0; }, 1min));
+                REQUIRE(
+                    run_until([&] { return service->engine().status().front().points > 0; }, 1min));
                 held = true;
                 const temp_directory dir;
                 const json arguments =
-                    command == std::string("open")    ? json{{"group", "shop"}, {"nbd", "unix:" + (dir / "p.sock")}}
+                    command == std::string("open")
+                        ? json{{"group", "shop"}, {"nbd", "unix:" + (dir / "p.sock")}}
                     : command == std::string("close") ? json{{"id", "shop-1"}}
                                                       : json{{"group", "shop"}};
                 running r(w, *service, command, arguments);
@@ -208,7 +221,8 @@ TEST_SUITE("ends") {
                 }
                 service.reset();
                 bool gone = false;
-                asio::co_spawn(w.io, mark_done(sender.engine->stop(duration{}), gone), asio::detached);
+                asio::co_spawn(w.io, mark_done(sender.engine->stop(duration{}), gone),
+                               asio::detached);
                 REQUIRE(run_until([&] { return gone; }, 1min));
             }
         }

@@ -29,8 +29,7 @@ sender_group_status shop() {
     g.lag_seconds = 0.8004;
     g.lag_bytes = 1048576;
     g.lag_intervals = 1;
-    g.last_barrier =
-        barrier_info{interval_id{4711}, wall_time(milliseconds(1767225600000))};
+    g.last_barrier = barrier_info{interval_id{4711}, wall_time(milliseconds(1767225600000))};
     g.bytes_written = 1000;
     g.bytes_folded = 900;
     g.bytes_encoded = 90;
@@ -64,9 +63,11 @@ TEST_SUITE("status_json") {
         CHECK(g["sync"]["eta_seconds"].is_null());
         CHECK(g["throttle"] == json{{"limit_bytes_per_second", nullptr}, {"source", "none"}});
         CHECK(g["spool"] == json{{"used_bytes", 7}, {"limit_bytes", 70}});
-        CHECK(g["volumes"] ==
-              json::array({{{"name", "data"}, {"size", 4096}, {"dirty_bytes", 64}, {"unreadable_bytes", 0},
-                            {"unreadable", json::array()}}}));
+        CHECK(g["volumes"] == json::array({{{"name", "data"},
+                                            {"size", 4096},
+                                            {"dirty_bytes", 64},
+                                            {"unreadable_bytes", 0},
+                                            {"unreadable", json::array()}}}));
         CHECK(g["error"].is_null());
     }
 
@@ -94,11 +95,13 @@ TEST_SUITE("status_json") {
         g.held_back = "it differs";
         const json replaying = receiver_status_document({g})["groups"][0];
         CHECK(replaying["state"] == "replaying");
-        CHECK(replaying["replay"] == json{{"done_bytes", 10}, {"total_bytes", 40}, {"eta_seconds", 1.5}});
+        CHECK(replaying["replay"] ==
+              json{{"done_bytes", 10}, {"total_bytes", 40}, {"eta_seconds", 1.5}});
         CHECK(replaying["points_held_back"] == "it differs");
         CHECK(o["points"] == 2);
         CHECK(o["oldest_point"].is_null());
-        CHECK(o["newest_point"] == json{{"id", "9"}, {"time", "1970-01-01T00:00:00.000Z"}, {"age_seconds", 0.0}});
+        CHECK(o["newest_point"] ==
+              json{{"id", "9"}, {"time", "1970-01-01T00:00:00.000Z"}, {"age_seconds", 0.0}});
         CHECK(keys_of(o["journal"]) == std::set<std::string>{"used_bytes", "limit_bytes"});
         CHECK(keys_of(o["bytes"]) == std::set<std::string>{"wire", "applied"});
         CHECK(o["error"] == "disk full");
@@ -108,7 +111,8 @@ TEST_SUITE("status_json") {
         CHECK(keys_of(to_json(wait_outcome{})) ==
               std::set<std::string>{"group", "point", "barrier", "time", "applied"});
         CHECK(keys_of(to_json(point_info{})) ==
-              std::set<std::string>{"id", "time", "arrived", "age_seconds", "kind", "name", "note", "pinned", "size_bytes", "suspect"});
+              std::set<std::string>{"id", "time", "arrived", "age_seconds", "kind", "name", "note",
+                                    "pinned", "size_bytes", "suspect"});
         opened_point o{"3", "shop", "9", false, {{"data", "nbd+unix:///data?socket=x"}}};
         CHECK(to_json(o) == json{{"id", "3"},
                                  {"group", "shop"},
@@ -129,10 +133,11 @@ TEST_SUITE("status_json") {
         g.limit_bytes_per_second = 5000;
         g.limit_source = "override";
         g.limit_until = wall_time(milliseconds(0));
-        CHECK(throttle_document({5000, "set", std::nullopt}, {g})["groups"][0] == json{{"name", "shop"},
-                                                          {"limit_bytes_per_second", 5000},
-                                                          {"source", "override"},
-                                                          {"until", "1970-01-01T00:00:00.000Z"}});
+        CHECK(throttle_document({5000, "set", std::nullopt}, {g})["groups"][0] ==
+              json{{"name", "shop"},
+                   {"limit_bytes_per_second", 5000},
+                   {"source", "override"},
+                   {"until", "1970-01-01T00:00:00.000Z"}});
     }
 }
 

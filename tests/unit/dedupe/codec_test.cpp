@@ -5,7 +5,6 @@
 
 #include <doctest/doctest.h>
 
-
 using namespace farshore;
 using namespace farshore::codec_test;
 using dedupe::decoded_payload;
@@ -217,7 +216,8 @@ TEST_SUITE("dedupe") {
         REQUIRE(payloads.size() == 1);
         const std::vector<std::uint64_t> volumes(1024, codec_format::blocks_per_volume_max);
         dedupe::decoder decoder;
-        const auto decoded = decoder.decode(payloads[0].bytes.view(), volumes, no_base(), no_base());
+        const auto decoded =
+            decoder.decode(payloads[0].bytes.view(), volumes, no_base(), no_base());
         REQUIRE(decoded);
         REQUIRE(decoded->changes.size() == 4);
         CHECK(is_data(decoded->changes[0], 0, 0, noise(1)));
@@ -234,7 +234,8 @@ TEST_SUITE("dedupe") {
         REQUIRE(payloads.size() == 1);
         dedupe::decoder decoder;
         const auto with_sizes = [&](std::vector<std::uint64_t> sizes) {
-            const auto outcome = decoder.decode(payloads[0].bytes.view(), sizes, no_base(), no_base());
+            const auto outcome =
+                decoder.decode(payloads[0].bytes.view(), sizes, no_base(), no_base());
             return outcome ? std::error_code{} : outcome.error().code;
         };
         CHECK(with_sizes({10, 8}) == std::error_code{});
@@ -263,7 +264,8 @@ TEST_SUITE("dedupe") {
         }
     }
 
-    TEST_CASE("codec: a wrong base gives the run of blocks as bad whose digest it shares, no others") {
+    TEST_CASE(
+        "codec: a wrong base gives the run of blocks as bad whose digest it shares, no others") {
         constexpr std::uint64_t run = codec_format::digest_blocks;
         constexpr std::uint64_t count = 3 * run - 5; // the last run is shorter
         change_set changes;
@@ -294,7 +296,8 @@ TEST_SUITE("dedupe") {
             for (const block_change &c : decoded.changes) {
                 const std::uint64_t b = c.block.value / 2;
                 const bool zero = c.kind == change_kind::zero && c.block.value % 2 == 1;
-                const bool data = !is_in(which, c.block) && is_data(c, 0, 2 * b, with(noise(b), 50, {1, 2, 3}));
+                const bool data =
+                    !is_in(which, c.block) && is_data(c, 0, 2 * b, with(noise(b), 50, {1, 2, 3}));
                 CHECK((zero || data));
             }
         }
@@ -304,8 +307,8 @@ TEST_SUITE("dedupe") {
         change_set changes;
         changes.data(0, 1, with(noise(1), 0, {1}), noise(1));
         const auto payloads = encode(changes);
-        const auto outcome =
-            dedupe::decoder().decode(payloads[0].bytes.view(), wide_volumes(), no_base(), no_base());
+        const auto outcome = dedupe::decoder().decode(payloads[0].bytes.view(), wide_volumes(),
+                                                      no_base(), no_base());
         REQUIRE_FALSE(outcome);
         CHECK(is(outcome.error(), errc::dead));
     }
@@ -321,7 +324,8 @@ TEST_SUITE("dedupe") {
         {
             dedupe::decoder first;
             dedupe::decoder moved(std::move(first));
-            auto decoded = moved.decode(payloads[0].bytes.view(), wide_volumes(), base.reader(), no_base());
+            auto decoded =
+                moved.decode(payloads[0].bytes.view(), wide_volumes(), base.reader(), no_base());
             REQUIRE(decoded);
             kept = std::move(*decoded);
             CHECK(moved.decode(payloads[0].bytes.view(), wide_volumes(), base.reader(), no_base()));

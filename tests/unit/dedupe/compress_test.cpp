@@ -1,9 +1,10 @@
 #include "dedupe/compress.hpp"
 #include "tests/unit/dedupe/codec_support.hpp"
 
-#include <brotli/encode.h>
 #include <doctest/doctest.h>
 #include <zstd.h>
+
+#include <brotli/encode.h>
 
 using namespace farshore;
 using namespace farshore::codec_test;
@@ -95,19 +96,22 @@ TEST_SUITE("dedupe") {
         byte_vector bomb(ZSTD_compressBound(huge.size()));
         bomb.resize(ZSTD_compress(bomb.data(), bomb.size(), huge.data(), huge.size(), 1));
         byte_vector out(4096);
-        const auto outcome = dedupe::decompressor().decompress(dedupe::body_packing::zstd, bomb, out);
+        const auto outcome =
+            dedupe::decompressor().decompress(dedupe::body_packing::zstd, bomb, out);
         REQUIRE_FALSE(outcome);
         CHECK(is(outcome.error(), errc::corrupt));
     }
 
-    TEST_CASE("decompress: a brotli stream that unfolds to more, or claims memory for it, is refused") {
+    TEST_CASE(
+        "decompress: a brotli stream that unfolds to more, or claims memory for it, is refused") {
         const byte_vector huge(64 * limits::MiB);
         for (const int window_bits : {20, BROTLI_MAX_WINDOW_BITS}) {
             byte_vector bomb(BrotliEncoderMaxCompressedSize(huge.size()));
             std::size_t length = bomb.size();
             REQUIRE(BrotliEncoderCompress(5, window_bits, BROTLI_MODE_GENERIC, huge.size(),
-                                          reinterpret_cast<const std::uint8_t *>(huge.data()), &length,
-                                          reinterpret_cast<std::uint8_t *>(bomb.data())) == BROTLI_TRUE);
+                                          reinterpret_cast<const std::uint8_t *>(huge.data()),
+                                          &length, reinterpret_cast<std::uint8_t *>(bomb.data())) ==
+                    BROTLI_TRUE);
             byte_vector out(4096);
             const auto outcome = dedupe::decompressor().decompress(
                 dedupe::body_packing::brotli, bytes_view(bomb).first(length), out);
@@ -121,9 +125,10 @@ TEST_SUITE("dedupe") {
         for (const int window_bits : {20, BROTLI_MAX_WINDOW_BITS}) {
             byte_vector stream(BrotliEncoderMaxCompressedSize(huge.size()));
             std::size_t length = stream.size();
-            REQUIRE(BrotliEncoderCompress(5, window_bits, BROTLI_MODE_GENERIC, huge.size(),
-                                          reinterpret_cast<const std::uint8_t *>(huge.data()), &length,
-                                          reinterpret_cast<std::uint8_t *>(stream.data())) == BROTLI_TRUE);
+            REQUIRE(BrotliEncoderCompress(
+                        5, window_bits, BROTLI_MODE_GENERIC, huge.size(),
+                        reinterpret_cast<const std::uint8_t *>(huge.data()), &length,
+                        reinterpret_cast<std::uint8_t *>(stream.data())) == BROTLI_TRUE);
             byte_vector out(huge.size());
             const auto outcome = dedupe::decompressor().decompress(
                 dedupe::body_packing::brotli, bytes_view(stream).first(length), out);

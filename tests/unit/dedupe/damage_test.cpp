@@ -37,8 +37,8 @@ byte_vector sample_payload(bool compressible) {
     auto payloads = dedupe::encoder({.verify = true}).encode(changes.list());
     REQUIRE(payloads.size() == 1);
     const bytes_view bytes = payloads[0].bytes.view();
-    REQUIRE((codec_format::parse_payload(bytes)->header.packing != codec_format::body_packing::none) ==
-            compressible);
+    REQUIRE((codec_format::parse_payload(bytes)->header.packing !=
+             codec_format::body_packing::none) == compressible);
     return {bytes.begin(), bytes.end()};
 }
 
@@ -96,8 +96,8 @@ TEST_SUITE("dedupe") {
             const image base = sample_base();
             dedupe::decoder decoder;
             for (std::size_t n = 0; n < payload.size(); ++n) {
-                CHECK_FALSE(
-                    decoder.decode(bytes_view(payload).first(n), wide_volumes(), base.reader(), no_base()));
+                CHECK_FALSE(decoder.decode(bytes_view(payload).first(n), wide_volumes(),
+                                           base.reader(), no_base()));
             }
             byte_vector longer = payload;
             longer.push_back(std::byte{0});
@@ -116,7 +116,8 @@ TEST_SUITE("dedupe") {
                 const std::byte original = payload[i];
                 for (const int flip : {1, 2, 4, 8, 16, 32, 64, 128, 255}) {
                     payload[i] = original ^ static_cast<std::byte>(flip);
-                    const auto decoded = decoder.decode(payload, wide_volumes(), base.reader(), no_base());
+                    const auto decoded =
+                        decoder.decode(payload, wide_volumes(), base.reader(), no_base());
                     if (!decoded) {
                         continue;
                     }
@@ -350,13 +351,15 @@ TEST_SUITE("dedupe") {
         for (const std::uint64_t gap : {1ULL, 2ULL, 1000ULL, 1ULL << 29}) {
             raw_payload p = full_block();
             p.commands = varints({gap << 2 | 1});
-            const auto decoded = dedupe::decoder().decode(p.build(), wide_volumes(), no_base(), no_base());
+            const auto decoded =
+                dedupe::decoder().decode(p.build(), wide_volumes(), no_base(), no_base());
             REQUIRE(decoded);
             CHECK(decoded->bad.size() == 1);
         }
         raw_payload p = full_block();
         p.commands = varints({3, 1, 1}); // another volume
-        const auto decoded = dedupe::decoder().decode(p.build(), wide_volumes(), no_base(), no_base());
+        const auto decoded =
+            dedupe::decoder().decode(p.build(), wide_volumes(), no_base(), no_base());
         REQUIRE(decoded);
         CHECK(decoded->bad.size() == 1);
     }

@@ -55,7 +55,8 @@ std::string describe(const dedupe::decoded_payload &decoded) {
 void check_golden(const std::filesystem::path &path) {
     CAPTURE(path.filename().string());
     const std::string payload = read_text(path);
-    const auto decoded = dedupe::decoder().decode(as_bytes(payload), wide_volumes(), golden_base(), no_base());
+    const auto decoded =
+        dedupe::decoder().decode(as_bytes(payload), wide_volumes(), golden_base(), no_base());
     REQUIRE(decoded);
     CHECK(decoded->bad.empty());
     auto expected = path;
@@ -137,8 +138,8 @@ void write_golden(const std::string &name, const change_set &changes, int level,
             return true;
         });
     REQUIRE(payloads.size() == 1);
-    const auto decoded =
-        dedupe::decoder().decode(payloads[0].bytes.view(), wide_volumes(), golden_base(), no_base());
+    const auto decoded = dedupe::decoder().decode(payloads[0].bytes.view(), wide_volumes(),
+                                                  golden_base(), no_base());
     REQUIRE(decoded);
     const std::string_view bytes = as_text(payloads[0].bytes.view());
     std::ofstream(path, std::ios::binary) << bytes;

@@ -518,7 +518,8 @@ TEST_SUITE("dedupe") {
         CHECK(decoded->bad.empty());
     }
 
-    TEST_CASE("reference: a source that answers otherwise than before is noticed, and nothing leaves") {
+    TEST_CASE(
+        "reference: a source that answers otherwise than before is noticed, and nothing leaves") {
         dedupe::encoder encoder({.index_bytes = limits::MiB,
                                  .content_bytes = limits::MiB,
                                  .volume_blocks = wide_volumes(),

@@ -161,8 +161,9 @@ TEST_CASE("commit record: a time of suspicion without an interval is not written
 
 TEST_CASE("commit record: older versions are refused by name") {
     for (const unsigned version : {0U, 1U, 2U, 4U}) {
-        const auto refused = parse_commit_slot(
-            with(encode_commit_slot(commit_record{}), 4, le16(static_cast<std::uint16_t>(version)), 168));
+        const auto refused =
+            parse_commit_slot(with(encode_commit_slot(commit_record{}), 4,
+                                   le16(static_cast<std::uint16_t>(version)), 168));
         CHECK(is(refused.error(), errc::unsupported));
         CHECK(refused.error().context.find(std::to_string(version)) != std::string::npos);
     }

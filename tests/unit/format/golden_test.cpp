@@ -1,7 +1,8 @@
 // Every format of disk and line, byte by byte: one value of each with no two fields alike, against
-// tests/golden/formats.txt (a line for each: name, length, bytes in hex without the zeroes at the end). A line that
-// differs is a format that changed: its version and its page change with it, or old files are misread in silence.
-// What the file has must also be read back as that value. FARSHORE_WRITE_GOLDEN=1 adds lines that are missing.
+// tests/golden/formats.txt (a line for each: name, length, bytes in hex without the zeroes at the
+// end). A line that differs is a format that changed: its version and its page change with it, or
+// old files are misread in silence. What the file has must also be read back as that value.
+// FARSHORE_WRITE_GOLDEN=1 adds lines that are missing.
 
 #include "replicator/format/codec_payload.hpp"
 #include "replicator/format/dirty_map_file.hpp"
@@ -24,7 +25,9 @@
 namespace farshore {
 namespace {
 
-std::filesystem::path golden_file() { return std::filesystem::path(__FILE__).parent_path() / "../../golden/formats.txt"; }
+std::filesystem::path golden_file() {
+    return std::filesystem::path(__FILE__).parent_path() / "../../golden/formats.txt";
+}
 
 std::string text_of(bytes_view bytes) {
     std::size_t used = bytes.size();
@@ -38,8 +41,12 @@ std::string text_of(bytes_view bytes) {
 class counting {
   public:
     std::uint64_t next() { return ++last_; }
-    wall_time time() { return wall_time(std::chrono::milliseconds(1'767'225'600'000 + static_cast<std::int64_t>(next()))); }
-    template <std::size_t N> std::array<std::byte, N> bytes() {
+    wall_time time() {
+        return wall_time(
+            std::chrono::milliseconds(1'767'225'600'000 + static_cast<std::int64_t>(next())));
+    }
+    template <std::size_t N>
+    std::array<std::byte, N> bytes() {
         std::array<std::byte, N> out{};
         for (std::byte &b : out) {
             b = static_cast<std::byte>(next());
@@ -58,19 +65,26 @@ class counting {
 /// Fills a message's fields, each as small as its range allows and above what was before.
 class message_filler {
   public:
-    template <std::unsigned_integral Int> void operator()(Int &value, const wire::field &f) {
+    template <std::unsigned_integral Int>
+    void operator()(Int &value, const wire::field &f) {
         const std::uint64_t wanted = std::max(f.min, n_.next() * f.unit);
         value = static_cast<Int>(wanted <= f.max ? wanted : f.max);
     }
     void operator()(bool &value, const char *) { value = true; }
     void operator()(wire::random64 &r) { r.value = 0x8877665544330000 + n_.next(); }
     void operator()(stream_position &p, const wire::field &) { p = n_.position(); }
-    template <std::size_t N> void operator()(std::array<std::byte, N> &a) { a = n_.bytes<N>(); }
-    void operator()(std::string &text, const wire::length &) { text = "text" + std::to_string(n_.next()); }
+    template <std::size_t N>
+    void operator()(std::array<std::byte, N> &a) {
+        a = n_.bytes<N>();
+    }
+    void operator()(std::string &text, const wire::length &) {
+        text = "text" + std::to_string(n_.next());
+    }
     void operator()(byte_vector &bytes, const wire::length &l) {
         bytes.assign(std::max<std::size_t>(l.min, 2 * l.unit), static_cast<std::byte>(n_.next()));
     }
-    template <class T> void operator()(std::vector<T> &list, const wire::length &l) {
+    template <class T>
+    void operator()(std::vector<T> &list, const wire::length &l) {
         list.resize(std::max<std::size_t>(l.min, 2));
         for (T &item : list) {
             item.visit(*this);
@@ -92,7 +106,8 @@ class golden {
     }
     ~golden() {
         for (const auto &[name, text] : lines_) {
-            CHECK_MESSAGE(met_.contains(name), ("tests/golden/formats.txt has a line that nothing makes: " + name));
+            CHECK_MESSAGE(met_.contains(name),
+                          ("tests/golden/formats.txt has a line that nothing makes: " + name));
         }
         if (std::getenv("FARSHORE_WRITE_GOLDEN") != nullptr) {
             lines_.insert(met_.begin(), met_.end());
@@ -108,13 +123,15 @@ class golden {
             CHECK_MESSAGE(lines_[name] == met_[name], name);
         }
     }
-    template <class Message> void message(const std::string &name) {
+    template <class Message>
+    void message(const std::string &name) {
         Message m;
         message_filler fill;
         m.visit(fill);
         const buffer bytes = wire::encode(m);
         is("message-" + name, bytes.view());
-        // Its fields need not fit each other (check()), so what is read back is compared where it is read at all.
+        // Its fields need not fit each other (check()), so what is read back is compared where it
+        // is read at all.
         if (const auto parsed = wire::parse<Message>(bytes.view())) {
             CHECK_MESSAGE(text_of(wire::encode(*parsed).view()) == text_of(bytes.view()), name);
         }
@@ -177,7 +194,9 @@ TEST_CASE("golden formats: each is what it was") {
     b.written_bytes = n.next();
     b.heals = n.next();
     b.frames_checksum = n.next();
-    b.verify.push_back({volume_index{static_cast<std::uint16_t>(n.next())}, {n.next() * block_bytes, n.next() * block_bytes}, n.bytes<16>()});
+    b.verify.push_back({volume_index{static_cast<std::uint16_t>(n.next())},
+                        {n.next() * block_bytes, n.next() * block_bytes},
+                        n.bytes<16>()});
     g.is("barrier", encode_barrier(b));
     CHECK(parse_barrier(encode_barrier(b)) == b);
 
@@ -197,7 +216,8 @@ TEST_CASE("golden formats: each is what it was") {
     undo.damage_count = n.next();
     undo.synced_segment = n.next();
     undo.synced_offset = n.next();
-    const undo_entry entry{volume_index{static_cast<std::uint16_t>(n.next())}, block_index{n.next()}, undo_kind::raw, 1, n.next()};
+    const undo_entry entry{volume_index{static_cast<std::uint16_t>(n.next())},
+                           block_index{n.next()}, undo_kind::raw, 1, n.next()};
     const byte_vector table = encode_undo_entries({&entry, 1});
     undo.entries_checksum = n.next();
     undo.written = static_cast<std::int64_t>(n.next());
@@ -226,14 +246,16 @@ TEST_CASE("golden formats: each is what it was") {
     commit.suspect = interval_id{1};
     commit.suspect_time = n.time();
     commit.touched = static_cast<std::int64_t>(n.next());
-    commit.images.push_back({n.next(), n.next() * block_bytes, static_cast<std::int64_t>(n.next()), static_cast<std::int64_t>(n.next())});
+    commit.images.push_back({n.next(), n.next() * block_bytes, static_cast<std::int64_t>(n.next()),
+                             static_cast<std::int64_t>(n.next())});
     g.is("commit-slot", encode_commit_slot(commit));
     const auto committed = parse_commit_slot(encode_commit_slot(commit));
     CHECK_MESSAGE(committed == commit, (committed ? "" : committed.error().text()));
 
     group_volumes volumes;
     volumes.identity = n.bytes<16>();
-    volumes.volumes = {{"data", n.next() * block_bytes, "/srv/data.img"}, {"log", n.next() * block_bytes, "/srv/log.img"}};
+    volumes.volumes = {{"data", n.next() * block_bytes, "/srv/data.img"},
+                       {"log", n.next() * block_bytes, "/srv/log.img"}};
     g.is("group-volumes", encode_group_volumes(volumes));
     CHECK(parse_group_volumes(encode_group_volumes(volumes)) == volumes);
 

@@ -1,4 +1,5 @@
-// The spool on a simulated disk: what is held where, a disk that stands still or fills up, what an earlier life left.
+// The spool on a simulated disk: what is held where, a disk that stands still or fills up, what an
+// earlier life left.
 
 #include "replicator/log/spool.hpp"
 #include "tests/support/intervals.hpp"
@@ -45,7 +46,8 @@ struct rig {
         std::vector<std::string> out;
         const auto names = files.list("/spool");
         REQUIRE(names);
-        std::ranges::copy_if(*names, std::back_inserter(out), [](const std::string &n) { return n.ends_with(".seg"); });
+        std::ranges::copy_if(*names, std::back_inserter(out),
+                             [](const std::string &n) { return n.ends_with(".seg"); });
         return out;
     }
 };

@@ -41,7 +41,9 @@ struct rig {
         REQUIRE(
             log->add_raw(volume_index{1}, block_index{id * 10}, content(id, blocks)).has_value());
         REQUIRE(log->add_zero(volume_index{0}, block_index{id}, 5).has_value());
-        REQUIRE(log->end({true, true, wall_time(std::chrono::seconds(id)), wall_time(std::chrono::seconds(id)), 0, 0}).has_value());
+        REQUIRE(log->end({true, true, wall_time(std::chrono::seconds(id)),
+                          wall_time(std::chrono::seconds(id)), 0, 0})
+                    .has_value());
     }
     void finish() {
         REQUIRE(log->sync().has_value());

@@ -1,6 +1,5 @@
-#include "replicator/nbd/admission.hpp"
-
 #include "replicator/base/limits.hpp"
+#include "replicator/nbd/admission.hpp"
 #include "tests/unit/nbd/client.hpp"
 
 #include <array>
@@ -52,7 +51,8 @@ std::vector<export_entry> one_export(std::uint64_t size) {
 } // namespace
 
 TEST_SUITE("nbd memory") {
-    TEST_CASE("nbd memory: clients that take no replies stay within the account, others are served") {
+    TEST_CASE(
+        "nbd memory: clients that take no replies stay within the account, others are served") {
         const auto account = std::make_shared<memory_account>(4 * limits::MiB);
         const auto device = std::make_shared<memory_device>(64 * limits::MiB);
         std::atomic<int> reads{0};
@@ -66,10 +66,11 @@ TEST_SUITE("nbd memory") {
             greedy.push_back(std::make_unique<raw_client>(server.path));
             greedy.back()->go();
             for (std::uint64_t n = 0; n < 32; ++n) {
-                REQUIRE(greedy.back()->request_({.type = command_read,
-                                                 .cookie = n,
-                                                 .offset = 0,
-                                                 .length = static_cast<std::uint32_t>(limits::MiB)}));
+                REQUIRE(
+                    greedy.back()->request_({.type = command_read,
+                                             .cookie = n,
+                                             .offset = 0,
+                                             .length = static_cast<std::uint32_t>(limits::MiB)}));
             }
         }
         // Small requests are served without credit, one at a time.
@@ -104,7 +105,8 @@ TEST_SUITE("nbd memory") {
                                  .offset = 0,
                                  .length = static_cast<std::uint32_t>(16 * limits::MiB)}));
         }
-        // Side by side: whose turn is first depends on the loops, and who has it must take its answer.
+        // Side by side: whose turn is first depends on the loops, and who has it must take its
+        // answer.
         std::array<std::size_t, 3> got{};
         {
             std::vector<std::jthread> readers;
@@ -143,7 +145,8 @@ TEST_SUITE("nbd memory") {
         }
     }
 
-    TEST_CASE("nbd threads: overlapping changes of a client wait in a queue, and leave the pool to others") {
+    TEST_CASE("nbd threads: overlapping changes of a client wait in a queue, and leave the pool to "
+              "others") {
         auto device = std::make_shared<memory_device>(limits::MiB);
         std::atomic<int> under_way{0};
         std::latch held(1);
@@ -155,12 +158,15 @@ TEST_SUITE("nbd memory") {
             }
             return 0;
         };
-        test_server server({{"data", "shop/db", device}}, default_client_bounds()); // a pool of four threads
+        test_server server({{"data", "shop/db", device}},
+                           default_client_bounds()); // a pool of four threads
         raw_client greedy(server.path);
         greedy.go();
         for (std::uint64_t n = 0; n < 24; ++n) {
-            REQUIRE(greedy.request_(
-                {.type = command_write_zeroes, .cookie = n, .offset = n * 8192, .length = 512 * 1024}));
+            REQUIRE(greedy.request_({.type = command_write_zeroes,
+                                     .cookie = n,
+                                     .offset = n * 8192,
+                                     .length = 512 * 1024}));
         }
         held.wait();
         raw_client other(server.path);

@@ -2,8 +2,8 @@
 // A raw NBD client for tests: says exactly the bytes it is told to, and a server to say them to.
 
 #include "replicator/base/unique_fd.hpp"
-#include "replicator/nbd/server.hpp"
 #include "replicator/format/nbd_protocol.hpp"
+#include "replicator/nbd/server.hpp"
 #include "tests/support/memory_device.hpp"
 
 #include <doctest/doctest.h>

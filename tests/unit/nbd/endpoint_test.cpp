@@ -51,8 +51,7 @@ TEST_SUITE("nbd endpoint") {
             sockaddr_un address{};
             address.sun_family = AF_UNIX;
             path.copy(address.sun_path, sizeof address.sun_path - 1);
-            REQUIRE(::connect(client.get(),
-                              static_cast<sockaddr *>(static_cast<void *>(&address)),
+            REQUIRE(::connect(client.get(), static_cast<sockaddr *>(static_cast<void *>(&address)),
                               sizeof address) == 0);
         }
     }

@@ -72,7 +72,8 @@ struct rig {
         client.exchange(opening(structured));
     }
     told read(std::uint64_t offset, std::uint32_t length, std::uint16_t flags = 0) {
-        const request r{.flags = flags, .type = command_read, .cookie = 7, .offset = offset, .length = length};
+        const request r{
+            .flags = flags, .type = command_read, .cookie = 7, .offset = offset, .length = length};
         return assemble(client.exchange(r), r);
     }
     std::shared_ptr<memory_device> device;
@@ -107,23 +108,30 @@ TEST_SUITE("nbd holes") {
         CHECK(one.chunks == 1);
         CHECK(one.holes.empty());
         rig simple(false, false);
-        CHECK(simple.client.exchange({.type = command_read, .cookie = 1, .length = 100'000}).size() ==
-              sizeof(simple_reply) + 100'000);
+        CHECK(
+            simple.client.exchange({.type = command_read, .cookie = 1, .length = 100'000}).size() ==
+            sizeof(simple_reply) + 100'000);
     }
 
     TEST_CASE("nbd holes: what a client puts together is what the device holds") {
         std::mt19937 chance(4711);
-        const auto below = [&](std::size_t n) { return std::uniform_int_distribution<std::size_t>(0, n - 1)(chance); };
+        const auto below = [&](std::size_t n) {
+            return std::uniform_int_distribution<std::size_t>(0, n - 1)(chance);
+        };
         for (const bool by_pool : {false, true}) {
             rig t(by_pool);
             for (int i = 0; i < 200; ++i) {
                 const std::size_t length = 1 + below(i % 4 == 0 ? 200'000 : 9000);
                 const std::uint64_t at = below(export_bytes - length);
-                REQUIRE(t.device->write(at, i % 3 == 0 ? byte_vector(length) : pattern(length, static_cast<unsigned>(i)), false));
+                REQUIRE(t.device->write(at,
+                                        i % 3 == 0 ? byte_vector(length)
+                                                   : pattern(length, static_cast<unsigned>(i)),
+                                        false));
                 const auto n = static_cast<std::uint32_t>(1 + below(i % 2 == 0 ? 700'000 : 70'000));
                 const std::uint64_t from = below(export_bytes - n);
                 CAPTURE(i);
-                CHECK(equal(t.read(from, n).data, bytes_view(t.device->content()).subspan(from, n)));
+                CHECK(
+                    equal(t.read(from, n).data, bytes_view(t.device->content()).subspan(from, n)));
             }
         }
     }

@@ -333,7 +333,8 @@ TEST_SUITE("nbd hostile") {
         CHECK(server.get().connections() == 0);
     }
 
-    TEST_CASE("nbd hostile: clients beyond the bound are turned away, and let in when there is room") {
+    TEST_CASE(
+        "nbd hostile: clients beyond the bound are turned away, and let in when there is room") {
         rlimit files{};
         REQUIRE(::getrlimit(RLIMIT_NOFILE, &files) == 0);
         const rlim_t needed = 2 * limits::nbd_connections_max + 100;
@@ -348,7 +349,8 @@ TEST_SUITE("nbd hostile") {
             sockaddr_un where{};
             where.sun_family = AF_UNIX;
             std::memcpy(where.sun_path, server.path.c_str(), server.path.size() + 1);
-            REQUIRE(::connect(fd.get(), reinterpret_cast<const sockaddr *>(&where), sizeof where) == 0);
+            REQUIRE(::connect(fd.get(), reinterpret_cast<const sockaddr *>(&where), sizeof where) ==
+                    0);
             std::array<std::byte, sizeof(greeting)> got{};
             return ::recv(fd.get(), got.data(), got.size(), MSG_WAITALL) == sizeof(greeting);
         };

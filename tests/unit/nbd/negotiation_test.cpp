@@ -160,8 +160,7 @@ TEST_SUITE("nbd negotiation") {
             const auto refused = t.ask(option, raw_client::info_data(""));
             REQUIRE(refused.size() == 1);
             CHECK(refused[0].type == reply_err_unknown);
-            CHECK(as_text(refused[0].data) ==
-                  "name the export to use; there are 'data', 'frozen'");
+            CHECK(as_text(refused[0].data) == "name the export to use; there are 'data', 'frozen'");
         }
         for (const std::uint32_t option : {option_list_meta_context, option_set_meta_context}) {
             CHECK(t.refusal(option, raw_client::meta_data("", {allocation})) == reply_err_unknown);

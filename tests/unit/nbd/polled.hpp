@@ -1,6 +1,6 @@
 #pragma once
-// One connection in one thread: what the client sends is worked off to the last byte before the test
-// goes on, so a test can say "nothing was answered yet" without waiting for it not to come.
+// One connection in one thread: what the client sends is worked off to the last byte before the
+// test goes on, so a test can say "nothing was answered yet" without waiting for it not to come.
 
 #include "replicator/nbd/connection.hpp"
 #include "tests/unit/nbd/client.hpp"

@@ -22,12 +22,10 @@ const std::vector<refused_case> &refused_cases() {
     constexpr std::uint32_t n = 100'000;
     const request write{.type = command_write, .cookie = 1, .length = n};
     static const std::vector<refused_case> cases = [&] {
-        std::vector<refused_case> all{{"past the end", write, false, 28},
-                                      {"far past the end", write, false, 28},
-                                      {"short, past the end", write, false, 28},
-                                      {"an unknown flag", write, false, 22},
-                                      {"a read-only export", write, true, 1},
-                                      {"too long", write, false, 22}};
+        std::vector<refused_case> all{
+            {"past the end", write, false, 28},        {"far past the end", write, false, 28},
+            {"short, past the end", write, false, 28}, {"an unknown flag", write, false, 22},
+            {"a read-only export", write, true, 1},    {"too long", write, false, 22}};
         all[0].header.offset = export_bytes - n + 1;
         all[1].header.offset = UINT64_MAX - 5;
         all[2].header.offset = export_bytes;
@@ -112,12 +110,13 @@ TEST_SUITE("nbd refusal") {
     TEST_CASE("nbd refusal: requests without a payload are refused at once") {
         polled_connection client(device_of(false));
         client.exchange(opening(false));
-        const request asked[] = {{.type = command_read, .cookie = 1, .offset = export_bytes, .length = 1},
-                                 {.type = command_read, .cookie = 1, .length = UINT32_MAX},
-                                 {.type = command_write, .cookie = 1, .length = 0},
-                                 {.type = command_trim, .cookie = 1, .offset = export_bytes, .length = 1},
-                                 {.type = command_cache, .cookie = 1, .length = 1},
-                                 {.type = 4711, .cookie = 1, .length = 1}};
+        const request asked[] = {
+            {.type = command_read, .cookie = 1, .offset = export_bytes, .length = 1},
+            {.type = command_read, .cookie = 1, .length = UINT32_MAX},
+            {.type = command_write, .cookie = 1, .length = 0},
+            {.type = command_trim, .cookie = 1, .offset = export_bytes, .length = 1},
+            {.type = command_cache, .cookie = 1, .length = 1},
+            {.type = 4711, .cookie = 1, .length = 1}};
         for (const request &r : asked) {
             CAPTURE(r.type);
             CHECK(error_of(client.exchange(r), false, 1) == 22);
@@ -132,7 +131,8 @@ TEST_SUITE("nbd refusal") {
             client.exchange(opening(false));
             byte_vector all;
             append_struct(all, encode_request({.type = command_flush, .cookie = 3}));
-            append_struct(all, encode_request({.type = command_write, .cookie = 1, .length = length}));
+            append_struct(all,
+                          encode_request({.type = command_write, .cookie = 1, .length = length}));
             CHECK(error_of(client.exchange(all), false, 3) == 0); // what came before has its answer
             CHECK(client.ended == (length > limit));
         }

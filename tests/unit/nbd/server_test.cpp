@@ -142,7 +142,9 @@ TEST_SUITE("nbd server") {
         device->knows_holes = true;
         std::atomic<int> verbs{0};
         device->on_call = [&](const char *verb) {
-            verbs += std::string_view(verb) == "trim" || std::string_view(verb) == "write_zeroes" ? 1 : 0;
+            verbs += std::string_view(verb) == "trim" || std::string_view(verb) == "write_zeroes"
+                         ? 1
+                         : 0;
             return 0;
         };
         test_server server(device);

@@ -1,7 +1,7 @@
 // The overlay against a map of blocks.
 
-#include "replicator/replica/batch_blocks.hpp"
 #include "replicator/base/geometry.hpp"
+#include "replicator/replica/batch_blocks.hpp"
 
 #include <doctest/doctest.h>
 

@@ -42,18 +42,21 @@ TEST_CASE("image cases: each field alone says that it is another one") {
     CHECK_FALSE(disturbed(left, {7, 4096, left.modified, left.changed + 1})); // chmod while it runs
 }
 
-TEST_CASE("image cases: our own writes lie between the commit and the last undo, and a little more") {
+TEST_CASE(
+    "image cases: our own writes lie between the commit and the last undo, and a little more") {
     const own_writes ours = between(103 * second, 110 * second);
     const auto at = [&](std::int64_t t) { return judge({7, 4096, t, t}, ours); };
     CHECK(at(103 * second) == image_case::own_writes);
     CHECK(at(110 * second + own_writes_max) == image_case::own_writes);
     CHECK(at(110 * second + own_writes_max + 1) == image_case::not_as_left);
-    CHECK(at(100 * second - 1) == image_case::not_as_left);                   // an older image
+    CHECK(at(100 * second - 1) == image_case::not_as_left); // an older image
     CHECK(judge({7, 4096, 105 * second, 200 * second}, ours) == image_case::doubtful);
     CHECK(judge({7, 4096, left.modified, 200 * second}, ours) == image_case::doubtful);
     // The clock went back by a minute after the commit.
-    CHECK(judge({7, 4096, 41 * second, 41 * second}, between(40 * second, 41 * second)) == image_case::own_writes);
-    CHECK(judge({7, 4096, 39 * second, 39 * second}, between(40 * second, 41 * second)) == image_case::not_as_left);
+    CHECK(judge({7, 4096, 41 * second, 41 * second}, between(40 * second, 41 * second)) ==
+          image_case::own_writes);
+    CHECK(judge({7, 4096, 39 * second, 39 * second}, between(40 * second, 41 * second)) ==
+          image_case::not_as_left);
 }
 
 TEST_CASE("image cases: a block device proves nothing") {
@@ -61,8 +64,8 @@ TEST_CASE("image cases: a block device proves nothing") {
 }
 
 TEST_CASE("image cases: each has words") {
-    for (const image_case c :
-         {image_case::as_left, image_case::own_writes, image_case::not_proved, image_case::doubtful, image_case::not_as_left}) {
+    for (const image_case c : {image_case::as_left, image_case::own_writes, image_case::not_proved,
+                               image_case::doubtful, image_case::not_as_left}) {
         CHECK_FALSE(to_text(c).empty());
     }
 }

@@ -1,6 +1,6 @@
-#include "replicator/replica/loan_store.hpp"
 #include "replicator/base/geometry.hpp"
 #include "replicator/format/loan_header.hpp"
+#include "replicator/replica/loan_store.hpp"
 #include "tests/support/sim_file_system.hpp"
 
 #include <doctest/doctest.h>

@@ -81,14 +81,16 @@ TEST_CASE("recovery cases: every combination is rolled back, dropped and counted
         CHECK(d.clear_journal == (e.journal == journal_state::gap));
         // Whatever may be missing of what was acknowledged must be compared.
         CHECK(d.add_damage == (e.tail == undo_tail::broken || e.journal == journal_state::gap ||
-                               e.journal == journal_state::regressed || e.images_changed || e.images_doubtful));
+                               e.journal == journal_state::regressed || e.images_changed ||
+                               e.images_doubtful));
         CHECK(d.suspect_points == e.images_changed);
         CHECK_FALSE(to_text(d.label).empty());
         clean += d.label == recovery_case::clean ? 1 : 0;
         CHECK((d.label == recovery_case::clean) ==
               !(d.roll_back || d.drop_points || d.drop_history || d.add_damage));
         CHECK((d.label == recovery_case::images_changed) == e.images_changed);
-        CHECK((d.label == recovery_case::undo_lost) == (e.tail == undo_tail::broken && !e.images_changed));
+        CHECK((d.label == recovery_case::undo_lost) ==
+              (e.tail == undo_tail::broken && !e.images_changed));
     });
     CHECK(clean == 4); // the journal goes on, or there is none; each twice
 }
@@ -135,8 +137,7 @@ TEST_CASE("retention: a point in the future is young; where times go back bucket
                                               {interval_id{3}, at(101)},
                                               {interval_id{4}, at(161)}};
     const spacing_rule minute{60s, 1000s};
-    CHECK(points_to_keep(back, {&minute, 1}, at(200)) ==
-          std::vector<bool>{true, true, true, true});
+    CHECK(points_to_keep(back, {&minute, 1}, at(200)) == std::vector<bool>{true, true, true, true});
 }
 
 TEST_CASE("retention: asking again drops no more, and asking often keeps what asking once would") {

@@ -1,4 +1,5 @@
-// What the copy says it changed after a barrier: never too little; nothing at all where its undo does not reach back.
+// What the copy says it changed after a barrier: never too little; nothing at all where its undo
+// does not reach back.
 
 #include "replicator/base/geometry.hpp"
 #include "tests/unit/replica/replica_test_rig.hpp"
@@ -17,7 +18,8 @@ bool contains(const std::vector<region_run> &runs, std::uint16_t volume, std::ui
 }
 
 /// Regions that differ and are not named.
-std::size_t missing(const std::vector<region_run> &runs, const test::image_set &then, const test::image_set &now) {
+std::size_t missing(const std::vector<region_run> &runs, const test::image_set &then,
+                    const test::image_set &now) {
     std::size_t count = 0;
     for (std::uint16_t v = 0; v < now.size(); ++v) {
         for (std::uint64_t r = 0; r < region_count(now[v].size()); ++r) {
@@ -43,12 +45,14 @@ TEST_CASE("replica: what changed after a point is named region by region") {
     r.take(r.delta_to(33)); // volume 0, region 2
     r.take(r.delta_to(34));
     CHECK(r.group->changed_since(then).value() == std::vector<region_run>{{volume_index{0}, 2, 1}});
-    CHECK(r.group->changed_since(next(then)).value() == std::vector<region_run>{{volume_index{0}, 2, 1}});
+    CHECK(r.group->changed_since(next(then)).value() ==
+          std::vector<region_run>{{volume_index{0}, 2, 1}});
     CHECK(r.group->changed_since(r.model.position().interval).value().empty());
     CHECK_FALSE(r.group->changed_since(interval_id{}));
 }
 
-TEST_CASE("replica: over random lives, whatever changed after a barrier is named, or the history is said to be too short") {
+TEST_CASE("replica: over random lives, whatever changed after a barrier is named, or the history "
+          "is said to be too short") {
     std::size_t known = 0;
     std::size_t unknown = 0;
     std::size_t of_no_stream = 0;
@@ -64,14 +68,23 @@ TEST_CASE("replica: over random lives, whatever changed after a barrier is named
         std::map<std::uint64_t, stream_id> streams;
         for (int step = 0; step < 60; ++step) {
             switch (r.model.below(10)) {
-            case 0: REQUIRE(r.group->commit()); break;
-            case 1: REQUIRE(r.group->retain(wall_time(std::chrono::seconds(1'000'000 + r.model.position().interval.value)))); break;
+            case 0:
+                REQUIRE(r.group->commit());
+                break;
+            case 1:
+                REQUIRE(r.group->retain(wall_time(
+                    std::chrono::seconds(1'000'000 + r.model.position().interval.value))));
+                break;
             case 2:
                 r.open();
                 REQUIRE(test::apply_all(*r.group)); // as whoever asks waits for
                 break;
-            case 3: r.model.begin_stream(); break;
-            default: r.write(1 + r.model.below(4), primary_model::plain(r.model.below(3) != 0)); break;
+            case 3:
+                r.model.begin_stream();
+                break;
+            default:
+                r.write(1 + r.model.below(4), primary_model::plain(r.model.below(3) != 0));
+                break;
             }
             const std::uint64_t last = r.model.position().interval.value;
             for (std::uint64_t i = last; i > 0 && !streams.contains(i); --i) {

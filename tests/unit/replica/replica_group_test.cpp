@@ -1,9 +1,9 @@
 // The replica group on a simulated disk: making and opening, damage and healing, verify, rot.
 
-#include "replicator/replica/replica_group.hpp"
 #include "replicator/base/hash.hpp"
 #include "replicator/format/endian.hpp"
 #include "replicator/format/group_state.hpp"
+#include "replicator/replica/replica_group.hpp"
 #include "tests/unit/replica/replica_test_rig.hpp"
 
 #include <doctest/doctest.h>
@@ -236,7 +236,8 @@ TEST_CASE("replica: a payload that nobody encoded is damage, not an end") {
     CHECK(r.group->points().size() == 1);
 }
 
-TEST_CASE("replica: a wrong base early in an interval is remembered when its step waits for space") {
+TEST_CASE(
+    "replica: a wrong base early in an interval is remembered when its step waits for space") {
     rig r;
     r.options.batch_bytes_max = 1; // every frame is a step
     r.write(40);
@@ -248,9 +249,10 @@ TEST_CASE("replica: a wrong base early in an interval is remembered when its ste
             [&](auto &images, auto &touched) {
                 images[0][block * block_bytes + 7] ^= std::byte{1};
                 touched.emplace(0, block);
-                for (std::uint64_t b = 34; b < 64; ++b) { // more than are fetched again with a wrong one
-                    std::fill_n(images[0].begin() + static_cast<std::ptrdiff_t>(b * block_bytes), block_bytes,
-                                static_cast<std::byte>(b + block));
+                for (std::uint64_t b = 34; b < 64;
+                     ++b) { // more than are fetched again with a wrong one
+                    std::fill_n(images[0].begin() + static_cast<std::ptrdiff_t>(b * block_bytes),
+                                block_bytes, static_cast<std::byte>(b + block));
                     touched.emplace(0, b);
                 }
             },
@@ -262,14 +264,19 @@ TEST_CASE("replica: a wrong base early in an interval is remembered when its ste
     for (const std::uint64_t block : {20, 30}) {
         parts.push_back(to_block(block));
         const auto p = *parse_frame(parts.back()[0].view());
-        payloads.push_back({{p.payload.begin(), p.payload.end()}, p.header.blocks, p.header.raw_bytes});
+        payloads.push_back(
+            {{p.payload.begin(), p.payload.end()}, p.header.blocks, p.header.raw_bytes});
     }
     r.files.corrupt("/images/vol0.img", 20 * block_bytes + 100); // rots: no time tells of it
     barrier b = primary_model::plain();
     b.time = wall_time(std::chrono::seconds(2'000'000));
-    REQUIRE(test::append_all(*r.group, test::make_interval({stream_id{1}, interval_id{2}}, payloads, b)));
+    REQUIRE(test::append_all(*r.group,
+                             test::make_interval({stream_id{1}, interval_id{2}}, payloads, b)));
     REQUIRE(r.group->sync_journal());
-    r.files.inject({.scope = sim_scope::writes, .path_prefix = "/images/vol0.img", .forever = true, .number = ENOSPC});
+    r.files.inject({.scope = sim_scope::writes,
+                    .path_prefix = "/images/vol0.img",
+                    .forever = true,
+                    .number = ENOSPC});
     const auto refused = r.group->apply();
     REQUIRE_FALSE(refused);
     CHECK(is_errno(refused.error(), ENOSPC));
@@ -330,7 +337,8 @@ TEST_CASE("replica: verify answers say for each range whether it was equal at th
     }
 }
 
-TEST_CASE("replica: a state file of an older version is refused by its version, whatever its length") {
+TEST_CASE(
+    "replica: a state file of an older version is refused by its version, whatever its length") {
     rig r;
     r.write();
     r.group.reset();
@@ -382,7 +390,8 @@ TEST_CASE("replica: a hole with too much data to look at says nothing, so its ba
     CHECK(group->position().newest_point);
 }
 
-TEST_CASE("replica: a hole is verified by its extents, over changes that the images do not show yet") {
+TEST_CASE(
+    "replica: a hole is verified by its extents, over changes that the images do not show yet") {
     const std::uint64_t size = 1ULL << 30;
     sim_file_system files(1);
     replica_options options;
@@ -402,14 +411,16 @@ TEST_CASE("replica: a hole is verified by its extents, over changes that the ima
         dedupe::encoder encoder{dedupe::encoder_options{}};
         std::vector<test::data_payload> payloads;
         for (dedupe::encoded_payload &p : encoder.encode(changes)) {
-            payloads.push_back({{p.bytes.view().begin(), p.bytes.view().end()}, p.blocks, p.raw_bytes});
+            payloads.push_back(
+                {{p.bytes.view().begin(), p.bytes.view().end()}, p.blocks, p.raw_bytes});
         }
         barrier b;
         b.consistent = true;
         b.time = wall_time(std::chrono::seconds(1'000'000 + id));
         b.verify.push_back({volume_index{0}, {0, size / 2}, {}});
         b.verify.push_back({volume_index{0}, {size / 2, size / 2}, {}});
-        REQUIRE(test::append_all(**group, test::make_interval({stream_id{1}, interval_id{++id}}, payloads, b)));
+        REQUIRE(test::append_all(
+            **group, test::make_interval({stream_id{1}, interval_id{++id}}, payloads, b)));
         REQUIRE((*group)->sync_journal());
         const auto outcome = test::apply_all(**group);
         REQUIRE(outcome);

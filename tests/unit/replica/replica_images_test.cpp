@@ -1,5 +1,5 @@
-// Images and state are of one moment, or it is said: what a replica group does when somebody else touched its images, put
-// them or the state back, or took them away under it.
+// Images and state are of one moment, or it is said: what a replica group does when somebody else
+// touched its images, put them or the state back, or took them away under it.
 
 #include "tests/unit/replica/replica_test_rig.hpp"
 
@@ -10,7 +10,8 @@ namespace {
 
 constexpr std::int64_t hour = 3'600'000'000'000;
 
-/// The files of `from` below a directory take the place of those there, as a restore makes them: other inodes, new times.
+/// The files of `from` below a directory take the place of those there, as a restore makes them:
+/// other inodes, new times.
 void put_back(sim_file_system &files, sim_file_system &from, const std::string &directory) {
     for (const std::string &name : *files.list(directory)) {
         const std::string path = join_path(directory, name);
@@ -45,7 +46,9 @@ std::vector<byte_vector> images_of(sim_file_system &files) {
     std::vector<byte_vector> all;
     for (std::size_t v = 0; v < sizes.size(); ++v) {
         byte_vector one(sizes[v]);
-        REQUIRE(files.open("/images/vol" + std::to_string(v) + ".img", open_mode::read).value()->read_at(0, one));
+        REQUIRE(files.open("/images/vol" + std::to_string(v) + ".img", open_mode::read)
+                    .value()
+                    ->read_at(0, one));
         all.push_back(std::move(one));
     }
     return all;
@@ -57,7 +60,8 @@ void check_suspect(rig &r, std::size_t points) {
     CHECK(r.group->position().damaged);
     CHECK_FALSE(r.group->position().newest_point.has_value());
     REQUIRE(r.group->points().size() == points);
-    CHECK_FALSE(r.group->changed_since(r.group->points().back().id)); // what others wrote is in no undo
+    CHECK_FALSE(
+        r.group->changed_since(r.group->points().back().id)); // what others wrote is in no undo
     for (const replica_point &p : r.group->points()) {
         CHECK(p.suspect);
         CHECK(is(r.group->open_point(p.id).error(), errc::refused));
@@ -94,7 +98,8 @@ void stop(rig &r) {
 
 TEST_SUITE_BEGIN("replica");
 
-TEST_CASE("replica: stopped in order and opened again, nothing is counted and all points are served") {
+TEST_CASE(
+    "replica: stopped in order and opened again, nothing is counted and all points are served") {
     rig r;
     r.write(10);
     r.write(10);
@@ -107,7 +112,8 @@ TEST_CASE("replica: stopped in order and opened again, nothing is counted and al
     CHECK(r.group->open_point(interval_id{1}));
 }
 
-TEST_CASE("replica: killed in the middle of apply its own writes are known as such, at any later time") {
+TEST_CASE(
+    "replica: killed in the middle of apply its own writes are known as such, at any later time") {
     rig r;
     r.write(10);
     REQUIRE(r.group->commit());
@@ -151,7 +157,8 @@ TEST_CASE("replica: killed in a roll-back long after apply, it is still its own"
     }
 }
 
-TEST_CASE("replica: an image that somebody wrote to while the receiver was stopped makes its points suspect") {
+TEST_CASE("replica: an image that somebody wrote to while the receiver was stopped makes its "
+          "points suspect") {
     rig r;
     r.write(10);
     r.write(10);
@@ -176,7 +183,8 @@ TEST_CASE("replica: the same after a kill in the middle of apply, an hour later"
     CHECK(*test::read_images(*r.group) != r.model.now());
 }
 
-TEST_CASE("replica: found changed and killed at any step of that, it is found again or remembered") {
+TEST_CASE(
+    "replica: found changed and killed at any step of that, it is found again or remembered") {
     rig r;
     r.write(10);
     REQUIRE(r.group->commit());
@@ -192,7 +200,8 @@ TEST_CASE("replica: found changed and killed at any step of that, it is found ag
         copy.power_cut(stop + 2);
         const auto group = replica_group::open(copy, r.options);
         REQUIRE(group);
-        CHECK((*group)->position().damage_count >= 1); // twice if the cut took the strange times back
+        CHECK((*group)->position().damage_count >=
+              1); // twice if the cut took the strange times back
         CHECK((*group)->points().front().suspect);
         if (whole) {
             break;
@@ -214,7 +223,8 @@ TEST_CASE("replica: images put back beside a current state") {
     check_suspect(r, 3);
 }
 
-// As a snapshot of the storage below has them: the times went to the journal of the file system, the content did not yet.
+// As a snapshot of the storage below has them: the times went to the journal of the file system,
+// the content did not yet.
 TEST_CASE("replica: images put back with the very times of the last write, over older content") {
     int found = 0;
     for (std::uint64_t seed = 2; seed < 40; ++seed) {
@@ -237,7 +247,8 @@ TEST_CASE("replica: images put back with the very times of the last write, over 
     CHECK(found > 10);
 }
 
-TEST_CASE("replica: killed at any step of a stop in order, nothing passes for somebody else's write") {
+TEST_CASE(
+    "replica: killed at any step of a stop in order, nothing passes for somebody else's write") {
     for (std::uint64_t calls = 0;; ++calls) {
         rig r;
         r.write(10);
@@ -274,7 +285,8 @@ TEST_CASE("replica: the state put back beside current images") {
     }
 }
 
-TEST_CASE("replica: nothing proves a block device; when the sender remembers more, its points are suspect") {
+TEST_CASE("replica: nothing proves a block device; when the sender remembers more, its points are "
+          "suspect") {
     sim_file_system files(1);
     REQUIRE(files.make_directories("/dev"));
     files.add_block_device("/dev/a", 1 << 20);
@@ -303,7 +315,8 @@ TEST_CASE("replica: nothing proves a block device; when the sender remembers mor
             CHECK(is(group->open_point(interval_id{2}).error(), errc::refused));
         }
     }
-    // What the journal holds is applied to the same images; and the mark outlives a kill without a commit.
+    // What the journal holds is applied to the same images; and the mark outlives a kill without a
+    // commit.
     auto group = std::move(*replica_group::open(files, options));
     REQUIRE(test::append_all(*group, model.interval(10, primary_model::plain())));
     REQUIRE(group->sync_journal());
@@ -338,7 +351,8 @@ TEST_CASE("replica: damage found at the start does not take back what is suspect
     files.add_block_device("/dev/a", 1 << 20);
     replica_options options;
     options.state_directory = "/state";
-    REQUIRE(replica_group::create(files, options, {{"a", 1 << 20, "/dev/a"}, {"b", 10'000, "/images/b.img"}}));
+    REQUIRE(replica_group::create(files, options,
+                                  {{"a", 1 << 20, "/dev/a"}, {"b", 10'000, "/images/b.img"}}));
     primary_model model(3, {1 << 20, 10'000});
     auto group = std::move(*replica_group::open(files, options));
     const auto take = [&] {
@@ -360,7 +374,8 @@ TEST_CASE("replica: damage found at the start does not take back what is suspect
     CHECK(group->position().suspect == interval_id{2});
 }
 
-TEST_CASE("replica: state and images put back together are one whole copy, if their times were kept") {
+TEST_CASE(
+    "replica: state and images put back together are one whole copy, if their times were kept") {
     rig r;
     r.write(10);
     stop(r);
@@ -374,7 +389,8 @@ TEST_CASE("replica: state and images put back together are one whole copy, if th
     CHECK(*test::read_point(*(*group)->open_point(interval_id{1})) == r.model.at(interval_id{1}));
 }
 
-TEST_CASE("replica: an image written by somebody else while the receiver runs is found at the next commit") {
+TEST_CASE("replica: an image written by somebody else while the receiver runs is found at the next "
+          "commit") {
     rig r;
     r.write(10);
     r.write(10);
@@ -385,7 +401,8 @@ TEST_CASE("replica: an image written by somebody else while the receiver runs is
     check_suspect(r, 2);
 }
 
-TEST_CASE("replica: an image written by somebody else before anything was applied is damage, and the copy still opens") {
+TEST_CASE("replica: an image written by somebody else before anything was applied is damage, and "
+          "the copy still opens") {
     rig r;
     for (std::uint64_t count = 1; count <= 2; ++count) { // each in a commit record
         write_byte(r.files, "/images/vol0.img");
@@ -398,7 +415,8 @@ TEST_CASE("replica: an image written by somebody else before anything was applie
     CHECK(r.group->points().empty());
 }
 
-TEST_CASE("replica: an image written by somebody else is found although apply writes to it before the next commit") {
+TEST_CASE("replica: an image written by somebody else is found although apply writes to it before "
+          "the next commit") {
     rig r;
     r.write(10);
     REQUIRE(r.group->commit());
@@ -419,7 +437,8 @@ TEST_CASE("replica: killed after image writes that took minutes, they are still 
         REQUIRE(r.group->commit());
         std::uint64_t writes = 0;
         const auto pass = [&](const sim_call &call) {
-            if ((call.what == sim_operation::write || call.what == sim_operation::zero) && call.path.starts_with("/images/")) {
+            if ((call.what == sim_operation::write || call.what == sim_operation::zero) &&
+                call.path.starts_with("/images/")) {
                 ++writes;
                 r.files.pass_stamp_time(20'000'000'000);
             }
@@ -428,7 +447,10 @@ TEST_CASE("replica: killed after image writes that took minutes, they are still 
         REQUIRE(test::append_all(*r.group, r.model.interval(40, primary_model::plain())));
         REQUIRE(r.group->sync_journal());
         if (waits) {
-            r.files.inject({.scope = sim_scope::writes, .path_prefix = "/images/vol0.img", .forever = true, .number = ENOSPC});
+            r.files.inject({.scope = sim_scope::writes,
+                            .path_prefix = "/images/vol0.img",
+                            .forever = true,
+                            .number = ENOSPC});
             CHECK(is_errno(r.group->apply().error(), ENOSPC));
             r.files.clear_faults();
             r.files.pass_stamp_time(20'000'000'000);
@@ -444,7 +466,8 @@ TEST_CASE("replica: killed after image writes that took minutes, they are still 
     }
 }
 
-TEST_CASE("replica: while the path of an image leads elsewhere nothing is acknowledged, and it is named") {
+TEST_CASE("replica: while the path of an image leads elsewhere nothing is acknowledged, and it is "
+          "named") {
     for (const int what : {0, 1, 2}) {
         CAPTURE(what);
         rig r;
@@ -475,7 +498,8 @@ TEST_CASE("replica: while the path of an image leads elsewhere nothing is acknow
     }
 }
 
-TEST_CASE("replica: an image that goes away between the journal's sync and apply is not told to be applied") {
+TEST_CASE("replica: an image that goes away between the journal's sync and apply is not told to be "
+          "applied") {
     rig r;
     REQUIRE(test::append_all(*r.group, r.model.interval(10, primary_model::plain())));
     REQUIRE(r.group->sync_journal());

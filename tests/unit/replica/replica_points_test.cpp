@@ -66,7 +66,8 @@ TEST_CASE("replica: retention makes room before append has to") {
     // A 32nd of `journal` fits now, and no point goes for it.
     const std::uint64_t used = r.group->used_bytes();
     while (r.group->used_bytes() < used + 1'600'000 / 40) {
-        REQUIRE(test::append_all(*r.group, r.model.interval(1, primary_model::plain())).has_value());
+        REQUIRE(
+            test::append_all(*r.group, r.model.interval(1, primary_model::plain())).has_value());
     }
     CHECK(r.group->points().front().id == kept.front().id);
 }

@@ -42,7 +42,10 @@ struct rig {
             ran += disk.poll();
         }
     }
-    template <class F> void change(F f) { tasks.spawn(note(value->change(f))); }
+    template <class F>
+    void change(F f) {
+        tasks.spawn(note(value->change(f)));
+    }
     task<void> note(task<result<>> t) { outcomes.push_back(co_await std::move(t)); }
     std::string text() {
         const auto bytes = files.read_file("/state/n");
@@ -51,7 +54,9 @@ struct rig {
     void fill() { files.set_capacity(files.used_bytes()); }
 };
 
-const auto set_a = [](int to) { return [to](numbers &n) -> result<> { return n.a = to, result<>(); }; };
+const auto set_a = [](int to) {
+    return [to](numbers &n) -> result<> { return n.a = to, result<>(); };
+};
 
 TEST_SUITE_BEGIN("session");
 
@@ -68,7 +73,8 @@ TEST_CASE("kept: a change holds when it is on the disk, and not before") {
     CHECK(r.outcomes[0]);
 }
 
-TEST_CASE("kept: changes of a slow disk are made one after another, each on what the one before left") {
+TEST_CASE(
+    "kept: changes of a slow disk are made one after another, each on what the one before left") {
     rig r;
     const auto more = [](numbers &n) -> result<> { return ++n.a, result<>(); };
     for (int i = 0; i < 5; ++i) {

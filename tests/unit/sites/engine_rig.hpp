@@ -1,10 +1,11 @@
 #pragma once
-// Both daemons' engines over a line in memory, with simulated disks and time, for tests of one thread.
+// Both daemons' engines over a line in memory, with simulated disks and time, for tests of one
+// thread.
 
 #include "replicator/base/limits.hpp"
 #include "replicator/receiver/receiver.hpp"
-#include "replicator/sender/sender.hpp"
 #include "replicator/receiver/receiver_access.hpp"
+#include "replicator/sender/sender.hpp"
 #include "replicator/sender/sender_access.hpp"
 #include "tests/sim/sim_network.hpp"
 #include "tests/support/sim_clock.hpp"
@@ -19,7 +20,9 @@ constexpr const char *state = "/state";
 inline const std::string receiver_fingerprint(64, 'b');
 
 template <class T>
-task<void> store_result(task<T> t, std::optional<T> &out) { out.emplace(co_await std::move(t)); }
+task<void> store_result(task<T> t, std::optional<T> &out) {
+    out.emplace(co_await std::move(t));
+}
 inline task<void> mark_done(task<void> t, bool &done) {
     co_await std::move(t);
     done = true;
@@ -62,7 +65,8 @@ struct world {
         };
         return test::run_until(io, clock, done, patience);
     }
-    template <class T> T await(task<T> t) {
+    template <class T>
+    T await(task<T> t) {
         std::optional<T> out;
         asio::co_spawn(io, store_result(std::move(t), out), asio::detached);
         REQUIRE(run_until([&] { return out.has_value(); }, std::chrono::minutes(5)));
@@ -83,7 +87,8 @@ enum class trusting : std::uint8_t { tokens, site_ca };
 
 struct receiver_host {
     using make_network = std::function<std::unique_ptr<network>(transport::memory_network &)>;
-    receiver_host(world &w, trusting how = trusting::tokens, const make_network &network_of = plain_network)
+    receiver_host(world &w, trusting how = trusting::tokens,
+                  const make_network &network_of = plain_network)
         : world_(w), disk(1), network_of_(network_of) {
         REQUIRE(disk.make_directories(state));
         receiver_config &config = config_;
@@ -104,7 +109,8 @@ struct receiver_host {
     }
     ~receiver_host() { stop(); }
     void start() {
-        engine.emplace(config_, world_.run(), disk, std::vector<executor>{world_.io.get_executor()});
+        engine.emplace(config_, world_.run(), disk,
+                       std::vector<executor>{world_.io.get_executor()});
         receiver_access::set_network(*engine, network_of_(world_.line));
         if (pools) {
             engine->use_pools(pools);
@@ -118,9 +124,13 @@ struct receiver_host {
         }
     }
     /// From the next start() on.
-    void retain(std::vector<retain_rule> rules) { config_.groups.front().retain = std::move(rules); }
+    void retain(std::vector<retain_rule> rules) {
+        config_.groups.front().retain = std::move(rules);
+    }
     receiver_group_status status() const { return engine->status().front(); }
-    std::string token(const std::string &group = "shop") { return world_.await(engine->invite(group, address)).value().token; }
+    std::string token(const std::string &group = "shop") {
+        return world_.await(engine->invite(group, address)).value().token;
+    }
     void fill() { disk.set_capacity(disk.used_bytes()); }
     void give_space() { disk.set_capacity(1ULL << 40); }
 
@@ -139,7 +149,8 @@ struct receiver_host {
 };
 
 struct sender_host {
-    sender_host(world &w, char letter, trusting how = trusting::tokens, std::uint64_t volume_bytes = limits::MiB)
+    sender_host(world &w, char letter, trusting how = trusting::tokens,
+                std::uint64_t volume_bytes = limits::MiB)
         : world_(w), disk(2), how_(how) {
         make_image(volume_bytes);
         start(letter);
@@ -152,11 +163,13 @@ struct sender_host {
         start(letter);
     }
     /// A host with a disk that was another one's.
-    sender_host(world &w, char letter, trusting how, const sim_file_system &from) : world_(w), disk(from), how_(how) {
+    sender_host(world &w, char letter, trusting how, const sim_file_system &from)
+        : world_(w), disk(from), how_(how) {
         start(letter);
     }
     /// Another host with the same disks.
-    sender_host(const sender_host &origin, char letter) : world_(origin.world_), disk(origin.disk), how_(origin.how_) {
+    sender_host(const sender_host &origin, char letter)
+        : world_(origin.world_), disk(origin.disk), how_(origin.how_) {
         start(letter);
     }
     ~sender_host() { world_.await(engine->stop(duration{})); }
@@ -193,13 +206,15 @@ struct sender_host {
         }
         group.volumes.push_back({"data", "/srv/data", ""});
         config.groups.push_back(group);
-        engine.emplace(config, world_.sender_run(), disk, std::vector<executor>{world_.io.get_executor()});
+        engine.emplace(config, world_.sender_run(), disk,
+                       std::vector<executor>{world_.io.get_executor()});
         std::unique_ptr<network> net;
         if (network_of_) {
             net = network_of_(world_.line);
         } else {
-            net = std::make_unique<sim::sim_network>(world_.line, std::string(64, letter),
-                                                     how_ == trusting::site_ca ? "" : receiver_fingerprint);
+            net = std::make_unique<sim::sim_network>(
+                world_.line, std::string(64, letter),
+                how_ == trusting::site_ca ? "" : receiver_fingerprint);
         }
         sender_access::set_network(*engine, std::move(net), "boot");
         REQUIRE(world_.await(engine->start()));

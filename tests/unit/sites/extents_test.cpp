@@ -1,9 +1,8 @@
-// Answers about holes: what is written is read back as the same holes, and what a hostile peer may say is
-// refused as a whole.
-
-#include "replicator/session/extents.hpp"
+// Answers about holes: what is written is read back as the same holes, and what a hostile peer may
+// say is refused as a whole.
 
 #include "replicator/base/geometry.hpp"
+#include "replicator/session/extents.hpp"
 
 #include <doctest/doctest.h>
 
@@ -18,9 +17,11 @@ pending_range range_of_blocks(std::uint16_t volume, std::uint64_t block, std::ui
     return {volume_index{volume}, {block * block_bytes, count * block_bytes}};
 }
 
-const std::vector<pending_range> two_ranges = {range_of_blocks(0, 16, 100), range_of_blocks(1, 0, 10)};
+const std::vector<pending_range> two_ranges = {range_of_blocks(0, 16, 100),
+                                               range_of_blocks(1, 0, 10)};
 
-wire::extent_reply reply_of(std::vector<wire::extent_part> parts, std::vector<wire::data_extent> extents) {
+wire::extent_reply reply_of(std::vector<wire::extent_part> parts,
+                            std::vector<wire::data_extent> extents) {
     return {1, std::move(parts), std::move(extents)};
 }
 
@@ -52,8 +53,10 @@ TEST_CASE("extents: a reply says of each block what the file says") {
                 at = all.length;
                 break;
             }
-            const std::uint64_t back = dice() % 2 == 0 && at == 0 ? block_bytes : 0; // begins before the range
-            out.data({all.offset + from - (from == 0 ? back : 0), to - from + (from == 0 ? back : 0)});
+            const std::uint64_t back =
+                dice() % 2 == 0 && at == 0 ? block_bytes : 0; // begins before the range
+            out.data(
+                {all.offset + from - (from == 0 ? back : 0), to - from + (from == 0 ? back : 0)});
             const std::uint64_t last = std::min(ceil_div(to, block_bytes), blocks);
             for (std::uint64_t b = from / block_bytes; b < last; ++b) {
                 data[b] = true;
@@ -79,7 +82,8 @@ TEST_CASE("extents: a reply says of each block what the file says") {
         for (const byte_range &h : a.holes) {
             CHECK(h.offset >= all.offset);
             CHECK(h.end() <= all.offset + at);
-            for (std::uint64_t b = (h.offset - all.offset) / block_bytes; b * block_bytes < h.end() - all.offset; ++b) {
+            for (std::uint64_t b = (h.offset - all.offset) / block_bytes;
+                 b * block_bytes < h.end() - all.offset; ++b) {
                 hole[b] = true;
             }
         }
@@ -93,7 +97,8 @@ TEST_CASE("extents: what was not answered is asked again") {
     const auto answers = check_extent_reply(two_ranges, reply_of({{8 * block_bytes, 1}}, {{2, 3}}));
     REQUIRE(answers);
     REQUIRE(answers->size() == 2);
-    CHECK((*answers)[0].holes == std::vector<byte_range>{{16 * block_bytes, 2 * block_bytes}, {21 * block_bytes, 3 * block_bytes}});
+    CHECK((*answers)[0].holes == std::vector<byte_range>{{16 * block_bytes, 2 * block_bytes},
+                                                         {21 * block_bytes, 3 * block_bytes}});
     CHECK((*answers)[0].rest().range == byte_range{24 * block_bytes, 92 * block_bytes});
     CHECK((*answers)[1].covered == 0);
     CHECK((*answers)[1].holes.empty());
@@ -103,23 +108,23 @@ TEST_CASE("extents: what was not answered is asked again") {
 TEST_CASE("extents: a reply that does not fit the question is refused") {
     CHECK(taken(reply_of({{whole, 0}, {small, 0}}, {})));
     CHECK(taken(reply_of({{whole, 1}, {small, 2}}, {{99, 1}, {0, 1}, {0, 9}})));
-    CHECK(!taken(reply_of({}, {})));                                             // says nothing
-    CHECK(!taken(reply_of({{0, 0}}, {})));                                       // covers nothing
-    CHECK(!taken(reply_of({{whole, 0}, {small, 0}, {small, 0}}, {})));           // more than was asked
-    CHECK(!taken(reply_of({{whole + 1, 0}}, {})));                               // beyond the range
-    CHECK(!taken(reply_of({{whole - 1, 0}}, {})));                               // not whole blocks
-    CHECK(!taken(reply_of({{block_bytes, 0}, {small, 0}}, {})));                 // a gap in what it covers
+    CHECK(!taken(reply_of({}, {})));                                   // says nothing
+    CHECK(!taken(reply_of({{0, 0}}, {})));                             // covers nothing
+    CHECK(!taken(reply_of({{whole, 0}, {small, 0}, {small, 0}}, {}))); // more than was asked
+    CHECK(!taken(reply_of({{whole + 1, 0}}, {})));                     // beyond the range
+    CHECK(!taken(reply_of({{whole - 1, 0}}, {})));                     // not whole blocks
+    CHECK(!taken(reply_of({{block_bytes, 0}, {small, 0}}, {})));       // a gap in what it covers
     CHECK(!taken(reply_of({{~0ULL, 0}}, {})));
-    CHECK(!taken(reply_of({{whole, 2}}, {{0, 1}})));                             // fewer extents than it says
-    CHECK(!taken(reply_of({{whole, 1}}, {{0, 1}, {0, 1}})));                     // more
+    CHECK(!taken(reply_of({{whole, 2}}, {{0, 1}})));         // fewer extents than it says
+    CHECK(!taken(reply_of({{whole, 1}}, {{0, 1}, {0, 1}}))); // more
     CHECK(!taken(reply_of({{whole, ~0U}}, {{0, 1}})));
-    CHECK(!taken(reply_of({{whole, 1}}, {{0, 0}})));                             // an empty extent
-    CHECK(!taken(reply_of({{whole, 1}}, {{100, 1}})));                           // behind the end
+    CHECK(!taken(reply_of({{whole, 1}}, {{0, 0}})));   // an empty extent
+    CHECK(!taken(reply_of({{whole, 1}}, {{100, 1}}))); // behind the end
     CHECK(!taken(reply_of({{whole, 1}}, {{1, 100}})));
     CHECK(!taken(reply_of({{whole, 1}}, {{~0ULL, 1}})));
     CHECK(!taken(reply_of({{whole, 1}}, {{1, ~0ULL}})));
     CHECK(!taken(reply_of({{whole, 2}}, {{1, 99}, {0, ~0ULL}})));
-    CHECK(!taken(reply_of({{8 * block_bytes, 1}}, {{7, 2}})));                   // behind what it covers
+    CHECK(!taken(reply_of({{8 * block_bytes, 1}}, {{7, 2}}))); // behind what it covers
 }
 
 TEST_CASE("extents: a question must name whole blocks of the volumes") {

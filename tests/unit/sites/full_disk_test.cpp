@@ -1,4 +1,5 @@
-// Full disks under live engines: clients go on, the status says it, and with space replication goes on.
+// Full disks under live engines: clients go on, the status says it, and with space replication goes
+// on.
 
 #include "tests/unit/sites/engine_rig.hpp"
 
@@ -34,10 +35,12 @@ struct pair_of_engines {
         }
     }
     bool newest_point_opens() {
-        const auto points = w.await(site.engine->points("shop")); // `latest` is durable, and waits for space
+        const auto points =
+            w.await(site.engine->points("shop")); // `latest` is durable, and waits for space
         REQUIRE(points);
         REQUIRE_FALSE(points->empty());
-        const auto devices = w.await(receiver_access::open_devices(*site.engine, "shop", points->back().id));
+        const auto devices =
+            w.await(receiver_access::open_devices(*site.engine, "shop", points->back().id));
         byte_vector all(limits::MiB);
         return devices && (*devices)[0]->read(0, all);
     }
@@ -58,35 +61,36 @@ struct pair_of_engines {
 } // namespace
 
 TEST_SUITE("sites") {
-TEST_CASE("full disk: under the sender's spool") {
-    pair_of_engines p;
-    p.w.line.cut(duration{});
-    p.primary.disk.set_capacity(p.primary.disk.used_bytes());
-    for (int round = 0; round < 8; ++round) {
-        p.rewrite();
+    TEST_CASE("full disk: under the sender's spool") {
+        pair_of_engines p;
+        p.w.line.cut(duration{});
+        p.primary.disk.set_capacity(p.primary.disk.used_bytes());
+        for (int round = 0; round < 8; ++round) {
+            p.rewrite();
+        }
+        INFO(p.primary.status().error.value_or("nothing"), ", ", name_of(p.primary.status().state));
+        CHECK(p.primary.status().state == sender_state::tracking);
+        CHECK(says(p.primary.status().error, "No space left"));
+        CHECK(p.newest_point_opens());
+        p.primary.disk.set_capacity(1ULL << 40);
+        p.w.line.heal();
+        p.must_catch_up();
     }
-    INFO(p.primary.status().error.value_or("nothing"), ", ", name_of(p.primary.status().state));
-    CHECK(p.primary.status().state == sender_state::tracking);
-    CHECK(says(p.primary.status().error, "No space left"));
-    CHECK(p.newest_point_opens());
-    p.primary.disk.set_capacity(1ULL << 40);
-    p.w.line.heal();
-    p.must_catch_up();
-}
 
-TEST_CASE("full disk: under the receiver's journal and undo") {
-    pair_of_engines p;
-    p.site.fill();
-    for (int round = 0; round < 8; ++round) {
-        p.rewrite();
+    TEST_CASE("full disk: under the receiver's journal and undo") {
+        pair_of_engines p;
+        p.site.fill();
+        for (int round = 0; round < 8; ++round) {
+            p.rewrite();
+        }
+        INFO(p.primary.status().error.value_or("nothing"), ", ",
+             p.site.engine->status().front().error.value_or("nothing"));
+        CHECK(says(p.site.engine->status().front().error, "No space left"));
+        CHECK(says(p.primary.status().error, "No space left"));
+        CHECK(p.newest_point_opens());
+        p.site.give_space();
+        p.must_catch_up();
     }
-    INFO(p.primary.status().error.value_or("nothing"), ", ", p.site.engine->status().front().error.value_or("nothing"));
-    CHECK(says(p.site.engine->status().front().error, "No space left"));
-    CHECK(says(p.primary.status().error, "No space left"));
-    CHECK(p.newest_point_opens());
-    p.site.give_space();
-    p.must_catch_up();
-}
 }
 
 } // namespace farshore

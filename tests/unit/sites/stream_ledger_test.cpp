@@ -1,5 +1,4 @@
 #include "replicator/sender/stream_ledger.hpp"
-
 #include "tests/support/aborts.hpp"
 
 #include <doctest/doctest.h>
@@ -19,7 +18,8 @@ struct rig {
         ledger.record(interval_id{11});
     }
     newly_durable ack(std::uint64_t durable, std::uint64_t point = 0, stream_id stream = ours) {
-        return ledger.take({stream, interval_id{durable}}, {stream, interval_id{durable}}, interval_id{point});
+        return ledger.take({stream, interval_id{durable}}, {stream, interval_id{durable}},
+                           interval_id{point});
     }
 };
 
@@ -58,7 +58,8 @@ TEST_CASE("stream ledger: the order is kept from the first consistent barrier on
     CHECK(told.point->id == interval_id{14});
 }
 
-TEST_CASE("stream ledger: several points at once, the first is told as the first and the last as the newest") {
+TEST_CASE("stream ledger: several points at once, the first is told as the first and the last as "
+          "the newest") {
     rig r;
     for (std::uint64_t id = 11; id <= 14; ++id) {
         r.ledger.cut(at(id), id >= 12, 1);
@@ -113,7 +114,7 @@ TEST_CASE("stream ledger: lost order drops what was cut and keeps what was told"
     CHECK(r.ledger.durable().interval == interval_id{11});
     CHECK(r.ledger.durable_point_time() == at(11).time);
     CHECK(r.ledger.last_cut().id == interval_id{12}); // the next stream's ids are above it
-    CHECK_FALSE(r.ack(12).advanced); // late, of the stream that is gone
+    CHECK_FALSE(r.ack(12).advanced);                  // late, of the stream that is gone
 }
 
 TEST_CASE("stream ledger: ids that don't go up by one, or begin too low, are a bug") {

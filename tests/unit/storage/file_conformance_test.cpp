@@ -31,7 +31,8 @@ TEST_SUITE("storage") {
         CHECK(t.fs.open(join_path(t.root(), "new"), open_mode::create_new));
     }
 
-    TEST_CASE_TEMPLATE("file: its identity is one file's, and tells of each change", T, posix_fixture, sim_fixture) {
+    TEST_CASE_TEMPLATE("file: its identity is one file's, and tells of each change", T,
+                       posix_fixture, sim_fixture) {
         T t;
         const std::string path = join_path(t.root(), "f");
         const auto f = t.fs.open(path, open_mode::create);
@@ -60,7 +61,8 @@ TEST_SUITE("storage") {
         CHECK(changed.inode == made.inode);
     }
 
-    TEST_CASE_TEMPLATE("file: knows whether its name still leads to it", T, posix_fixture, sim_fixture) {
+    TEST_CASE_TEMPLATE("file: knows whether its name still leads to it", T, posix_fixture,
+                       sim_fixture) {
         T t;
         const std::string path = join_path(t.root(), "f");
         const auto f = t.fs.open(path, open_mode::create);
@@ -217,8 +219,8 @@ TEST_SUITE("storage") {
         CHECK((*f)->next_data(size * 2).value() == byte_range{size - 5, 0});
     }
 
-    TEST_CASE_TEMPLATE("file: is_hole never takes data for a hole, also beyond the end", T, posix_fixture,
-                       sim_fixture) {
+    TEST_CASE_TEMPLATE("file: is_hole never takes data for a hole, also beyond the end", T,
+                       posix_fixture, sim_fixture) {
         T t;
         const auto f = t.fs.open(join_path(t.root(), "f"), open_mode::create);
         REQUIRE(f);

@@ -29,13 +29,14 @@ unique_fd unsyncable(unique_fd &reader) {
 /// Punches and writes the file's first block, again and again.
 class restless_block {
   public:
-    explicit restless_block(file &f) : thread_([this, &f] {
-        const byte_vector data = pattern(4096, 1);
-        while (!over_) {
-            CHECK(f.write_at(0, data));
-            CHECK(f.zero({0, 4096}, false, false));
-        }
-    }) {}
+    explicit restless_block(file &f)
+        : thread_([this, &f] {
+              const byte_vector data = pattern(4096, 1);
+              while (!over_) {
+                  CHECK(f.write_at(0, data));
+                  CHECK(f.zero({0, 4096}, false, false));
+              }
+          }) {}
     ~restless_block() {
         over_ = true;
         thread_.join();
@@ -78,8 +79,8 @@ class loop_device {
     unique_fd device_;
 };
 
-/// The locks of a QEMU that has the file: shared ones on a byte for each permission that it uses (100 on) and for each that it
-/// allows nobody else (200 on).
+/// The locks of a QEMU that has the file: shared ones on a byte for each permission that it uses
+/// (100 on) and for each that it allows nobody else (200 on).
 unique_fd qemu_has(const std::string &path, std::initializer_list<off_t> bytes) {
     unique_fd fd(::open(path.c_str(), O_RDWR | O_CLOEXEC));
     for (const off_t at : bytes) {
@@ -108,7 +109,8 @@ TEST_SUITE("storage") {
 
     TEST_CASE("posix file: what ZFS says of holes is not believed, others are") {
         CHECK_FALSE(holes_are_told(0x2FC12FC1));
-        for (const std::uint64_t magic : {0xEF53UL, 0x58465342UL, 0x9123683EUL, 0x01021994UL}) { // ext4, XFS, btrfs, tmpfs
+        for (const std::uint64_t magic :
+             {0xEF53UL, 0x58465342UL, 0x9123683EUL, 0x01021994UL}) { // ext4, XFS, btrfs, tmpfs
             CHECK(holes_are_told(magic));
         }
     }
@@ -363,5 +365,3 @@ TEST_CASE("posix file: data that is punched meanwhile does not hide the data beh
         REQUIRE(data->length != 0);
     }
 }
-
-

@@ -40,7 +40,8 @@ TEST_SUITE("storage") {
             REQUIRE((*f)->sync_data());
             const file_identity latest = (*f)->identity().value();
             fs.power_cut(seed);
-            CHECK((*fs.open("/f", open_mode::read))->identity().value() == (seed == 0 ? synced : latest));
+            CHECK((*fs.open("/f", open_mode::read))->identity().value() ==
+                  (seed == 0 ? synced : latest));
         }
     }
 

@@ -241,8 +241,8 @@ TEST_SUITE("tls_link") {
     }
 
     TEST_CASE("tls_link: an endless handshake is cut off at its limit of bytes") {
-        // A ClientHello in plausible records: of 16 MB, which OpenSSL refuses, and of 128 KiB, for whose rest it
-        // would wait.
+        // A ClientHello in plausible records: of 16 MB, which OpenSSL refuses, and of 128 KiB, for
+        // whose rest it would wait.
         for (const std::uint32_t claimed : {0xff0000U, 0x01fff0U}) {
             CAPTURE(claimed);
             warnings seen;
@@ -264,7 +264,8 @@ TEST_SUITE("tls_link") {
             }
             (void)run(rig, write_bytes(client.socket, flood));
             REQUIRE(rig.run_until([&] { return !seen.lines.empty(); }));
-            CHECK(seen.lines.front().find(make_error_code(errc::timeout).message()) == std::string::npos);
+            CHECK(seen.lines.front().find(make_error_code(errc::timeout).message()) ==
+                  std::string::npos);
             CHECK(rig.accepted.empty());
         }
     }
@@ -331,8 +332,10 @@ TEST_SUITE("tls_link") {
         using namespace std::string_view_literals;
         for (const auto &[application, head, wanted] :
              {hostile{alpn_session, "\x01\x00\x20\x00\x01\x00\x00\x00"sv, errc::limit}, // 2 MiB + 1
-              hostile{alpn_session, "\x01\x00\x00\x00\x01\x00\x01\x00"sv, errc::corrupt}, // reserved
-              hostile{alpn_join, "\x01\x40\x00\x00\x01\x00\x00\x00"sv, errc::limit}}) { // 16 KiB + 1
+              hostile{alpn_session, "\x01\x00\x00\x00\x01\x00\x01\x00"sv,
+                      errc::corrupt}, // reserved
+              hostile{alpn_join, "\x01\x40\x00\x00\x01\x00\x00\x00"sv,
+                      errc::limit}}) { // 16 KiB + 1
             CAPTURE(application);
             tls_rig rig;
             rig.start();

@@ -111,7 +111,8 @@ TEST_SUITE("tls_session") {
         CHECK(p.b->key_updates() == 0);
     }
 
-    TEST_CASE("tls_session: a peer that renews its keys without end is cut off, one that sends data is not") {
+    TEST_CASE("tls_session: a peer that renews its keys without end is cut off, one that sends "
+              "data is not") {
         pair_of_sessions p(1); // a renews before each write
         REQUIRE(p.shake_hands());
         byte_vector out(64 * 1024);
