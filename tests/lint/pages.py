@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Pages for people: lines of at most 120 characters but in code and for a link alone; every relative link leads to a
-file, and to a heading if it names one; every decision has a date and a status and stands in the index; the files that
-architecture.md and CONTRIBUTING.md name are there. Why: a row that does not fit the window is not read, and a place
-that is gone costs the reader more than none.
+file, and to a heading if it names one; every decision has a date and a status and stands in the index; what
+architecture.md and CONTRIBUTING.md name is there, files and words of files. Why: a row that does not fit the window is
+not read, and a place that is gone costs the reader more than none.
 """
 
 import glob
@@ -24,6 +24,7 @@ WIDE_YET = {("docs/performance.md", ""), ("docs/operations.md", "Sizing")}
 LINK = re.compile(r"\[[^\]\n]*(?:\n[^\]\n]*)?\]\(([^()\s]+)\)")
 LINK_ALONE = re.compile(r"\s*(?:[-*] )?\[[^\]]*\]\([^()\s]+\)[.,;:]?|\s*(?:[-*] )?<?https?://\S+")
 PLACE = re.compile(r"`((?:[\w.*-]+/)+[\w.*-]+)`")
+WORD_OF_PLACE = re.compile(r"`(\w+)`\s+of\s+`((?:[\w-]+/)+[\w-]+\.\w+)`")
 NOT_IN_TREE = re.compile(r"STATE/|build/|state/|undo/|rollback/|[\w.-]+/[a-z]*\*$")
 STATUS = re.compile(r"^Date: (\d{4}-\d\d-\d\d)\. Status: \S.*\.$", re.MULTILINE)
 
@@ -84,12 +85,18 @@ def check_links(root, page, text):
 
 
 def check_places(root, page, text):
-    """`capture/epochs.hpp`, `tests/crash/capture_*`, `capture/capture_group`: one file at least."""
-    def there(name):
-        return any(glob.glob(os.path.join(root, folder, name + end))
-                   for folder in ROOTS for end in ("", ".hpp", ".py"))
-    return [f"{page}: {name} is not there" for name in sorted(set(PLACE.findall(text)))
-            if not NOT_IN_TREE.match(name) and not there(name)]
+    """`capture/epochs.hpp`, `tests/crash/capture_*`, `capture/capture_group`: one file at least; `cut` of
+    `sender/sender_group.cpp`: the word is in it."""
+    def found(name):
+        return [path for folder in ROOTS for end in ("", ".hpp", ".py")
+                for path in glob.glob(os.path.join(root, folder, name + end))]
+    problems = [f"{page}: {name} is not there" for name in sorted(set(PLACE.findall(text)))
+                if not NOT_IN_TREE.match(name) and not found(name)]
+    for word, name in sorted(set(WORD_OF_PLACE.findall(text))):
+        files = [os.path.relpath(path, root) for path in found(name)]
+        if files and not any(re.search(rf"\b{word}\b", lint.read(root, path)) for path in files):
+            problems.append(f"{page}: {name} has no {word}")
+    return problems
 
 
 def check_decisions(root):
@@ -142,8 +149,9 @@ PLANTS = [
     (decision(index="nothing\n"), "does not stand in the index"),
     (decision(index=ROW.replace("31", "30")), "in the index of 2026-01-30"),
     ({"CONTRIBUTING.md": "`capture/gone.hpp`\n"}, "capture/gone.hpp is not there"),
-    ({"CONTRIBUTING.md": "`capture/a.hpp`, `capture/a`, `tests/unit/a_*`, `build/x`\n",
-      "replicator/capture/a.hpp": "", "tests/unit/a_test.cpp": ""}, None),
+    ({"CONTRIBUTING.md": "`gone` of\n`capture/a.hpp`\n", "replicator/capture/a.hpp": "begone\n"}, "a.hpp has no gone"),
+    ({"CONTRIBUTING.md": "`f` of `capture/a.hpp`, `capture/a`, `tests/unit/a_*`, `build/x`\n",
+      "replicator/capture/a.hpp": "f()", "tests/unit/a_test.cpp": ""}, None),
 ]
 
 if __name__ == "__main__":
