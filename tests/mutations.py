@@ -3,7 +3,7 @@
 
     python3 tests/mutations.py                 # all of tests/mutations.toml
     python3 tests/mutations.py NAME...         # some of them
-    python3 tests/mutations.py --list          # names, with the rows of docs/faults.md
+    python3 tests/mutations.py --list          # names, with the faults of docs/faults.md
     python3 tests/mutations.py --build build/dev
 
 Each entry of the table replaces one text of one file, however its lines are broken; its target is built and the test
@@ -174,7 +174,7 @@ def run_all(tree, entries):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME")
-    parser.add_argument("--list", action="store_true", help="names and rows, nothing is run")
+    parser.add_argument("--list", action="store_true", help="names and faults, nothing is run")
     parser.add_argument("--build", default="build/release", help="configured build directory (%(default)s)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="of ninja (%(default)s)")
     options = parser.parse_args()
