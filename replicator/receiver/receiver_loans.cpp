@@ -6,6 +6,9 @@
 #include "replicator/base/geometry.hpp"
 #include "replicator/base/log.hpp"
 #include "replicator/receiver/receiver_session.hpp"
+#include "replicator/session/peer_claims.hpp"
+
+#include <fmt/format.h>
 
 #include <algorithm>
 
@@ -13,6 +16,7 @@ namespace farshore {
 namespace {
 
 constexpr std::size_t digest_bytes = 16;
+constexpr std::size_t requests_max = limits::interval_entries_max / limits::loan_blocks_max + 64;
 constexpr std::size_t kept_at_once = 1024; ///< blocks; one sync each
 /// How often and how long a lack of room is waited for: commits make some.
 constexpr int room_attempts = 10;
@@ -114,29 +118,28 @@ class lending {
 
 task<result<wire::loan_reply>> receiver_session::lend(wire::loan_request r) {
     const std::size_t blocks = r.blocks();
-    const auto copy = group_.copy_;
-    const auto lender = group_.options_.lender ? group_.options_.lender(r.lender) : nullptr;
+    const auto copy = over_.copy;
+    const auto lender = host_.lender(r.lender);
     wire::loan_reply nothing;
     nothing.id = r.id;
     nothing.slots = 1;
     nothing.granted.resize(ceil_div(blocks, std::size_t{8}));
-    if (!copy || !lender || r.interval <= copy->position().durable.interval.value) {
+    if (!lender || r.interval <= copy->position().durable.interval.value) {
         co_return nothing;
     }
     const auto request = std::make_shared<wire::loan_request>(std::move(r));
-    const auto work =
-        std::make_shared<lending>(*lender, *copy, *request, blocks, group_.digest_key_);
+    const auto work = std::make_shared<lending>(*lender, *copy, *request, blocks, over_.digest_key);
     for (int attempt = 0; attempt < room_attempts && live(); ++attempt) {
         auto done =
             co_await run_on(run_.disk, [work, request, copy, lender] { return work->go_on(); });
         if (!done) {
-            group_.tell(log::level::warning, fmt::format("nothing is lent by group {}: {}",
-                                                         request->lender, done.error().text()));
+            const std::string text = fmt::format("nothing is lent by group {}: {}", request->lender,
+                                                 done.error().text());
+            host_.tell(log::level::warning, text, text);
             co_return nothing;
         }
         if (copy->loans_crowded()) {
-            group_.next_commit_ = run_.time->now();
-            group_.work_.notify_all();
+            host_.commit_soon();
         }
         if (*done) {
             break;
@@ -144,6 +147,17 @@ task<result<wire::loan_reply>> receiver_session::lend(wire::loan_request r) {
         co_await loans_wanted_.wait_until(*run_.time, run_.time->now() + room_pause);
     }
     co_return work->take_reply();
+}
+
+result<> receiver_session::take(wire::loan_request r) {
+    if (loans_.size() >= requests_max) {
+        return fail_peer(errc::limit,
+                         fmt::format("more than {} loan requests without an answer", requests_max));
+    }
+    FS_CHECK(check_loan_request(r, assembly_.next_interval()));
+    loans_.push_back(std::move(r));
+    loans_wanted_.notify_all();
+    return {};
 }
 
 task<void> receiver_session::loan_loop() {
@@ -156,7 +170,7 @@ task<void> receiver_session::loan_loop() {
         loans_.pop_front();
         auto reply = co_await lend(std::move(request));
         if (!reply) {
-            group_.react(reply.error());
+            react(reply.error());
             break;
         }
         if (!co_await send(std::move(*reply))) {

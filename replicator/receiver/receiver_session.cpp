@@ -1,10 +1,10 @@
 #include "replicator/receiver/receiver_session.hpp"
 
-#include "dedupe/digest.hpp"
-#include "replicator/base/geometry.hpp"
 #include "replicator/base/log.hpp"
 #include "replicator/session/heartbeat.hpp"
 #include "replicator/session/peer_claims.hpp"
+#include "replicator/session/peer_clock.hpp"
+#include "replicator/session/reaction.hpp"
 
 #include <fmt/format.h>
 
@@ -32,12 +32,13 @@ result<> check_heals(bytes_view frame, std::uint64_t damage_count) {
 
 } // namespace
 
-receiver_session::receiver_session(receiver_group &group, runtime run,
-                                   std::unique_ptr<transport::link> control, wire::hello hello,
-                                   std::uint64_t window_bytes)
-    : group_(group), run_(std::move(run)), control_(std::move(control)), hello_(std::move(hello)),
-      window_bytes_(window_bytes), assembly_(window_bytes), tasks_(run_.home) {
+receiver_session::receiver_session(session_host &host, runtime run, terms over,
+                                   std::unique_ptr<transport::link> control, wire::hello hello)
+    : host_(host), run_(std::move(run)), over_(std::move(over)), control_(std::move(control)),
+      hello_(std::move(hello)), assembly_(over_.window_bytes), tasks_(run_.home) {
     heard_ = run_.time->now();
+    // Of what is there now the welcome tells.
+    damage_told_ = over_.copy->position().damage_count;
 }
 receiver_session::~receiver_session() = default;
 
@@ -65,18 +66,18 @@ task<result<>> receiver_session::send_message(transport::message m) {
 }
 
 void receiver_session::close(const char *why) {
-    if (closed_) {
+    if (!live()) {
         return;
     }
-    closed_ = true;
-    group_.tell(log::level::info,
-                fmt::format("the session with {} ended: {}", control_->peer_address(), why), why);
+    phase_ = phase::closed;
+    host_.tell(log::level::info,
+               fmt::format("the session with {} ended: {}", control_->peer_address(), why), why);
     control_->close();
     for (auto &link : data_) {
         link->close();
     }
     frames_.notify_all();
-    digests_wanted_.notify_all();
+    questions_wanted_.notify_all();
     loans_wanted_.notify_all();
     quiet_.notify_all();
     ended_.notify_all();
@@ -86,7 +87,7 @@ task<void> receiver_session::refuse(wire::refusal_code code, std::string text) {
     if (!live()) {
         co_return;
     }
-    if (!std::exchange(refusing_, true)) {
+    if (std::exchange(phase_, phase::refusing) == phase::live) {
         tasks_.spawn(end_unheard());
     }
     wire::refusal r;
@@ -102,38 +103,59 @@ task<void> receiver_session::end_unheard() {
 }
 
 void receiver_session::refuse_soon(wire::refusal_code code, std::string text) {
-    if (live() && !refusing_) {
+    if (phase_ == phase::live) {
         tasks_.spawn(refuse(code, std::move(text)));
     }
 }
 
-namespace {
+// ---- what it tells
+// ----------------------------------------------------------------------------------
 
-template <class Message>
-task<void> tell(std::shared_ptr<receiver_session> session, Message m) {
-    co_await session->send(std::move(m));
+task<void> receiver_session::tell(wire::nak n) {
+    damage_told_ = n.damage_count;
+    co_await send(std::move(n));
 }
 
-} // namespace
+task<void> receiver_session::tell(wire::verify_result v) {
+    damage_told_ = std::max(damage_told_, v.damage_count);
+    co_await send(std::move(v));
+}
+
+void receiver_session::tell_damage_soon(std::uint64_t damage_count) {
+    if (damage_count <= damage_told_) {
+        return;
+    }
+    damage_told_ = damage_count;
+    wire::nak n;
+    n.damage_count = damage_count;
+    n.complete = false;
+    if (live()) {
+        tasks_.spawn(send_and_forget(std::move(n)));
+    }
+}
 
 void receiver_session::tell_soon(std::string text) {
     constexpr std::size_t notice_bytes_max = 4096;
     wire::notice n;
     n.text = text.substr(0, notice_bytes_max);
     if (live()) {
-        tasks_.spawn(tell(group_.session_, std::move(n)));
+        tasks_.spawn(send_and_forget(std::move(n)));
     }
 }
 
-void receiver_session::tell_soon(wire::nak n) {
-    if (live()) {
-        tasks_.spawn(tell(group_.session_, std::move(n)));
+void receiver_session::react(error e) {
+    if (reaction_to(e) != reaction::end_session) {
+        host_.storage_failed(std::move(e));
+    } else if (e.whose == fault::peer) {
+        peer_broke(e);
+    } else {
+        refuse_soon(wire::refusal_code::failed, e.text());
     }
 }
 
 void receiver_session::peer_broke(const error &rule) {
-    if (live() && !refusing_) {
-        group_.note_peer_fault(rule);
+    if (phase_ == phase::live) {
+        host_.note_peer_fault(rule);
         refuse_soon(wire::refusal_code::protocol, rule.text());
     }
 }
@@ -147,12 +169,49 @@ void receiver_session::ack_soon() {
 
 task<void> receiver_session::ack_while_wanted() {
     while (live() && std::exchange(ack_wanted_, false)) {
-        co_await group_.send_ack();
+        co_await send_ack();
     }
     acking_ = false;
 }
 
-task<void> receiver_session::serve(wire::welcome welcome) {
+task<void> receiver_session::send_ack() {
+    const replica_position at = over_.copy->position();
+    host_.note_durable(at.durable.interval);
+    wire::ack a;
+    a.durable = at.durable;
+    a.applied = at.applied;
+    a.point = at.newest_point ? at.newest_point->id.value : 0;
+    a.journaled_bytes = journaled_bytes_;
+    a.damage_count = damage_told_; // an ack must not overtake its nak
+    co_await send(a);
+}
+
+wire::welcome receiver_session::make_welcome() {
+    const replica_group &copy = *over_.copy;
+    const replica_position at = copy.position();
+    wire::welcome w;
+    w.receiver = copy.identity();
+    w.durable = at.durable;
+    w.applied = at.applied;
+    if (const auto partial = copy.partial()) {
+        w.partial = partial->first;
+        w.partial_index = partial->second;
+    }
+    w.point = at.newest_point ? at.newest_point->id.value : 0;
+    w.in_catch_up = at.in_catch_up;
+    w.damage_count = damage_told_ = at.damage_count;
+    w.damaged = at.damaged;
+    w.window_bytes = over_.window_bytes;
+    w.digest_key = over_.digest_key;
+    w.clock_ms = clock_ms_of(run_.time->wall());
+    return w;
+}
+
+// ---- its life
+// ---------------------------------------------------------------------------------------
+
+task<void> receiver_session::serve() {
+    wire::welcome welcome = make_welcome();
     const stream_position begin =
         welcome.partial.interval.value != 0
             ? welcome.partial
@@ -162,15 +221,16 @@ task<void> receiver_session::serve(wire::welcome welcome) {
         tasks_.spawn(read_control());
         tasks_.spawn(beat());
         tasks_.spawn(journal_loop());
-        tasks_.spawn(digest_loop());
+        tasks_.spawn(question_loop());
         tasks_.spawn(loan_loop());
-        group_.tell_sender();
+        tell_soon(host_.words_for_sender());
         while (live()) {
             co_await ended_.wait();
         }
     }
     close("it could not be greeted");
     co_await tasks_.join();
+    over_.copy.reset();
 }
 
 void receiver_session::add_data_link(std::unique_ptr<transport::link> link) {
@@ -181,7 +241,8 @@ void receiver_session::add_data_link(std::unique_ptr<transport::link> link) {
     data_.push_back(std::move(link));
     // The sender counts a frame as sent before it is on a link, so a frame of each link may be
     // beyond.
-    assembly_.set_bytes_max(window_bytes_ + (data_.size() + 1) * limits::frame_payload_bytes_max);
+    assembly_.set_bytes_max(over_.window_bytes +
+                            (data_.size() + 1) * limits::frame_payload_bytes_max);
     tasks_.spawn(read_data(data_.size() - 1));
 }
 
@@ -221,98 +282,55 @@ task<void> receiver_session::read_control() {
         }
         heard_ = run_.time->now();
         if (auto done = co_await dispatch(std::move(*got)); !done) {
-            group_.react(done.error());
+            react(done.error());
             break;
         }
     }
 }
 
-std::vector<std::uint64_t> receiver_session::volume_sizes() const {
-    std::vector<std::uint64_t> sizes;
-    if (const auto copy = group_.copy_) {
-        for (const replica_volume &v : copy->volumes()) {
-            sizes.push_back(v.size);
-        }
-    }
-    return sizes;
-}
-
 task<result<>> receiver_session::dispatch(transport::message m) {
-    constexpr std::size_t digest_requests_max = 256;
-    constexpr std::size_t loan_requests_max =
-        limits::interval_entries_max / limits::loan_blocks_max + 64;
-    const auto type = static_cast<wire::message_type>(m.type);
-    if (type == wire::message_type::heartbeat) {
-        FS_CO_TRY(beat, wire::parse<wire::heartbeat>(m.payload.view()));
-        co_return group_.clock_.heard(beat.clock_ms, run_.time->wall());
+    const bytes_view payload = m.payload.view();
+    switch (static_cast<wire::message_type>(m.type)) {
+    case wire::message_type::heartbeat: {
+        FS_CO_TRY(beat, wire::parse<wire::heartbeat>(payload));
+        co_return host_.clock_heard(beat.clock_ms);
     }
-    if (type == wire::message_type::begin_stream) {
-        FS_CO_TRY(begin, wire::parse<wire::begin_stream>(m.payload.view()));
-        co_return co_await begin_stream(begin);
+    case wire::message_type::begin_stream: {
+        FS_CO_TRY(begin, wire::parse<wire::begin_stream>(payload));
+        co_return co_await take(begin);
     }
-    if (type == wire::message_type::digest_request) {
-        FS_CO_TRY(request, wire::parse<wire::digest_request>(m.payload.view()));
-        FS_CO_CHECK(check_digest_request(request, volume_sizes()));
-        if (questions_.size() >= digest_requests_max) {
-            co_return fail_peer(
-                errc::limit,
-                fmt::format("more than {} digest requests without an answer", digest_requests_max));
-        }
-        questions_.push_back(std::move(request));
-        digests_wanted_.notify_all();
-        co_return result<>{};
+    case wire::message_type::digest_request: {
+        FS_CO_TRY(request, wire::parse<wire::digest_request>(payload));
+        co_return take(std::move(request));
     }
-    if (type == wire::message_type::extent_request) {
-        FS_CO_TRY(request, wire::parse<wire::extent_request>(m.payload.view()));
-        if (questions_.size() >= digest_requests_max) {
-            co_return fail_peer(errc::limit, "too many questions about the copy at a time");
-        }
-        questions_.push_back(std::move(request));
-        digests_wanted_.notify_all();
-        co_return result<>{};
+    case wire::message_type::extent_request: {
+        FS_CO_TRY(request, wire::parse<wire::extent_request>(payload));
+        co_return take(std::move(request));
     }
-    if (type == wire::message_type::changed_request) {
-        FS_CO_TRY(request, wire::parse<wire::changed_request>(m.payload.view()));
-        const interval_id durable =
-            group_.copy_ ? group_.copy_->position().durable.interval : interval_id{};
-        if (group_.copy_ && request.after.interval > durable) {
-            co_return fail_peer(
-                errc::corrupt,
-                fmt::format("changed_request.after is interval {}; {} is durable here",
-                            request.after.interval.value, durable.value));
-        }
-        if (std::exchange(telling_, true)) {
-            co_return fail_peer(errc::limit, "asked for what changed while that is being told");
-        }
-        tasks_.spawn(tell_changed(request));
-        co_return result<>{};
+    case wire::message_type::changed_request: {
+        FS_CO_TRY(request, wire::parse<wire::changed_request>(payload));
+        co_return take(request);
     }
-    if (type == wire::message_type::loan_request) {
-        FS_CO_TRY(request, wire::parse<wire::loan_request>(m.payload.view()));
-        if (loans_.size() >= loan_requests_max) {
-            co_return fail_peer(
-                errc::limit,
-                fmt::format("more than {} loan requests without an answer", loan_requests_max));
-        }
-        FS_CO_CHECK(check_loan_request(request, assembly_.next_interval()));
-        loans_.push_back(std::move(request));
-        loans_wanted_.notify_all();
-        co_return result<>{};
+    case wire::message_type::loan_request: {
+        FS_CO_TRY(request, wire::parse<wire::loan_request>(payload));
+        co_return take(std::move(request));
     }
-    co_return fail_peer(errc::corrupt,
-                        fmt::format("a message of type {} that has no place here", m.type));
+    default:
+        co_return fail_peer(errc::corrupt,
+                            fmt::format("a message of type {} that has no place here", m.type));
+    }
 }
 
-task<result<>> receiver_session::begin_stream(wire::begin_stream m) {
-    const auto copy = group_.copy_;
-    if (m.copy_went_back && copy) {
+task<result<>> receiver_session::take(wire::begin_stream m) {
+    const auto copy = over_.copy;
+    if (m.copy_went_back) {
         FS_CO_CHECK(check_begin_stream(m, copy->position().durable));
-        FS_CO_CHECK(co_await suspect_durably(copy));
+        FS_CO_CHECK(co_await suspect_durably());
     }
     while (journaling_ && live()) {
         co_await quiet_.wait();
     }
-    if (!live() || !copy) {
+    if (!live()) {
         co_return result<>{};
     }
     FS_CO_CHECK(check_begin_stream(m, copy->position().durable));
@@ -326,16 +344,16 @@ task<result<>> receiver_session::begin_stream(wire::begin_stream m) {
 
 // The sender says it once: what it hears next is that this copy is known for what it is, after a
 // kill, too.
-task<result<>> receiver_session::suspect_durably(std::shared_ptr<replica_group> copy) {
+task<result<>> receiver_session::suspect_durably() {
+    const auto copy = over_.copy;
     const time_point until = run_.time->now() + suspicion_patience;
     for (copy->suspect_unproved(); live() && !copy->suspicion_durable(); copy->suspect_unproved()) {
-        if (run_.time->now() >= until || group_.copy_ != copy) {
+        if (run_.time->now() >= until) {
             co_return fail(errc::timeout,
                            "that the copy's points are suspect is not written down yet");
         }
-        group_.work_.notify_all();
-        co_await group_.applied_.wait_until(
-            *run_.time, std::min(until, run_.time->now() + std::chrono::seconds(1)));
+        host_.apply_soon();
+        co_await host_.wait_applied(std::min(until, run_.time->now() + std::chrono::seconds(1)));
     }
     co_return result<>{};
 }
@@ -372,7 +390,7 @@ task<void> receiver_session::beat() {
 // acknowledgement.
 task<result<>> receiver_session::journal_ready() {
     constexpr std::uint64_t append_bytes_max = 8 * limits::MiB;
-    const auto copy = group_.copy_;
+    const auto copy = over_.copy;
     auto batch = std::make_shared<std::vector<buffer>>();
     std::uint64_t bytes = 0; // as in the window
     bool barrier_seen = false;
@@ -385,11 +403,11 @@ task<result<>> receiver_session::journal_ready() {
         barrier_seen = barrier_seen || taken->barrier;
         batch->push_back(std::move(taken->frame));
     }
-    if (batch->empty() || !copy) {
+    if (batch->empty()) {
         co_return result<>{};
     }
     journaling_ = true;
-    const wall_time now = barrier_seen ? group_.stamp() : run_.time->wall();
+    const wall_time now = barrier_seen ? host_.stamp() : run_.time->wall();
     auto done = co_await run_on(run_.disk, [copy, batch, barrier_seen, now]() -> result<> {
         for (const buffer &frame : *batch) {
             FS_CHECK(check_heals(frame.view(), copy->position().damage_count));
@@ -404,8 +422,8 @@ task<result<>> receiver_session::journal_ready() {
                         std::move(done)); // unless append found that it is the sender's
     }
     journaled_bytes_ += bytes;
-    group_.work_.notify_all();
-    co_await group_.send_ack();
+    host_.apply_soon();
+    co_await send_ack();
     co_return result<>{};
 }
 
@@ -413,83 +431,11 @@ task<void> receiver_session::journal_loop() {
     while (live()) {
         const std::uint64_t before = journaled_bytes_;
         if (auto done = co_await journal_ready(); !done) {
-            group_.react(done.error());
+            react(done.error());
             break;
         }
         if (journaled_bytes_ == before && live()) {
             co_await frames_.wait();
-        }
-    }
-}
-
-// Digests are of the copy with every interval applied that was durable when the request came: the
-// sender asks only about regions that no interval of its stream touches, so the answer can't be
-// overtaken.
-task<result<wire::digest_reply>> receiver_session::digest(wire::digest_request r) {
-    const auto copy = group_.copy_;
-    if (!copy) {
-        co_return fail(errc::closed, "the copy is being opened");
-    }
-    const std::uint64_t units =
-        units_of(r); // its ranges lie in their volumes (check_digest_request)
-    co_await copy_as_durable();
-    auto reply = co_await run_on(
-        run_.disk,
-        [copy, r = std::move(r), units, key = group_.digest_key_]() -> result<wire::digest_reply> {
-            wire::digest_reply out;
-            out.id = r.id;
-            out.zero_bits.resize(ceil_div(units, 8));
-            dedupe::digester digester(key);
-            buffer content(limits::MiB);
-            std::uint64_t unit = 0;
-            for (const wire::digest_range &d : r.ranges) {
-                const volume_index v{static_cast<std::uint16_t>(d.volume)};
-                FS_TRY(data, copy->next_data(v, d.offset));
-                const bool hole = data.length == 0 || data.offset >= d.offset + d.length;
-                if (!hole) {
-                    FS_CHECK(copy->read_replica(v, {d.offset, d.length},
-                                                content.span().first(d.length)));
-                }
-                for (std::uint64_t at = 0; at < d.length; at += r.unit, ++unit) {
-                    const std::uint64_t length = std::min(r.unit, d.length - at);
-                    const dedupe::range_digest g =
-                        hole ? dedupe::range_digest{}
-                             : digester.of(content.view().subspan(at, length));
-                    if (g.is_zero_content()) {
-                        out.zero_bits[unit / 8] |=
-                            std::byte{static_cast<std::uint8_t>(1U << (unit % 8))};
-                    } else {
-                        out.digests.insert(out.digests.end(), g.bytes.begin(), g.bytes.end());
-                    }
-                }
-            }
-            return out;
-        });
-    co_return blame(fault::storage, std::move(reply));
-}
-
-task<result<>> receiver_session::answer(wire::digest_request r) {
-    FS_CO_TRY(reply, co_await digest(std::move(r)));
-    co_return co_await send(std::move(reply));
-}
-
-task<void> receiver_session::digest_loop() {
-    while (live()) {
-        if (questions_.empty()) {
-            co_await digests_wanted_.wait();
-            continue;
-        }
-        auto question = std::move(questions_.front());
-        questions_.pop_front();
-        const bool digests = std::holds_alternative<wire::digest_request>(question);
-        const auto done =
-            digests ? co_await answer(std::get<wire::digest_request>(std::move(question)))
-                    : co_await answer(std::get<wire::extent_request>(std::move(question)));
-        if (!done && live()) {
-            group_.react(done.error());
-        }
-        if (!done) {
-            break;
         }
     }
 }
