@@ -67,8 +67,7 @@ struct receiver::impl {
                     fmt::format("there is no group \"{}\" at this receiver", name));
     }
     task<void> start_group(receiver_group &group);
-    std::shared_ptr<replica_group> lend(const std::string &lender,
-                                        const std::string &borrower) const;
+    loan_offer lend(const std::string &lender, const std::string &borrower) const;
     result<> trusts(const transport::peer_claim &peer) const;
     trust_mode mode() const { return config.tls ? trust_mode::site_ca : trust_mode::pinned; }
     peer_verdict judge(const receiver_group &group, const wire::hello &hello,
@@ -144,16 +143,15 @@ peer_verdict receiver::impl::judge(const receiver_group &group, const wire::hell
 }
 
 // Only between groups of one sender: a loan tells it that its digest is right.
-std::shared_ptr<replica_group> receiver::impl::lend(const std::string &lender,
-                                                    const std::string &borrower) const {
-    const receiver_group *group = lookup(lender);
+loan_offer receiver::impl::lend(const std::string &lender, const std::string &borrower) const {
+    receiver_group *group = lookup(lender);
     const pinned_peer *theirs = state.trust->find(lender);
     const pinned_peer *ours = state.trust->find(borrower);
     const receiver_group *asking = lookup(borrower);
     const bool allowed =
         group != nullptr && asking != nullptr && group->may_lend() && asking->may_lend();
     const bool may = allowed && lender != borrower && same_sender(mode(), theirs, ours);
-    return may ? group->copy() : nullptr;
+    return may ? group->lends() : loan_offer{};
 }
 
 task<void> receiver::impl::start_group(receiver_group &group) {

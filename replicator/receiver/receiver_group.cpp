@@ -34,7 +34,7 @@ receiver_group::receiver_group(receiver_group_options options, runtime run, file
     : options_(std::move(options)), run_(std::move(run)), files_(files), tasks_(run_.home),
       failure_{make_error_code(errc::busy),
                "its copy is being opened, and its disks have not answered yet"},
-      log_(options_.config.name, *run_.time), clock_(*run_.time),
+      log_(options_.config.name, *run_.time), clock_(*run_.time), desk_(run_),
       openings_(means_of(options_, std::move(nbd_loops)), run_, commands_),
       stage_(*this, log_, run_) {
     fill_random(digest_key_);
@@ -90,6 +90,7 @@ task<void> receiver_group::stop() {
     stage_.applied().notify_all();
     co_await tasks_.join();
     co_await commands_.join();
+    co_await desk_.join();
     if (copy_ && phase_ == group_phase::stopping) {
         const auto committed = co_await run_on(run_.disk, [copy = copy_] { return copy->close(); });
         if (!committed) {
@@ -237,8 +238,8 @@ task<void> receiver_group::wait_applied(time_point deadline) {
     co_await stage_.applied().wait_until(*run_.time, deadline);
 }
 
-std::shared_ptr<replica_group> receiver_group::lender(const std::string &group) const {
-    return options_.lender ? options_.lender(group) : nullptr;
+loan_offer receiver_group::lender(const std::string &group) {
+    return options_.lender ? options_.lender(group) : loan_offer{};
 }
 
 void receiver_group::note_peer_fault(const error &rule) {

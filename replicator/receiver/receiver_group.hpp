@@ -23,6 +23,7 @@
 #include "replicator/receiver/group_log.hpp"
 #include "replicator/receiver/opened_points.hpp"
 #include "replicator/receiver/receiver_cases.hpp"
+#include "replicator/receiver/receiver_loans.hpp"
 #include "replicator/receiver/session_host.hpp"
 #include "replicator/replica/replica_group.hpp"
 #include "replicator/session/config.hpp"
@@ -47,8 +48,8 @@ struct receiver_group_options {
     std::shared_ptr<nbd::client_places> places; ///< of the daemon, with the account
     std::function<executor()>
         make_point_disk; ///< threads for the clients of opened points; may be empty
-    /// The copy of another group that is paired with the same sender; null: none.
-    std::function<std::shared_ptr<replica_group>(const std::string &)> lender;
+    /// Another group that is paired with the same sender.
+    std::function<loan_offer(const std::string &)> lender;
 };
 
 class receiver_session;
@@ -67,12 +68,12 @@ class receiver_group final : session_host, apply_host {
     task<void> stop();
 
     const std::string &name() const override { return options_.config.name; }
-    std::shared_ptr<replica_group> copy() const { return copy_; }
     receiver_group_status status() const;
     bool connected() const;
     std::string session_address() const;
     std::string session_fingerprint() const; ///< of the control link; empty without a session
     bool may_lend() const { return options_.config.loans; }
+    loan_offer lends() { return serves() ? loan_offer{copy_, &desk_} : loan_offer{}; }
     const std::string &peer_name() const { return options_.config.peer_name; }
 
     /// What attach() would say to it now.
@@ -109,7 +110,7 @@ class receiver_group final : session_host, apply_host {
     void storage_failed(error e) override; // apply_host, too
     void note_peer_fault(const error &rule) override;
     void tell(log::level level, const std::string &text, const std::string &kind) override;
-    std::shared_ptr<replica_group> lender(const std::string &group) const override;
+    loan_offer lender(const std::string &group) override;
 
     // apply_host
     bool serves() const override { return is_served(phase_); }
@@ -167,6 +168,7 @@ class receiver_group final : session_host, apply_host {
     interval_id durable_seen_;
     group_log log_; ///< of failures and sessions, until something becomes durable
     group_clock clock_;
+    loan_desk desk_; ///< where others look into the copy
     commands_under_way commands_;
     opened_points openings_;
     apply_stage stage_;

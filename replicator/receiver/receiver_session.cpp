@@ -35,7 +35,8 @@ result<> check_heals(bytes_view frame, std::uint64_t damage_count) {
 receiver_session::receiver_session(session_host &host, runtime run, terms over,
                                    std::unique_ptr<transport::link> control, wire::hello hello)
     : host_(host), run_(std::move(run)), over_(std::move(over)), control_(std::move(control)),
-      hello_(std::move(hello)), assembly_(over_.window_bytes), tasks_(run_.home) {
+      hello_(std::move(hello)), assembly_(over_.window_bytes), tasks_(run_.home),
+      loans_(host_, run_, over_.copy, over_.digest_key) {
     heard_ = run_.time->now();
     // Of what is there now the welcome tells.
     damage_told_ = over_.copy->position().damage_count;
@@ -78,7 +79,7 @@ void receiver_session::close(const char *why) {
     }
     frames_.notify_all();
     questions_wanted_.notify_all();
-    loans_wanted_.notify_all();
+    loans_.end();
     quiet_.notify_all();
     ended_.notify_all();
 }
@@ -222,7 +223,7 @@ task<void> receiver_session::serve() {
         tasks_.spawn(beat());
         tasks_.spawn(journal_loop());
         tasks_.spawn(question_loop());
-        tasks_.spawn(loan_loop());
+        tasks_.spawn(loans_.run([this](wire::loan_reply r) { return send(std::move(r)); }));
         tell_soon(host_.words_for_sender());
         while (live()) {
             co_await ended_.wait();
@@ -319,6 +320,11 @@ task<result<>> receiver_session::dispatch(transport::message m) {
         co_return fail_peer(errc::corrupt,
                             fmt::format("a message of type {} that has no place here", m.type));
     }
+}
+
+result<> receiver_session::take(wire::loan_request r) {
+    FS_CHECK(check_loan_request(r, assembly_.next_interval()));
+    return loans_.ask(std::move(r));
 }
 
 task<result<>> receiver_session::take(wire::begin_stream m) {

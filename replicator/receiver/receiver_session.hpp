@@ -10,6 +10,7 @@
 
 #include "replicator/base/async.hpp"
 #include "replicator/format/messages.hpp"
+#include "replicator/receiver/receiver_loans.hpp"
 #include "replicator/receiver/session_host.hpp"
 #include "replicator/session/frame_assembly.hpp"
 #include "transport/link.hpp"
@@ -113,9 +114,6 @@ class receiver_session {
     task<result<>> answer(wire::extent_request r);
     task<void> tell_changed(wire::changed_request r);
 
-    task<void> loan_loop();
-    task<result<wire::loan_reply>> lend(wire::loan_request r);
-
     session_host &host_;
     runtime run_;
     terms over_;
@@ -137,8 +135,7 @@ class receiver_session {
     std::uint64_t damage_told_ = 0;
     std::deque<std::variant<wire::digest_request, wire::extent_request>>
         questions_; ///< about the copy
-    std::deque<wire::loan_request> loans_;
-    condition loans_wanted_;
+    lending loans_;
     condition frames_; ///< frames arrived, or the end
     condition questions_wanted_;
     condition quiet_; ///< the journal is not being written

@@ -11,6 +11,14 @@
 
 namespace farshore {
 
+class loan_desk;
+
+/// A group as lender: its copy, and where others look into it (receiver_loans.hpp).
+struct loan_offer {
+    std::shared_ptr<replica_group> copy; ///< null: it lends nothing
+    loan_desk *desk = nullptr;           ///< outlives the sessions that ask
+};
+
 class session_host {
   public:
     /// The sender's clock; fails for a time that no clock shows.
@@ -35,8 +43,8 @@ class session_host {
     /// For the log, unless it was just said; `kind`: the text without what varies.
     virtual void tell(log::level level, const std::string &text, const std::string &kind) = 0;
     virtual const std::string &name() const = 0;
-    /// The copy of another group that may lend to this one; null: none.
-    virtual std::shared_ptr<replica_group> lender(const std::string &group) const = 0;
+    /// Another group that may lend to this one now.
+    virtual loan_offer lender(const std::string &group) = 0;
 
   protected:
     ~session_host() = default;
