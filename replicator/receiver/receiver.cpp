@@ -2,24 +2,20 @@
 
 #include "replicator/base/log.hpp"
 #include "replicator/receiver/receiver_access.hpp"
+#include "replicator/receiver/receiver_door.hpp"
 #include "replicator/receiver/receiver_group.hpp"
 #include "replicator/session/group_starts.hpp"
 #include "replicator/session/peer_trust.hpp"
 #include "replicator/session/state_directory.hpp"
 #include "replicator/session/tls_network.hpp"
-#include "transport/guest_policy.hpp"
-#include "transport/refusal_log.hpp"
 
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <list>
-#include <map>
 #include <set>
 
 namespace farshore {
 namespace {
-constexpr duration greeting_timeout = std::chrono::seconds(10);
 constexpr duration invitations_every = std::chrono::minutes(1);
 constexpr duration own_files_every = std::chrono::seconds(10);
 } // namespace
@@ -37,18 +33,14 @@ struct receiver::impl {
     pool_maker pools;
     state_directory state{files, run.disk, config.state};
     std::vector<std::unique_ptr<receiver_group>> groups;
-    task_group tasks; ///< one a link being greeted or served
+    task_group tasks;
     task_group stops; ///< of groups
     group_starts starts{tasks};
     std::set<const receiver_group *> starting;
-    std::list<transport::link *> strangers; ///< with a token, or so they say; oldest first
-    std::map<std::string, std::list<transport::link *>>
-        silent;                          ///< by fingerprint: paired, and no hello yet; oldest first
-    std::set<std::string> known_sources; ///< where paired senders last came from
-    condition late_;                     ///< a link greeted, or stop
-    condition files_wanted_;             ///< SIGHUP, or stop
-    condition invitations_;              ///< there is a new one, or stop
-    transport::refusal_log refusals_;
+    receiver_door door{run, state.trust, mode(),
+                       [this](const std::string &name) { return lookup(name); }};
+    condition files_wanted_; ///< SIGHUP, or stop
+    condition invitations_;  ///< there is a new one, or stop
     bool stopping = false;
 
     receiver_group *lookup(const std::string &name) const {
@@ -68,26 +60,9 @@ struct receiver::impl {
     }
     task<void> start_group(receiver_group &group);
     loan_offer lend(const std::string &lender, const std::string &borrower) const;
-    result<> trusts(const transport::peer_claim &peer) const;
     trust_mode mode() const { return config.tls ? trust_mode::site_ca : trust_mode::pinned; }
-    peer_verdict judge(const receiver_group &group, const wire::hello &hello,
-                       const transport::link &link) const;
-    task<void> greet(std::unique_ptr<transport::link> link);
-    task<void> greet_stranger(std::unique_ptr<transport::link> link);
-    task<result<transport::message>> first_message(transport::link &link);
-    std::size_t silent_max(const std::string &fingerprint) const;
-    void learn_source(const std::string &address);
-    task<result<>> settle_owner(const receiver_group &group, const wire::hello &hello,
-                                const transport::link &link);
     task<void> watch_files();
     task<void> watch_invitations();
-    void note_refusal(const transport::link &link, const std::string &what);
-    task<void> refuse(std::unique_ptr<transport::link> link, wire::refusal_code code,
-                      std::string text);
-    task<void> close_late(std::shared_ptr<transport::link *> link);
-    task<void> take_join(std::unique_ptr<transport::link> link, bytes_view payload);
-    static result<> redeem(trust_store &trust, const wire::join_request &request,
-                           const transport::link &link, wall_time now);
 };
 
 receiver::receiver(receiver_config config, runtime run, file_system &files,
@@ -105,41 +80,6 @@ receiver_access::open_devices(receiver &r, std::string group, std::string point)
     FS_CO_CHECK(co_await g->reach(point, {}));
     FS_CO_TRY(opened, g->open_devices(point));
     co_return opened.devices;
-}
-
-// In the TLS handshake: sessions only from pinned certificates, joins only while an invitation is
-// open. Whose group it is, is judged at the hello that names one.
-result<> receiver::impl::trusts(const transport::peer_claim &peer) const {
-    if (peer.alpn == transport::alpn_join) {
-        return state.trust->has_open_invitation(run.time->wall())
-                   ? result<>()
-                   : fail(errc::not_trusted, "wants to join while no invitation is open");
-    }
-    const bool known =
-        config.tls ? peer.signed_by_ca : state.trust->knows_fingerprint(peer.fingerprint);
-    return known ? result<>() : fail(errc::not_trusted, "is not the one pinned for it");
-}
-
-peer_verdict receiver::impl::judge(const receiver_group &group, const wire::hello &hello,
-                                   const transport::link &link) const {
-    const pinned_peer *known = state.trust->find(group.name());
-    peer_evidence e;
-    e.mode = mode();
-    e.signed_by_ca = config.tls.has_value(); // else the handshake would have failed
-    e.fingerprint = link.peer_fingerprint();
-    e.pinned = known != nullptr ? known->fingerprint : "";
-    e.name_asked = !group.peer_name().empty();
-    e.name_found = e.name_asked && link.peer_has_name(group.peer_name());
-    e.is_sender = true;
-    e.sender = to_hex(hello.sender);
-    e.stored_sender = known != nullptr ? known->sender : "";
-    if (e.mode == trust_mode::site_ca && hello.link != 0) {
-        // A data link says only which session it belongs to: it must come from whom the control
-        // link is from.
-        e.mode = trust_mode::pinned;
-        e.pinned = group.session_fingerprint();
-    }
-    return judge_peer(e);
 }
 
 // Only between groups of one sender: a loan tells it that its digest is right.
@@ -195,15 +135,12 @@ task<result<>> receiver::start() {
     }
     co_await m.starts.settle(*m.run.time, group_start_patience);
     for (const auto &[group, peer] : m.state.trust->peers()) {
-        m.learn_source(peer.address);
+        m.door.learn_source(peer.address);
     }
-    m.net->set_known([&m](const std::string &source) { return m.known_sources.contains(source); });
+    m.net->set_known([&m](const std::string &source) { return m.door.knows_source(source); });
     auto listening = m.net->listen(
-        m.config.listen, [&m](const transport::peer_claim &peer) { return m.trusts(peer); },
-        [&m](std::unique_ptr<transport::link> link) {
-            const bool stranger = link->application() == transport::alpn_join;
-            m.tasks.spawn(stranger ? m.greet_stranger(std::move(link)) : m.greet(std::move(link)));
-        });
+        m.config.listen, [&m](const transport::peer_claim &peer) { return m.door.trusts(peer); },
+        [&m](std::unique_ptr<transport::link> link) { m.door.take(std::move(link)); });
     if (!listening) {
         log::error("{}", listening.error().text()); // the stop may have to wait for a disk
         co_await stop(duration{});
@@ -219,15 +156,6 @@ task<result<>> receiver::start() {
 void receiver::end_commands() {
     for (auto &g : impl_->groups) {
         g->end_commands();
-    }
-}
-
-// Lines of those who were let in by TLS and no further: counted beyond one a second, whoever they
-// are.
-void receiver::impl::note_refusal(const transport::link &link, const std::string &what) {
-    if (const auto left_out = refusals_.allow(run.time->now(), link.peer_fingerprint())) {
-        log::warning("{} (fingerprint {}): {}{}", link.peer_address(), link.peer_fingerprint(),
-                     what, transport::left_out_text(*left_out));
     }
 }
 
@@ -260,11 +188,7 @@ task<void> receiver::impl::watch_files() {
             for (const auto &g : groups) {
                 g->drop_session("the files of [tls] changed");
             }
-            for (const auto &[fingerprint, links] : silent) { // let in by the old ones
-                for (transport::link *link : links) {
-                    link->close();
-                }
-            }
+            door.drop_silent();
         }
     }
 }
@@ -276,7 +200,7 @@ task<void> receiver::stop(duration) {
     end_commands();
     m.stopping = true;
     m.starts.give_up();
-    m.late_.notify_all();
+    m.door.close();
     m.files_wanted_.notify_all();
     m.invitations_.notify_all();
     if (m.net) {
@@ -288,250 +212,13 @@ task<void> receiver::stop(duration) {
         }
     }
     co_await m.stops.join();
+    co_await m.door.join();
     co_await m.tasks
         .join(); // last: a group that is being started may wait for a disk that does not answer
     m.groups.clear();
 }
 
 std::uint16_t receiver::port() const { return impl_->net ? impl_->net->port() : std::uint16_t{0}; }
-
-// Closes a link that has not greeted in time.
-task<void> receiver::impl::close_late(std::shared_ptr<transport::link *> link) {
-    const time_point deadline = run.time->now() + greeting_timeout;
-    while (!stopping && *link != nullptr && co_await late_.wait_until(*run.time, deadline)) {
-    }
-    if (*link != nullptr) {
-        (*link)->close();
-    }
-}
-
-// While an invitation is open anybody may connect to join: so many at a time, as before the
-// handshake's end. The oldest gives way, so that who holds them all open can't shut out the one
-// that was invited.
-task<void> receiver::impl::greet_stranger(std::unique_ptr<transport::link> link) {
-    if (strangers.size() >= limits::sessions_unauthenticated_max) {
-        strangers.front()->close();
-        strangers.pop_front();
-    }
-    transport::link *const self = link.get();
-    strangers.push_back(self);
-    co_await greet(std::move(link));
-    std::erase(strangers, self);
-}
-
-// Before its hello a link costs little and says little. Whoever is paired may have as many of them
-// as its groups can need at once; beyond, its own oldest gives way.
-task<result<transport::message>> receiver::impl::first_message(transport::link &link) {
-    if (link.application() == transport::alpn_join) {
-        co_return co_await link.receive(); // greet_stranger() bounds them
-    }
-    auto &mine = silent[link.peer_fingerprint()];
-    if (mine.size() >= silent_max(link.peer_fingerprint())) {
-        mine.front()->close();
-        mine.pop_front();
-    }
-    mine.push_back(&link);
-    auto first = co_await link.receive();
-    if (const auto now = silent.find(link.peer_fingerprint()); now != silent.end()) {
-        std::erase(now->second, &link);
-        if (now->second.empty()) {
-            silent.erase(now);
-        }
-    }
-    co_return first;
-}
-
-std::size_t receiver::impl::silent_max(const std::string &fingerprint) const {
-    const auto of_peer = std::ranges::count_if(state.trust->peers(), [&](const auto &p) {
-        return config.tls || p.second.fingerprint == fingerprint;
-    });
-    return (limits::data_links_max + 1) *
-           static_cast<std::size_t>(std::max<std::ptrdiff_t>(of_peer, 1));
-}
-
-void receiver::impl::learn_source(const std::string &address) {
-    if (known_sources.size() >= 4 * limits::groups_max) {
-        known_sources.clear(); // senders that wander: they are learnt again
-    }
-    if (auto parsed = transport::parse_address(address)) {
-        known_sources.insert(transport::source_of(parsed->host));
-    }
-}
-
-task<void> receiver::impl::greet(std::unique_ptr<transport::link> link) {
-    const auto late = std::make_shared<transport::link *>(link.get());
-    tasks.spawn(close_late(late));
-    auto first = co_await first_message(*link);
-    *late = nullptr;
-    late_.notify_all();
-    if (!first || stopping) {
-        link->close();
-        co_return;
-    }
-    if (link->application() == transport::alpn_join) {
-        if (first->type == static_cast<std::uint16_t>(wire::message_type::join_request)) {
-            co_await take_join(std::move(link), first->payload.view());
-        }
-        co_return;
-    }
-    if (first->type != static_cast<std::uint16_t>(wire::message_type::hello) ||
-        first->payload.size() > limits::hello_bytes_max) {
-        note_refusal(*link, "closed, it did not begin with a hello");
-        link->close();
-        co_return;
-    }
-    auto hello = wire::parse<wire::hello>(first->payload.view());
-    if (!hello) {
-        note_refusal(*link, "closed: " + hello.error().text());
-        link->close();
-        co_return;
-    }
-    receiver_group *group = lookup(hello->group);
-    if (group == nullptr) {
-        co_await refuse(std::move(link), wire::refusal_code::not_paired,
-                        judge_hello({}, *hello).text);
-        co_return;
-    }
-    if (config.tls && hello->link == 0) {
-        if (auto owned = co_await settle_owner(*group, *hello, *link); !owned) {
-            note_refusal(*link, fmt::format("refused as sender of group {}: {}", group->name(),
-                                            owned.error().text()));
-            const auto code = is(owned.error(), errc::refused) ? wire::refusal_code::busy
-                              : is(owned.error(), errc::not_trusted)
-                                  ? wire::refusal_code::not_paired
-                                  : wire::refusal_code::failed;
-            co_await refuse(std::move(link), code,
-                            code == wire::refusal_code::failed ? owned.error().text()
-                                                               : owned.error().context);
-            co_return;
-        }
-    }
-    const peer_verdict verdict = judge(*group, *hello, *link);
-    if (verdict == peer_verdict::ours) {
-        learn_source(link->peer_address());
-    }
-    // One that was not made the owner is refused there, with the reason.
-    const bool ours = verdict == peer_verdict::ours || verdict == peer_verdict::first_use;
-    co_await group->attach(std::move(link), std::move(*hello), ours);
-}
-
-// Any certificate of the site's CA passes the handshake, so the sender's identity tells whose the
-// group is: that of the first one that was accepted. Two that took turns would each overwrite what
-// the other sent.
-task<result<>> receiver::impl::settle_owner(const receiver_group &group, const wire::hello &hello,
-                                            const transport::link &link) {
-    const auto store = [&]() -> task<result<>> {
-        return state.trust.change([this, &group, &hello, &link](trust_store &trust) -> result<> {
-            // Again, since another one may have come first while the disk worked.
-            if (const peer_verdict v = judge(group, hello, link);
-                v == peer_verdict::ours || v == peer_verdict::first_use) {
-                trust.pin(group.name(),
-                          {link.peer_fingerprint(), link.peer_address(), to_hex(hello.sender)});
-            }
-            return {};
-        });
-    };
-    const pinned_peer *known = state.trust->find(group.name());
-    switch (judge(group, hello, link)) {
-    case peer_verdict::ours:
-        if (known->fingerprint != link.peer_fingerprint()) {
-            log::info("group {}: its sender has a new certificate, fingerprint {}", group.name(),
-                      link.peer_fingerprint());
-            if (auto stored = co_await store(); !stored) { // only `peers` shows it
-                log::warning("group {}: {}", group.name(), stored.error().text());
-            }
-        }
-        co_return result<>{};
-    case peer_verdict::first_use:
-        co_return group.judge(hello, true).accept ? co_await store()
-                                                  : result<>(); // attach() says why not
-    case peer_verdict::wrong_name:
-        co_return fail(
-            errc::not_trusted,
-            fmt::format("the certificate of this sender is not for \"{}\", which `peer_name` of "
-                        "group \"{}\" at the receiver asks for",
-                        group.peer_name(), group.name()));
-    case peer_verdict::other:
-        co_return fail(
-            errc::refused,
-            fmt::format("group \"{}\" is another sender's; if that one is gone for good, run "
-                        "`farshore unpair {}` at the receiver",
-                        group.name(), group.name()));
-    case peer_verdict::unknown:
-        break;
-    }
-    co_return result<>{}; // attach() says that it is not paired
-}
-
-task<void> receiver::impl::refuse(std::unique_ptr<transport::link> link, wire::refusal_code code,
-                                  std::string text) {
-    wire::refusal r;
-    r.code = static_cast<std::uint8_t>(code);
-    r.text = std::move(text);
-    transport::message m;
-    m.type = static_cast<std::uint16_t>(wire::message_type::refusal);
-    m.payload = wire::encode(r);
-    co_await link->send(std::move(m));
-    link->close();
-}
-
-// The token first: who has none that is good learns nothing of a group, not even that it is paired.
-result<> receiver::impl::redeem(trust_store &trust, const wire::join_request &request,
-                                const transport::link &link, wall_time now) {
-    const pinned_peer *present = trust.find(request.group);
-    const bool taken = present != nullptr && present->fingerprint != link.peer_fingerprint();
-    FS_CHECK(trust.redeem(request.group, request.secret, now));
-    if (taken) {
-        // Two senders of one group would take turns in overwriting the copy: the operator has to
-        // say which goes.
-        return fail(
-            errc::refused,
-            fmt::format("group \"{}\" is paired with another sender; if that one is gone for "
-                        "good, run `farshore unpair {}` at the receiver and invite again",
-                        request.group, request.group));
-    }
-    trust.pin(request.group, {link.peer_fingerprint(), link.peer_address()});
-    return {};
-}
-
-task<void> receiver::impl::take_join(std::unique_ptr<transport::link> link, bytes_view payload) {
-    wire::join_reply reply;
-    if (auto request = wire::parse<wire::join_request>(payload)) {
-        result<> redeemed;
-        const auto stored = co_await state.trust.change(
-            [&, now = run.time->wall()](trust_store &trust) -> result<> {
-                redeemed = redeem(trust, *request, *link, now);
-                return redeemed;
-            });
-        if (redeemed && !stored) {
-            redeemed = fail(stored.error().code,
-                            fmt::format("the receiver can't store it, the token stays good: {}",
-                                        stored.error().text()));
-        }
-        reply.ok = redeemed.has_value();
-        if (redeemed) {
-            log::info("group {}: paired with the sender at {} (fingerprint {})", request->group,
-                      link->peer_address(), link->peer_fingerprint());
-        } else {
-            reply.text = redeemed.error().context;
-            note_refusal(*link,
-                         fmt::format("tried to join group \"{}\": {}", request->group, reply.text));
-        }
-    } else {
-        reply.text = "the request to join is damaged";
-    }
-    transport::message m;
-    m.type = static_cast<std::uint16_t>(wire::message_type::join_reply);
-    m.payload = wire::encode(reply);
-    co_await link->send(std::move(m));
-    // The sender closes; wait for it so that the reply is not cut off.
-    const auto late = std::make_shared<transport::link *>(link.get());
-    tasks.spawn(close_late(late));
-    co_await link->receive();
-    *late = nullptr;
-    late_.notify_all();
-    link->close();
-}
 
 std::vector<receiver_group_status> receiver::status() const {
     std::vector<receiver_group_status> out;
