@@ -258,17 +258,17 @@ bool connection::receive_now() {
 /// while jobs run: they are the better use of the processor.
 bool connection::receive_spinning() {
     const bool begun = incoming_ || !stream_.input().empty();
-    if (jobs_ > 0 || !begun || !rest_spin_.worth_it()) {
+    if (jobs_ > 0 || !begun || !rest_spin_.turn()) {
         return false;
     }
     const time_point until = clock_.now() + rest_spin_time;
     do {
         if (receive_now() || stream_.ended()) {
-            rest_spin_.hit();
+            rest_spin_.paid();
             return true;
         }
     } while (clock_.now() < until);
-    rest_spin_.miss();
+    rest_spin_.missed();
     return false;
 }
 

@@ -21,6 +21,7 @@
 
 #include "replicator/base/limits.hpp"
 #include "replicator/base/memory_account.hpp"
+#include "replicator/base/seldom.hpp"
 #include "replicator/nbd/admission.hpp"
 #include "replicator/nbd/negotiation.hpp"
 #include "replicator/nbd/reply.hpp"
@@ -42,28 +43,6 @@ static_assert(inline_bytes_max + sizeof(data_chunk_prefix) <= chunk_bytes);
 struct connection_options {
     duration option_timeout = std::chrono::seconds(30); ///< for each step of the negotiation
     duration linger = std::chrono::seconds(10); ///< for a client that left to take its last replies
-};
-
-/// Whether it pays to poll for what should come any moment, learned from how often it came: each
-/// miss in a row doubles the number of occasions let pass.
-class spin_judge {
-  public:
-    bool worth_it() {
-        if (to_skip_ > 0) {
-            --to_skip_;
-            return false;
-        }
-        return true;
-    }
-    void hit() { misses_ = 0; }
-    void miss() {
-        misses_ = std::min(misses_ + 1, 8U);
-        to_skip_ = 1U << misses_;
-    }
-
-  private:
-    unsigned misses_ = 0;
-    unsigned to_skip_ = 0;
 };
 
 class connection : public std::enable_shared_from_this<connection> {
@@ -172,7 +151,7 @@ class connection : public std::enable_shared_from_this<connection> {
     std::optional<refused_write> refused_;
     std::size_t wanted_ = 0;      ///< bytes of input that the next step needs
     std::size_t room_wanted_ = 0; ///< payload of the request that waits for room
-    spin_judge rest_spin_;        ///< for the rest of a request
+    seldom rest_spin_{2, 256};    ///< for the rest of a request
     bool crowd_ = false;          ///< several requests came at once
     std::size_t jobs_ = 0;
     std::size_t job_bytes_ = 0;

@@ -7,6 +7,7 @@
 #include "dedupe/codec.hpp"
 #include "replicator/base/clock.hpp"
 #include "replicator/base/limits.hpp"
+#include "replicator/base/seldom.hpp"
 
 #include <algorithm>
 #include <array>
@@ -88,6 +89,33 @@ class encode_pace {
     double seconds_a_byte_;
 };
 
+/// How hard it is tried while there is no hurry, from the least.
+enum class encoder_step : std::uint8_t { quickest, usual, dense };
+constexpr std::size_t encoder_steps = 3;
+
+/// What an interval's turn shows; the first that holds.
+enum class encoder_event : std::uint8_t {
+    late,    ///< too many intervals wait, or writes too long
+    dear,    ///< at dense: it takes nearly all of the time
+    waiting, ///< something waits
+    idle,    ///< nothing does, and there is time for dense
+    free,    ///< nothing does
+};
+constexpr std::size_t encoder_events = 5;
+
+/// The table. Up one step at a time and only when nothing waits; from dense at once to the step
+/// that is quick enough.
+constexpr encoder_step next_step(encoder_step step, encoder_event event) {
+    using enum encoder_step;
+    constexpr encoder_step table[encoder_steps][encoder_events] = {
+        //           late      dear      waiting   idle   free
+        /* quickest */ {quickest, quickest, quickest, usual, usual},
+        /* usual    */ {quickest, usual, usual, dense, usual},
+        /* dense    */ {quickest, usual, dense, dense, dense},
+    };
+    return table[static_cast<std::size_t>(step)][static_cast<std::size_t>(event)];
+}
+
 class level_policy {
   public:
     /// Levels worth having: zstd's between are less than 4 % smaller (docs/decisions/0005); dense
@@ -113,8 +141,8 @@ class level_policy {
     static constexpr double idle_share = 0.4;
     static constexpr double busy_share_max = 0.9;
     /// Intervals without dense after it took too long; twice as many each time, up to the last.
-    static constexpr std::size_t rest_min = 15;
-    static constexpr std::size_t rest_max = 960;
+    static constexpr std::uint32_t rest_min = 15;
+    static constexpr std::uint32_t rest_max = 960;
     /// So many intervals at dense, and the next rest is the shortest again.
     static constexpr std::size_t steady = 30;
     /// Share of memory in use from which the encoder works at the priority of clients' requests.
@@ -129,7 +157,7 @@ class level_policy {
     int next(const encoder_load &load) {
         int level = unhurried(load);
         if (level == dedupe::encoder_options::dense && outgrows(load, dense_pace_)) {
-            level = levels[dense_step - 1];
+            level = level_of(encoder_step::usual);
         }
         if (load.in_sync && is_burst(load)) {
             level = levels.front();
@@ -180,48 +208,33 @@ class level_policy {
     static bool is_late(const encoder_load &load) {
         return load.waiting >= late_intervals || (load.in_sync && load.late_by > late_time);
     }
-    int unhurried(const encoder_load &load) {
-        const bool late = is_late(load);
-        if (step_ == dense_step) {
-            if (late || load.busy > busy_share_max) {
-                leave_dense(late);
-            } else if (++at_dense_ == steady) {
-                rest_ = rest_min;
-            }
-        } else {
-            resting_ -= std::min<std::size_t>(resting_, 1);
-            if (late) {
-                step_ -= std::min<std::size_t>(step_, 1);
-            } else if (load.waiting == 0) {
-                rise(load);
-            }
-        }
-        return levels[may_be_dense(load) ? step_ : std::min(step_, dense_step - 1)];
-    }
-
-    static constexpr std::size_t dense_step = levels.size() - 1;
-
     static bool may_be_dense(const encoder_load &load) {
         return load.in_sync && load.bytes <= dense_bytes_max && !is_burst(load);
     }
-    void rise(const encoder_load &load) {
-        if (step_ + 1 < dense_step) {
-            ++step_;
-        } else if (resting_ == 0 && load.busy < idle_share && may_be_dense(load)) {
-            step_ = dense_step;
-            at_dense_ = 0;
-        }
+    static int level_of(encoder_step step) { return levels[static_cast<std::size_t>(step)]; }
+    encoder_event event_of(const encoder_load &load, bool rested) const {
+        return is_late(load)                                                ? encoder_event::late
+               : step_ == encoder_step::dense && load.busy > busy_share_max ? encoder_event::dear
+               : load.waiting > 0                                           ? encoder_event::waiting
+               : rested && load.busy < idle_share && may_be_dense(load)     ? encoder_event::idle
+                                                                            : encoder_event::free;
     }
-    void leave_dense(bool late) {
-        step_ = late ? 0 : dense_step - 1;
-        resting_ = rest_;
-        rest_ = std::min(2 * rest_, rest_max);
+    int unhurried(const encoder_load &load) {
+        const encoder_step before = step_;
+        const bool rested = before == encoder_step::dense || dense_.turn();
+        step_ = next_step(before, event_of(load, rested));
+        if (before == encoder_step::dense && step_ != before) {
+            dense_.missed();
+            at_dense_ = 0;
+        } else if (before == encoder_step::dense && ++at_dense_ == steady) {
+            dense_.paid();
+        }
+        return level_of(may_be_dense(load) ? step_ : std::min(step_, encoder_step::usual));
     }
 
-    std::size_t step_ = dense_step - 1;
-    std::size_t at_dense_ = 0;
-    std::size_t rest_ = rest_min; ///< the next
-    std::size_t resting_ = 0;     ///< intervals left of the present one
+    encoder_step step_ = encoder_step::usual;
+    std::size_t at_dense_ = 0; ///< intervals in a row
+    seldom dense_{rest_min, rest_max};
     encode_pace search_pace_{100.0 * limits::MiB};
     encode_pace dense_pace_{40.0 * limits::MiB};
 };

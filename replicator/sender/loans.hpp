@@ -7,6 +7,7 @@
 #include "dedupe/digest.hpp"
 #include "replicator/base/clock.hpp"
 #include "replicator/base/limits.hpp"
+#include "replicator/base/seldom.hpp"
 #include "replicator/format/messages.hpp"
 #include "replicator/sender/pair_index.hpp"
 
@@ -60,25 +61,17 @@ class loan_round {
     std::vector<dedupe::loan> granted_;
 };
 
-/// Whether to ask for the next interval: each round that brought less than half of what was asked
-/// doubles how many intervals are let pass.
+/// Whether to ask for the next interval: a round that brought less than half of what was asked did
+/// not pay.
 class loan_patience {
   public:
-    bool worth_it() {
-        if (skip_ > 0) {
-            --skip_;
-            return false;
-        }
-        return true;
-    }
+    bool worth_it() { return rounds_.turn(); }
     void outcome(std::size_t asked, std::size_t granted) {
-        misses_ = granted * 2 >= asked ? 0 : std::min(misses_ + 1, 6U);
-        skip_ = (1U << misses_) - 1;
+        granted * 2 >= asked ? rounds_.paid() : rounds_.missed();
     }
 
   private:
-    unsigned misses_ = 0;
-    unsigned skip_ = 0;
+    seldom rounds_{2, 64};
 };
 
 } // namespace farshore

@@ -16,6 +16,27 @@ int at(level_policy &p, std::size_t waiting, double busy) {
 } // namespace
 
 TEST_SUITE("sites") {
+    TEST_CASE("level: the table of steps, every pair") {
+        using enum encoder_step;
+        for (std::size_t s = 0; s < encoder_steps; ++s) {
+            const auto step = static_cast<encoder_step>(s);
+            CHECK(next_step(step, encoder_event::late) == quickest);
+            // Never up by more than one, nor up at all while something waits.
+            for (std::size_t e = 0; e < encoder_events; ++e) {
+                const auto event = static_cast<encoder_event>(e);
+                const auto after = static_cast<std::size_t>(next_step(step, event));
+                CHECK(after <= s + 1);
+                const bool calm = event == encoder_event::idle || event == encoder_event::free;
+                CHECK((calm || after <= s));
+                CHECK((event != encoder_event::free || after != 2 || s == 2)); // dense needs time
+            }
+        }
+        CHECK(next_step(dense, encoder_event::dear) == usual);
+        CHECK(next_step(dense, encoder_event::waiting) == dense); // it is slower, that's known
+        CHECK(next_step(quickest, encoder_event::free) == usual);
+        CHECK(next_step(usual, encoder_event::idle) == dense);
+    }
+
     TEST_CASE(
         "level: zstd-3 as long as no more intervals wait than a scan keeps and time is short") {
         level_policy p;
@@ -49,9 +70,9 @@ TEST_SUITE("sites") {
     }
 
     /// Idle intervals until dense is used again.
-    std::size_t rest_after_falling(level_policy & p) {
+    std::uint32_t rest_after_falling(level_policy & p) {
         REQUIRE(at(p, 0, level_policy::busy_share_max + 0.01) == 3);
-        std::size_t rest = 1;
+        std::uint32_t rest = 1;
         while (at(p, 0, idle) != dense) {
             REQUIRE(++rest <= level_policy::rest_max);
         }
@@ -61,7 +82,8 @@ TEST_SUITE("sites") {
     TEST_CASE("level: dense that took too long is not tried again for long, and longer each time") {
         level_policy p;
         REQUIRE(at(p, 0, idle) == dense);
-        for (std::size_t rest = level_policy::rest_min; rest <= level_policy::rest_max; rest *= 2) {
+        for (std::uint32_t rest = level_policy::rest_min; rest <= level_policy::rest_max;
+             rest *= 2) {
             CHECK(rest_after_falling(p) == rest);
         }
         CHECK(rest_after_falling(p) == level_policy::rest_max);
