@@ -1,4 +1,4 @@
-// Critical: what protects the data does not do so now (lag or point too old, failed, fenced, not
+// Critical: what protects the data does not do so now (lag or point too old, failed, not
 // paired). Warning: it does, but somebody should look (link down, order lost for a while, paused,
 // a first copy not complete). The worst group decides.
 
@@ -36,12 +36,12 @@ const char *word_of(check_level level) {
 }
 
 check_level level_of_state(const std::string &state) {
-    for (const char *fine : {"streaming", "following", "promoted"}) {
+    for (const char *fine : {"streaming", "following"}) {
         if (state == fine) {
             return check_level::ok;
         }
     }
-    for (const char *bad : {"failed", "fenced", "unpaired"}) {
+    for (const char *bad : {"failed", "unpaired"}) {
         if (state == bad) {
             return check_level::critical;
         }
@@ -111,7 +111,7 @@ finding judge_receiver(const json &g, const check_limits &limits, wall_time now,
         const double age = number_field(g, "/newest_point/age_seconds",
                                         std::max(0.0, seconds_of(now.time_since_epoch()) - newest));
         f.text += fmt::format(", newest point {} old", format_seconds(age));
-        if (age > limit && state != "promoted") {
+        if (age > limit) {
             f.level = worse(f.level, check_level::critical);
             f.text += fmt::format(" (more than {})", format_seconds(limit));
         }

@@ -129,7 +129,7 @@ void follow_sync(const invocation &inv, const terminal &term) {
         }
         const json &g = list_field(*status, "/groups").front();
         const std::string state = text_field(g, "/state");
-        if (state == "streaming" || state == "failed" || state == "fenced" || state == "paused") {
+        if (state == "streaming" || state == "failed" || state == "paused") {
             line.clear();
             term.err(fmt::format("{}: {}\n", inv.group, state));
             return;

@@ -31,7 +31,6 @@ recovery_decision decide_recovery(const recovery_evidence &evidence) {
         break;
     }
     if (evidence.history_broken) {
-        d.drop_history = true;
         if (d.label != recovery_case::undo_lost) {
             d.label = recovery_case::history_lost;
         }

@@ -53,7 +53,6 @@ struct recovery_decision {
     recovery_case label = recovery_case::clean;
     bool refuse = false;
     bool roll_back = false;     ///< by all undo after the commit
-    bool drop_history = false;  ///< points before the hole
     bool drop_points = false;   ///< all of them: the images they build on are wrong
     bool clear_journal = false; ///< what is left can't be applied in order
     bool add_damage = false;    ///< no point until the sender has compared everything

@@ -21,14 +21,12 @@ enum class sender_state : std::uint8_t {
     tracking,
     catching_up,
     paused,
-    fenced,
     failed
 };
 enum class receiver_state : std::uint8_t {
     empty,
     receiving_sync,
     following,
-    promoted,
     failed,
     replaying
 };

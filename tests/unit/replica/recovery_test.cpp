@@ -62,8 +62,8 @@ TEST_CASE("recovery cases: without a commit record everything is refused and not
         CHECK(d.refuse == (e.commit == commit_evidence::none));
         if (d.refuse) {
             CHECK(d.label == recovery_case::no_commit);
-            CHECK_FALSE((d.roll_back || d.drop_history || d.drop_points || d.clear_journal ||
-                         d.add_damage || d.suspect_points));
+            CHECK_FALSE((d.roll_back || d.drop_points || d.clear_journal || d.add_damage ||
+                         d.suspect_points));
         }
     });
 }
@@ -77,7 +77,6 @@ TEST_CASE("recovery cases: every combination is rolled back, dropped and counted
         const recovery_decision d = decide_recovery(e);
         CHECK(d.roll_back == (e.tail != undo_tail::empty));
         CHECK(d.drop_points == (e.tail == undo_tail::broken));
-        CHECK(d.drop_history == e.history_broken);
         CHECK(d.clear_journal == (e.journal == journal_state::gap));
         // Whatever may be missing of what was acknowledged must be compared.
         CHECK(d.add_damage == (e.tail == undo_tail::broken || e.journal == journal_state::gap ||
@@ -87,7 +86,7 @@ TEST_CASE("recovery cases: every combination is rolled back, dropped and counted
         CHECK_FALSE(to_text(d.label).empty());
         clean += d.label == recovery_case::clean ? 1 : 0;
         CHECK((d.label == recovery_case::clean) ==
-              !(d.roll_back || d.drop_points || d.drop_history || d.add_damage));
+              !(d.roll_back || d.drop_points || e.history_broken || d.add_damage));
         CHECK((d.label == recovery_case::images_changed) == e.images_changed);
         CHECK((d.label == recovery_case::undo_lost) ==
               (e.tail == undo_tail::broken && !e.images_changed));
