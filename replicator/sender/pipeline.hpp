@@ -115,9 +115,13 @@ class pipeline {
 
     /// When the oldest write was made that is held nowhere else.
     std::optional<time_point> oldest_unsafe_write() const;
-    std::uint64_t folded_bytes() const { return folded_bytes_; }
-    std::uint64_t encoded_bytes() const { return encoded_bytes_; }
-    std::uint64_t encoder_faults() const { return encoder_faults_; }
+    /// Since the start.
+    struct totals {
+        std::uint64_t folded_bytes = 0;
+        std::uint64_t encoded_bytes = 0;
+        std::uint64_t encoder_faults = 0; ///< intervals that its self-check kept back
+    };
+    const totals &counts() const { return totals_; }
 
   private:
     task<void> close_loop();
@@ -165,9 +169,7 @@ class pipeline {
     std::uint64_t heals_ = 0;  ///< damage that this stream repairs, by the DR site's count
     bool tidying_ = false;
 
-    std::uint64_t folded_bytes_ = 0;
-    std::uint64_t encoded_bytes_ = 0;
-    std::uint64_t encoder_faults_ = 0;
+    totals totals_;
 
     // Capture calls from clients' threads, also after the end.
     std::shared_ptr<std::atomic<bool>> attention_posted_ =

@@ -117,7 +117,7 @@ task<void> pipeline::spool_encoded(std::shared_ptr<result<encoded_interval>> enc
                                    std::uint64_t epoch) {
     if (!*encoded) { // a bug or bad memory: not one byte of it leaves, clients go on, a catch-up
                      // compares
-        ++encoder_faults_;
+        ++totals_.encoder_faults;
         encoder_ = make_encoder();
         if (epoch == ledger_.epoch()) {
             lose_order(fmt::format(
@@ -129,8 +129,8 @@ task<void> pipeline::spool_encoded(std::shared_ptr<result<encoded_interval>> enc
     if (epoch != ledger_.epoch()) {
         co_return; // of a stream that ended
     }
-    folded_bytes_ += (*encoded)->folded_bytes;
-    encoded_bytes_ += (*encoded)->what.bytes;
+    totals_.folded_bytes += (*encoded)->folded_bytes;
+    totals_.encoded_bytes += (*encoded)->what.bytes;
     const auto pushed = co_await run_on(run_.disk, [this, encoded] {
         return spool_->push((*encoded)->what, std::move((*encoded)->frames));
     });

@@ -133,9 +133,9 @@ sender_group_status sender_group::status() const {
     s.state = state();
     describe_lag(s);
     s.bytes_written = stream_->capture().counts().written_bytes;
-    s.bytes_folded = stream_->folded_bytes();
-    s.bytes_encoded = stream_->encoded_bytes();
-    s.encoder_faults = stream_->encoder_faults();
+    s.bytes_folded = stream_->counts().folded_bytes;
+    s.bytes_encoded = stream_->counts().encoded_bytes;
+    s.encoder_faults = stream_->counts().encoder_faults;
     s.bytes_wire = site_->wire_bytes();
     describe_sync(s);
     const throttle_view limit = view_of(settings_->throttle, run_.time->wall());
