@@ -3,11 +3,11 @@
 
     bench/apply_floor.py TRACE...
 
-For each 1 s interval of the trace (made by bench/traces/record.py), on images as they were before: append the journal (as many
-bytes as the line had in bench/results/wan-bytes-TRACE.json) and fdatasync it; read what the changed blocks held, in runs of neighbours,
-append it to an undo log and fdatasync that; write the blocks; every fifth interval fdatasync the images. No decoding,
-no line, no digests. Only system time is counted, so that it doesn't matter what language this is written in; for each
-GB that the trace writes. Results: bench/results/apply-floor-TRACE.json.
+For each 1 s interval of the trace (made by bench/traces/record.py), on images as they were before: append the journal
+(as many bytes as the line had in bench/results/wan-bytes-TRACE.json) and fdatasync it; read what the changed blocks
+held, in runs of neighbours, append it to an undo log and fdatasync that; write the blocks; every fifth interval
+fdatasync the images. No decoding, no line, no digests. Only system time is counted, so that it doesn't matter what
+language this is written in; for each GB that the trace writes. Results: bench/results/apply-floor-TRACE.json.
 """
 
 import json
@@ -86,7 +86,8 @@ def measure(bench, _, trace):
         used += resource.getrusage(resource.RUSAGE_SELF).ru_stime - before
     each = used / (trace.meta["bytes_written"] / 1e9)
     bench.details = {"system_seconds": used, "written": trace.meta["bytes_written"]}
-    print(f"{trace.name}: {used:.1f} s in the kernel, {each:.2f} core-s/GB written; the receiver's bar is {BAR}", flush=True)
+    print(f"{trace.name}: {used:.1f} s in the kernel, {each:.2f} core-s/GB written; the receiver's bar is {BAR}",
+          flush=True)
 
 
 def main():

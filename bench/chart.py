@@ -50,7 +50,8 @@ def draw(rows):
         drawn = [(share, colour) for share, (_, colour) in zip(values, BARS) if share is not None]
         parts.append(text(LABEL - 10, y + len(drawn) * (BAR + GAP) / 2 + 4, name, anchor="end"))
         for share, colour in drawn:
-            parts.append(f'<rect x="{LABEL}" y="{y}" width="{max(share * scale, 1):.1f}" height="{BAR}" fill="{colour}"/>')
+            parts.append(f'<rect x="{LABEL}" y="{y}" width="{max(share * scale, 1):.1f}" height="{BAR}" '
+                         f'fill="{colour}"/>')
             parts.append(text(LABEL + share * scale + 6, y + BAR - 3, f"{share * 100:.1f} %", size=11))
             y += BAR + GAP
         y += GROUP_GAP

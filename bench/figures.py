@@ -295,9 +295,10 @@ def measure_lag(bench, journal, full):
     samples.sort()
     p99 = samples[int(len(samples) * 0.99)]
     bench.details = {"line_use": use, "samples": len(samples), "p50": statistics.median(samples),
-                     "max": samples[-1], "states": sorted(states), "late": late, "latency_us": load.outcome["latency_us"]}
-    bench.row(f"lag at {use * 100:.0f} % line use{', full journal' * full}, p99 of {len(samples)} samples", f"{p99:.2f} s", "<= 3 s",
-              p99 <= 3 and 0.55 <= use <= 0.68)
+                     "max": samples[-1], "states": sorted(states), "late": late,
+                     "latency_us": load.outcome["latency_us"]}
+    bench.row(f"lag at {use * 100:.0f} % line use{', full journal' * full}, p99 of {len(samples)} samples",
+              f"{p99:.2f} s", "<= 3 s", p99 <= 3 and 0.55 <= use <= 0.68)
     pair.compare()
 
 
@@ -413,8 +414,8 @@ def table():
 
 
 PROGRAMS = ("farshore", "farshore-sender", "farshore-receiver", "farshore-load", "farshore-wan")
-BENCHES = {f.__name__.replace("_", "-"): f for f in (latency, small_pages, trims, sync, lag, lag_full, saturated, memory,
-                                                      idle, restart)}
+BENCHES = {f.__name__.replace("_", "-"): f for f in (latency, small_pages, trims, sync, lag, lag_full, saturated,
+                                                      memory, idle, restart)}
 
 
 def run(name, options):

@@ -200,7 +200,8 @@ def main():
         for name, part in PARTS.items():
             if options.only in (None, name):
                 part(bench, builds, options.rounds)
-        bench.finish(f"bench/paired.py OTHER --rounds {options.rounds}" + (f" --only {options.only}" if options.only else ""))
+        bench.finish(f"bench/paired.py OTHER --rounds {options.rounds}"
+                     + (f" --only {options.only}" if options.only else ""))
         return 1 if bench.context.failures else 0
     except harness.Skip as reason:
         print(f"SKIPPED: {reason}")

@@ -107,7 +107,8 @@ def main():
         print("SKIPPED: " + reason)
         return harness.SKIPPED
     results = []
-    parts = {"empty": (options.tebibytes * TIB, 3, MIB, False), "compare": (TIB, options.gibibytes * 256, 4 * MIB, True)}
+    parts = {"empty": (options.tebibytes * TIB, 3, MIB, False),
+             "compare": (TIB, options.gibibytes * 256, 4 * MIB, True)}
     for name, (size, pieces, piece, seeded) in parts.items():
         if options.only not in ("", name):
             continue

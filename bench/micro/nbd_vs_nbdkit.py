@@ -31,7 +31,8 @@ CASES = [
 
 def fio(uri, options, arguments):
     """One run; the fields of fio's first job that the figures are taken from."""
-    command = [*arguments.prefix, "fio", "--name=run", "--ioengine=nbd", f"--uri={uri}", f"--size={arguments.size_mib}m",
+    command = [*arguments.prefix, "fio", "--name=run", "--ioengine=nbd", f"--uri={uri}",
+               f"--size={arguments.size_mib}m",
                "--time_based", f"--runtime={arguments.seconds}", "--randseed=7",
                # Whole latency: libnbd may take the reply within the submission, which clat does not count.
                "--lat_percentiles=1", "--clat_percentiles=0", "--output-format=json", *options]

@@ -108,7 +108,8 @@ def replay(pair, trace, speed):
             "cpu_seconds": {role: round(sum(both), 2) for role, both in cpu.items()},
             "cpu_user_and_system": cpu,
             "peak_bytes": {role: peak_bytes(daemon) for role, daemon in daemons.items()},
-            "order_lost": pair.sender.log_text().count(LOST) - losses, "why_lost": words_of(pair.sender.log_text())[losses:],
+            "order_lost": pair.sender.log_text().count(LOST) - losses,
+            "why_lost": words_of(pair.sender.log_text())[losses:],
             "lag_seconds": lag, "states": sampler.states, "state_at_end": ended["state"]}
 
 

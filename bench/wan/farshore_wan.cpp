@@ -208,7 +208,8 @@ std::string emulator::set(std::istringstream &words) {
     double value = -1;
     words >> value;
     if (!words || value < 0 || line_settings{}.find(name) == nullptr) {
-        return R"({"error": "set [ab|ba] delay|jitter|rate|queue|loss|reorder|reorder-delay VALUE"})";
+        return R"({"error": "set [ab|ba] delay|jitter|rate|queue|loss|reorder|reorder-delay )"
+               R"(VALUE"})";
     }
     for (int side : {0, 1}) {
         if (!(side == 0 ? only_ba : only_ab)) {

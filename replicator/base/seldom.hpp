@@ -1,7 +1,7 @@
 #pragma once
-// Tries ever less often what does not pay, and often again when it does: after a miss the `first`-th
-// turn is the next try, after each further miss in a row twice as many turns pass, at most `most`.
-// Pure; thread: the owner's.
+// Tries ever less often what does not pay, and often again when it does: after a miss the
+// `first`-th turn is the next try, after each further miss in a row twice as many turns pass, at
+// most `most`. Pure; thread: the owner's.
 
 #include <algorithm>
 #include <cstdint>

@@ -8,14 +8,19 @@
 // DRBD's activity log.
 //
 // Crash order of an activation:
-//  1. the sector with the bit set is written, 2. fdatasync, 3. the bit is set in memory, 4. writers
-//  go on.
+//   1. the sector with the bit set is written,
+//   2. fdatasync,
+//   3. the bit is set in memory,
+//   4. writers go on.
 // A torn sector (it is one disk sector) is the old or the new one; the writers of the new bit were
-// not let through. Order of a retirement:
-//  1. the owner makes sure that all data of the extent is on disk and its regions are clean,
-//  2. the bit is cleared in memory (later writers activate again), 3. the sector is written,
-//  without sync:
-//     if that write is lost, the extent is compared once too often.
+// not let through.
+//
+// Order of a retirement:
+//   1. the owner makes sure that all data of the extent is on disk and its regions are clean,
+//   2. the bit is cleared in memory (later writers activate again),
+//   3. the sector is written, without sync: if that write is lost, the extent is compared once too
+//      often.
+//
 // A failed write or sync of the map file is final: extents that are active stay usable, others are
 // not.
 //

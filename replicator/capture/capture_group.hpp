@@ -3,13 +3,16 @@
 // over all of them, the open interval, the dirty maps, and the regions still to be compared
 // (pending).
 //
-// Life of a write (capture_device): wait for overlapping requests in flight (range lock; offered as
-// try without waiting) -> under the group's lock: make sure the dirty bits are set (and their 4 MiB
-// extent active, durable BEFORE data may reach the disk; first touches wait for one batched
-// fdatasync on a pool thread), reserve slots in the open interval -> read the old content if the
-// page cache has it -> copy
-// -> write the file -> under the lock: release the range. Nothing waits for encoding, spool or
-// network.
+// Life of a write (capture_device):
+//   wait for overlapping requests in flight (range lock; offered as try without waiting)
+//   -> under the group's lock: make sure the dirty bits are set (and their 4 MiB extent active,
+//      durable BEFORE data may reach the disk; first touches wait for one batched fdatasync on a
+//      pool thread), reserve slots in the open interval
+//   -> read the old content if the page cache has it
+//   -> copy
+//   -> write the file
+//   -> under the lock: release the range.
+// Nothing waits for encoding, spool or network.
 //
 // Modes. `tracking`: nothing is recorded, every touched region is dirty (the mode at start, after
 // an overflow, after a write error, and when the engine says so). `recording`: writes to regions

@@ -35,9 +35,9 @@
 //   152    8 fine_checksum    clean: XXH3-64 of the page states and the pages of fine bits that are mixed; else 0
 //   160   88 reserved         zero
 //   248    8 checksum         XXH3-64 of bytes 0..247
-// Last write, 8 bytes at 1536, without a checksum: when a client's write to the volume last began, signed ns
-// since 1970, stored before the write when the one that stands there is 50 ms older (or newer). At a start: the newest
-// time of the volume's file.
+// Last write, 8 bytes at 1536, without a checksum: when a client's write to the volume last began,
+// signed ns since 1970, stored before the write when the one that stands there is 50 ms older (or
+// newer). At a start: the newest time of the volume's file.
 // All other bytes of the header page are zero.
 // Page states: byte p is what page p of the fine bits (4096 bytes; 2 GiB of the volume) says:
 // 0 clean, its fine bits don't count; 1 mixed, its fine bits say it; 2 dirty, all of its regions,
@@ -67,8 +67,8 @@
 //   104    8 begun            newest stream that was begun; durable before it is used
 //   112    8 reserved         zero
 //   120    8 checksum         XXH3-64 of bytes 0..119
-// Unknown versions: the group is refused, never overwritten. History: version 1, first; 2: what proves that
-// volume and map are the same, the stream begun.
+// Unknown versions: the group is refused, never overwritten. History: version 1, first; 2: what
+// proves that volume and map are the same, the stream begun.
 
 #include "replicator/base/bytes.hpp"
 #include "replicator/base/error.hpp"

@@ -21,8 +21,8 @@
 //    48    8 arrival          in a barrier frame of the receiver's journal: when it came, by the receiver's clock, ns
 //                            since 1970; else zero, and what comes over the wire with anything else is refused
 //    56    8 header_checksum  XXH3-64 of bytes 0..55
-// Checksums are against accidents (torn writes, bad memory, disk rot); on the wire TLS guards against
-// adversaries. A torn frame fails one of the checksums or is short: the log ends before it.
+// Checksums are against accidents (torn writes, bad memory, disk rot); on the wire TLS guards
+// against adversaries. A torn frame fails one of the checksums or is short: the log ends before it.
 // History: version 1, first; the arrival was reserved and zero, which reads as "not known".
 
 #include "replicator/base/bytes.hpp"

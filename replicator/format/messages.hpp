@@ -274,8 +274,8 @@ struct begin_stream {
     static constexpr auto type = message_type::begin_stream;
     random64 stream;
     std::uint64_t first = 0; ///< id of its first interval, above every id before
-    bool copy_went_back =
-        false; ///< the copy is older than what it had acknowledged: its points may be of other images
+    /// The copy is older than what it had acknowledged: its points may be of other images.
+    bool copy_went_back = false;
     template <class V>
     void visit(V &v) {
         v(stream);
@@ -460,8 +460,8 @@ struct changed_run {
 /// One or more for a request; at most limits::changed_runs_max runs in all of them.
 struct changed_reply {
     static constexpr auto type = message_type::changed_reply;
-    bool known =
-        false; ///< false: the history does not reach back so far; then `runs` is empty and this is the last
+    /// False: the history does not reach back so far; then `runs` is empty and this is the last.
+    bool known = false;
     std::vector<changed_run> runs;
     bool more = false;
     template <class V>

@@ -13,7 +13,8 @@
 //     0    4 magic            "FSU1"
 //     4    2 version          2; any other is refused (errc::unsupported)
 //     6    2 flags            1 last part, 2 barrier is consistent, 4 barrier is a point; others
-//     refused 8    8 stream           of the interval, not 0
+//                             refused
+//     8    8 stream           of the interval, not 0
 //    16    8 interval         >= 1
 //    24    4 part             0-based
 //    28    4 entries          <= undo_entries_max
@@ -24,9 +25,11 @@
 //    64    8 synced_segment   how far the log was durable when this record was begun: a record
 //    72    8 synced_offset    before this place that can't be read is damaged, not torn
 //    80    8 entries_checksum XXH3-64 of the entry table
-//    88    8 arrival          of the barrier at the DR site, by its clock, ns since 1970; 0 unless last part, or not known
-//    96    8 written          when the record was written, ns since 1970, signed, by the clock that stamps files: from
-//                             then on the images may have been changed on its account
+//    88    8 arrival          of the barrier at the DR site, by its clock, ns since 1970; 0 unless last
+//                             part, or not known
+//    96    8 written          when the record was written, ns since 1970, signed, by the clock that
+//                             stamps files: from then on the images may have been changed on its
+//                             account
 //   104   16 reserved         zero
 //   120    8 header_checksum  XXH3-64 of bytes 0..119
 // Entry, 24 bytes:

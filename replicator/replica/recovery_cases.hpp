@@ -45,8 +45,8 @@ enum class recovery_case : std::uint8_t {
     journal_lost,  ///< intervals that were acknowledged are gone: the sender must compare
     undo_lost,     ///< the roll-back is incomplete: images are not to be trusted before a compare
     images_doubtful, ///< the sender must compare; points stay
-    images_changed, ///< images and state are not of one moment: the same, and the points are suspect
-    no_commit,      ///< nothing says where the images stand: refuse
+    images_changed,  ///< images and state are not of one moment: likewise, the points are suspect
+    no_commit,       ///< nothing says where the images stand: refuse
 };
 
 struct recovery_decision {

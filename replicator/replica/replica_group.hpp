@@ -100,8 +100,8 @@ struct replica_position {
     bool in_catch_up = false; ///< the applied barrier is not consistent, or damage is not healed
     std::uint64_t damage_count = 0;
     bool damaged = false; ///< damage not healed yet
-    std::string
-        trouble; ///< why it was counted last, for the operator; empty: before this object was opened
+    /// Why it was counted last, for the operator; empty: before this object was opened.
+    std::string trouble;
     interval_id suspect; ///< points up to it are; 0: none
     wall_time suspect_time{};
 };
@@ -114,8 +114,8 @@ struct verify_answer {
     verify_entry entry;
     interval_id at;
     bool equal = false;
-    bool unseen =
-        false; ///< a hole (longer than 1 MiB) of which the copy has too much data to look at: says nothing
+    /// A hole (longer than 1 MiB) of which the copy has too much data to look at: says nothing.
+    bool unseen = false;
     bool differs() const { return !equal && !unseen; }
 };
 

@@ -1,6 +1,7 @@
 #pragma once
-// The stream of a group at the primary, whoever receives it: capture, the queue of closed intervals,
-// the encoder, the spool. The one place that cuts barriers, and the one that loses the order.
+// The stream of a group at the primary, whoever receives it: capture, the queue of closed
+// intervals, the encoder, the spool. The one place that cuts barriers, and the one that loses the
+// order.
 //
 //   capture (open interval) -> cut() -> closed -> encode -> spool -> each site_link sends from there
 //

@@ -4,8 +4,8 @@
 // sends what the pipeline holds; it cuts nothing and encodes nothing.
 //
 // Life: wait for a pairing -> connect -> greet -> plan_session() says where to go on -> ship, with
-// the scan beside it -> the session ends, by the line, by a rule that was broken, or by restart() ->
-// again, after a pause that grows unless the session made something durable.
+// the scan beside it -> the session ends, by the line, by a rule that was broken, or by restart()
+// -> again, after a pause that grows unless the session made something durable.
 //
 // Thread: home. Failures of the line end a session and nothing else.
 

@@ -20,8 +20,8 @@ struct sender_volume_config {
 struct sender_group_config {
     std::string name;
     std::string peer; ///< host:port; may be empty until `join` gives it
-    std::string
-        peer_name; ///< under [tls]: what the DR site's certificate is for; empty: the host in `peer`
+    /// Under [tls]: what the DR site's certificate is for; empty: the host in `peer`.
+    std::string peer_name;
     duration interval = std::chrono::seconds(1);
     std::uint64_t spool_bytes_max = 20ULL << 30;
     /// Memory of the index of places that new data is looked up in; within the group's share of

@@ -52,8 +52,9 @@ constexpr std::uint64_t pair_index_bytes_of(std::uint64_t memory_bytes_max) {
 
 struct receiver_memory {
     std::uint64_t window_bytes; ///< frames received and not yet journaled
-    std::uint64_t
-        batch_bytes; ///< decoded content of one apply batch (counted about three times over), and half as much of what it is rebuilt from
+    /// Decoded content of one apply batch (counted about three times over), and half as much of
+    /// what it is rebuilt from.
+    std::uint64_t batch_bytes;
 };
 constexpr receiver_memory receiver_memory_of(std::uint64_t memory_bytes_max, std::size_t groups) {
     const std::uint64_t share = memory_bytes_max / std::max<std::size_t>(groups, 1);

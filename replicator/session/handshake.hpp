@@ -27,15 +27,15 @@ struct sender_facts {
     std::uint64_t damage_known = 0;        ///< damage count whose blocks are marked dirty here
     stream_id begun;                       ///< the newest stream that was begun here (persistent)
     interval_id sent;                      ///< no barrier of it above this one was ever sent
-    bool exact =
-        false; ///< the three above are the newest ever: remembered in this life, or proved at its start
+    /// The three above are the newest ever: remembered in this life, or proved at its start.
+    bool exact = false;
 };
 
 enum class sender_decision : std::uint8_t {
     resume,   ///< go on with the stream after the receiver's position
     restart,  ///< the stream as a whole from its first interval: the receiver has nothing of it
     catch_up, ///< new stream: compare the dirty regions
-    compare_changed, ///< new stream: the dirty regions, and what the copy changed after `acknowledged`
+    compare_changed, ///< new stream: dirty regions, and what the copy changed after `acknowledged`
     compare_all, ///< new stream: everything is dirty, since the copy isn't what the map counts from
 };
 const char *name_of(sender_decision d);

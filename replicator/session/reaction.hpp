@@ -10,10 +10,15 @@
 namespace farshore {
 
 enum class reaction : std::uint8_t {
-    end_session, ///< the peer is told why, the sender connects again; copy, points and volumes are as before
-    reopen_copy, ///< storage: the session ends with its words, the copy is opened anew
-    await_space, ///< storage without room: the session ends with its words; what is there stays, and goes on with room
-    keep_pending, ///< a part of a volume's disk: it stays to be done, named in `status`; the rest goes on
+    /// The peer is told why, the sender connects again; copy, points and volumes are as before.
+    end_session,
+    /// Storage: the session ends with its words, the copy is opened anew.
+    reopen_copy,
+    /// Storage without room: the session ends with its words; what is there stays, and goes on with
+    /// room.
+    await_space,
+    /// A part of a volume's disk: it stays to be done, named in `status`; the rest goes on.
+    keep_pending,
 };
 
 /// Only storage reopens a copy; only the line or a peer that broke a rule ends a session by itself;

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""What the DR site says of its copy is what it has. With real daemons: state or images put back to an older moment, an image
-deleted under the running receiver or written by hand while it was stopped, a file system of the images that is full, `open
-latest` right after a restart, and a difference that verify finds. Each must be said at both ends, no wrong point may be
-served, and the copy must come to equal the primary again. `--only PART`."""
+"""What the DR site says of its copy is what it has. With real daemons: state or images put back to an older moment, an
+image deleted under the running receiver or written by hand while it was stopped, a file system of the images that is
+full, `open latest` right after a restart, and a difference that verify finds. Each must be said at both ends, no wrong
+point may be served, and the copy must come to equal the primary again. `--only PART`."""
 
 import os
 import re
@@ -36,7 +36,8 @@ class Site:
         self.pair.wait()
 
     def write(self, offset, length, value, volume="data"):
-        done = subprocess.run(["qemu-io", "-f", "raw", "-c", f"write -P {value} {offset} {length}", self.pair.uri(volume)],
+        done = subprocess.run(["qemu-io", "-f", "raw", "-c", f"write -P {value} {offset} {length}",
+                               self.pair.uri(volume)],
                               capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise harness.Failed("qemu-io: " + done.stdout + done.stderr)
@@ -77,7 +78,7 @@ class Site:
         return self.receiver.cli("open", self.pair.group, "--nbd", endpoint, *words, code=code)
 
     def suspect(self, old, what):
-        """The points of before are listed, labelled, refused by name, and open for who insists; `latest` is a good one."""
+        """The points of before are listed, labelled, refused by name, and open for who insists; `latest` is good."""
         listed = {p["id"]: p for p in self.points()}
         self.check(listed.get(old, {}).get("suspect") is True, f"{what}: the points of before are labelled")
         refused = self.open("--point", old, code=13)
@@ -109,7 +110,8 @@ def restarted(context):
                    f"(the state was {status['state']}, replay {status['replay']})")
         site.check(status["durable_barrier"]["time"] >= proved["time"][:19] and
                    status["durable_barrier"]["id"] >= proved["barrier"], "its time is the barrier's, not 1970")
-        got = subprocess.run(["qemu-io", "-r", "-f", "raw", "-c", f"read -P {97 + round_number} {round_number * 4096} 4096",
+        got = subprocess.run(["qemu-io", "-r", "-f", "raw",
+                              "-c", f"read -P {97 + round_number} {round_number * 4096} 4096",
                               opened["uris"]["data"]], capture_output=True, text=True, check=False)
         site.check(got.returncode == 0 and "failed" not in got.stdout, "and it holds the last write")
         site.receiver.cli("close", opened["id"])
@@ -225,7 +227,8 @@ def full(context):
         except OSError:
             pass
     site.write(32 * MIB, 4 * MIB, 70)
-    site.check(site.says(site.sender, "can't write its copy.*No space left"), "images on a full disk: the sender says so")
+    site.check(site.says(site.sender, "can't write its copy.*No space left"),
+               "images on a full disk: the sender says so")
     refused = site.sender.cli("wait", site.pair.group, "--timeout", "6s", code=15)
     site.check("No space left" in refused["error"]["message"], f"wait names the cause: {refused['error']['message']}")
     errors = set()

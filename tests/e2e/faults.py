@@ -329,8 +329,9 @@ def disk_full(context, victim):
         return
     child = child_of(context)
     state = small_disk(child, child.path(victim + "-state"), 640)
+    # So little memory that the spool needs its disk soon, on slow machines too.
     pair = harness.Pair(child, {"data": "32MiB", "wal": "16MiB"}, line="relay", spool="128MiB",
-                        journal="512MiB", memory="160MiB")  # so that the spool needs its disk soon, on slow machines too
+                        journal="512MiB", memory="160MiB")
     load = harness.Load(pair, seed=9)
     load.fill()
     pair.start()
@@ -359,7 +360,8 @@ def disk_full(context, victim):
         pass
     context.check(said(), f"disk full at the {victim}: its status says so ({sorted(seen)})")
     # What is durable and can't be applied now is not asked for.
-    opened = pair.receiver.cli("open", pair.group, "--applied", "--nbd", "unix:" + child.path("run", "p.nbd"), code=None)
+    opened = pair.receiver.cli("open", pair.group, "--applied", "--nbd",
+                               "unix:" + child.path("run", "p.nbd"), code=None)
     if "uris" in opened:
         load.check([opened["uris"][v] for v in pair.volumes], "the newest complete point is still a prefix")
         pair.receiver.cli("close", str(opened["id"]))

@@ -303,7 +303,8 @@ class SiteCa:
 
     def certificate(self, name, names, days=90):
         """A new key and certificate NAME.pem, NAME.key for these subject alternative names."""
-        write_text(self.path(name + ".ext"), f"subjectAltName = {','.join(names)}\nextendedKeyUsage = serverAuth,clientAuth\n")
+        write_text(self.path(name + ".ext"), f"subjectAltName = {','.join(names)}\n"
+                   "extendedKeyUsage = serverAuth,clientAuth\n")
         self._openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout",
                       self.path(name + ".key.new"), "-out", self.path(name + ".csr"), "-subj", f"/CN={name}")
         self._openssl("x509", "-req", "-in", self.path(name + ".csr"), "-CA", self.path("ca.pem"), "-CAkey",
@@ -348,9 +349,9 @@ class Pair:
         self.relay = None
         # Benches measure the product as it is; tests let the encoder check itself.
         self.settings = dict(verify_encoding=getattr(context.options, "verify_encoding", False),
-                             interval=interval, spool=spool, sender_lines=sender_lines, group_lines=group_lines, receiver_lines=receiver_lines,
-                             receiver_group_lines=receiver_group_lines, journal=journal,
-                             memory=memory)
+                             interval=interval, spool=spool, sender_lines=sender_lines, group_lines=group_lines,
+                             receiver_lines=receiver_lines, receiver_group_lines=receiver_group_lines,
+                             journal=journal, memory=memory)
         for name in ("primary", "replica", "run"):
             os.makedirs(context.path(name), exist_ok=True)
         for name, size in volumes.items():

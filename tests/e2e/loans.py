@@ -76,7 +76,8 @@ def initial_sync(context, sites):
     sites.equal("a similar volume of another group arrives")
     used = pair.relay.carried - before
     novel = NOVEL_PIECES * PIECE
-    context.check(used < novel + SIZE // 20, f"and costs little more than what is new: {used} bytes for {SIZE}, {novel} new")
+    context.check(used < novel + SIZE // 20,
+                  f"and costs little more than what is new: {used} bytes for {SIZE}, {novel} new")
 
 
 def while_streaming(context, sites):

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""What befalls a primary's storage while nobody looks: volume, state or both are put back, a file is replaced while it is
-served, the file system is shut down by an error and mounted anew in the same boot, QEMU or a loop device has the image.
-After each of them `wait` leads to equal sites, and log or status say what was found.
+"""What befalls a primary's storage while nobody looks: volume, state or both are put back, a file is replaced while it
+is served, the file system is shut down by an error and mounted anew in the same boot, QEMU or a loop device has the
+image. After each of them `wait` leads to equal sites, and log or status say what was found.
 
     tests/e2e/rollback.py
 
-Volume and state stand on an ext4 of their own in a file, so that they can be put back as storage does it: below the file
-system, times and inode numbers included. Needs root.
+Volume and state stand on an ext4 of their own in a file, so that they can be put back as storage does it: below the
+file system, times and inode numbers included. Needs root.
 """
 
 import ctypes
@@ -51,7 +51,8 @@ class Host:
             os.symlink(os.path.join(self.place, inside), context.path(outside))
 
     def mount(self):
-        done = subprocess.run(["mount", "-o", "loop", self.image, self.place], capture_output=True, text=True, check=False)
+        done = subprocess.run(["mount", "-o", "loop", self.image, self.place], capture_output=True, text=True,
+                              check=False)
         if done.returncode != 0:
             raise harness.Skip("can't mount a file system in a file: " + done.stderr.strip())
         self.mounted = True
@@ -231,10 +232,11 @@ def others(context, pair):
     holder.terminate()
     holder.wait()
     pair.sender.start()
-    done = subprocess.run(["qemu-io", "-f", "raw", "-c", "write 0 4k", image], capture_output=True, text=True, check=False)
-    context.check("lock" in done.stdout + done.stderr, "QEMU is kept out of a volume that is served")
-    done = subprocess.run(["qemu-io", "-f", "raw", "-c", "write 0 4k", pair.replica("data")], capture_output=True, text=True,
+    done = subprocess.run(["qemu-io", "-f", "raw", "-c", "write 0 4k", image], capture_output=True, text=True,
                           check=False)
+    context.check("lock" in done.stdout + done.stderr, "QEMU is kept out of a volume that is served")
+    done = subprocess.run(["qemu-io", "-f", "raw", "-c", "write 0 4k", pair.replica("data")], capture_output=True,
+                          text=True, check=False)
     context.check("lock" in done.stdout + done.stderr, "QEMU is kept out of a replica image")
     story.ends_equal()
 

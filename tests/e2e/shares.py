@@ -184,7 +184,8 @@ def group_of(daemon, name):
 def missing(context, sites):
     """One group's disk is missing at start, at either site."""
     pair = sites.pair
-    for daemon, image in ((pair.sender, pair.primary("more")), (pair.receiver, context.path("replica-other", "more.img"))):
+    for daemon, image in ((pair.sender, pair.primary("more")),
+                          (pair.receiver, context.path("replica-other", "more.img"))):
         if not os.path.exists(image):
             context.say(f"{image} is not there yet")
             continue

@@ -86,7 +86,8 @@ def disk(context):
             subprocess.run(["fsfreeze", "--unfreeze", spool.point], check=True)
         was, now = (percentile(w.lags, 0.99) for w in (before, during))
         context.check(now <= max(1.5 * was, was + 1),
-                      f"its disk stands still for {seconds} s: p99 of the other group's lag {now:.2f} s, {was:.2f} s before")
+                      f"its disk stands still for {seconds} s: p99 of the other group's lag {now:.2f} s, {was:.2f} s "
+                      "before")
         context.check(during.apart == 0 and pair.receiver.log_text().count("group other: session with") == 1,
                       "it streams all the time, on one session")
         # Its own group may lose the order: what can not be spilled fills its memory.
@@ -111,7 +112,8 @@ def restart(context):
     pair.wait_state("streaming")
     pair.sender.cli("throttle", "set", "100kbit/s", "--group", "shop")
     load = harness.Load(pair, seed=3).start()
-    harness.retry(900 if context.long else 120, "the spool is long", lambda: pair.status()["spool"]["used_bytes"] > wanted)
+    harness.retry(900 if context.long else 120, "the spool is long",
+                  lambda: pair.status()["spool"]["used_bytes"] > wanted)
     load.finish()
     held = pair.status()["spool"]["used_bytes"]
     pair.sender.kill()

@@ -26,9 +26,11 @@ def secret_token(context, pair):
     time.sleep(0.5)
     with open(f"/proc/{process.pid}/cmdline", "rb") as file:
         words = file.read().split(b"\0")
-    context.check(b"join" in words and not any(b"farshore1." in w for w in words), "the token stands in no command line")
+    context.check(b"join" in words and not any(b"farshore1." in w for w in words),
+                  "the token stands in no command line")
     out, err = process.communicate(token + "\n", timeout=60)
-    context.check(process.returncode == 0 and "warning" not in err and pair.group in out, "join took it from standard input")
+    context.check(process.returncode == 0 and "warning" not in err and pair.group in out,
+                  "join took it from standard input")
     pair.sender.cli("unpair", pair.group)
     pair.receiver.cli("unpair", pair.group)
     nothing = pair.sender.cli_raw("join")
@@ -51,7 +53,8 @@ def invitations(context, pair):
     left = token_of(pair)
     pair.receiver.cli("unpair", pair.group)
     pair.sender.cli("unpair", pair.group)
-    context.check(pair.receiver.cli("invite", "--list")["invitations"] == [], "unpair ends the invitations of its group")
+    context.check(pair.receiver.cli("invite", "--list")["invitations"] == [],
+                  "unpair ends the invitations of its group")
     refused = pair.sender.cli("join", code=None, given=left)
     context.check("error" in refused, "a token from before unpair is refused")
     pair.receiver.cli("invite", pair.group, "--address", "dr.example.net:0", code=2)
@@ -84,7 +87,8 @@ def impostor(context, pair):
     pair.ca.certificate("printer", ["DNS:printer.test"])
     with open(pair.receiver.config, encoding="utf-8") as file:
         text = file.read()
-    text = text.replace("receiver-state", "printer-state").replace(context.path("replica"), context.path("printer-replica"))
+    text = text.replace("receiver-state", "printer-state")
+    text = text.replace(context.path("replica"), context.path("printer-replica"))
     text = text.replace(pair.ca.path("dr."), pair.ca.path("printer."))
     other = harness.Daemon(context, "receiver", context.path("printer.toml"), pair.receiver.control, name="printer")
     harness.write_text(other.config, text)
@@ -92,7 +96,8 @@ def impostor(context, pair):
     harness.retry(20, "the sender says why", lambda: "not for" in str(pair.status()["error"]))
     context.check("printer.test" in pair.status()["error"], f"refused: {pair.status()['error']}")
     time.sleep(1)
-    context.check("session with" not in other.log_text() and not os.path.exists(context.path("printer-replica", "data.img"))
+    context.check("session with" not in other.log_text()
+                  and not os.path.exists(context.path("printer-replica", "data.img"))
                   and not pair.status()["connected"], "it got no byte of the volume")
     context.check(pair.sender.cli_raw("check").returncode != 0, "check is not OK")
     other.stop()
@@ -109,7 +114,8 @@ def foreign_sender(context, pair):
     text = text.replace("sender-state", "intern-state").replace("sender.sock", "intern.sock")
     text = text.replace(pair.primary("data"), context.path("primary", "stolen.img")).replace("data.nbd", "stolen.nbd")
     text = text.replace(pair.ca.path("primary."), pair.ca.path("intern."))
-    thief = harness.Daemon(context, "sender", context.path("intern.toml"), context.path("run", "intern.sock"), name="intern")
+    thief = harness.Daemon(context, "sender", context.path("intern.toml"), context.path("run", "intern.sock"),
+                           name="intern")
     harness.write_text(thief.config, text)
     thief.start()
     seen = []

@@ -305,8 +305,8 @@ TEST_CASE(
     }
 }
 
-TEST_CASE(
-    "capture: a bit of the map that flips after a clean stop is noticed") { // here: of what a page of it says
+// Here: of what a page of it says.
+TEST_CASE("capture: a bit of the map that flips after a clean stop is noticed") {
     capture_rig rig = synced_rig({9U << 20});
     start(rig);
     rig.note(rig.group->close_clean());
