@@ -92,7 +92,7 @@ struct record_disk {
     le64 last_interval;
     le64 reserved_interval;
     le64 stream;
-    le64 acknowledged;
+    le64 common;
     std::array<std::byte, 16> receiver{};
     boot_text boot_id{};
     le64 begun;
@@ -198,15 +198,15 @@ result<capture_record> parse_record(bytes_view bytes) {
     }
     // Ids that no honest peer can have brought about: the position is asked from the DR site
     // instead.
-    if (std::max({disk.last_interval.get(), disk.reserved_interval.get(),
-                  disk.acknowledged.get()}) > limits::interval_id_max) {
+    if (std::max({disk.last_interval.get(), disk.reserved_interval.get(), disk.common.get()}) >
+        limits::interval_id_max) {
         return fail(errc::corrupt, "capture state slot with interval ids beyond 2^63-1");
     }
     capture_record record;
     record.sequence = disk.sequence;
     record.last_interval = interval_id{disk.last_interval};
     record.reserved_interval = interval_id{disk.reserved_interval};
-    record.acknowledged = {stream_id{disk.stream}, interval_id{disk.acknowledged}};
+    record.acknowledged = {stream_id{disk.stream}, interval_id{disk.common}};
     record.receiver = disk.receiver;
     record.boot_id = from_disk(disk.boot_id);
     record.begun = stream_id{disk.begun};
@@ -363,7 +363,7 @@ void store_capture_state(bytes_span file, const capture_record &record) {
     disk.last_interval = record.last_interval.value;
     disk.reserved_interval = record.reserved_interval.value;
     disk.stream = record.acknowledged.stream.value;
-    disk.acknowledged = record.acknowledged.interval.value;
+    disk.common = record.acknowledged.interval.value;
     disk.receiver = record.receiver;
     disk.boot_id = to_disk(record.boot_id);
     disk.begun = record.begun.value;

@@ -2,7 +2,6 @@
 
 #include "replicator/base/assert.hpp"
 #include "replicator/base/geometry.hpp"
-#include "replicator/base/log.hpp"
 
 #include <fmt/format.h>
 
@@ -23,10 +22,6 @@ constexpr std::uint64_t sources_part = 2;            ///< of the memory for a ba
 
 bool wants_space(const error &e) { return is(e, errc::full) || is_errno(e, ENOSPC); }
 
-/// What holes of the primary may have read here at one barrier (verify): a third of a second of a
-/// disk.
-constexpr std::uint64_t hole_bytes_looked_at_max = 256 * limits::MiB;
-
 } // namespace
 
 applier::applier(replica_core &core, interval_log &journal, loan_store &loans,
@@ -34,8 +29,7 @@ applier::applier(replica_core &core, interval_log &journal, loan_store &loans,
                  std::function<result<>()> before_write)
     : core_(core), journal_(journal), loans_(loans), undo_(core, newest_point),
       before_write_(std::move(before_write)), batch_bytes_max_(batch_bytes_max), state_(start),
-      data_(core.images().volume_blocks().size()),
-      sources_(static_cast<std::size_t>(batch_bytes_max / sources_part)) {
+      images_(core.images(), static_cast<std::size_t>(batch_bytes_max / sources_part)) {
     const auto volumes = core.images().volume_blocks();
     source_blocks_.assign(volumes.begin(), volumes.end());
     source_blocks_.push_back(loans.slots());
@@ -209,7 +203,7 @@ result<> applier::take_zero(const block_change &change, const interval_entry &en
     std::uint64_t block = change.block.value;
     const std::uint64_t end = block + change.count;
     while (block < end) {
-        FS_TRY(data, next_data(change.volume, block * block_bytes));
+        FS_TRY(data, images_.next_data(change.volume, block * block_bytes));
         std::uint64_t some = std::min(end - block, zero_piece_blocks);
         if (data.length == 0) {
             some = end - block;
@@ -246,7 +240,7 @@ result<> applier::record_old(volume_index volume, std::uint64_t block, std::uint
 result<> applier::record_old_images(volume_index volume, std::uint64_t block, std::uint64_t count) {
     const std::uint64_t end = block + count;
     while (block < end) {
-        FS_TRY(data, next_data(volume, block * block_bytes));
+        FS_TRY(data, images_.next_data(volume, block * block_bytes));
         const std::uint64_t data_block =
             data.length == 0 ? end : std::min(end, data.offset / block_bytes);
         if (data_block > block) {
@@ -269,7 +263,7 @@ result<> applier::record_old_data(volume_index volume, std::uint64_t block, std:
         scratch_ = buffer(limits::MiB);
     }
     const bytes_span bytes = scratch_.span().first(static_cast<std::size_t>(count * block_bytes));
-    FS_CHECK(read_old(volume, block, bytes));
+    FS_CHECK(images_.read(volume, block, bytes));
     const auto zero_at = [&](std::uint64_t i) {
         return is_zero(bytes.subspan(static_cast<std::size_t>(i * block_bytes), block_bytes));
     };
@@ -293,53 +287,13 @@ result<> applier::record_old_data(volume_index volume, std::uint64_t block, std:
     return {};
 }
 
-// Within a step the images don't change, so an answer holds for all offsets from where it was asked
-// up to the end of the data it found.
-result<byte_range> applier::next_data(volume_index volume, std::uint64_t offset) {
-    std::optional<known_data> &known = data_[volume.value];
-    if (!known || offset < known->from ||
-        (known->data.length != 0 && offset >= known->data.end())) {
-        FS_TRY(data, core_.images().next_data(volume, offset));
-        known = known_data{offset, data};
-    }
-    return known->data;
-}
-
-/// As the images have it; what is kept of it is not read again, the rest in runs.
-result<> applier::read_old(volume_index volume, std::uint64_t block, bytes_span out) {
-    const std::uint64_t count = out.size() / block_bytes;
-    const auto part = [&](std::uint64_t first, std::uint64_t end) {
-        return out.subspan(static_cast<std::size_t>(first * block_bytes),
-                           static_cast<std::size_t>((end - first) * block_bytes));
-    };
-    std::uint64_t missing = 0; // the first block of a run of such
-    for (std::uint64_t i = 0; i <= count; ++i) {
-        const bool known =
-            i == count || sources_.find(volume, block_index{block + i}, part(i, i + 1));
-        if (known && i > missing) {
-            FS_CHECK(core_.images().read_blocks(volume, block + missing, part(missing, i)));
-        }
-        missing = known ? i + 1 : missing;
-    }
-    return {};
-}
-
-/// One block of the images, kept.
-result<> applier::read_source(volume_index volume, std::uint64_t block, bytes_span out) {
-    if (!sources_.find(volume, block_index{block}, out)) {
-        FS_CHECK(core_.images().read_blocks(volume, block, out));
-        sources_.put(volume, block_index{block}, out);
-    }
-    return {};
-}
-
 result<> applier::read_over(const overlay *top, volume_index volume, std::uint64_t block,
                             bytes_span out) {
     const std::uint64_t count = out.size() / block_bytes;
     const auto first = batch_.find(volume, block, count);
     const bool covered = first.size() == 1 && first.front().count == count;
     if (!covered && count == 1) {
-        FS_CHECK(read_source(volume, block, out));
+        FS_CHECK(images_.read_and_keep(volume, block, out));
     } else if (!covered) {
         FS_CHECK(core_.images().read_blocks(volume, block, out));
     }
@@ -392,89 +346,6 @@ result<> applier::step_inside(const interval_entry &entry) {
     return {};
 }
 
-// `unseen`: there is more of it than the budget allows to read.
-result<applier::hole_verdict> applier::zero_content(volume_index volume, index_range blocks,
-                                                    std::uint64_t &budget) {
-    constexpr std::uint64_t blocks_each = limits::MiB / block_bytes;
-    buffer bytes;
-    for (std::uint64_t at = blocks.first; at < blocks.last; at += blocks_each) {
-        const std::uint64_t count = std::min(blocks_each, blocks.last - at);
-        const std::uint64_t size = count * block_bytes;
-        if (size > budget) {
-            return hole_verdict::unseen;
-        }
-        budget -= size;
-        bytes = buffer(static_cast<std::size_t>(size));
-        FS_CHECK(read_over(&current_, volume, at, bytes.span()));
-        if (!is_zero(bytes.view())) {
-            return hole_verdict::differs;
-        }
-    }
-    return hole_verdict::zero;
-}
-
-// A hole of the primary: only what the images or the changes on their way there have data of is
-// read. When that is too much the sender asks about smaller parts of it.
-result<applier::hole_verdict> applier::is_zero_now(volume_index volume, byte_range range,
-                                                   std::uint64_t &budget) {
-    const index_range blocks = blocks_of(range);
-    for (const overlay *changes : {&batch_, &current_}) {
-        for (const overlay_run &run : changes->find(volume, blocks.first, blocks.count())) {
-            if (run.content == nullptr) {
-                continue;
-            }
-            FS_TRY(found, zero_content(volume, {run.block, run.block + run.count}, budget));
-            if (found != hole_verdict::zero) {
-                return found;
-            }
-        }
-    }
-    for (std::uint64_t at = range.offset; at < range.end();) {
-        FS_TRY(data, core_.images().next_data(volume, at));
-        if (data.length == 0 || data.offset >= range.end()) {
-            break;
-        }
-        const byte_range found{data.offset, std::min(data.end(), range.end()) - data.offset};
-        FS_TRY(verdict, zero_content(volume, blocks_of(found), budget));
-        if (verdict != hole_verdict::zero) {
-            return verdict;
-        }
-        at = blocks_of(found).last * block_bytes;
-    }
-    return hole_verdict::zero;
-}
-
-result<> applier::verify(const interval_entry &entry) {
-    if (entry.commit.verify.empty()) {
-        return {};
-    }
-    if (!verify_key_) {
-        log::warning("interval {}: no key to compare its ranges with",
-                     entry.position.interval.value);
-        return {};
-    }
-    dedupe::digester digest(*verify_key_);
-    buffer bytes;
-    std::uint64_t budget = hole_bytes_looked_at_max;
-    for (const verify_entry &v : entry.commit.verify) {
-        if (v.range.length >
-            limits::verify_bytes_max) { // a hole; shorter ones are digested as all else
-            FS_TRY(found, is_zero_now(v.volume, v.range, budget));
-            outcome_.verified.push_back({v, entry.position.interval, found == hole_verdict::zero,
-                                         found == hole_verdict::unseen});
-            continue;
-        }
-        const index_range blocks = blocks_of(v.range);
-        bytes = buffer(static_cast<std::size_t>(blocks.count() * block_bytes));
-        FS_CHECK(read_over(&current_, v.volume, blocks.first, bytes.span()));
-        const auto found = digest.of(bytes.view().subspan(
-            static_cast<std::size_t>(v.range.offset - blocks.first * block_bytes),
-            static_cast<std::size_t>(v.range.length)));
-        outcome_.verified.push_back({v, entry.position.interval, found.bytes == v.digest});
-    }
-    return {};
-}
-
 // Undo's last record says whether the barrier is a point: damage that is not healed makes it none.
 result<> applier::finish_interval(const interval_entry &entry) {
     applied_state next = state_;
@@ -524,8 +395,7 @@ result<> applier::write_step() {
     batch_.clear();
     contents_.clear();
     bytes_ = 0;
-    std::ranges::fill(data_, std::nullopt);
-    sources_.clear();
+    images_.changed();
     return {};
 }
 

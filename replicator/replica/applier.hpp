@@ -17,13 +17,13 @@
 // Threads: one at a time.
 
 #include "dedupe/codec.hpp"
-#include "dedupe/content_cache.hpp"
 #include "dedupe/digest.hpp"
 #include "replicator/log/interval_log.hpp"
 #include "replicator/replica/batch_blocks.hpp"
 #include "replicator/replica/loan_store.hpp"
 #include "replicator/replica/point_view.hpp"
 #include "replicator/replica/replica_group.hpp"
+#include "replicator/replica/step_images.hpp"
 #include "replicator/replica/undo_writer.hpp"
 
 #include <functional>
@@ -49,12 +49,6 @@ struct split_interval {
     frame_cursor cursor;              ///< the frame to go on with
     std::shared_ptr<point_view> base; ///< the state before the interval
     bool damaged = false;
-};
-
-/// The first data at or after `from`; length 0: none.
-struct known_data {
-    std::uint64_t from = 0;
-    byte_range data;
 };
 
 class applier {
@@ -92,14 +86,12 @@ class applier {
     result<> record_old(volume_index volume, std::uint64_t block, std::uint64_t count);
     result<> record_old_images(volume_index volume, std::uint64_t block, std::uint64_t count);
     result<> record_old_data(volume_index volume, std::uint64_t block, std::uint64_t count);
-    result<byte_range> next_data(volume_index volume, std::uint64_t offset);
+    // applier_verify.cpp
     result<> verify(const interval_entry &entry);
     enum class hole_verdict : std::uint8_t { zero, differs, unseen };
     result<hole_verdict> is_zero_now(volume_index volume, byte_range range, std::uint64_t &budget);
     result<hole_verdict> zero_content(volume_index volume, index_range blocks,
                                       std::uint64_t &budget);
-    result<> read_old(volume_index volume, std::uint64_t block, bytes_span out);
-    result<> read_source(volume_index volume, std::uint64_t block, bytes_span out);
     result<> read_base(volume_index volume, std::uint64_t block, bytes_span out);
     result<> read_over(const overlay *top, volume_index volume, std::uint64_t block,
                        bytes_span out);
@@ -126,11 +118,7 @@ class applier {
     std::vector<buffer> frame_contents_; ///< of the frame being taken: may outlive a step
     std::uint64_t bytes_ = 0;            ///< memory behind both overlays, about
     std::vector<applied_state> finished_;
-    std::vector<std::optional<known_data>>
-        data_; ///< of each volume; good until the step is written
-    /// Blocks of the images that others were rebuilt from: they may be again, and their own old
-    /// content is undo. Good until the step is written.
-    dedupe::content_cache sources_;
+    step_images images_;
     std::optional<split_interval> split_;
     bool damaged_ = false;            ///< of the interval being taken: something was wrong
     frame_cursor frame_start_;        ///< of the frame being taken

@@ -1,10 +1,10 @@
-// The running group: journal, apply, commit, retention, points.
+// The running group: journal and apply. Commits are in replica_commit.cpp, space and retention in
+// replica_space.cpp, points in replica_points.cpp.
 
 #include "replicator/replica/replica_group.hpp"
 
 #include "replicator/base/log.hpp"
 #include "replicator/replica/replica_impl.hpp"
-#include "replicator/replica/retention.hpp"
 
 #include <fmt/format.h>
 
@@ -97,11 +97,6 @@ result<> replica_group::impl::check_verify(bytes_view frame) const {
     return {};
 }
 
-/// The last eighth is for undo: a journal that took all space could not be applied any more.
-std::uint64_t replica_group::impl::append_limit() const {
-    return options.journal_bytes_max - options.journal_bytes_max / 8;
-}
-
 /// All that a sender may do wrong with a frame.
 result<> replica_group::impl::check_frame(bytes_view frame) const {
     FS_CHECK(journal->check(frame));
@@ -186,16 +181,6 @@ result<apply_outcome> replica_group::impl::apply_once() {
     return outcome;
 }
 
-/// Two commits free what the older commit record kept in journal and rollback log.
-result<> replica_group::impl::free_committed() {
-    {
-        const std::scoped_lock lock(mutex);
-        append_starved = false;
-    }
-    FS_CHECK(commit(true));
-    return commit(true);
-}
-
 result<apply_outcome> replica_group::apply() {
     impl &i = *impl_;
     FS_CHECK(i.check_alive());
@@ -247,23 +232,6 @@ result<apply_outcome> replica_group::apply() {
     return outcome;
 }
 
-// Times of this stop alone, after the content is durable: a snapshot of the storage below may have
-// the times of the last write over content that was not written back yet.
-result<> replica_group::close() {
-    FS_CHECK(commit());
-    if (impl_->apply_stage->inside_step()) {
-        return {};
-    }
-    FS_CHECK(impl_->note_touch());
-    FS_CHECK(impl_->core->images().renew_times());
-    return impl_->commit(true);
-}
-
-result<> replica_group::commit() {
-    FS_CHECK(impl_->check_alive());
-    return impl_->commit(false);
-}
-
 /// Reported damage included: it is counted when the next interval is applied.
 std::uint64_t replica_group::impl::damage_counted() const {
     const std::scoped_lock lock(mutex);
@@ -274,225 +242,6 @@ std::uint64_t replica_group::impl::damage_counted() const {
 void replica_group::impl::found_damage(std::string why) {
     const std::scoped_lock lock(mutex);
     trouble = std::move(why);
-}
-
-/// The images that apply did not write since the commit and that are not as it left them
-/// (replica/image_cases.hpp).
-result<std::string> replica_group::impl::find_disturbed() const {
-    FS_TRY(found, core->images().stamps());
-    std::string changed;
-    for (std::uint16_t v = 0; v < found.size() && v < committed.images.size(); ++v) {
-        const volume_index volume{v};
-        if (core->images().has_times(volume) && !core->images().dirty(volume) &&
-            disturbed(committed.images[v], found[v])) {
-            changed += (changed.empty() ? "" : ", ") + core->images().path(volume);
-        }
-    }
-    return changed;
-}
-
-/// Of such an image points that show what it holds are suspect, and everything is compared.
-result<> replica_group::impl::check_undisturbed() {
-    FS_TRY(changed, find_disturbed());
-    if (changed.empty()) {
-        return {};
-    }
-    log::error("{}: somebody else wrote to {} while the receiver runs: the points of before are "
-               "suspect, and everything "
-               "is compared",
-               options.state_directory, changed);
-    apply_stage->add_damage();
-    const std::scoped_lock lock(mutex);
-    applied.damage_count += 1;
-    if (applied.position.interval.value !=
-        0) { // else there is no point, and a time without one is no commit record
-        suspect = std::max(suspect, applied.position.interval);
-        suspect_time = wall_time(duration(files.now()));
-    }
-    trouble = changed + " was written by somebody else while the receiver runs";
-    uncommitted = true;
-    return {};
-}
-
-result<> replica_group::impl::commit(bool always) {
-    if (auto named = core->images().check_named(); !named) {
-        return die(named.error());
-    }
-    if (apply_stage && !apply_stage->inside_step()) {
-        if (auto checked = check_undisturbed(); !checked) {
-            return die(checked.error());
-        }
-    }
-    // Once more after the last interval: then the older record needs no more than the newer one,
-    // and journal and undo give all their space back.
-    bool due = always || uncommitted || safe != committed.applied.interval;
-    {
-        const std::scoped_lock lock(mutex);
-        due = due || suspect != committed.suspect;
-    }
-    if (!due || (apply_stage && apply_stage->inside_step())) {
-        return {};
-    }
-    if (auto synced = core->images().sync(); !synced) {
-        return die(synced.error());
-    }
-    commit_record record;
-    record.sequence = committed.sequence + 1;
-    const auto durable = journal->durable();
-    {
-        const std::scoped_lock lock(mutex);
-        record.applied = applied.position;
-        record.consistent = applied.consistent;
-        record.applied_time = applied.time;
-        record.applied_arrival = applied.arrival;
-        record.damage_count = applied.damage_count + reported_damage;
-        record.healed_count = applied.healed_count;
-        record.durable =
-            durable && durable->interval > applied.position.interval ? *durable : applied.position;
-        if (!points.empty()) {
-            record.point = points.back().id;
-            record.point_time = points.back().time;
-            record.point_arrival = points.back().arrival;
-        }
-        record.suspect = suspect;
-        record.suspect_time = suspect_time;
-    }
-    auto left = core->images().stamps();
-    if (!left) {
-        return die(left.error());
-    }
-    record.images = std::move(*left);
-    const segment_place history = core->history().end_place();
-    record.undo_segment = history.segment;
-    record.undo_offset = history.offset;
-    const segment_place rollback = core->rollback().end_place();
-    record.rollback_segment = rollback.segment;
-    record.rollback_offset = rollback.offset;
-    if (auto written = write_commit(record); !written) {
-        return die(written.error());
-    }
-    uncommitted = false;
-    // The records are good whether or not space comes back now.
-    auto dropped = journal->drop_through(safe);
-    if (dropped) {
-        dropped = reclaim();
-    }
-    if (dropped) {
-        dropped = loans->release(safe);
-    }
-    if (!dropped) {
-        log::warning("{}: {}", options.state_directory, dropped.error().text());
-    }
-    return {};
-}
-
-result<> replica_group::impl::write_commit(commit_record record) {
-    file &state = core->state_file();
-    FS_CHECK(state.write_at(next_slot * commit_slot_bytes, encode_commit_slot(record)));
-    FS_CHECK(state.sync_data());
-    next_slot = 1 - next_slot;
-    const std::scoped_lock lock(mutex);
-    safe = committed.applied.interval;
-    older_undo_segment = std::min(committed.undo_segment, record.undo_segment);
-    older_rollback_segment = std::min(committed.rollback_segment, record.rollback_segment);
-    committed = record;
-    return {};
-}
-
-/// Whether commits are due for the sake of space: append had none, or undo that is needed up to the
-/// next commits takes so much that points would have to go for it.
-bool replica_group::impl::starved() const {
-    constexpr std::uint64_t rollback_share = 8;
-    const std::scoped_lock lock(mutex);
-    return append_starved ||
-           core->rollback().used_bytes() > options.journal_bytes_max / rollback_share;
-}
-
-/// Deletes the undo that neither a point nor a roll-back needs.
-result<> replica_group::impl::reclaim() {
-    interval_id needed;
-    interval_id rolled_back_to;
-    std::uint64_t segment = 0;
-    std::uint64_t rollback_segment = 0;
-    {
-        const std::scoped_lock lock(mutex);
-        segment = older_undo_segment;
-        rollback_segment = older_rollback_segment;
-        needed = points.empty() ? safe : std::min(safe, points.front().id);
-        rolled_back_to = safe;
-    }
-    if (const auto held = core->held(); !held.empty()) {
-        needed = std::min(needed, *held.begin());
-    }
-    FS_CHECK(core->history().drop_before(needed, segment));
-    return core->rollback().drop_before(next(rolled_back_to), rollback_segment);
-}
-
-/// False when the oldest point must stay.
-bool replica_group::impl::drop_oldest_point() {
-    const auto held = core->held();
-    const std::scoped_lock lock(mutex);
-    if (points.size() <= 1 || held.contains(points.front().id)) {
-        return false;
-    }
-    points.pop_front();
-    return true;
-}
-
-namespace {
-/// Retention keeps one to two parts in so many free for append: removing segments waits for the
-/// disk, and append is what acknowledgements wait for.
-constexpr std::uint64_t room_share = 32;
-} // namespace
-
-result<> replica_group::impl::make_room(std::uint64_t bytes, std::uint64_t limit) {
-    while (used_bytes() + bytes > limit) {
-        if (!drop_oldest_point()) {
-            return fail(
-                errc::full,
-                fmt::format("{}: journal and undo take {} of {} bytes and nothing more may be "
-                            "dropped; raise `journal` of this group",
-                            options.state_directory, used_bytes(), options.journal_bytes_max));
-        }
-        FS_CHECK(reclaim());
-    }
-    return {};
-}
-
-result<> replica_group::retain(wall_time now) {
-    impl &i = *impl_;
-    FS_CHECK(i.check_alive());
-    std::vector<spacing_rule> rules;
-    for (const retention_rule &rule : i.options.retain) {
-        rules.push_back({rule.spacing, rule.age});
-    }
-    {
-        const auto held = i.core->held();
-        const std::scoped_lock lock(i.mutex);
-        std::vector<kept_candidate> candidates;
-        for (const impl::kept_point &p : i.points) {
-            candidates.push_back({p.id, p.time, held.contains(p.id), p.arrival});
-        }
-        const auto keep = points_to_keep(candidates, rules, now);
-        std::deque<impl::kept_point> kept;
-        for (std::size_t n = 0; n < keep.size(); ++n) {
-            if (keep[n]) {
-                kept.push_back(i.points[n]);
-            }
-        }
-        i.points = std::move(kept);
-    }
-    FS_CHECK(i.reclaim());
-    const std::uint64_t limit = i.append_limit() - 2 * i.options.journal_bytes_max / room_share;
-    while (i.used_bytes() > limit && i.drop_oldest_point()) {
-        FS_CHECK(i.reclaim());
-    }
-    return {};
-}
-
-bool replica_group::crowded() const {
-    const impl &i = *impl_;
-    return i.used_bytes() > i.append_limit() - i.options.journal_bytes_max / room_share;
 }
 
 void replica_group::report_damage(std::string why) {
@@ -533,61 +282,6 @@ std::uint64_t replica_group::bytes_to_apply(interval_id upto) const {
 
 void replica_group::set_verify_key(const std::array<std::byte, 32> &key) {
     impl_->apply_stage->set_verify_key(key);
-}
-
-std::vector<replica_point> replica_group::points() const {
-    const impl &i = *impl_;
-    std::vector<replica_point> all;
-    {
-        const std::scoped_lock lock(i.mutex);
-        for (const impl::kept_point &p : i.points) {
-            all.push_back({p.id, p.time, p.arrival, 0, false, p.id <= i.suspect});
-        }
-    }
-    return all;
-}
-
-std::vector<replica_point> replica_group::points_with_sizes() const {
-    std::vector<replica_point> all = points();
-    std::size_t at = 0; // the newest point before the record
-    impl_->core->history().each([&](const undo_record &record) {
-        const interval_id id = record.header.position.interval;
-        while (at + 1 < all.size() && all[at + 1].id < id) {
-            ++at;
-        }
-        if (!all.empty() && id > all[at].id) {
-            all[at].undo_bytes += record.header.record_bytes();
-        }
-    });
-    return all;
-}
-
-result<open_replica_point> replica_group::open_point(interval_id id, bool suspect_too) {
-    impl &i = *impl_;
-    open_replica_point opened;
-    {
-        const std::scoped_lock lock(i.mutex);
-        const auto at = std::ranges::find(i.points, id, &impl::kept_point::id);
-        if (at == i.points.end()) {
-            return fail(errc::not_found,
-                        fmt::format("{}: no point {}", i.options.state_directory, id.value));
-        }
-        opened.point = {at->id, at->time, at->arrival, 0, false, at->id <= i.suspect};
-        if (opened.point.suspect && !suspect_too) {
-            return fail(
-                errc::refused,
-                fmt::format("point {} is suspect: at {} the images were found changed by somebody "
-                            "else, so it may "
-                            "show what the primary never had. `--suspect` opens it nevertheless",
-                            id.value, to_rfc3339(i.suspect_time)));
-        }
-        i.core->hold(id); // nothing it needs is dropped from here on
-    }
-    auto view = i.core->open_view(id, view_kind::point);
-    i.core->release(id);
-    FS_CHECK(view);
-    opened.devices = i.core->devices(*view, i.volumes.size());
-    return opened;
 }
 
 result<> replica_group::read_replica(volume_index volume, byte_range range, bytes_span out) {

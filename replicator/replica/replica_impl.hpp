@@ -1,6 +1,6 @@
 #pragma once
-// The inside of replica_group: shared by replica_group.cpp (running) and replica_open.cpp (create
-// and recovery).
+// The inside of replica_group: shared by replica_group.cpp, replica_commit.cpp, replica_space.cpp
+// and replica_points.cpp (running), replica_changed.cpp and replica_recovery.cpp (create and open).
 
 #include "replicator/format/group_state.hpp"
 #include "replicator/log/interval_log.hpp"
@@ -43,8 +43,8 @@ struct replica_group::impl {
     mutable std::mutex mutex; ///< guards what follows; not held over disk work
     applied_state applied;
     interval_id safe; ///< both commit records are at this interval or later
-    std::uint64_t older_undo_segment =
-        0; ///< and their history ended in this segment or a later one
+    /// And their history ended in this segment or a later one.
+    std::uint64_t older_undo_segment = 0;
     std::uint64_t older_rollback_segment = 0; ///< likewise
     std::deque<kept_point> points;            ///< oldest first
     std::uint64_t reported_damage = 0;        ///< not yet known to the apply thread
@@ -57,7 +57,7 @@ struct replica_group::impl {
 
     impl(file_system &f, replica_options o) : files(f), options(std::move(o)) {}
 
-    // Open (replica_open.cpp)
+    // Open (replica_recovery.cpp)
     result<> open();
     result<std::unique_ptr<undo_log>> open_undo(const std::string &name, segment_place end);
     result<> read_commit(file &state, std::optional<commit_record> &newest, interval_id &older);
@@ -82,21 +82,26 @@ struct replica_group::impl {
     result<> check_verify(bytes_view frame) const;
     result<> check_frame(bytes_view frame) const;
     result<apply_outcome> apply_once();
+    void found_damage(std::string why);
+    std::uint64_t damage_counted() const;
+    interval_id hold_point_before(interval_id id); // replica_changed.cpp
+
+    // Commits (replica_commit.cpp)
     result<> commit(bool always);
     result<std::string> find_disturbed() const;
     result<> check_undisturbed();
-    void found_damage(std::string why);
-    std::uint64_t damage_counted() const;
+    result<commit_record> next_record() const;
     result<> write_commit(commit_record record);
+    bool starved() const;
+    result<> free_committed();
+
+    // Space (replica_space.cpp)
     std::uint64_t used_bytes() const {
         return journal->used_bytes() + core->history().used_bytes() +
                core->rollback().used_bytes() + (loans ? loans->used_bytes() : 0);
     }
-    bool starved() const;
-    result<> free_committed();
     result<> make_room(std::uint64_t bytes, std::uint64_t limit);
     bool drop_oldest_point();
-    interval_id hold_point_before(interval_id id); // replica_changed.cpp
     result<> reclaim();
     std::uint64_t append_limit() const;
 };

@@ -23,13 +23,7 @@ enum class sender_state : std::uint8_t {
     paused,
     failed
 };
-enum class receiver_state : std::uint8_t {
-    empty,
-    receiving_sync,
-    following,
-    failed,
-    replaying
-};
+enum class receiver_state : std::uint8_t { empty, receiving_sync, following, failed, replaying };
 const char *name_of(sender_state s);
 const char *name_of(receiver_state s);
 

@@ -1,20 +1,25 @@
-// Who else has a file: QEMU by its own locks, loop devices, another file at the path.
+// Who else has a file, and how it is kept from others: QEMU by its own locks, loop devices, claims
+// of block devices.
 //
 // QEMU (block/file-posix.c) holds shared locks of the open file description on byte 100 + p for
 // each permission p that it uses, and on 200 + p for each that it lets nobody else use; then it
 // looks whether anybody holds what it forbids. flock and these locks don't see each other, so we
 // hold both: like a QEMU that reads, writes and resizes, and shares nothing but reading.
 
+#include "replicator/base/blocking.hpp"
 #include "replicator/storage/posix_file.hpp"
 
 #include <cerrno>
+#include <chrono>
 #include <dirent.h>
 #include <fcntl.h>
 #include <fstream>
 #include <memory>
 #include <string>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <thread>
 #include <unistd.h>
 
 namespace farshore {
@@ -129,6 +134,58 @@ std::string loop_device_on(int fd, const std::string &path) {
         return path + " is attached to /dev/" + name +
                ", which may write to it past the daemon; unmount and detach it (losetup -d /dev/" +
                name + ")";
+    }
+    return {};
+}
+
+result<> posix_file::lock() {
+    may_block();
+    if (block_special_) {
+        FS_CHECK(claim_block_device());
+    }
+    FS_CHECK(lock_flock());
+    FS_CHECK(lock_image_bytes());
+    if (const std::string loop = intruder(); !loop.empty()) {
+        return fail(errc::busy, loop);
+    }
+    return {};
+}
+
+// The exclusive descriptor takes the place of the shared one, so that later calls count as the
+// claimant's: fallocate on a device whose claim is held by another descriptor fails over dirty
+// pages with EBUSY.
+result<> posix_file::claim_block_device() {
+    if (claimed_) {
+        return {};
+    }
+    const std::string self = "/proc/self/fd/" + std::to_string(handle_->fd());
+    const int flags = (writable_ ? O_RDWR : O_RDONLY) | O_EXCL | O_CLOEXEC;
+    const unique_fd claimed(::open(self.c_str(), flags));
+    if (!claimed && errno == EBUSY) {
+        return in_use("is mounted or claimed by another user of the device");
+    }
+    if (!claimed || ::dup3(claimed.get(), handle_->fd(), O_CLOEXEC) < 0) {
+        return fail_errno(errno, "can't claim " + path());
+    }
+    claimed_ = true;
+    return {};
+}
+
+result<> posix_file::lock_flock() {
+    // udev holds a shared lock on block devices while it probes them, a few milliseconds after
+    // each close of a writer: no reason to refuse.
+    int attempts = block_special_ ? 50 : 1;
+    while (::flock(handle_->fd(), LOCK_EX | LOCK_NB) != 0) {
+        if (errno == EINTR) {
+            continue;
+        }
+        if (errno != EWOULDBLOCK) {
+            return fail_errno(errno, "can't lock " + path());
+        }
+        if (--attempts == 0) {
+            return in_use("is locked by another process");
+        }
+        std::this_thread::sleep_for(std::chrono::milliseconds(10));
     }
     return {};
 }

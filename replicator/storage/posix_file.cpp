@@ -2,43 +2,25 @@
 
 #include "replicator/base/blocking.hpp"
 #include "replicator/base/limits.hpp"
+#include "replicator/storage/posix_calls.hpp"
 
 #include <algorithm>
 #include <cerrno>
-#include <chrono>
 #include <fcntl.h>
-#include <limits>
 #include <linux/fs.h>
-#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/uio.h>
 #include <sys/vfs.h>
-#include <thread>
 
 namespace farshore {
 namespace {
 
-constexpr std::uint64_t offset_max = std::numeric_limits<off_t>::max();
-constexpr std::uint64_t zero_chunk_bytes = limits::MiB;
 /// Of a disk image: the kernel caches a write in pages as large as it, and ext4 walks a page from
 /// its front at every later write into it.
 constexpr std::uint64_t scattered_piece_bytes = 32 * limits::KiB;
-
-/// Extents are gone through one by one, and a large preallocated file has thousands. When it took
-/// long, it is not tried again for so many calls.
-constexpr auto hole_seek_max = std::chrono::microseconds(200);
-constexpr unsigned hole_rests = 64;
-
-bool in_range(std::uint64_t offset, std::uint64_t length) {
-    return offset <= offset_max && length <= offset_max - offset;
-}
-
-bool means_unsupported(int number) {
-    return number == EOPNOTSUPP || number == ENOSYS || number == ENOTTY;
-}
 
 class posix_map final : public shared_map {
   public:
@@ -135,13 +117,6 @@ posix_file::posix_file(unique_fd fd, std::string path, bool block_special, bool 
     struct statfs where{};
     holes_told_ = ::fstatfs(handle_->fd(), &where) == 0 &&
                   holes_are_told(static_cast<std::uint64_t>(where.f_type));
-}
-
-// ZFS before 2.1.14 and 2.2.2 takes what was just written for a hole (openzfs issue 15526); which
-// one it is can't be asked.
-bool holes_are_told(std::uint64_t file_system_magic) {
-    constexpr std::uint64_t zfs = 0x2FC12FC1;
-    return file_system_magic != zfs;
 }
 
 result<std::uint64_t> posix_file::size() {
@@ -347,112 +322,6 @@ result<> posix_file::allocate(std::uint64_t size) {
     return {};
 }
 
-result<byte_range> posix_file::next_data(std::uint64_t offset) {
-    may_block();
-    FS_TRY(end, size());
-    if (offset >= end) {
-        return byte_range{end, 0};
-    }
-    if (!holes_told_) {
-        return byte_range{offset, end - offset};
-    }
-    // Again when what was found has been punched meanwhile: what lies behind it may still be data.
-    constexpr int tries = 8;
-    for (int i = 0; i < tries; ++i) {
-        const off_t start = ::lseek(handle_->fd(), static_cast<off_t>(offset), SEEK_DATA);
-        if (start < 0 && errno == ENXIO) {
-            return byte_range{end, 0};
-        }
-        if (start < 0) {
-            break;
-        }
-        const std::uint64_t first = static_cast<std::uint64_t>(start);
-        const off_t hole = ::lseek(handle_->fd(), start, SEEK_HOLE);
-        const std::uint64_t last = hole < 0 ? end : std::min(static_cast<std::uint64_t>(hole), end);
-        if (first < last) {
-            return byte_range{first, last - first};
-        }
-    }
-    return byte_range{offset, end - offset}; // can't tell
-}
-
-result<bool> posix_file::is_hole(byte_range range) {
-    may_block();
-    if (!holes_told_ || !in_range(range.offset, range.length)) {
-        return false;
-    }
-    if (unsigned rests = hole_rests_.load(std::memory_order_relaxed);
-        rests > 0 && hole_rests_.compare_exchange_strong(rests, rests - 1)) {
-        return false;
-    }
-    const auto began = std::chrono::steady_clock::now();
-    const off_t data = ::lseek(handle_->fd(), static_cast<off_t>(range.offset), SEEK_DATA);
-    const int reason = errno;
-    if (std::chrono::steady_clock::now() - began > hole_seek_max) {
-        hole_rests_.store(hole_rests, std::memory_order_relaxed);
-    }
-    if (data >= 0) {
-        return static_cast<std::uint64_t>(data) >= range.end();
-    }
-    if (reason != ENXIO) {
-        return false;
-    }
-    FS_TRY(end, size()); // ENXIO is also the answer beyond the end of a file that shrank
-    return range.end() <= end;
-}
-
-result<> posix_file::lock() {
-    may_block();
-    if (block_special_) {
-        FS_CHECK(claim_block_device());
-    }
-    FS_CHECK(lock_flock());
-    FS_CHECK(lock_image_bytes());
-    if (const std::string loop = intruder(); !loop.empty()) {
-        return fail(errc::busy, loop);
-    }
-    return {};
-}
-
-// The exclusive descriptor takes the place of the shared one, so that later calls count as the
-// claimant's: fallocate on a device whose claim is held by another descriptor fails over dirty
-// pages with EBUSY.
-result<> posix_file::claim_block_device() {
-    if (claimed_) {
-        return {};
-    }
-    const std::string self = "/proc/self/fd/" + std::to_string(handle_->fd());
-    const int flags = (writable_ ? O_RDWR : O_RDONLY) | O_EXCL | O_CLOEXEC;
-    const unique_fd claimed(::open(self.c_str(), flags));
-    if (!claimed && errno == EBUSY) {
-        return in_use("is mounted or claimed by another user of the device");
-    }
-    if (!claimed || ::dup3(claimed.get(), handle_->fd(), O_CLOEXEC) < 0) {
-        return fail_errno(errno, "can't claim " + path());
-    }
-    claimed_ = true;
-    return {};
-}
-
-result<> posix_file::lock_flock() {
-    // udev holds a shared lock on block devices while it probes them, a few milliseconds after
-    // each close of a writer: no reason to refuse.
-    int attempts = block_special_ ? 50 : 1;
-    while (::flock(handle_->fd(), LOCK_EX | LOCK_NB) != 0) {
-        if (errno == EINTR) {
-            continue;
-        }
-        if (errno != EWOULDBLOCK) {
-            return fail_errno(errno, "can't lock " + path());
-        }
-        if (--attempts == 0) {
-            return in_use("is locked by another process");
-        }
-        std::this_thread::sleep_for(std::chrono::milliseconds(10));
-    }
-    return {};
-}
-
 void posix_file::expect_scattered_use() {
     ::posix_fadvise(handle_->fd(), 0, 0, POSIX_FADV_RANDOM);
     scattered_.store(true, std::memory_order_relaxed);
@@ -478,67 +347,6 @@ result<std::unique_ptr<shared_map>> posix_file::map(std::uint64_t size) {
         return fail_errno(errno, context);
     }
     return std::make_unique<posix_map>(handle_, bytes_span(static_cast<std::byte *>(at), size));
-}
-
-result<bool> posix_file::zero_fast(byte_range range, int how) {
-    int rc = 0;
-    do {
-        rc = ::fallocate(handle_->fd(), how | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(range.offset),
-                         static_cast<off_t>(range.length));
-    } while (rc != 0 && errno == EINTR);
-    if (rc == 0) {
-        return true;
-    }
-    if (means_unsupported(errno)) {
-        return false;
-    }
-    return fail_errno(errno, "can't zero a range of " + path());
-}
-
-result<> posix_file::write_zeroes(byte_range range) {
-    if (range.length == 0) {
-        return {};
-    }
-    const byte_vector zeroes(std::min(range.length, zero_chunk_bytes));
-    while (range.length > 0) {
-        const std::uint64_t n = std::min<std::uint64_t>(range.length, zeroes.size());
-        FS_CHECK(write_at(range.offset, bytes_view(zeroes).first(n)));
-        range.offset += n;
-        range.length -= n;
-    }
-    return {};
-}
-
-result<> posix_file::zero(byte_range range, bool keep_allocated, bool only_if_fast) {
-    may_block();
-    FS_CHECK(handle_->check_alive());
-    FS_TRY(end, size());
-    if (range.offset >= end || range.length == 0) {
-        return {};
-    }
-    range.length = std::min(range.length, end - range.offset);
-    // fallocate of a block device takes whole logical blocks only; the rims are written.
-    const std::uint64_t unit = sector_bytes_;
-    const std::uint64_t first = std::min((range.offset + unit - 1) / unit * unit, range.end());
-    const std::uint64_t last = std::max(range.end() / unit * unit, first);
-    bool done = first == last;
-    if (!done && !keep_allocated) {
-        FS_TRY(punched, zero_fast({first, last - first}, FALLOC_FL_PUNCH_HOLE));
-        done = punched;
-    }
-    // The kernel zeroes a range of a block device by writing where the device can't: not fast.
-    if (!done && !(block_special_ && only_if_fast)) {
-        FS_TRY(zeroed, zero_fast({first, last - first}, FALLOC_FL_ZERO_RANGE));
-        done = zeroed;
-    }
-    if (!done && only_if_fast) {
-        return fail_errno(ENOTSUP, "can't zero a range of " + path() + " fast");
-    }
-    if (!done) {
-        return write_zeroes(range);
-    }
-    FS_CHECK(write_zeroes({range.offset, first - range.offset}));
-    return write_zeroes({last, range.end() - last});
 }
 
 } // namespace farshore

@@ -86,12 +86,15 @@ class posix_file final : public file {
     result<std::unique_ptr<shared_map>> map(std::uint64_t size) override;
 
   private:
+    // posix_holes.cpp
     /// False when the file system or device can't.
     result<bool> zero_fast(byte_range range, int how);
     result<> write_zeroes(byte_range range);
+
+    // posix_exclusion.cpp
     result<> claim_block_device();
     result<> lock_flock();
-    result<> lock_image_bytes(); // these in posix_exclusion.cpp
+    result<> lock_image_bytes();
     std::unexpected<error> in_use(const std::string &how) const;
 
     std::shared_ptr<posix_handle> handle_;

@@ -8,7 +8,6 @@ checked, shows the daemons' logs on failure and returns 0, 1 or 77 (skipped, sai
 import argparse
 import atexit
 import ctypes
-import hashlib
 import json
 import os
 import shutil
@@ -26,21 +25,17 @@ ROOT = os.path.dirname(os.path.dirname(HERE))
 sys.path.insert(0, os.path.join(ROOT, "bench", "wan"))
 import relay as relays  # noqa: E402
 import wan as wide  # noqa: E402
+from contents import make_image, same_content, sha256_of, size_of, write_bytes, write_text  # noqa: E402, F401
+from outcomes import Failed, Skip, need, need_root  # noqa: E402, F401
+from site_ca import SiteCa  # noqa: E402
+from sockets import free_port, receive  # noqa: E402, F401
 
 SKIPPED = 77
 PR_SET_PDEATHSIG = 1
 
 
-class Skip(Exception):
-    """The test can't run here; the text says why."""
-
-
 # A daemon whose home thread waits for a disk aborts (replicator/base/blocking.hpp).
 os.environ.setdefault("FARSHORE_CHECK_HOME", "1")
-
-
-class Failed(Exception):
-    """A step that everything after it needs did not work."""
 
 
 def find(name):
@@ -48,17 +43,6 @@ def find(name):
     if not path:
         raise Skip(f"{name} is not built (FARSHORE_BIN={os.environ.get('FARSHORE_BIN', '')})")
     return path
-
-
-def need(*programs):
-    for name in programs:
-        if not shutil.which(name):
-            raise Skip(f"no program {name}")
-
-
-def need_root():
-    if os.geteuid() != 0:
-        raise Skip("needs root")
 
 
 def _die_with_parent():
@@ -80,42 +64,6 @@ def retry(seconds, what, function, pause=0.1):
         if time.monotonic() > end:
             raise Failed(f"{what}: not within {seconds:g} s")
         time.sleep(pause)
-
-
-def size_of(text):
-    units = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
-    return int(text[:-3]) * units[text[-3:]] if isinstance(text, str) else text
-
-
-def same_content(left, right):
-    """The first offset at which two files differ, or None."""
-    with open(left, "rb") as a, open(right, "rb") as b:
-        offset = 0
-        while True:
-            x, y = a.read(1 << 20), b.read(1 << 20)
-            if x != y:
-                short = min(len(x), len(y))
-                return offset + next((i for i in range(short) if x[i] != y[i]), short)
-            if not x:
-                return None
-            offset += len(x)
-
-
-def sha256_of(path):
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def make_image(path, size, random_megabytes=0, seed=1):
-    """A sparse file; its first megabytes are filled, every second one compressible."""
-    with open(path, "wb") as file:
-        file.truncate(size)
-        for index in range(random_megabytes):
-            block = hashlib.shake_128(f"{seed}/{index}".encode())
-            file.write(block.digest(1 << 20) if index % 2 else block.digest(64) * (1 << 14))
 
 
 class Context:
@@ -273,66 +221,6 @@ def _documents(text):
         return [text]
     except ValueError:
         return [line for line in text.splitlines() if line.strip()]
-
-
-class SiteCa:
-    """A certificate authority of a site, with the openssl program."""
-
-    def __init__(self, context):
-        need("openssl")
-        self.context = context
-        self.directory = context.path("ca")
-        os.makedirs(self.directory, exist_ok=True)
-        self.crl = None
-        if os.path.exists(self.path("ca.pem")):
-            return
-        write_text(self.path("index.txt"), "")
-        write_text(self.path("crlnumber"), "01\n")
-        write_text(self.path("ca.cnf"), f"[ca]\ndefault_ca = site\n[site]\ndatabase = {self.path('index.txt')}\n"
-                   f"crlnumber = {self.path('crlnumber')}\ndefault_md = sha256\ndefault_crl_days = 60\n")
-        self._openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout",
-                      self.path("ca.key"), "-out", self.path("ca.pem"), "-days", "400", "-subj", "/CN=site CA")
-
-    def path(self, name):
-        return os.path.join(self.directory, name)
-
-    def _openssl(self, *words):
-        done = subprocess.run(["openssl", *words], capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            raise Failed(f"openssl {words[0]}: {done.stderr.strip()}")
-
-    def certificate(self, name, names, days=90):
-        """A new key and certificate NAME.pem, NAME.key for these subject alternative names."""
-        write_text(self.path(name + ".ext"), f"subjectAltName = {','.join(names)}\n"
-                   "extendedKeyUsage = serverAuth,clientAuth\n")
-        self._openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout",
-                      self.path(name + ".key.new"), "-out", self.path(name + ".csr"), "-subj", f"/CN={name}")
-        self._openssl("x509", "-req", "-in", self.path(name + ".csr"), "-CA", self.path("ca.pem"), "-CAkey",
-                      self.path("ca.key"), "-CAcreateserial", "-days", str(days), "-extfile", self.path(name + ".ext"),
-                      "-out", self.path(name + ".pem.new"))
-        os.rename(self.path(name + ".key.new"), self.path(name + ".key"))
-        os.rename(self.path(name + ".pem.new"), self.path(name + ".pem"))
-
-    def use_crl(self):
-        """From the next configuration on; nobody is revoked yet."""
-        self.crl = self.path("crl.pem")
-        self._make_crl()
-
-    def _make_crl(self):
-        self._openssl("ca", "-config", self.path("ca.cnf"), "-gencrl", "-keyfile", self.path("ca.key"), "-cert",
-                      self.path("ca.pem"), "-out", self.path("crl.new"))
-        os.rename(self.path("crl.new"), self.path("crl.pem"))
-
-    def revoke(self, name):
-        self._openssl("ca", "-config", self.path("ca.cnf"), "-revoke", self.path(name + ".pem"), "-keyfile",
-                      self.path("ca.key"), "-cert", self.path("ca.pem"))
-        self._make_crl()
-
-    def tls_lines(self, name, names):
-        if not os.path.exists(self.path(name + ".pem")):
-            self.certificate(name, names)
-        return (f'[tls]\nca = "{self.path("ca.pem")}"\ncert = "{self.path(name + ".pem")}"\n'
-                f'key = "{self.path(name + ".key")}"\n' + (f'crl = "{self.crl}"\n' if self.crl else ""))
 
 
 class Pair:
@@ -540,31 +428,20 @@ class Load:
         return json.loads(done.stdout)["prefix"] if done.returncode == 0 else None
 
 
-def write_text(path, text):
-    with open(path, "w", encoding="utf-8") as file:
-        file.write(text)
-
-
-def write_bytes(path, content):
-    with open(path, "wb") as file:
-        file.write(content)
-
-
-def receive(sock, count):
-    """Exactly `count` bytes. (MSG_WAITALL does not wait on a socket that has a timeout.)"""
-    out = bytearray()
-    while len(out) < count:
-        piece = sock.recv(count - len(out))
-        if not piece:
-            raise Failed(f"the connection ended after {len(out)} of {count} bytes")
-        out += piece
-    return bytes(out)
-
-
-def free_port():
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
+def run_parts(context, parts):
+    """The parts of a test that need nothing of each other, {name: part}: each on a fresh context, or the one of
+    `--only` alone."""
+    for name, part in parts.items():
+        if context.options.only in ("", name):
+            context.say(f"-- {name}" + (f": {part.__doc__}" if part.__doc__ else ""))
+            child = Context(context.options)
+            try:
+                part(child)
+            finally:
+                context.failures += child.failures
+                if child.failures:
+                    child.show_logs()
+                child.close()
 
 
 def main(test, description):

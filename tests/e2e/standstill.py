@@ -129,21 +129,8 @@ def restart(context):
     pair.compare("and what was in it is compared and sent: the replicas equal the primary")
 
 
-PARTS = {"disk": disk, "restart": restart}
-
-
 def test(context):
-    for name, part in PARTS.items():
-        if context.options.only in ("", name):
-            print(f"-- {name}: {part.__doc__}", flush=True)
-            child = harness.Context(context.options)
-            try:
-                part(child)
-            finally:
-                context.failures += child.failures
-                if child.failures:
-                    child.show_logs()
-                child.close()
+    harness.run_parts(context, {"disk": disk, "restart": restart})
 
 
 if __name__ == "__main__":

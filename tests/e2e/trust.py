@@ -190,18 +190,7 @@ def site_ca(context):
 
 
 def test(context):
-    parts = {"pinned": pinned, "ca": site_ca}
-    for name, part in parts.items():
-        if context.options.only in ("", name):
-            context.say(f"-- {name}")
-            child = harness.Context(context.options)
-            try:
-                part(child)
-            finally:
-                context.failures += child.failures
-                if child.failures:
-                    child.show_logs()
-                child.close()
+    harness.run_parts(context, {"pinned": pinned, "ca": site_ca})
 
 
 if __name__ == "__main__":

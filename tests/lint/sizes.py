@@ -18,15 +18,8 @@ PRODUCT = ("replicator", "dedupe", "transport")
 
 # "PATH", "PATH function NAME" or "PATH class NAME": why.
 EXCEPTIONS = {
-    "replicator/capture/capture_scan.cpp": "to be split",
-    "replicator/format/messages.hpp": "to be split",
     "replicator/nbd/connection.hpp class connection":
         "one client's connection: what it reads, what it writes and its jobs share one thread and one life",
-    "replicator/replica/applier.cpp": "to be split",
-    "replicator/replica/applier.hpp class applier":
-        "a batch and how far it got; what is read and what is kept are of one step",
-    "replicator/replica/replica_group.cpp": "to be split",
-    "replicator/replica/replica_group.cpp function replica_group::impl::commit": "to be split",
     "replicator/sender/sender.cpp": "grew with the group's life; to be cut along the stages of it",
     "replicator/sender/sender.cpp class sender::impl": "grew with the group's life; to be cut along the stages of it",
     "replicator/sender/sender_session.cpp function sender_session::dispatch":
@@ -36,12 +29,6 @@ EXCEPTIONS = {
     "replicator/sender/site_link.hpp class site_link": "the life of one site's sessions, with what each of them needs",
     "replicator/session/status.hpp class sender_group_status":
         "the document of `status`: a field for each thing that it shows",
-    "replicator/storage/posix_file.cpp": "to be split",
-    "tests/e2e/harness.py": "to be split",
-    "tests/e2e/hostile.py": "to be split",
-    "tests/unit/dedupe/reference_test.cpp": "to be split",
-    "tests/unit/replica/replica_group_test.cpp": "to be split",
-    "tests/unit/replica/replica_images_test.cpp": "to be split",
 }
 
 ROW_OF_A_TABLE = re.compile(r"\s*//[/!]?( {2,}|.*\S {2,}\S)")
