@@ -18,7 +18,7 @@
 //    32    8 activity_offset  fine_offset + fine_bytes
 //    40    8 activity_bytes   512 for each 3904 extents of 4 MiB
 //    48    8 reserved         zero
-//    56    8 header_checksum  XXH3-64 of bytes 0..55
+//    56    8 checksum         XXH3-64 of bytes 0..55
 // State slots, at 512 and 1024, 256 bytes each; the valid one with the higher sequence counts, so a
 // kill or power cut in the middle of a store leaves the other:
 //     0    4 magic            "FSMS"

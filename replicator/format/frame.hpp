@@ -68,6 +68,25 @@ struct parsed_frame {
 };
 result<parsed_frame> parse_frame(bytes_view frame);
 
+// Barrier payload, 64 bytes and the verify ranges:
+//   off size name             meaning, valid range
+//     0    2 version          1; any other is refused (errc::unsupported)
+//     2    2 flags            1 consistent, 2 requested; others refused
+//     4    4 data_frames      the barrier frame's index
+//     8    8 time             of the cut, ns since 1970, to the end of 2199
+//    16    8 blocks           sum over the data frames
+//    24    8 written_bytes    what clients wrote, before folding
+//    32    8 heals            < 2^63
+//    40    8 frames_checksum  low half of XXH3-128 over their payload checksums in order
+//    48    4 verify_count     <= verify_entries_max
+//    52   12 reserved         zero
+// Verify range, 32 bytes:
+//     0    2 volume           index in the group
+//     2    2 reserved         zero
+//     4    4 length           bytes
+//     8    8 offset           bytes
+//    16   16 digest           keyed (dedupe/digest.hpp); zero: a hole
+
 /// One range whose content at this barrier the receiver is asked to compare (verify): of at most 1
 /// MiB, or, with the zero digest, of at most 2 GiB: a hole, which both sides know by their extents.
 struct verify_entry {
@@ -81,17 +100,15 @@ constexpr std::size_t verify_entries_max = 4096; ///< of one barrier
 /// Payload of a barrier frame: the commit of its interval.
 struct barrier {
     wall_time time{}; ///< when the cut was made, at the primary; 1970 .. 2199
-    bool consistent =
-        false; ///< the whole group is at this cut once the interval is applied: a point;
-               ///< false: in the middle of a catch-up
+    /// The whole group is at this cut once the interval is applied: a point. False: in the middle
+    /// of a catch-up.
+    bool consistent = false;
     bool requested = false; ///< cut by `wait`, not by time or size
     std::uint32_t data_frames = 0;
     std::uint64_t blocks = 0;
     std::uint64_t written_bytes = 0; ///< what clients wrote in it, before folding
-    std::uint64_t heals =
-        0; ///< < 2^63; damage count of the receiver that this stream's catch-up repairs
-    std::uint64_t frames_checksum =
-        0; ///< low half of XXH3-128 over their payload checksums in order
+    std::uint64_t heals = 0; ///< damage count of the receiver that the stream's catch-up repairs
+    std::uint64_t frames_checksum = 0;
     std::vector<verify_entry> verify;
     bool operator==(const barrier &) const = default;
 };

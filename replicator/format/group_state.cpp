@@ -66,14 +66,14 @@ static_assert(sizeof(image_disk) == commit_image_bytes && wire_struct<image_disk
 static_assert(commit_record_bytes + limits::volumes_per_group_max * commit_image_bytes <=
               commit_slot_bytes);
 
-struct volumes_head {
+struct volumes_head_disk {
     std::array<char, 4> magic;
     le16 version;
     le16 reserved;
     std::array<std::byte, 16> identity;
     le32 count;
 };
-static_assert(sizeof(volumes_head) == 28 && wire_struct<volumes_head>);
+static_assert(sizeof(volumes_head_disk) == 28 && wire_struct<volumes_head_disk>);
 
 std::uint64_t commit_checksum(const commit_disk &disk, bytes_view images) {
     const bytes_view head = struct_bytes(disk).first(offsetof(commit_disk, checksum));
@@ -196,7 +196,7 @@ result<commit_record> parse_commit_slot(bytes_view slot) {
 }
 
 byte_vector encode_group_volumes(const group_volumes &group) {
-    volumes_head head{};
+    volumes_head_disk head{};
     head.magic = volumes_magic;
     head.version = volumes_version;
     head.identity = group.identity;
@@ -214,13 +214,13 @@ byte_vector encode_group_volumes(const group_volumes &group) {
 }
 
 result<group_volumes> parse_group_volumes(bytes_view bytes) {
-    if (bytes.size() < sizeof(volumes_head) + sizeof(le64)) {
+    if (bytes.size() < sizeof(volumes_head_disk) + sizeof(le64)) {
         return fail(errc::corrupt, "list of volumes cut short");
     }
     const bytes_view body = bytes.first(bytes.size() - sizeof(le64));
     FS_TRY(sum, read_struct<le64>(bytes.subspan(body.size())));
     byte_reader in(body);
-    FS_TRY(head, in.structure<volumes_head>());
+    FS_TRY(head, in.structure<volumes_head_disk>());
     if (head.magic != volumes_magic || sum != checksum64(body)) {
         return fail(errc::corrupt, "list of volumes fails its checksum");
     }

@@ -40,9 +40,14 @@
 //    16    8 modified         mtime, ns since 1970, signed; of a block device 0
 //    24    8 changed          ctime, likewise
 //
-// group.volumes: written once, replaced as a whole: magic "FSG1", le16 version 1, le16 reserved
-// zero, 16 bytes identity, le32 number of volumes, for each: name (varint length, bytes), le64
-// size, path (varint length, bytes); at the end XXH3-64 of all before.
+// group.volumes, written once, replaced as a whole: a head of 28 bytes; for each volume: name
+// (varint length, bytes), le64 size, path (varint length, bytes); at the end XXH3-64 of all before.
+// Head:
+//     0    4 magic            "FSG1"
+//     4    2 version          1
+//     6    2 reserved         zero
+//     8   16 identity         of the copy
+//    24    4 count            number of volumes
 //
 // History: version 1 of both, first. Commit record version 2: a second undo log, the rollback log.
 // Version 3: how the images were left, and which points are suspect; older ones are refused, for

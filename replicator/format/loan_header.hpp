@@ -9,7 +9,7 @@
 //     6    2 reserved   zero
 //     8    8 newest     highest interval that any loan was given to
 //    16    8 checksum   XXH3-64 of bytes 0..15
-//    24 4072            zero
+// The rest of the block is zero.
 // History: version 1, first.
 
 #include "replicator/base/bytes.hpp"

@@ -7,15 +7,13 @@
 //   server -> client   greeting 18: "NBDMAGIC", "IHAVEOPT", handshake flags 16
 //   client -> server   client flags 32
 //   client -> server   option header 16: "IHAVEOPT", option 32, length 32; then the data
-//   server -> client   option reply header 20: magic 64, option 32, type 32, length 32; then the
-//   data
+//   server -> client   option reply header 20: magic 64, option 32, type 32, length 32; then the data
 // Transmission
 //   client -> server   request 28: magic 32, flags 16, type 16, cookie 64, offset 64, length 32;
-//   then
-//                      the payload of a WRITE
+//                      then the payload of a WRITE
 //   server -> client   simple reply 16: magic 32, error 32, cookie 64; then the data of a READ
 //                      structured chunk 20: magic 32, flags 16, type 16, cookie 64, length 32;
-//                      payload
+//                      then its payload
 //
 // Nothing here is checksummed: the stream is a local socket or guarded by who set up the network.
 // A wrong magic means that the stream is out of step: the connection is closed. Unknown options and
