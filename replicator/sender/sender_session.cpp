@@ -224,8 +224,8 @@ task<result<>> sender_session::ask(wire::loan_request question) {
 
 void sender_session::start_sending(stream_id stream, interval_id from, std::uint32_t index) {
     claims_.sends_stream(stream);
-    next_interval_ = from;
-    next_index_ = index;
+    next_.interval = from;
+    next_.index = index;
     for (std::size_t i = 0; i < data_.size(); ++i) {
         tasks_.spawn(send_frames(i));
         tasks_.spawn(watch_data_link(i));
@@ -253,43 +253,43 @@ task<result<>> sender_session::send(transport::message m) {
 task<std::optional<buffer>> sender_session::next_frame() {
     while (live()) {
         const bool window_open = unacknowledged_bytes() < window_bytes_;
-        if (paused_ || loading_ || !window_open) {
+        if (paused_ || next_.loading || !window_open) {
             co_await sendable_.wait();
             continue;
         }
-        if (!frames_) {
-            if (!held_.find(next_interval_)) {
+        if (!next_.frames) {
+            if (!held_.find(next_.interval)) {
                 co_await sendable_.wait();
                 continue;
             }
-            loading_ = true;
-            auto loaded = co_await run_on(run_.disk, [this] { return held_.load(next_interval_); });
-            loading_ = false;
+            next_.loading = true;
+            auto loaded = co_await run_on(run_.disk, [this] { return held_.load(next_.interval); });
+            next_.loading = false;
             sendable_.notify_all();
             if (!loaded) {
                 close(loaded.error());
                 break;
             }
-            frames_ = std::move(*loaded);
-            if (next_index_ >= frames_->size()) {
+            next_.frames = std::move(*loaded);
+            if (next_.index >= next_.frames->size()) {
                 close(
                     fail_peer(
                         errc::corrupt,
                         fmt::format(
                             "the DR site's welcome.partial_index is {}; interval {} has {} frames",
-                            next_index_, next_interval_.value, frames_->size()))
+                            next_.index, next_.interval.value, next_.frames->size()))
                         .error());
                 break;
             }
             continue;
         }
-        buffer frame = buffer::copy_of((*frames_)[next_index_].view());
+        buffer frame = buffer::copy_of((*next_.frames)[next_.index].view());
         claims_.sent_bytes(frame_window_bytes(frame.size()));
-        if (++next_index_ == frames_->size()) {
-            claims_.sent_through(next_interval_);
-            frames_.reset();
-            next_index_ = 0;
-            next_interval_ = next(next_interval_);
+        if (++next_.index == next_.frames->size()) {
+            claims_.sent_through(next_.interval);
+            next_.frames.reset();
+            next_.index = 0;
+            next_.interval = next(next_.interval);
         }
         co_return frame;
     }

@@ -89,7 +89,7 @@ class sender_session {
     std::optional<time_point> welcomed_at() const { return welcomed_at_; }
     std::uint64_t wire_bytes() const;
     std::uint64_t unacknowledged_bytes() const { return claims_.bytes_on_the_way(); }
-    interval_id sending() const { return next_interval_; }
+    interval_id sending() const { return next_.interval; }
 
   private:
     task<void> read_control();
@@ -126,10 +126,14 @@ class sender_session {
     bool large_sent_ = false;
     std::optional<time_point> welcomed_at_;
 
-    bool loading_ = false; ///< one sender loads the next interval, the others wait
-    frame_list frames_;    ///< of next_interval_
-    interval_id next_interval_;
-    std::uint32_t next_index_ = 0;
+    /// What is sent next.
+    struct cursor {
+        interval_id interval;
+        std::uint32_t index = 0; ///< of its frames
+        frame_list frames;       ///< of the interval; none: not loaded
+        bool loading = false;    ///< one sender loads them, the others wait
+    };
+    cursor next_;
 };
 
 /// The error a refusal stands for.

@@ -24,8 +24,6 @@ EXCEPTIONS = {
     "replicator/sender/sender.cpp class sender::impl": "grew with the group's life; to be cut along the stages of it",
     "replicator/sender/sender_session.cpp function sender_session::dispatch":
         "one case for each message; each is two or three lines",
-    "replicator/sender/sender_session.hpp class sender_session":
-        "grew with the group's life; to be cut along the stages of it",
     "replicator/sender/site_link.hpp class site_link": "the life of one site's sessions, with what each of them needs",
     "replicator/session/status.hpp class sender_group_status":
         "the document of `status`: a field for each thing that it shows",
