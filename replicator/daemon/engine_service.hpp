@@ -1,8 +1,10 @@
 #pragma once
-// An engine behind the service interface: the same for both roles but for the types.
+// An engine over a site of its own, behind the service interface: the same for both roles but for
+// the types.
 
 #include "replicator/daemon/daemon.hpp"
 #include "replicator/daemon/daemon_commands.hpp"
+#include "replicator/session/site.hpp"
 #include "replicator/storage/posix_file_system.hpp"
 
 #include <fmt/format.h>
@@ -15,9 +17,10 @@ class engine_service final : public service {
     engine_service(Config config, runtime run, std::vector<executor> nbd_loops, pool_maker pools,
                    std::unique_ptr<file_system> files = std::make_unique<posix_file_system>())
         : files_(std::move(files)), work_(run.home),
-          engine_(std::move(config), run, *files_, std::move(nbd_loops)),
-          commands_(engine_, work_) {
-        engine_.use_pools(std::move(pools));
+          here_(
+              std::make_shared<site>(config.state, config.tls, run, *files_, std::move(nbd_loops))),
+          engine_(std::move(config), here_), commands_(engine_, work_) {
+        here_->use_pools(std::move(pools));
     }
 
     task<result<>> start() override { return engine_.start(); }
@@ -60,6 +63,7 @@ class engine_service final : public service {
     std::unique_ptr<file_system> files_;
     bool ending_ = false;
     task_group work_; ///< of commands; must be idle before the engine stops
+    std::shared_ptr<site> here_;
     Engine engine_;
     Commands commands_;
 };

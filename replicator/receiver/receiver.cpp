@@ -6,8 +6,6 @@
 #include "replicator/receiver/receiver_group.hpp"
 #include "replicator/session/group_starts.hpp"
 #include "replicator/session/peer_trust.hpp"
-#include "replicator/session/state_directory.hpp"
-#include "replicator/session/tls_network.hpp"
 
 #include <fmt/format.h>
 
@@ -17,30 +15,24 @@
 namespace farshore {
 namespace {
 constexpr duration invitations_every = std::chrono::minutes(1);
-constexpr duration own_files_every = std::chrono::seconds(10);
 } // namespace
 
 struct receiver::impl {
-    impl(receiver_config c, runtime r, file_system &f, std::vector<executor> loops)
-        : config(std::move(c)), run(std::move(r)), files(f), nbd_loops(std::move(loops)),
-          tasks(run.home), stops(run.home) {}
+    impl(receiver_config c, std::shared_ptr<site> s)
+        : config(std::move(c)), here(std::move(s)), run(here->run()), tasks(run.home),
+          stops(run.home) {}
 
     receiver_config config;
+    std::shared_ptr<site> here;
     runtime run;
-    file_system &files;
-    std::vector<executor> nbd_loops;
-    std::unique_ptr<network> net;
-    pool_maker pools;
-    state_directory state{files, run.disk, config.state};
     std::vector<std::unique_ptr<receiver_group>> groups;
     task_group tasks;
     task_group stops; ///< of groups
     group_starts starts{tasks};
     std::set<const receiver_group *> starting;
-    receiver_door door{run, state.trust, mode(),
+    receiver_door door{run, here->trust(), here->mode(),
                        [this](const std::string &name) { return lookup(name); }};
-    condition files_wanted_; ///< SIGHUP, or stop
-    condition invitations_;  ///< there is a new one, or stop
+    condition invitations_; ///< there is a new one, or stop
     bool stopping = false;
 
     receiver_group *lookup(const std::string &name) const {
@@ -60,19 +52,23 @@ struct receiver::impl {
     }
     task<void> start_group(receiver_group &group);
     loan_offer lend(const std::string &lender, const std::string &borrower) const;
-    trust_mode mode() const { return config.tls ? trust_mode::site_ca : trust_mode::pinned; }
-    task<void> watch_files();
     task<void> watch_invitations();
 };
 
 receiver::receiver(receiver_config config, runtime run, file_system &files,
                    std::vector<executor> nbd_loops)
-    : impl_(new impl(std::move(config), std::move(run), files, std::move(nbd_loops))) {}
+    : impl_(nullptr) {
+    auto here = std::make_shared<site>(config.state, config.tls, std::move(run), files,
+                                       std::move(nbd_loops));
+    impl_ = std::make_unique<impl>(std::move(config), std::move(here));
+}
+receiver::receiver(receiver_config config, std::shared_ptr<site> here)
+    : impl_(new impl(std::move(config), std::move(here))) {}
 receiver::~receiver() = default;
-void receiver::use_pools(pool_maker make) { impl_->pools = std::move(make); }
+void receiver::use_pools(pool_maker make) { impl_->here->use_pools(std::move(make)); }
 
 void receiver_access::set_network(receiver &r, std::unique_ptr<network> net) {
-    r.impl_->net = std::move(net);
+    r.impl_->here->use_network(std::move(net));
 }
 task<result<std::vector<std::shared_ptr<block_device>>>>
 receiver_access::open_devices(receiver &r, std::string group, std::string point) {
@@ -85,12 +81,12 @@ receiver_access::open_devices(receiver &r, std::string group, std::string point)
 // Only between groups of one sender: a loan tells it that its digest is right.
 loan_offer receiver::impl::lend(const std::string &lender, const std::string &borrower) const {
     receiver_group *group = lookup(lender);
-    const pinned_peer *theirs = state.trust->find(lender);
-    const pinned_peer *ours = state.trust->find(borrower);
+    const pinned_peer *theirs = here->trust()->find(lender);
+    const pinned_peer *ours = here->trust()->find(borrower);
     const receiver_group *asking = lookup(borrower);
     const bool allowed =
         group != nullptr && asking != nullptr && group->may_lend() && asking->may_lend();
-    const bool may = allowed && lender != borrower && same_sender(mode(), theirs, ours);
+    const bool may = allowed && lender != borrower && same_sender(here->mode(), theirs, ours);
     return may ? group->lends() : loan_offer{};
 }
 
@@ -105,20 +101,14 @@ task<void> receiver::impl::start_group(receiver_group &group) {
 
 task<result<>> receiver::start() {
     impl &m = *impl_;
-    FS_CO_CHECK(co_await m.state.open());
-    if (!m.net) {
-        FS_CO_TRY(net, co_await run_on(m.run.disk, [&m] {
-                      return tls_network::open(m.files, m.config.state, m.config.tls, m.run);
-                  }));
-        m.net = std::move(net);
-    }
+    FS_CO_CHECK(co_await m.here->open());
     const std::uint64_t client_bytes = client_bytes_of(m.config.memory_bytes_max);
     const auto account = std::make_shared<memory_account>(client_bytes);
     const auto places = nbd::make_client_places(m.config.groups.size());
     for (const receiver_group_config &g : m.config.groups) {
         receiver_group_options o;
         o.config = g;
-        o.state_directory = join_path(join_path(m.config.state, "groups"), g.name);
+        o.state_directory = m.here->group_directory(g.name);
         o.lender = [&m, borrower = g.name](const std::string &lender) {
             return m.lend(lender, borrower);
         };
@@ -126,19 +116,20 @@ task<result<>> receiver::start() {
             receiver_memory_of(m.config.memory_bytes_max - client_bytes, m.config.groups.size());
         o.account = account;
         o.places = places;
-        o.make_point_disk = [&m] { return pool_for(m.run, m.pools, m.config.groups.size()); };
-        auto group = std::make_unique<receiver_group>(
-            std::move(o), runtime_for_group(m.run, m.pools, m.config.groups.size()), m.files,
-            m.nbd_loops);
+        o.make_point_disk = [&m] { return m.here->pool_for(m.config.groups.size()); };
+        auto group = std::make_unique<receiver_group>(std::move(o),
+                                                      m.here->run_for_group(m.config.groups.size()),
+                                                      m.here->files(), m.here->nbd_loops());
         m.starts.spawn(m.start_group(*group));
         m.groups.push_back(std::move(group));
     }
     co_await m.starts.settle(*m.run.time, group_start_patience);
-    for (const auto &[group, peer] : m.state.trust->peers()) {
+    for (const auto &[group, peer] : m.here->trust()->peers()) {
         m.door.learn_source(peer.address);
     }
-    m.net->set_known([&m](const std::string &source) { return m.door.knows_source(source); });
-    auto listening = m.net->listen(
+    network &net = *m.here->net();
+    net.set_known([&m](const std::string &source) { return m.door.knows_source(source); });
+    auto listening = net.listen(
         m.config.listen, [&m](const transport::peer_claim &peer) { return m.door.trusts(peer); },
         [&m](std::unique_ptr<transport::link> link) { m.door.take(std::move(link)); });
     if (!listening) {
@@ -147,9 +138,12 @@ task<result<>> receiver::start() {
         co_return listening;
     }
     m.tasks.spawn(m.watch_invitations());
-    if (m.config.tls) {
-        m.tasks.spawn(m.watch_files());
-    }
+    m.here->watch_files(&m, [&m] {
+        for (const auto &g : m.groups) {
+            g->drop_session("the files of [tls] changed");
+        }
+        m.door.drop_silent();
+    });
     co_return result<>{};
 }
 
@@ -162,7 +156,7 @@ void receiver::end_commands() {
 // An hour is an hour whatever the wall clock does meanwhile: what has run out is ended on the disk.
 task<void> receiver::impl::watch_invitations() {
     while (!stopping) {
-        if (!state.trust->has_open_invitation(run.time->wall())) {
+        if (!here->trust()->has_open_invitation(run.time->wall())) {
             co_await invitations_.wait();
         } else {
             co_await invitations_.wait_until(*run.time, run.time->now() + invitations_every);
@@ -171,7 +165,7 @@ task<void> receiver::impl::watch_invitations() {
             co_return;
         }
         const auto stored =
-            co_await state.trust.change([now = run.time->wall()](trust_store &trust) -> result<> {
+            co_await here->trust().change([now = run.time->wall()](trust_store &trust) -> result<> {
                 trust.settle_invitations(now);
                 return {};
             });
@@ -181,19 +175,7 @@ task<void> receiver::impl::watch_invitations() {
     }
 }
 
-task<void> receiver::impl::watch_files() {
-    while (!stopping) {
-        co_await files_wanted_.wait_until(*run.time, run.time->now() + own_files_every);
-        if (!stopping && co_await net->refresh()) {
-            for (const auto &g : groups) {
-                g->drop_session("the files of [tls] changed");
-            }
-            door.drop_silent();
-        }
-    }
-}
-
-void receiver::reload() { impl_->files_wanted_.notify_all(); }
+void receiver::reload() { impl_->here->reload(); }
 
 task<void> receiver::stop(duration) {
     impl &m = *impl_;
@@ -201,10 +183,10 @@ task<void> receiver::stop(duration) {
     m.stopping = true;
     m.starts.give_up();
     m.door.close();
-    m.files_wanted_.notify_all();
+    m.here->unwatch_files(&m);
     m.invitations_.notify_all();
-    if (m.net) {
-        co_await m.net->close();
+    if (network *net = m.here->net()) {
+        co_await net->close();
     }
     for (auto &g : m.groups) { // all at once: the time to stop is the daemon's, not a group's
         if (!m.starting.contains(g.get())) {
@@ -215,15 +197,18 @@ task<void> receiver::stop(duration) {
     co_await m.door.join();
     co_await m.tasks
         .join(); // last: a group that is being started may wait for a disk that does not answer
+    co_await m.here->unwatched();
     m.groups.clear();
 }
 
-std::uint16_t receiver::port() const { return impl_->net ? impl_->net->port() : std::uint16_t{0}; }
+std::uint16_t receiver::port() const {
+    network *net = impl_->here->net();
+    return net != nullptr ? net->port() : std::uint16_t{0};
+}
 
 std::vector<receiver_group_status> receiver::status() const {
     std::vector<receiver_group_status> out;
-    const std::vector<std::string> warnings =
-        impl_->net ? impl_->net->warnings(impl_->run.time->wall()) : std::vector<std::string>{};
+    const std::vector<std::string> warnings = impl_->here->warnings();
     for (const auto &g : impl_->groups) {
         out.push_back(g->status());
         out.back().warnings.insert(out.back().warnings.end(), warnings.begin(), warnings.end());
@@ -285,22 +270,22 @@ task<result<invitation>> receiver::invite(std::string group, std::string address
     }
     const std::string secret = random_secret();
     const wall_time now = impl_->run.time->wall();
-    FS_CO_CHECK(co_await impl_->state.trust.change([&](trust_store &trust) -> result<> {
+    FS_CO_CHECK(co_await impl_->here->trust().change([&](trust_store &trust) -> result<> {
         trust.settle_invitations(now);
         trust.add_invitation(group, secret, now);
         return {};
     }));
     impl_->invitations_.notify_all();
-    co_return invitation{encode_token({group, address, impl_->net->fingerprint(), secret}),
+    co_return invitation{encode_token({group, address, impl_->here->net()->fingerprint(), secret}),
                          now + invitation_lifetime};
 }
 
 std::vector<open_invitation> receiver::invitations() const {
-    return impl_->state.trust->open_invitations(impl_->run.time->wall());
+    return impl_->here->trust()->open_invitations(impl_->run.time->wall());
 }
 
 task<result<>> receiver::revoke(std::string id) {
-    co_return co_await impl_->state.trust.change(
+    co_return co_await impl_->here->trust().change(
         [&id, now = impl_->run.time->wall()](trust_store &trust) -> result<> {
             return trust.revoke(id, now)
                        ? result<>()
@@ -312,7 +297,7 @@ task<result<>> receiver::revoke(std::string id) {
 
 std::vector<peer_status> receiver::peers() const {
     std::vector<peer_status> out;
-    for (const auto &[group, peer] : impl_->state.trust->peers()) {
+    for (const auto &[group, peer] : impl_->here->trust()->peers()) {
         const receiver_group *g = impl_->lookup(group);
         const bool connected = g != nullptr && g->connected();
         out.push_back(
@@ -324,7 +309,7 @@ std::vector<peer_status> receiver::peers() const {
 task<result<>> receiver::unpair(std::string group) {
     FS_CO_TRY(g, impl_->find(group));
     bool paired = false;
-    FS_CO_CHECK(co_await impl_->state.trust.change([&](trust_store &trust) -> result<> {
+    FS_CO_CHECK(co_await impl_->here->trust().change([&](trust_store &trust) -> result<> {
         paired = trust.unpin(group) || paired; // invitations end as well, paired or not
         return {};
     }));

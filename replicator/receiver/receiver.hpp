@@ -5,7 +5,7 @@
 
 #include "replicator/base/async.hpp"
 #include "replicator/session/config.hpp"
-#include "replicator/session/pools.hpp"
+#include "replicator/session/site.hpp"
 #include "replicator/session/status.hpp"
 #include "replicator/session/trust.hpp"
 
@@ -15,10 +15,6 @@
 #include <vector>
 
 namespace farshore {
-class file_system;
-}
-
-namespace farshore {
 
 struct receiver_access;
 
@@ -26,6 +22,8 @@ class receiver {
   public:
     receiver(receiver_config config, runtime run, file_system &files,
              std::vector<executor> nbd_loops);
+    /// Over a site that others may use, too; `state` and `tls` of the configuration are the site's.
+    receiver(receiver_config config, std::shared_ptr<site> here);
     ~receiver(); ///< stop() must have completed
 
     /// Opens state, recovers every group (roll back to the committed barrier, replay), listens.

@@ -5,8 +5,6 @@
 #include "replicator/sender/sender_access.hpp"
 #include "replicator/sender/sender_group.hpp"
 #include "replicator/session/group_starts.hpp"
-#include "replicator/session/state_directory.hpp"
-#include "replicator/session/tls_network.hpp"
 #include "transport/deadline.hpp"
 
 #include <fmt/format.h>
@@ -20,7 +18,6 @@
 namespace farshore {
 namespace {
 constexpr duration join_timeout = std::chrono::seconds(10); ///< of the exchange, once connected
-constexpr duration own_files_every = std::chrono::seconds(10);
 } // namespace
 
 namespace {
@@ -37,25 +34,23 @@ struct sender::impl {
         bool starting = false;
     };
 
-    impl(sender_config c, runtime r, file_system &f, std::vector<executor> loops)
-        : config(std::move(c)), run(std::move(r)), files(f), nbd_loops(std::move(loops)),
+    impl(sender_config c, std::shared_ptr<site> s)
+        : config(std::move(c)), here(std::move(s)), run(here->run()), files(here->files()),
           tasks(run.home), stops(run.home) {}
 
     sender_config config;
+    std::shared_ptr<site> here;
     runtime run;
     file_system &files;
-    std::vector<executor> nbd_loops;
-    std::unique_ptr<network> net;
     std::string boot_id;
     wall_time boot_began{}; ///< 0: not known
     std::shared_ptr<transport::pacer> pace;
-    state_directory state{files, run.disk, config.state};
     std::vector<std::unique_ptr<sender_group>> groups; ///< those that could be started
     std::vector<slot> slots;                           ///< as configured
     std::size_t joins = 0;                   ///< commands under way that use groups and network
     std::list<transport::link *> join_links; ///< to receivers that have not answered yet
     bool ending = false;                     ///< end_commands()
-    kept<throttle_setting> throttle{files, run.disk, join_path(config.state, "daemon.json")};
+    kept<throttle_setting> throttle{files, run.disk, here->path_of("daemon.json")};
     condition throttle_changed{};
     wire::id16 identity{};
     std::uint64_t instance = 0;
@@ -63,16 +58,12 @@ struct sender::impl {
     std::shared_ptr<memory_account> account;
     std::shared_ptr<nbd::client_places> places;
     std::shared_ptr<pair_index> shared;
-    pool_maker pools;
     task_group tasks;
     task_group stops; ///< of groups
     group_starts starts{tasks};
     condition stopped;
-    condition files_wanted{}; ///< SIGHUP, or stop
     bool stopping = false;
 
-    trust_mode mode() const { return config.tls ? trust_mode::site_ca : trust_mode::pinned; }
-    task<void> watch_files();
     sender_group *running(const std::string &name) const {
         const auto g =
             std::ranges::find_if(groups, [&](const auto &at) { return at->name() == name; });
@@ -146,7 +137,13 @@ result<std::string> read_boot_id(file_system &files) {
 
 sender::sender(sender_config config, runtime run, file_system &files,
                std::vector<executor> nbd_loops)
-    : impl_(new impl(std::move(config), std::move(run), files, std::move(nbd_loops))) {}
+    : impl_(nullptr) {
+    auto here = std::make_shared<site>(config.state, config.tls, std::move(run), files,
+                                       std::move(nbd_loops));
+    impl_ = std::make_unique<impl>(std::move(config), std::move(here));
+}
+sender::sender(sender_config config, std::shared_ptr<site> here)
+    : impl_(new impl(std::move(config), std::move(here))) {}
 sender::~sender() { REPL_ASSERT(impl_->joins == 0); }
 
 void sender::end_commands() {
@@ -159,11 +156,11 @@ void sender::end_commands() {
     }
     impl_->throttle_changed.notify_all();
 }
-void sender::use_pools(pool_maker make) { impl_->pools = std::move(make); }
+void sender::use_pools(pool_maker make) { impl_->here->use_pools(std::move(make)); }
 
 void sender_access::set_network(sender &s, std::unique_ptr<network> net, std::string boot_id,
                                 wall_time boot_began) {
-    s.impl_->net = std::move(net);
+    s.impl_->here->use_network(std::move(net));
     s.impl_->boot_id = std::move(boot_id);
     s.impl_->boot_began = boot_began;
 }
@@ -174,13 +171,7 @@ std::shared_ptr<block_device> sender_access::device(sender &s, const std::string
 
 // What the state directory has of the daemon itself, and what the kernel says of this boot.
 task<result<>> sender::impl::load() {
-    FS_CO_CHECK(co_await state.open());
-    if (!net) {
-        FS_CO_TRY(made, co_await run_on(run.disk, [this] {
-                      return tls_network::open(files, config.state, config.tls, run);
-                  }));
-        net = std::move(made);
-    }
+    FS_CO_CHECK(co_await here->open());
     if (boot_id.empty()) {
         FS_CO_TRY(boot, co_await run_on(run.disk, [this] { return read_boot_id(files); }));
         boot_id = boot;
@@ -195,7 +186,7 @@ task<result<>> sender::impl::load() {
 
 // Blocks.
 result<wire::id16> sender::impl::load_identity() {
-    const std::string path = join_path(config.state, "sender.id");
+    const std::string path = here->path_of("sender.id");
     wire::id16 id{};
     FS_TRY(present, files.exists(path));
     if (!present) {
@@ -245,9 +236,9 @@ void sender::impl::prepare_shares() {
     places = nbd::make_client_places(volumes);
     slots.clear();
     for (const sender_group_config &g : config.groups) {
-        slot &s = slots.emplace_back(runtime_for_group(run, pools, config.groups.size()));
+        slot &s = slots.emplace_back(here->run_for_group(config.groups.size()));
         for (std::size_t i = 0; i < g.volumes.size(); ++i) {
-            s.volume_disks.push_back(pool_for(run, pools, volumes));
+            s.volume_disks.push_back(here->pool_for(volumes));
         }
     }
 }
@@ -260,7 +251,7 @@ task<void> sender::impl::start_group(std::size_t index) {
     s.starting = true;
     sender_group_options o;
     o.config = g;
-    o.state_directory = join_path(join_path(config.state, "groups"), g.name);
+    o.state_directory = here->group_directory(g.name);
     o.memory = sender_memory_of(group_memory, config.groups.size(), g.history_bytes);
     o.links = std::clamp<std::uint32_t>(config.links, 1, limits::data_links_max);
     o.sender = identity;
@@ -269,16 +260,17 @@ task<void> sender::impl::start_group(std::size_t index) {
     o.boot_began = boot_began;
     o.volume_disks = s.volume_disks;
     o.clients = nbd::client_bounds{account->open_share(), places};
-    o.trust = mode();
+    o.trust = here->mode();
     o.shared = g.loans ? shared : nullptr; // a group beside it neither offers nor asks
     if (g.loans) {
         o.gather_offers = [this, name = g.name](std::function<bool()> wanted) {
             return gather_offers(name, std::move(wanted));
         };
     }
-    auto group = std::make_unique<sender_group>(std::move(o), s.run, files, *net, pace, nbd_loops);
+    auto group = std::make_unique<sender_group>(std::move(o), s.run, files, *here->net(), pace,
+                                                here->nbd_loops());
     std::optional<pinned_peer> peer;
-    if (const pinned_peer *known = state.trust->find(g.name)) {
+    if (const pinned_peer *known = here->trust()->find(g.name)) {
         peer = *known;
     } else if (config.tls) {
         peer = pinned_peer{"", g.peer}; // whoever the site's CA signed
@@ -329,26 +321,17 @@ task<result<>> sender::start() {
         m.starts.spawn(m.start_group(i));
     }
     co_await m.starts.settle(*m.run.time, group_start_patience);
-    if (m.config.tls) {
-        m.tasks.spawn(m.watch_files());
-    }
+    m.here->watch_files(&m, [&m] {
+        for (const auto &g : m.groups) {
+            g->prove_anew();
+        }
+    });
     m.tasks.spawn(m.expire_throttle());
     m.tasks.spawn(m.start_failed_again());
     co_return result<>{};
 }
 
-task<void> sender::impl::watch_files() {
-    while (!stopping) {
-        co_await files_wanted.wait_until(*run.time, run.time->now() + own_files_every);
-        if (!stopping && co_await net->refresh()) {
-            for (const auto &g : groups) {
-                g->prove_anew();
-            }
-        }
-    }
-}
-
-void sender::reload() { impl_->files_wanted.notify_all(); }
+void sender::reload() { impl_->here->reload(); }
 
 task<void> sender::stop(duration drain) {
     end_commands();
@@ -356,7 +339,7 @@ task<void> sender::stop(duration drain) {
     impl_->stopping = true;
     impl_->stopped.notify_all();
     impl_->starts.give_up();
-    impl_->files_wanted.notify_all();
+    impl_->here->unwatch_files(impl_.get());
     while (impl_->joins > 0) { // their links are closed
         co_await impl_->run.time->sleep_for(std::chrono::milliseconds(10));
     }
@@ -367,15 +350,15 @@ task<void> sender::stop(duration drain) {
     co_await impl_->tasks
         .join(); // last: a group that is being started may wait for a disk that does not answer
     impl_->groups.clear();
-    if (impl_->net) {
-        co_await impl_->net->close();
+    co_await impl_->here->unwatched();
+    if (network *net = impl_->here->net()) {
+        co_await net->close();
     }
 }
 
 std::vector<sender_group_status> sender::status() const {
     std::vector<sender_group_status> out;
-    const std::vector<std::string> warnings =
-        impl_->net ? impl_->net->warnings(impl_->run.time->wall()) : std::vector<std::string>{};
+    const std::vector<std::string> warnings = impl_->here->warnings();
     for (std::size_t i = 0; i < impl_->slots.size(); ++i) {
         const sender_group *g = impl_->running(impl_->config.groups[i].name);
         out.push_back(g != nullptr ? g->status() : impl_->status_of_failed(i));
@@ -389,7 +372,7 @@ sender_group_status sender::impl::status_of_failed(std::size_t index) const {
     sender_group_status s;
     s.name = g.name;
     s.state = sender_state::failed;
-    if (const pinned_peer *known = state.trust->find(g.name)) {
+    if (const pinned_peer *known = here->trust()->find(g.name)) {
         s.peer = known->address;
     }
     s.spool_limit_bytes = g.spool_bytes_max;
@@ -549,8 +532,9 @@ task<result<peer_status>> sender::join(std::string token) {
     }
     const join_under_way here(impl_->joins);
     const std::string address = t.address;
-    FS_CO_TRY(connector, impl_->net->make_connector(address, transport::alpn_join,
-                                                    {impl_->mode(), t.fingerprint, ""}, {}, true));
+    FS_CO_TRY(connector, impl_->here->net()->make_connector(
+                             address, transport::alpn_join,
+                             {impl_->here->mode(), t.fingerprint, ""}, {}, true));
     auto link = co_await connector->connect(connect_timeout);
     if (!link) {
         co_return no_link_to_join(link.error(), t.group);
@@ -567,7 +551,7 @@ task<result<peer_status>> sender::join(std::string token) {
         co_return fail(errc::not_trusted, answer.text);
     }
     const pinned_peer peer{t.fingerprint, address};
-    FS_CO_CHECK(co_await impl_->state.trust.change([&](trust_store &trust) -> result<> {
+    FS_CO_CHECK(co_await impl_->here->trust().change([&](trust_store &trust) -> result<> {
         trust.pin(t.group, peer);
         return {};
     }));
@@ -590,7 +574,7 @@ std::vector<peer_status> sender::peers() const {
 
 task<result<>> sender::unpair(std::string group) {
     FS_CO_TRY(g, impl_->find(group));
-    FS_CO_CHECK(co_await impl_->state.trust.change([&](trust_store &trust) -> result<> {
+    FS_CO_CHECK(co_await impl_->here->trust().change([&](trust_store &trust) -> result<> {
         return trust.unpin(group)
                    ? result<>()
                    : fail(errc::not_found, fmt::format("group \"{}\" is not paired", group));

@@ -7,7 +7,7 @@
 #include "replicator/base/async.hpp"
 #include "replicator/sender/throttle.hpp"
 #include "replicator/session/config.hpp"
-#include "replicator/session/pools.hpp"
+#include "replicator/session/site.hpp"
 #include "replicator/session/status.hpp"
 
 #include <functional>
@@ -15,10 +15,6 @@
 #include <optional>
 #include <string>
 #include <vector>
-
-namespace farshore {
-class file_system;
-}
 
 namespace farshore {
 
@@ -30,6 +26,8 @@ class sender {
   public:
     /// `nbd_loops`: executors for NBD connections (one a core).
     sender(sender_config config, runtime run, file_system &files, std::vector<executor> nbd_loops);
+    /// Over a site that others may use, too; `state` and `tls` of the configuration are the site's.
+    sender(sender_config config, std::shared_ptr<site> here);
     ~sender(); ///< stop() must have completed
 
     /// Opens state (made at first start, identity included) and volumes, serves NBD, starts

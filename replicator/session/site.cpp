@@ -1,0 +1,73 @@
+#include "replicator/session/site.hpp"
+
+#include "replicator/session/tls_network.hpp"
+
+#include <utility>
+
+namespace farshore {
+namespace {
+
+constexpr duration own_files_every = std::chrono::seconds(10);
+
+} // namespace
+
+site::site(std::string state, std::optional<tls_files> tls, runtime run, file_system &files,
+           std::vector<executor> nbd_loops)
+    : path_(std::move(state)), tls_(std::move(tls)), run_(std::move(run)), files_(files),
+      nbd_loops_(std::move(nbd_loops)), state_(files, run_.disk, path_), tasks_(run_.home) {}
+
+task<result<>> site::open() {
+    if (open_) {
+        co_return result<>{};
+    }
+    FS_CO_CHECK(co_await state_.open());
+    if (!net_) {
+        FS_CO_TRY(made, co_await run_on(run_.disk, [this] {
+                      return tls_network::open(files_, path_, tls_, run_);
+                  }));
+        net_ = std::move(made);
+    }
+    open_ = true;
+    co_return result<>{};
+}
+
+void site::watch_files(const void *who, std::function<void()> changed) {
+    watchers_.emplace(who, std::move(changed));
+    if (tls_ && tasks_.running() == 0) {
+        tasks_.spawn(watch());
+    }
+}
+
+task<void> site::watch() {
+    while (!watchers_.empty()) {
+        co_await files_wanted_.wait_until(*run_.time, run_.time->now() + own_files_every);
+        if (!watchers_.empty() && co_await net_->refresh()) {
+            for (const auto &[who, changed] : watchers_) {
+                changed();
+            }
+        }
+    }
+}
+
+void site::unwatch_files(const void *who) {
+    watchers_.erase(who);
+    if (watchers_.empty()) {
+        files_wanted_.notify_all();
+    }
+}
+
+task<void> site::unwatched() {
+    if (watchers_.empty()) {
+        co_await tasks_.join();
+    }
+}
+
+std::vector<std::string> site::warnings() const {
+    return net_ ? net_->warnings(run_.time->wall()) : std::vector<std::string>{};
+}
+
+std::string site::group_directory(const std::string &group) const {
+    return join_path(path_of("groups"), group);
+}
+
+} // namespace farshore
