@@ -4,6 +4,7 @@
 
 #include "replicator/replica/replica_group.hpp"
 #include "tests/support/replica_rig.hpp"
+#include "tests/support/sanitized.hpp"
 #include "tests/support/sim_file_system.hpp"
 
 #include <doctest/doctest.h>
@@ -145,7 +146,7 @@ void sweep(const story &s, const replica_options &options, std::uint64_t stride)
         calls = whole.mutating_calls();
     }
     REQUIRE(calls > 50);
-    for (std::uint64_t stop = 0; stop <= calls; stop += stride) {
+    for (std::uint64_t stop = 0; stop <= calls; stop += stride * test::one_in) {
         sim_file_system files(made);
         promise p;
         files.stop_after(stop);

@@ -2,6 +2,7 @@
 // writes of any alignment, trims, closes, acknowledgements, scans, falls to tracking, stops, kills
 // and power cuts. Seeds that once failed stay in the list. FARSHORE_SEED=n replays one.
 
+#include "tests/support/sanitized.hpp"
 #include "tests/unit/capture/capture_rig.hpp"
 
 #include <doctest/doctest.h>
@@ -132,18 +133,6 @@ void run_history(std::uint64_t seed) {
     settled_holes += rig.settled_holes;
 }
 
-// One thread only, and half a minute each under ThreadSanitizer.
-#if defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define FARSHORE_FEW_HISTORIES
-#endif
-#endif
-#ifdef FARSHORE_FEW_HISTORIES
-constexpr std::uint64_t histories = 2;
-#else
-constexpr std::uint64_t histories = 60;
-#endif
-
 } // namespace
 
 TEST_CASE("capture: random histories keep order, the dirty superset, and get clean") {
@@ -151,7 +140,7 @@ TEST_CASE("capture: random histories keep order, the dirty superset, and get cle
         run_history(std::strtoull(one, nullptr, 10));
         return;
     }
-    for (std::uint64_t seed = 1; seed <= histories; ++seed) {
+    for (std::uint64_t seed = 1; seed <= 60; seed += test::one_in) {
         run_history(seed);
     }
     CHECK(settled_holes > 0);
