@@ -16,6 +16,11 @@ target_include_directories(farshore_flags INTERFACE ${CMAKE_SOURCE_DIR})
 if(FARSHORE_SANITIZE)
     target_compile_options(farshore_flags INTERFACE -fsanitize=${FARSHORE_SANITIZE}
         -fno-omit-frame-pointer -fno-sanitize-recover=all)
+    if(FARSHORE_SANITIZE MATCHES "undefined")
+        # At each access to an object, a third of the compile time: the address sanitizer says the same of what is no
+        # object, and x86 takes any alignment.
+        target_compile_options(farshore_flags INTERFACE -fno-sanitize=null,alignment,object-size)
+    endif()
     target_link_options(farshore_flags INTERFACE -fsanitize=${FARSHORE_SANITIZE})
 endif()
 # Daemons that run as root and listen on the open net: what the compiler, the C library and the linker can check while
