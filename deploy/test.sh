@@ -1,13 +1,14 @@
 #!/bin/bash
 # All tests in one command: installs the Debian packages that are missing, builds in release mode and runs
-# every CTest but the crash and property sweeps; then builds with ASan + UBSan and runs the unit, property,
-# simulation, crash and fuzz smoke tests under them. A warning is an error. Works from any directory, as root
-# or with sudo, from a clean clone.
-# End-to-end tests that need root (network namespaces, loop devices) are skipped aloud without it.
+# every CTest; builds with ASan + UBSan and runs the unit, property, simulation, crash and fuzz smoke tests
+# under them, the sweeps in part. A warning is an error. Works from any directory, as root or with sudo,
+# from a clean clone. End-to-end tests that need root (network namespaces, loop devices) are skipped aloud
+# without it.
 #
-#   deploy/test.sh [--quick]     --quick: the release part only, with the sweeps
+#   deploy/test.sh [--quick]     --quick: the release part only
 #
-# About an hour on 2 cores from nothing; far less with ccache. Logs: build/PRESET/ctest.log.
+# Logs: build/PRESET/ctest.log, build/asan/build.log. The end-to-end tests leave a core idle most of the
+# time: the sanitizers' build takes what they leave.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 cd "$root"
@@ -17,12 +18,14 @@ case "${1:-}" in
 "") ;;
 --quick) quick=yes ;;
 *)
-    sed -n '2,10s/^# \{0,1\}//p' "$0" >&2
+    sed -n '2,13s/^# \{0,1\}//p' "$0" >&2
     exit 2
     ;;
 esac
 
 rm -f build/release/ctest.log build/asan/ctest.log
+beside=""
+trap '[ -z "$beside" ] || kill -- "-$beside" 2>/dev/null || true' EXIT
 summary=()
 failed=0
 
@@ -46,25 +49,42 @@ run() {
     local preset=$1
     shift
     ctest --test-dir "build/$preset" --output-on-failure --timeout 900 -j "$(nproc)" "$@" |
-        tee "build/$preset/ctest.log"
+        tee -a "build/$preset/ctest.log"
 }
 
-# part PRESET TARGET [ctest options]
-part() {
-    local preset=$1 target=$2
-    shift 2
-    stage "$preset: build" build "$preset" "$target" && stage "$preset: tests" run "$preset" "$@"
+# begin_beside COMMAND...: in a process group of its own, and only while nothing else wants a core.
+begin_beside() {
+    mkdir -p build/asan
+    export -f build
+    setsid chrt --idle 0 bash -c 'set -euo pipefail; "$@"' _ "$@" >build/asan/build.log 2>&1 &
+    beside=$!
+}
+
+# end_beside: what it was at is begun anew by who goes on, at the usual priority.
+end_beside() {
+    kill -- "-$beside" 2>/dev/null || true
+    wait "$beside" || true
+    beside=""
+}
+
+release_part() {
+    stage "release: build" build release all || return
+    stage "release: tests" run release -LE '^e2e$' || true
+    [ "$quick" = yes ] || begin_beside build asan tests_alone
+    stage "release: end-to-end tests" run release -L '^e2e$' || true
+}
+
+asan_part() {
+    export ASAN_OPTIONS=detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1
+    end_beside
+    stage "asan: build, the rest" build asan tests_alone || return
+    stage "asan: tests" run asan -L '^(unit|property|sim|crash|golden|fuzz)$'
 }
 
 stage "packages" sh -c './deploy/deps.sh build && ./deploy/deps.sh test' || true
 if [ "$failed" = 0 ]; then
-    if [ "$quick" = yes ]; then
-        part release all || true
-    else
-        part release all -LE '^(crash|property)$' || true
-        export ASAN_OPTIONS=detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1
-        part asan tests_alone -L '^(unit|property|sim|crash|golden|fuzz)$' || true
-    fi
+    release_part || true
+    [ -z "$beside" ] || asan_part || true
 fi
 
 echo
