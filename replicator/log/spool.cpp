@@ -26,7 +26,7 @@ result<std::unique_ptr<spool>> spool::open(file_system &files, spool_options opt
 spool::spool(spool_options options, std::unique_ptr<interval_log> log)
     : options_(std::move(options)), log_(std::move(log)) {}
 
-result<> spool::push(spooled_interval what, std::vector<buffer> frames) {
+result<> spool::push(const spooled_interval &what, std::vector<buffer> frames) {
     bool spill_now = false;
     {
         const std::scoped_lock lock(mutex_);

@@ -52,7 +52,7 @@ class spool {
 
     /// Adds the next interval (ids grow by one within a stream). errc::full or a disk's error: not
     /// added.
-    result<> push(spooled_interval what, std::vector<buffer> frames);
+    result<> push(const spooled_interval &what, std::vector<buffer> frames);
     /// The interval's frames, read back from disk if need be. errc::not_found when it was dropped
     /// meanwhile.
     result<frame_list> load(interval_id id);

@@ -63,7 +63,7 @@ std::set<interval_id> replica_core::held() const {
 // says; a view of any state is opened when its state is the newest published one, so it has the
 // records of one interval at a time.
 result<std::shared_ptr<point_view>> replica_core::open_view(interval_id id, view_kind kind) {
-    const auto view = std::make_shared<point_view>(shared_from_this(), id, kind);
+    auto view = std::make_shared<point_view>(shared_from_this(), id, kind);
     const std::scoped_lock lock(views_mutex_);
     REPL_ASSERT(kind == view_kind::point ||
                 (history_->records_after(id).empty() && rollback_->records_after(id).empty()));
@@ -138,6 +138,7 @@ result<> replica_core::read_blocks(const point_view &view, volume_index volume, 
 std::vector<std::shared_ptr<block_device>>
 replica_core::devices(const std::shared_ptr<point_view> &view, std::size_t volumes) {
     std::vector<std::shared_ptr<block_device>> all;
+    all.reserve(volumes);
     for (std::size_t v = 0; v < volumes; ++v) {
         all.push_back(std::make_shared<point_device>(shared_from_this(), view,
                                                      volume_index{static_cast<std::uint16_t>(v)}));

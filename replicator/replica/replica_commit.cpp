@@ -5,7 +5,6 @@
 #include "replicator/replica/replica_impl.hpp"
 
 #include <algorithm>
-#include <utility>
 
 namespace farshore {
 
@@ -124,7 +123,7 @@ result<> replica_group::impl::commit(bool always) {
     if (!record) {
         return die(record.error());
     }
-    if (auto written = write_commit(std::move(*record)); !written) {
+    if (auto written = write_commit(*record); !written) {
         return die(written.error());
     }
     uncommitted = false;
@@ -142,7 +141,7 @@ result<> replica_group::impl::commit(bool always) {
     return {};
 }
 
-result<> replica_group::impl::write_commit(commit_record record) {
+result<> replica_group::impl::write_commit(const commit_record &record) {
     file &state = core->state_file();
     FS_CHECK(state.write_at(next_slot * commit_slot_bytes, encode_commit_slot(record)));
     FS_CHECK(state.sync_data());

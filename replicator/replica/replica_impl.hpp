@@ -91,7 +91,7 @@ struct replica_group::impl {
     result<std::string> find_disturbed() const;
     result<> check_undisturbed();
     result<commit_record> next_record() const;
-    result<> write_commit(commit_record record);
+    result<> write_commit(const commit_record &record);
     bool starved() const;
     result<> free_committed();
 

@@ -34,7 +34,7 @@ digest_function hasher(const dedupe::digest_key &key) {
 
 catch_up_scan::catch_up_scan(capture_group &capture, runtime run, scan_options options,
                              send_request send, send_extent_request send_extents, may_record may)
-    : capture_(capture), run_(std::move(run)), options_(options), send_(std::move(send)),
+    : capture_(capture), run_(std::move(run)), options_(std::move(options)), send_(std::move(send)),
       send_extents_(std::move(send_extents)), may_record_(std::move(may)) {}
 
 void catch_up_scan::stop() {

@@ -28,6 +28,7 @@ class network {
                             std::function<void(std::unique_ptr<transport::link>)> on_link) = 0;
     /// Before listen(): whether a paired peer last came from this source
     /// (transport/guest_policy.hpp).
+    // NOLINTNEXTLINE(performance-unnecessary-value-param): a network that listens keeps it
     virtual void set_known(std::function<bool(const std::string &)>) {}
     virtual std::uint16_t port() const = 0; ///< actually bound
     virtual task<void> close() = 0;         ///< stops listening
