@@ -15,12 +15,14 @@
 #include <fcntl.h>
 #include <fstream>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <thread>
 #include <unistd.h>
+#include <vector>
 
 namespace farshore {
 namespace {
@@ -53,6 +55,56 @@ std::string first_line(const std::string &path) {
 }
 
 using directory = std::unique_ptr<DIR, int (*)(DIR *)>;
+
+/// A loop device that may write to its file.
+struct attached_loop {
+    std::string name; ///< "loop3"
+    dev_t device = 0; ///< of the file
+    ino_t inode = 0;
+};
+
+std::vector<attached_loop> find_loops() {
+    std::vector<attached_loop> found;
+    const directory devices(::opendir("/sys/block"), ::closedir);
+    while (const dirent *device = devices ? ::readdir(devices.get()) : nullptr) {
+        const std::string name = device->d_name;
+        if (!name.starts_with("loop")) {
+            continue;
+        }
+        const std::string backing = first_line("/sys/block/" + name + "/loop/backing_file");
+        struct stat st{};
+        if (!backing.empty() && ::stat(backing.c_str(), &st) == 0 &&
+            first_line("/sys/block/" + name + "/ro") != "1") {
+            found.push_back({name, st.st_dev, st.st_ino});
+        }
+    }
+    return found;
+}
+
+/// What find_loops() finds, looked for again when the kernel has told of any event of a device
+/// since, as it does when one is attached, and after a while: a daemon asks for each of its 1,500
+/// volumes every few seconds. Any thread.
+class known_loops {
+  public:
+    std::vector<attached_loop> now() {
+        const std::lock_guard lock(mutex_); // those who wait for it need not look themselves
+        const std::string events = first_line("/sys/kernel/uevent_seqnum");
+        const auto time = std::chrono::steady_clock::now();
+        if (events.empty() || events != events_ || time - found_at_ > keep_for) {
+            found_ = find_loops();
+            events_ = events;
+            found_at_ = time;
+        }
+        return found_;
+    }
+
+  private:
+    static constexpr auto keep_for = std::chrono::seconds(5);
+    std::mutex mutex_;
+    std::vector<attached_loop> found_;
+    std::string events_;
+    std::chrono::steady_clock::time_point found_at_;
+};
 
 bool is_number(const char *text) { return *text >= '0' && *text <= '9'; }
 
@@ -119,16 +171,9 @@ std::string loop_device_on(int fd, const std::string &path) {
     if (::fstat(fd, &file) != 0 || !S_ISREG(file.st_mode)) {
         return {};
     }
-    const directory devices(::opendir("/sys/block"), ::closedir);
-    while (const dirent *device = devices ? ::readdir(devices.get()) : nullptr) {
-        const std::string name = device->d_name;
-        if (!name.starts_with("loop")) {
-            continue;
-        }
-        const std::string backing = first_line("/sys/block/" + name + "/loop/backing_file");
-        struct stat st{};
-        if (backing.empty() || ::stat(backing.c_str(), &st) != 0 || st.st_dev != file.st_dev ||
-            st.st_ino != file.st_ino || first_line("/sys/block/" + name + "/ro") == "1") {
+    static known_loops loops;
+    for (const auto &[name, device, inode] : loops.now()) {
+        if (device != file.st_dev || inode != file.st_ino) {
             continue;
         }
         return path + " is attached to /dev/" + name +

@@ -239,8 +239,12 @@ result<file_identity> posix_file::identity() {
     file_identity id;
     id.device = device_number(st.stx_dev_major, st.stx_dev_minor);
     id.inode = st.stx_ino;
-    id.mount = mounted_instance(st.stx_dev_major, st.stx_dev_minor,
-                                (st.stx_mask & statx_mount_unique) != 0 ? st.stx_mnt_id : 0);
+    id.mount = mounted_;
+    if (id.mount == 0) {
+        id.mount = mounted_instance(st.stx_dev_major, st.stx_dev_minor,
+                                    (st.stx_mask & statx_mount_unique) != 0 ? st.stx_mnt_id : 0);
+        mounted_ = id.mount;
+    }
     id.born = (st.stx_mask & STATX_BTIME) != 0 ? ns_of(st.stx_btime) : 0;
     id.size = st.stx_size;
     id.modified = ns_of(st.stx_mtime);

@@ -106,6 +106,8 @@ class posix_file final : public file {
     std::atomic<bool> cached_reads_supported_ = true;
     bool holes_told_ = true;               ///< holes_are_told() of the file system
     std::atomic<unsigned> hole_rests_ = 0; ///< is_hole() need not ask so often
+    /// mounted_instance(); the open file keeps it mounted. 0: not asked yet.
+    std::atomic<std::uint64_t> mounted_ = 0;
 };
 
 /// Whether what a file system of this magic number (statfs f_type) says of holes may be believed.
