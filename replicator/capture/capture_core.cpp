@@ -170,20 +170,36 @@ void capture_core::drop_verify_locked(captured_volume &v, byte_range range) {
     }
 }
 
-bool capture_core::fits_locked(std::uint64_t blocks) const {
-    // New and old content, and the rest of a chunk that is left over.
-    const std::uint64_t needed = 2 * blocks * block_bytes + page_pool::chunk_bytes;
-    return open->memory_bytes() + needed <= options.memory_bytes_max;
+bool capture_core::fits_locked(std::uint64_t blocks) {
+    const std::uint64_t needed = open->memory_bytes() + open->more_bytes(blocks);
+    if (needed > options.memory.bytes_max / 2) {
+        ask_room_locked(needed);
+    }
+    return needed <= options.memory.bytes_max;
+}
+
+void capture_core::ask_room_locked(std::uint64_t bytes) {
+    if (options.more_memory) {
+        options.memory = options.more_memory(bytes);
+    }
 }
 
 void capture_core::overflow_locked() {
     fall_back_locked("the open interval outgrew its memory of " +
-                     std::to_string(options.memory_bytes_max >> 20) + " MiB");
+                     std::to_string(options.memory.bytes_max >> 20) + " MiB");
+}
+
+bool capture_core::large_locked() const {
+    return open->data_blocks() * block_bytes >= options.memory.interval_bytes ||
+           open->entry_count() >= limits::interval_entries_max;
 }
 
 void capture_core::check_large_locked() {
-    if (!open->attention_asked && (open->data_blocks() * block_bytes >= options.interval_bytes ||
-                                   open->entry_count() >= limits::interval_entries_max)) {
+    if (open->attention_asked || !large_locked()) {
+        return;
+    }
+    ask_room_locked(2 * open->memory_bytes());
+    if (large_locked()) {
         open->attention_asked = true;
         attention_due = true;
     }

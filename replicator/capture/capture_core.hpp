@@ -92,7 +92,7 @@ struct capture_core {
     capture_start start;
     std::unique_ptr<capture_state> state;
     std::vector<std::unique_ptr<captured_volume>> volumes;
-    std::shared_ptr<page_pool> pool = std::make_shared<page_pool>();
+    std::shared_ptr<page_pool> pool;
     std::function<void()> attention;
 
     mutable std::mutex mutex; // a hand-off to one thread would cost each write a switch
@@ -136,8 +136,10 @@ struct capture_core {
     /// Makes pending = all dirty regions; gives the lock up now and then.
     void gather_pending(std::unique_lock<std::mutex> &lock);
     void drop_verify_locked(captured_volume &v, byte_range range);
-    /// Whether data of so many blocks fits into the open interval.
-    bool fits_locked(std::uint64_t blocks) const;
+    /// Whether data of so many blocks fits into the open interval, for which it may get more room.
+    bool fits_locked(std::uint64_t blocks);
+    void ask_room_locked(std::uint64_t bytes);
+    bool large_locked() const;
     void overflow_locked();
     void check_large_locked(); ///< asks for attention once an interval
     void note_client_write_locked(std::uint64_t bytes);

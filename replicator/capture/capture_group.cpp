@@ -63,6 +63,11 @@ std::uint64_t capture_group::pending_bytes() const {
     return sum;
 }
 
+void capture_group::change_memory(const std::function<open_memory(std::uint64_t open_bytes)> &f) {
+    const std::lock_guard lock(impl_->mutex);
+    impl_->options.memory = f(impl_->open ? impl_->open->memory_bytes() : 0);
+}
+
 void capture_group::begin_tracking() {
     {
         const std::lock_guard lock(impl_->mutex);

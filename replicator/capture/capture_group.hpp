@@ -59,20 +59,31 @@ using digest16 = std::array<std::byte, 16>;
 /// Computes the identity digest of bytes (dedupe::digester; the zero digest for all-zero bytes).
 using digest_function = std::function<digest16(bytes_view)>;
 
+class page_pool;
+
 struct capture_volume {
     std::string name;
     std::string path;
 };
 
+/// What the open interval may hold.
+struct open_memory {
+    std::uint64_t bytes_max = 0;      ///< new and old content; beyond: overflow -> tracking
+    std::uint64_t interval_bytes = 0; ///< new data; beyond: asks for an early close
+};
+
 struct capture_options {
     std::string state_directory;
     std::vector<capture_volume> volumes;
-    std::string boot_id;                        ///< /proc/sys/kernel/random/boot_id, or a test's
-    wall_time boot_began{};                     ///< 0: not known
-    std::uint64_t interval_bytes = 16ULL << 20; ///< asks for an early close beyond it
-    std::uint64_t memory_bytes_max =
-        96ULL << 20; ///< open interval (new and old content) beyond it: overflow -> tracking
-    bool keep_before = true; ///< collect old content for deltas
+    std::string boot_id;                          ///< /proc/sys/kernel/random/boot_id, or a test's
+    wall_time boot_began{};                       ///< 0: not known
+    open_memory memory{96ULL << 20, 16ULL << 20}; ///< of now; changes
+    /// Asked ahead of need for more of it, enough for `bytes` if that is to be had; says what there
+    /// is then. From a client's thread, with the group's lock held; must be quick. Empty: it stays
+    /// as it is.
+    std::function<open_memory(std::uint64_t bytes)> more_memory;
+    std::shared_ptr<page_pool> pages; ///< of several groups, trimmed by their owner; null: its own
+    bool keep_before = true;          ///< collect old content for deltas
     time_source *time = nullptr;
 };
 
@@ -138,6 +149,9 @@ class capture_group {
     /// early, or capture fell to tracking by itself (overflow or write error). Must be quick; set
     /// before serving.
     void set_attention(std::function<void()> f);
+    /// Gives `f` the bytes of the open interval and takes what it may hold from here on; nobody
+    /// writes into it meanwhile.
+    void change_memory(const std::function<open_memory(std::uint64_t open_bytes)> &f);
     /// Why capture fell to tracking by itself since the last begin_recording(); empty: it did not.
     std::string fallback_reason() const;
 

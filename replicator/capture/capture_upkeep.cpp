@@ -83,6 +83,7 @@ result<std::unique_ptr<capture_group>> capture_group::open(file_system &files,
     std::unique_ptr<capture_group> group(new capture_group);
     impl &in = *group->impl_;
     in.options = std::move(options);
+    in.pool = in.options.pages ? in.options.pages : std::make_shared<page_pool>();
     FS_CHECK(files.make_directories(in.options.state_directory));
     FS_TRY(state, capture_state::open(files, join_path(in.options.state_directory, "capture.state"),
                                       in.options.boot_id));
@@ -185,7 +186,9 @@ std::string capture_group::disturbance() const {
 result<> capture_group::maintain() {
     const std::lock_guard one_at_a_time(impl_->upkeep_mutex);
     impl_->free_dropped();
-    impl_->pool->trim();
+    if (!impl_->options.pages) {
+        impl_->pool->trim();
+    }
     result<> outcome;
     const auto note = [&](result<> r) {
         if (!r && outcome) {

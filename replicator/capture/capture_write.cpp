@@ -53,7 +53,7 @@ void reserve_locked(capture_core &group, write_op &op) {
     // was there; reading the old content of all of it would cost the writer as much as its own
     // copy.
     const bool bulk = op.edges.blocks.count() >= bulk_blocks_min && !op.edges.any() &&
-                      group.open->memory_bytes() > group.options.interval_bytes / 4;
+                      group.open->memory_bytes() > group.options.memory.interval_bytes / 4;
     const bool want_before = group.options.keep_before && !bulk &&
                              (op.edges.any() || v.before.wants(op.edges.blocks.count()));
     const index_range blocks = op.edges.blocks;

@@ -97,6 +97,11 @@ class interval_core {
     std::uint64_t data_blocks() const { return data_blocks_; }
     std::uint64_t entry_count() const { return data_blocks_ + zero_marks_ + runs_.size(); }
     std::uint64_t memory_bytes() const;
+    /// Of new and old content of so many blocks more.
+    std::uint64_t more_bytes(std::uint64_t blocks) const {
+        return arena_.has_room(2 * blocks) ? 0 // what is left over of a chunk comes on top else
+                                           : 2 * blocks * block_bytes + page_pool::chunk_bytes;
+    }
     std::vector<block_change> changes() const;
 
     // Facts about the interval, kept by the group under its lock until the close.

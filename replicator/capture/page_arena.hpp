@@ -56,6 +56,8 @@ class page_arena {
     std::byte *at(page_number page) const {
         return chunks_[page / pages_per_chunk] + std::size_t{page % pages_per_chunk} * 4096;
     }
+    /// So many pages come out of the chunks that it has, in any allocations of at most run_max.
+    bool has_room(std::uint64_t pages) const { return pages <= pages_per_chunk - used_; }
     std::uint64_t memory_bytes() const { return chunks_.size() * page_pool::chunk_bytes; }
 
   private:

@@ -1,11 +1,13 @@
 #include "replicator/config/config_file.hpp"
 
+#include "replicator/base/geometry.hpp"
 #include "replicator/base/limits.hpp"
 #include "replicator/base/plain_name.hpp"
 #include "replicator/base/unique_fd.hpp"
 #include "replicator/config/config_reader.hpp"
 #include "replicator/config/units.hpp"
 #include "replicator/nbd/server.hpp"
+#include "replicator/session/group_memory.hpp"
 #include "transport/tls_link.hpp"
 
 #include <fmt/format.h>
@@ -23,7 +25,6 @@ namespace {
 using std::chrono::hours;
 using std::chrono::milliseconds;
 
-constexpr std::uint64_t memory_bytes_min = 16 * limits::MiB;
 constexpr std::uint64_t store_bytes_min = limits::MiB;
 constexpr std::size_t socket_path_max = sizeof(sockaddr_un::sun_path) - 1;
 
@@ -99,6 +100,30 @@ std::uint64_t size_of(table_reader &r, const char *key, std::uint64_t otherwise,
         r.note_at(key, fmt::format("{} is at least {}", key, format_bytes(least)));
     }
     return bytes.value_or(otherwise);
+}
+
+std::size_t size_of_array(const toml::node_view<const toml::node> &node) {
+    const toml::array *array = node.as_array();
+    return array != nullptr ? array->size() : 0;
+}
+
+/// At least what the file's groups need to keep the order of writes beside busy ones.
+std::uint64_t memory_of(table_reader &r, const toml::table &document, std::uint64_t otherwise) {
+    const std::uint64_t memory = size_of(r, "memory", otherwise, memory_min);
+    const std::size_t count = size_of_array(document["group"]);
+    std::size_t volumes = 0;
+    for (std::size_t i = 0; i < count; ++i) {
+        volumes += size_of_array(document["group"][i]["volume"]);
+    }
+    const std::uint64_t least = memory_min_of(count, volumes);
+    if (memory >= memory_min && memory < least && count <= limits::groups_max) {
+        r.note_at(
+            "memory",
+            fmt::format("memory of {} is too small for {} groups and {} volumes: set memory = "
+                        "\"{}MiB\" or more, or serve fewer",
+                        format_bytes(memory), count, volumes, ceil_div(least, limits::MiB)));
+    }
+    return memory;
 }
 
 std::optional<tls_files> tls_of(table_reader &root, config_problems &problems) {
@@ -203,7 +228,7 @@ sender_config read_sender(const toml::table &document, config_problems &problems
         c.state = r.text("state", true).value_or("");
         c.control = socket_of(r, "control");
         c.http = address_of(r, "http", false);
-        c.memory_bytes_max = size_of(r, "memory", c.memory_bytes_max, memory_bytes_min);
+        c.memory_bytes_max = memory_of(r, document, c.memory_bytes_max);
         if (const auto links = r.integer("links", 1, limits::data_links_max)) {
             c.links = static_cast<std::uint32_t>(*links);
         }
@@ -309,7 +334,7 @@ receiver_config read_receiver(const toml::table &document, config_problems &prob
         c.listen = address_of(r, "listen", true);
         c.control = socket_of(r, "control");
         c.http = address_of(r, "http", false);
-        c.memory_bytes_max = size_of(r, "memory", c.memory_bytes_max, memory_bytes_min);
+        c.memory_bytes_max = memory_of(r, document, c.memory_bytes_max);
         r.finish();
     }
     c.tls = tls_of(root, problems);

@@ -150,12 +150,30 @@ void spool::clear() {
     clear_wanted_ = true;
 }
 
+void spool::set_memory_max(std::uint64_t bytes) {
+    const std::scoped_lock lock(mutex_);
+    options_.memory_bytes_max = bytes;
+    spill_wanted_ = memory_bytes_ > bytes;
+}
+
 bool spool::untidy() const {
     const std::scoped_lock lock(mutex_);
-    return drop_wanted_ || clear_wanted_;
+    return drop_wanted_ || clear_wanted_ || spill_wanted_;
 }
 
 void spool::tidy() {
+    bool spill_now = false;
+    {
+        const std::scoped_lock lock(mutex_);
+        spill_now = std::exchange(spill_wanted_, false);
+    }
+    if (spill_now) {
+        if (const auto spilled = spill(); !spilled) {
+            log::warning("spool {}: {}; it stays in memory", options_.directory,
+                         spilled.error().text());
+        }
+        return;
+    }
     const std::scoped_lock disk(disk_mutex_);
     tidy_with_disk();
 }

@@ -63,6 +63,8 @@ class spool {
     /// Forgets intervals up to and including `upto`. Their space on disk is given back by tidy().
     void drop_through(interval_id upto);
     void clear();
+    /// What is beyond it already is spilled by tidy().
+    void set_memory_max(std::uint64_t bytes);
     /// Something waits for tidy().
     bool untidy() const;
     void tidy();
@@ -88,6 +90,7 @@ class spool {
     std::uint64_t memory_bytes_ = 0;
     std::optional<interval_id> drop_wanted_; ///< on disk, up to it
     bool clear_wanted_ = false;              ///< all that is on disk
+    bool spill_wanted_ = false;              ///< less may be in memory than is
 };
 
 } // namespace farshore

@@ -73,13 +73,16 @@ struct client_bounds {
     std::shared_ptr<memory_account::share> memory; ///< of the group
     std::shared_ptr<client_places> places;         ///< of the daemon
 };
-/// Places of a daemon: nbd_connections_max, or four a volume when it has many, as far as its
-/// descriptors reach (some are kept for files, links and the control socket).
+/// Places of a daemon: 64 a volume up to nbd_connections_max, four a volume when it has many, as
+/// far as its descriptors reach (some are kept for files, links and the control socket).
+constexpr std::size_t places_of_volume = 64;
 constexpr std::size_t places_for(std::size_t volumes, std::uint64_t descriptors) {
+    const std::uint64_t wanted =
+        std::min<std::uint64_t>(places_of_volume * std::max<std::size_t>(volumes, 1),
+                                std::max<std::uint64_t>(limits::nbd_connections_max, 4 * volumes));
     const std::uint64_t kept = 128 + 6 * static_cast<std::uint64_t>(volumes);
     const std::uint64_t left = descriptors > kept + 16 ? descriptors - kept : 16;
-    return std::min<std::uint64_t>(
-        left, std::max<std::uint64_t>(limits::nbd_connections_max, 4 * volumes));
+    return std::min<std::uint64_t>(left, wanted);
 }
 /// The places of this daemon by its limit of descriptors; says so when they are fewer than it would
 /// take.

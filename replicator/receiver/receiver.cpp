@@ -104,7 +104,9 @@ task<result<>> receiver::start() {
     FS_CO_CHECK(co_await m.here->open());
     const std::uint64_t client_bytes = client_bytes_of(m.config.memory_bytes_max);
     const auto account = std::make_shared<memory_account>(client_bytes);
-    const auto places = nbd::make_client_places(m.config.groups.size());
+    // What a point will export is not known yet.
+    constexpr std::size_t volumes_at_least = limits::nbd_connections_max / nbd::places_of_volume;
+    const auto places = nbd::make_client_places(std::max(m.config.groups.size(), volumes_at_least));
     for (const receiver_group_config &g : m.config.groups) {
         receiver_group_options o;
         o.config = g;

@@ -58,6 +58,7 @@ std::optional<pipeline::cut_outcome> pipeline::cut(bool even_if_empty, bool requ
                 closed->written_bytes());
     host_.on_cut(*closed);
     closed_.push_back(std::move(closed));
+    options_.share->note_closed(closed_bytes());
     work_.notify_all();
     host_.moved();
     return cut_outcome{ledger_.last_cut(), consistent};
@@ -98,13 +99,22 @@ bool pipeline::has_room(bool little) const {
     if (host_.paused()) {
         return false;
     }
+    const stage_memory most = options_.share->stages();
     const std::uint64_t open = capture_->counts().open_bytes;
-    if (little && open < options_.memory.open_bytes_max / 4) {
+    if (little && open < most.open_bytes_max / 4) {
         return true;
     }
-    return closed_bytes() < options_.memory.closed_bytes_max / 4 &&
-           open < options_.memory.open_bytes_max / 2 &&
-           spool_->use().bytes < options_.memory.spool_bytes_max * 3 / 4;
+    return closed_bytes() < most.closed_bytes_max / 4 && open < most.open_bytes_max / 2 &&
+           spool_->use().bytes < most.spool_bytes_max * 3 / 4;
+}
+
+memory_claim pipeline::claim_memory() {
+    return options_.share->claim(run_.time->now(), *capture_, closed_bytes(), *spool_);
+}
+
+void pipeline::take_memory(std::uint64_t grant) {
+    options_.share->settle(grant, *capture_, *spool_);
+    tidy_soon();
 }
 
 task<result<>> pipeline::prepare_stream(stream_id stream, interval_id first, stream_position theirs,

@@ -18,6 +18,7 @@
 #include "replicator/log/spool.hpp"
 #include "replicator/sender/borrower.hpp"
 #include "replicator/sender/encode_interval.hpp"
+#include "replicator/sender/group_share.hpp"
 #include "replicator/sender/known_places.hpp"
 #include "replicator/sender/level_policy.hpp"
 #include "replicator/sender/stream_ledger.hpp"
@@ -63,7 +64,8 @@ struct pipeline_options {
     std::string group; ///< for the log
     duration interval{};
     bool verify_encoding = false;
-    sender_memory memory{};
+    history_memory history{};
+    group_share *share = nullptr; ///< of memory for what the stages hold; outlives them
 };
 
 class pipeline {
@@ -109,6 +111,11 @@ class pipeline {
     void end_stream();
     void lose_order(const std::string &why);
 
+    // For memory_tender.
+    memory_claim claim_memory();
+    std::uint64_t memory_grant() const { return options_.share->grant(); }
+    void take_memory(std::uint64_t grant);
+
     /// For a piece of a catch-up. `little`: it has waited long, and only memory counts.
     bool has_room(bool little) const;
     /// Work for a stage: hints to learn, room that came.
@@ -136,7 +143,7 @@ class pipeline {
     std::uint64_t closed_bytes() const;
     /// What of closed_bytes_max may wait when another interval closes; the rest is for the
     /// encoder's output.
-    std::uint64_t closed_room() const { return options_.memory.closed_bytes_max / 2; }
+    std::uint64_t closed_room() const { return options_.share->stages().closed_bytes_max / 2; }
     void watch_capture();
     void tidy_soon();
     task<void> tidy_spool();

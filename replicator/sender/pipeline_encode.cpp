@@ -28,8 +28,8 @@ constexpr std::size_t payload_body_bytes = limits::MiB;
 std::shared_ptr<dedupe::encoder> pipeline::make_encoder() const {
     dedupe::encoder_options o;
     o.payload_body_bytes = payload_body_bytes;
-    o.index_bytes = options_.memory.index_bytes;
-    o.content_bytes = options_.memory.content_bytes;
+    o.index_bytes = options_.history.index_bytes;
+    o.content_bytes = options_.history.content_bytes;
     o.verify = options_.verify_encoding;
     for (std::size_t i = 0; i < capture_->volume_count(); ++i) {
         const std::uint64_t size =
@@ -56,7 +56,7 @@ encoder_load pipeline::load_of(const interval &taken) const {
     load.awaited = host_.awaited();
     load.bytes = taken.memory_bytes();
     load.memory_used = capture_->counts().open_bytes + closed_bytes();
-    load.memory_max = options_.memory.open_bytes_max + closed_room();
+    load.memory_max = options_.share->stages().open_bytes_max + closed_room();
     return load;
 }
 

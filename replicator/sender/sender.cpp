@@ -1,6 +1,8 @@
 #include "replicator/sender/sender.hpp"
 
 #include "replicator/base/log.hpp"
+#include "replicator/capture/page_arena.hpp"
+#include "replicator/sender/memory_tender.hpp"
 #include "replicator/sender/pair_index.hpp"
 #include "replicator/sender/sender_access.hpp"
 #include "replicator/sender/sender_group.hpp"
@@ -22,7 +24,8 @@ constexpr duration join_timeout = std::chrono::seconds(10); ///< of the exchange
 
 namespace {
 constexpr duration start_again_after = std::chrono::seconds(10);
-}
+constexpr duration trim_pages_every = std::chrono::seconds(5);
+} // namespace
 
 struct sender::impl {
     /// What a configured group has whether it runs or not.
@@ -54,7 +57,14 @@ struct sender::impl {
     condition throttle_changed{};
     wire::id16 identity{};
     std::uint64_t instance = 0;
-    std::uint64_t group_memory = 0;
+    /// How `memory` is divided among the groups.
+    struct division {
+        std::vector<history_memory> histories; ///< as configured
+        std::shared_ptr<memory_pool> pool;     ///< for intervals
+        std::optional<memory_tender> tender;   ///< when there are several groups
+        std::shared_ptr<page_pool> pages = std::make_shared<page_pool>();
+    };
+    division memory;
     std::shared_ptr<memory_account> account;
     std::shared_ptr<nbd::client_places> places;
     std::shared_ptr<pair_index> shared;
@@ -94,6 +104,7 @@ struct sender::impl {
     void prepare_shares();
     task<void> start_group(std::size_t index);
     task<void> start_failed_again();
+    task<void> trim_pages();
     sender_group_status status_of_failed(std::size_t index) const;
     std::string why_not(std::size_t index) const {
         return slots[index].failure.empty()
@@ -221,18 +232,28 @@ task<void> sender::impl::gather_offers(std::string for_group, std::function<bool
 }
 
 void sender::impl::prepare_shares() {
-    const std::uint64_t client_bytes = client_bytes_of(config.memory_bytes_max);
+    std::size_t volumes = 0;
+    for (const sender_group_config &g : config.groups) {
+        volumes += g.volumes.size();
+    }
+    const std::uint64_t buffers =
+        config.memory_bytes_max - std::min(config.memory_bytes_max / 2, volumes_bytes_of(volumes));
+    const std::uint64_t client_bytes = client_bytes_of(buffers);
     account = std::make_shared<memory_account>(client_bytes);
-    group_memory = config.memory_bytes_max - client_bytes;
+    std::uint64_t group_memory = buffers - client_bytes;
     if (config.groups.size() > 1) {
         const std::uint64_t bytes = pair_index_bytes_of(group_memory);
         shared = std::make_shared<pair_index>(bytes);
         group_memory -= bytes;
     }
-    std::size_t volumes = 0;
+    std::uint64_t for_intervals = group_memory;
+    memory.histories.clear();
     for (const sender_group_config &g : config.groups) {
-        volumes += g.volumes.size();
+        memory.histories.push_back(
+            history_memory_of(group_memory, config.groups.size(), g.history_bytes));
+        for_intervals -= memory.histories.back().sum();
     }
+    memory.pool = std::make_shared<memory_pool>(for_intervals, config.groups.size());
     places = nbd::make_client_places(volumes);
     slots.clear();
     for (const sender_group_config &g : config.groups) {
@@ -252,7 +273,10 @@ task<void> sender::impl::start_group(std::size_t index) {
     sender_group_options o;
     o.config = g;
     o.state_directory = here->group_directory(g.name);
-    o.memory = sender_memory_of(group_memory, config.groups.size(), g.history_bytes);
+    o.pool = memory.pool;
+    o.number = index;
+    o.history = memory.histories[index];
+    o.pages = memory.pages;
     o.links = std::clamp<std::uint32_t>(config.links, 1, limits::data_links_max);
     o.sender = identity;
     o.instance = instance;
@@ -328,7 +352,25 @@ task<result<>> sender::start() {
     });
     m.tasks.spawn(m.expire_throttle());
     m.tasks.spawn(m.start_failed_again());
+    m.tasks.spawn(m.trim_pages());
+    if (m.config.groups.size() > 1) {
+        m.memory.tender.emplace(m.memory.pool, m.run, [&m] {
+            std::vector<sender_group *> out;
+            for (const auto &g : m.groups) {
+                out.push_back(g.get());
+            }
+            return out;
+        });
+        m.tasks.spawn(m.memory.tender->run());
+    }
     co_return result<>{};
+}
+
+task<void> sender::impl::trim_pages() {
+    while (!stopping) {
+        co_await stopped.wait_until(*run.time, run.time->now() + trim_pages_every);
+        memory.pages->trim();
+    }
 }
 
 void sender::reload() { impl_->here->reload(); }
@@ -338,6 +380,9 @@ task<void> sender::stop(duration drain) {
     const time_point until = impl_->run.time->now() + drain;
     impl_->stopping = true;
     impl_->stopped.notify_all();
+    if (impl_->memory.tender) {
+        impl_->memory.tender->stop();
+    }
     impl_->starts.give_up();
     impl_->here->unwatch_files(impl_.get());
     while (impl_->joins > 0) { // their links are closed

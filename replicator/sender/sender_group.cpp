@@ -36,7 +36,7 @@ sender_group::sender_group(sender_group_options options, runtime run, file_syste
       nbd_loops_(std::move(nbd_loops)),
       settings_(files_, run_.disk, join_path(options_.state_directory, "group.json"),
                 configured_settings(options_.config)),
-      tasks_(run_.home) {}
+      share_(options_.pool, options_.number), tasks_(run_.home) {}
 
 sender_group::~sender_group() {
     REPL_ASSERT(commands_ == 0); // they end before the group does
@@ -73,24 +73,27 @@ task<result<>> sender_group::open_stages() {
     }
     capture.boot_id = options_.boot_id;
     capture.boot_began = options_.boot_began;
-    capture.interval_bytes = options_.memory.interval_bytes;
-    capture.memory_bytes_max = options_.memory.open_bytes_max;
+    capture.memory = share_.open();
+    if (share_.changes()) {
+        capture.more_memory = [this](std::uint64_t bytes) { return share_.more(bytes); };
+    }
+    capture.pages = options_.pages;
     capture.time = run_.time;
     FS_CO_TRY(opened, co_await run_on(run_.disk, [this, capture] {
                   return capture_group::open(files_, capture);
               }));
     spool_options held;
     held.directory = join_path(options_.state_directory, "spool");
-    held.memory_bytes_max = options_.memory.spool_bytes_max;
+    held.memory_bytes_max = share_.stages().spool_bytes_max;
     held.disk_bytes_max = options_.config.spool_bytes_max;
     FS_CO_TRY(spool,
               co_await run_on(run_.disk, [this, held] { return spool::open(files_, held); }));
     pipeline_host &stream_host = *this;
     site_link_host &site_host = *this;
-    const bool borrows = options_.memory.index_bytes > 0;
+    const bool borrows = options_.history.index_bytes > 0;
     loans_ = std::make_unique<borrower>(options_.shared, borrows, run_, *opened);
     pipeline_options stages{name(), options_.config.interval, options_.config.verify_encoding,
-                            options_.memory};
+                            options_.history, &share_};
     stream_ = std::make_unique<pipeline>(std::move(stages), run_, std::move(opened),
                                          std::move(spool), *loans_, stream_host);
     site_ = std::make_unique<site_link>(link_options(), run_, net_, *stream_, *loans_, site_host);

@@ -14,6 +14,7 @@
 #include "replicator/nbd/server.hpp"
 #include "replicator/sender/borrower.hpp"
 #include "replicator/sender/group_settings.hpp"
+#include "replicator/sender/group_share.hpp"
 #include "replicator/sender/pipeline.hpp"
 #include "replicator/sender/sender.hpp"
 #include "replicator/sender/site_link.hpp"
@@ -35,8 +36,11 @@ namespace farshore {
 
 struct sender_group_options {
     sender_group_config config;
-    std::string state_directory; ///< STATE/groups/NAME
-    sender_memory memory{};
+    std::string state_directory;       ///< STATE/groups/NAME
+    std::shared_ptr<memory_pool> pool; ///< of memory for intervals
+    std::size_t number = 0;            ///< in the pool
+    history_memory history{};
+    std::shared_ptr<page_pool> pages; ///< of all groups
     std::uint32_t links = 4;
     wire::id16 sender{};
     std::uint64_t instance = 0;
@@ -66,6 +70,8 @@ class sender_group final : private pipeline_host, private site_link_host {
     sender_group_status status() const;
     peer_status peer() const;
     std::shared_ptr<block_device> device(volume_index v) { return stream_->capture().device(v); }
+
+    pipeline &stream() { return *stream_; }
 
     /// See borrower.
     void offer_soon(time_point until) { loans_->offer_soon(until); }
@@ -127,6 +133,7 @@ class sender_group final : private pipeline_host, private site_link_host {
     std::vector<executor> nbd_loops_;
     kept<group_settings> settings_;
 
+    group_share share_; ///< outlives capture, which asks it
     std::unique_ptr<borrower> loans_;
     std::unique_ptr<pipeline> stream_;
     std::unique_ptr<site_link> site_;

@@ -1,7 +1,8 @@
 #pragma once
-// How a daemon's `memory` setting is divided: a part for what peers and clients can make it hold,
-// then an equal share a group, and within a share fixed parts for each stage, so that the sum can't
-// pass the setting whatever the load (fixed costs come on top: code, stacks, idle clients and
+// How a daemon's `memory` setting is divided: a part for what peers and clients can make it hold;
+// at the sender, places to refer to, an equal share a group; and one pool for intervals
+// (session/memory_pool.hpp), of which each group's grant has fixed parts for each stage. So the sum
+// can't pass the setting whatever the load (fixed costs come on top: code, stacks, idle clients and
 // links, idle maps; below 64 MiB).
 //
 // Rule: what somebody outside can make a daemon hold is counted here in allocated bytes, or has a
@@ -21,27 +22,63 @@ constexpr std::uint64_t client_bytes_of(std::uint64_t memory_bytes_max) {
     return std::min<std::uint64_t>(memory_bytes_max / 8, 256 * limits::MiB);
 }
 
-struct sender_memory {
+/// Below it a daemon can't serve so many groups: each needs what its slowest writer needs to keep
+/// the order beside busy ones (memory_pool::floor_min), and as much again to share.
+constexpr std::uint64_t memory_min = 16 * limits::MiB;
+constexpr std::uint64_t memory_of_group_min = 3 * limits::MiB;
+/// Set aside for each volume beyond those that the fixed 64 MiB have room for: its thread, idle
+/// map, descriptors, and four clients with a small request each (nbd::places_for()).
+constexpr std::size_t volumes_in_fixed = 256;
+constexpr std::uint64_t memory_of_volume = 128 * limits::KiB;
+constexpr std::uint64_t volumes_bytes_of(std::size_t volumes) {
+    return volumes > volumes_in_fixed ? (volumes - volumes_in_fixed) * memory_of_volume : 0;
+}
+constexpr std::uint64_t memory_min_of(std::size_t groups, std::size_t volumes) {
+    return std::max<std::uint64_t>(memory_min,
+                                   memory_of_group_min * groups + volumes_bytes_of(volumes));
+}
+
+/// Of one group at the sender: places to refer to. Touched only as they are used.
+struct history_memory {
+    std::uint64_t index_bytes;   ///< the encoder's index of them
+    std::uint64_t content_bytes; ///< contents
+    constexpr std::uint64_t sum() const { return index_bytes + content_bytes; }
+};
+constexpr history_memory history_memory_of(std::uint64_t memory_bytes_max, std::size_t groups,
+                                           std::optional<std::uint64_t> history_bytes = {}) {
+    const std::uint64_t share = memory_bytes_max / std::max<std::size_t>(groups, 1);
+    const std::uint64_t history = std::min(history_bytes.value_or(share / 16 * 3), share / 2);
+    return {history / 3 * 2, history / 3};
+}
+
+/// What the stages of a group may hold by its grant.
+struct stage_memory {
     std::uint64_t open_bytes_max;   ///< the open interval, old content included; beyond: tracking
     std::uint64_t interval_bytes;   ///< early close
     std::uint64_t closed_bytes_max; ///< closed and being encoded, with the encoder's output
     std::uint64_t spool_bytes_max;  ///< encoded, in memory
-    std::uint64_t index_bytes;      ///< the encoder's index of places to refer to
-    std::uint64_t content_bytes;    ///< contents of such places
 };
-constexpr sender_memory sender_memory_of(std::uint64_t memory_bytes_max, std::size_t groups,
-                                         std::optional<std::uint64_t> history_bytes = {}) {
-    const std::uint64_t share = memory_bytes_max / std::max<std::size_t>(groups, 1);
-    sender_memory m{};
-    const std::uint64_t history = std::min(history_bytes.value_or(share / 16 * 3), share / 2);
-    m.index_bytes = history / 3 * 2;
-    m.content_bytes = history / 3;
-    const std::uint64_t rest = share - history;
-    m.open_bytes_max = rest / 7 * 2;
-    m.interval_bytes = std::clamp<std::uint64_t>(rest / 21, limits::MiB, 16 * limits::MiB);
-    m.closed_bytes_max = rest / 7 * 2;
-    m.spool_bytes_max = rest / 7;
-    return m;
+constexpr std::uint64_t interval_bytes_max = 16 * limits::MiB; ///< early close, at any grant
+
+/// Of a small grant a larger part, so that a chunk of pages fits (capture/page_arena.hpp).
+constexpr std::uint64_t open_bytes_of(std::uint64_t grant) {
+    return std::max(grant / 7 * 2, std::min(grant / 8 * 3, limits::MiB));
+}
+/// A chunk and the index of its blocks: who needs no more does not ask.
+constexpr std::uint64_t open_bytes_little = 280 * limits::KiB;
+/// An interval is closed at a sixth of its memory: a third of it is used then, if all old content
+/// was kept, and writers go on while the ones before are encoded.
+constexpr stage_memory stage_memory_of(std::uint64_t grant) {
+    const std::uint64_t open = open_bytes_of(grant);
+    return {open, std::min(open / 6, interval_bytes_max), grant / 7 * 2, grant / 7};
+}
+/// The grant that an open interval of so many bytes needs.
+constexpr std::uint64_t grant_for_open(std::uint64_t open_bytes) { return open_bytes / 2 * 7 + 28; }
+/// The grant that covers what stages hold.
+constexpr std::uint64_t grant_for_use(std::uint64_t open_bytes, std::uint64_t closed_bytes,
+                                      std::uint64_t spool_bytes) {
+    const std::uint64_t sum = open_bytes + closed_bytes + spool_bytes;
+    return std::max(grant_for_open(open_bytes), sum + sum / 4);
 }
 
 /// Of the index that all groups share (pair_index), when there are several: 1/32, for 8 GiB of

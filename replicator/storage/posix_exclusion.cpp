@@ -7,8 +7,11 @@
 // hold both: like a QEMU that reads, writes and resizes, and shares nothing but reading.
 
 #include "replicator/base/blocking.hpp"
+#include "replicator/base/unique_fd.hpp"
 #include "replicator/storage/posix_file.hpp"
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <chrono>
 #include <dirent.h>
@@ -88,7 +91,7 @@ class known_loops {
   public:
     std::vector<attached_loop> now() {
         const std::lock_guard lock(mutex_); // those who wait for it need not look themselves
-        const std::string events = first_line("/sys/kernel/uevent_seqnum");
+        const std::string events = count_of_events();
         const auto time = std::chrono::steady_clock::now();
         if (events.empty() || events != events_ || time - found_at_ > keep_for) {
             found_ = find_loops();
@@ -99,8 +102,16 @@ class known_loops {
     }
 
   private:
+    /// Of the kernel; empty: it does not tell.
+    std::string count_of_events() const {
+        std::array<char, 32> text{};
+        const ssize_t n = ::pread(count_.get(), text.data(), text.size(), 0);
+        return {text.data(), static_cast<std::size_t>(std::max<ssize_t>(n, 0))};
+    }
+
     static constexpr auto keep_for = std::chrono::seconds(5);
     std::mutex mutex_;
+    unique_fd count_{::open("/sys/kernel/uevent_seqnum", O_RDONLY | O_CLOEXEC)};
     std::vector<attached_loop> found_;
     std::string events_;
     std::chrono::steady_clock::time_point found_at_;

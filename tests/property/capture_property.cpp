@@ -101,7 +101,7 @@ void run_history(std::uint64_t seed) {
     CAPTURE(seed);
     capture_rig rig(seed, {20 * region_bytes + 3 * block_bytes + 512, 9 * (1U << 20)});
     if (seed % 5 == 0) {
-        rig.options.memory_bytes_max = 2U << 20; // overflows now and then
+        rig.options.memory.bytes_max = 2U << 20; // overflows now and then
     }
     rig.note(rig.open());
     for (int i = 0; i < 250 && rig.problems.empty(); ++i) {

@@ -304,7 +304,7 @@ TEST_CASE("capture: the interval of a write that failed does not make its region
 TEST_CASE("capture: attention is asked once when the open interval is large") {
     capture_rig rig = synced_rig({4U << 20});
     start(rig);
-    rig.options.interval_bytes = 1U << 20;
+    rig.options.memory.interval_bytes = 1U << 20;
     for (int i = 0; i < 6; ++i) {
         rig.note(rig.write(0, static_cast<std::uint64_t>(i) * 262144, rig.content(262144)));
         CHECK(rig.attentions == (i < 3 ? 0 : 1));
@@ -317,8 +317,8 @@ TEST_CASE("capture: attention is asked once when the open interval is large") {
 
 TEST_CASE("capture: an overflow falls to tracking, asks for attention and loses nothing") {
     capture_rig rig = synced_rig({8U << 20});
-    rig.options.memory_bytes_max = 4U << 20;
-    rig.options.interval_bytes = 64U << 20;
+    rig.options.memory.bytes_max = 4U << 20;
+    rig.options.memory.interval_bytes = 64U << 20;
     rig.note(rig.open());
     rig.begin_recording();
     while (rig.scan_step(1U << 20)) {
@@ -330,7 +330,7 @@ TEST_CASE("capture: an overflow falls to tracking, asks for attention and loses 
     REQUIRE(rig.dirty_bytes() == 0);
     for (std::uint64_t at = 0; at < 8U << 20; at += 1U << 20) {
         rig.note(rig.write(0, at, rig.content(1U << 20)));
-        CHECK(rig.group->counts().open_bytes <= rig.options.memory_bytes_max);
+        CHECK(rig.group->counts().open_bytes <= rig.options.memory.bytes_max);
     }
     CHECK(rig.group->mode() == capture_mode::tracking);
     CHECK(!rig.group->fallback_reason().empty());

@@ -96,8 +96,8 @@ class capture_rig {
         options.state_directory = "state";
         options.boot_id = "boot-0";
         options.time = &clock;
-        options.interval_bytes = 1U << 20;
-        options.memory_bytes_max = 16U << 20;
+        options.memory.interval_bytes = 1U << 20;
+        options.memory.bytes_max = 16U << 20;
     }
 
     result<> open() {

@@ -281,6 +281,26 @@ TEST_SUITE("config_file") {
                   .starts_with("10:1: unknown key \"history\" in [[group]]"));
     }
 
+    TEST_CASE("memory that is too small for the number of groups is refused, with what is enough") {
+        const auto with = [](int groups, const std::string &memory) {
+            std::string text = "[sender]\nstate = \"/s\"\ncontrol = \"/c\"\n" + memory;
+            for (int i = 0; i < groups; ++i) {
+                text += fmt::format("[[group]]\nname = \"g{0}\"\npeer = \"dr:7420\"\n"
+                                    "[[group.volume]]\nname = \"v\"\npath = \"/dev/v{0}\"\n"
+                                    "nbd = \"unix:/run/{0}\"\n",
+                                    i);
+            }
+            return text;
+        };
+        CHECK(parse_sender_config(with(100, "")));
+        CHECK(parse_sender_config(with(100, "memory = \"300MiB\"\n")));
+        CHECK(problem_of(with(100, "memory = \"299MiB\"\n")) ==
+              "4:10: memory of 299.0 MiB is too small for 100 groups and 100 volumes: set memory = "
+              "\"300MiB\" or more, or serve fewer");
+        CHECK(problem_of(with(256, "")).starts_with("1:1: memory of 512.0 MiB is too small"));
+        CHECK(problem_of(with(1, "memory = \"15MiB\"\n")) == "4:10: memory is at least 16.0 MiB");
+    }
+
     TEST_CASE("verify_encoding is true or false, and off unless it is set") {
         const auto with = [](const std::string &value) {
             return replaced(sender_text,

@@ -168,6 +168,29 @@ TEST_CASE("spool: only what spills waits for a disk that stands still") {
     CHECK(r.loads(4));
 }
 
+TEST_CASE("spool: less memory while it runs spills what it holds, and a disk that can't take it "
+          "loses nothing") {
+    rig r;
+    REQUIRE(r.push(1));
+    REQUIRE(r.push(2));
+    CHECK_FALSE(r.held->untidy());
+    r.held->set_memory_max(1024);
+    REQUIRE(r.held->untidy());
+    r.files.set_capacity(r.files.used_bytes());
+    r.held->tidy();
+    CHECK_FALSE(r.held->untidy());
+    CHECK(r.held->use().memory_bytes > 1024);
+    r.files.set_capacity(1ULL << 40);
+    r.held->set_memory_max(1024);
+    r.held->tidy();
+    CHECK(r.held->use().memory_bytes == 0);
+    CHECK(r.loads(1));
+    CHECK(r.loads(2));
+    r.held->set_memory_max(1 << 20);
+    REQUIRE(r.push(3));
+    CHECK(r.held->use().memory_bytes > 0);
+}
+
 TEST_CASE("spool: a full disk refuses the newest interval, and what was held stays") {
     rig r;
     REQUIRE(r.push(1));
