@@ -1,7 +1,7 @@
 #pragma once
 // The codec: block changes of one interval in, payloads of data frames out, and back. Pure: bytes
-// in, bytes out; no threads, clock, files or network. docs/formats.md "Codec payload" has the byte
-// tables.
+// in, bytes out; no threads, clock, files or network. The byte tables are in
+// docs/formats-codec.md.
 //
 // Reference space: what the receiver provably has, as of two moments: each block's content at the
 // previous barrier (`before` of the change at the sender, base_reader at the receiver), and with

@@ -23,7 +23,7 @@
 // interval of the older epoch is durable at the DR site, regions touched in it and not since, and
 // not pending, become clean. This needs O(1) a write and no memory an interval.
 //
-// On disk, in `state_directory` (docs/formats.md "Dirty map"): VOLUME.map = header page (magic,
+// On disk, in `state_directory` (docs/formats-map.md): VOLUME.map = header page (magic,
 // version, volume size, boot id, clean flag, checksum), extent activity pages (durable, each with a
 // checksum; a bad page means "all active"), fine 64 KiB bits (shared mapping); capture.state =
 // shared mapping with the last interval id used, the acknowledged position and the receiver's

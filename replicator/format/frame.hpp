@@ -1,7 +1,7 @@
 #pragma once
 // The frame: the one unit of the interval log, which is the sender's spool, the wire's content and
 // the receiver's journal. An interval is its data frames with index 0..n-1 and then one barrier
-// frame with index n. docs/formats.md "Interval log".
+// frame with index n. docs/formats-log.md "Frame".
 //
 // Byte tables of the barrier payload and its verify ranges: docs/formats.md.
 //

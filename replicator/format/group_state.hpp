@@ -1,5 +1,5 @@
 #pragma once
-// The two small files of a group at the DR site. docs/formats.md "Group state".
+// The two small files of a group at the DR site. docs/formats-log.md "Group state".
 //
 // group.state: two slots of 65536 bytes that are written in turn, each one commit record, the
 // entries of the images, and zeroes behind them; the valid record with the higher sequence counts.

@@ -1,6 +1,6 @@
 #pragma once
 // First block of the file `loans` of a group at the DR site; loans (4096 bytes each) follow it.
-// docs/formats.md "Loans".
+// docs/formats-log.md "Group state".
 //
 // Little-endian:
 //   off size name       meaning, valid range

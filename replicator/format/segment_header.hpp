@@ -1,6 +1,6 @@
 #pragma once
 // First bytes of every segment file of the interval log and of the undo log, and the names of these
-// files. docs/formats.md "Segment".
+// files. docs/formats-log.md "Segment".
 //
 // Header, 64 bytes, little-endian:
 //   off size name             meaning, valid range

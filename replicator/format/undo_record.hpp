@@ -1,7 +1,7 @@
 #pragma once
 // The undo record: what blocks of a replica held before an interval was applied. Records lie back
 // to back in the segments of a group's two undo logs, undo/ (the history) and rollback/, in the
-// order of intervals. docs/formats.md "Undo logs".
+// order of intervals. docs/formats-log.md "Undo logs".
 //
 // A record is a header, then contents (4096 bytes each, in the order of the entries that have one),
 // then the entry table. In each log an interval has any number of records, with parts 0, 1, ...;

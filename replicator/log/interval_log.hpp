@@ -5,7 +5,7 @@
 //
 // On disk: files NNNNNNNNNN.seg (a running number), each a segment header (magic, version, number,
 // checksum) and then frames back to back. A segment is closed at limits::segment_bytes_max or a
-// smaller configured size, only between intervals. docs/formats.md "Interval log".
+// smaller configured size, only between intervals. docs/formats-log.md "Frame".
 //
 // At open a frame that fails its checksums ends the log, wherever it stands: order would be broken
 // behind it. Whoever relies on more being there (the receiver's commit record) compares durable().

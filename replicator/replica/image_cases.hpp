@@ -1,7 +1,7 @@
 #pragma once
 // Whether an image of the replica is as we left it: a closed table from evidence to a decision.
 // Pure; replica_group gathers and carries out. The rule: what is not proved is compared.
-// tests/unit/recovery walks the table.
+// tests/unit/replica/image_cases_test.cpp walks the table.
 //
 // What we leave behind: each commit (every 5 s, and a stop in order) syncs the images with their
 // times and writes inode, size, mtime and ctime of each into the commit record. After it, each undo

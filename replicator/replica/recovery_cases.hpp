@@ -1,6 +1,7 @@
 #pragma once
 // What to do with a group at open: a closed table from the evidence found on the disk to a
-// decision. Pure; replica_group carries it out. tests/unit/recovery walks all combinations.
+// decision. Pure; replica_group carries it out. tests/unit/replica/recovery_test.cpp walks all
+// combinations.
 
 #include <cstdint>
 #include <string_view>

@@ -15,7 +15,7 @@
 // the other one must not say "b held c" of a c that was never in an image because the record before
 // it is the one that is lost. (3) Within one interval a block goes to the history first and to the
 // rollback log later, never the other way round. The readers (point_view) stand on (1) and (3), the
-// roll-back (replica_open.cpp) on (2) and (3).
+// roll-back (replica_recovery.cpp) on (2) and (3).
 //
 // The last record of each point is in the history. Other intervals have one there when they have
 // anything there, so that a catch-up that goes on for ever adds nothing; the rollback log has none.

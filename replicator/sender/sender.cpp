@@ -1,131 +1,23 @@
-#include "replicator/sender/sender.hpp"
+// Life of a sender: load, divide the memory, start the groups, stop.
 
 #include "replicator/base/log.hpp"
-#include "replicator/capture/page_arena.hpp"
-#include "replicator/sender/memory_tender.hpp"
-#include "replicator/sender/pair_index.hpp"
 #include "replicator/sender/sender_access.hpp"
-#include "replicator/sender/sender_group.hpp"
-#include "replicator/session/group_starts.hpp"
-#include "transport/deadline.hpp"
+#include "replicator/sender/sender_impl.hpp"
 
 #include <fmt/format.h>
-#include <nlohmann/json.hpp>
 #include <openssl/rand.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <list>
+#include <ctime>
 
 namespace farshore {
-namespace {
-constexpr duration join_timeout = std::chrono::seconds(10); ///< of the exchange, once connected
-} // namespace
-
 namespace {
 constexpr duration start_again_after = std::chrono::seconds(10);
 constexpr duration trim_pages_every = std::chrono::seconds(5);
 } // namespace
 
-struct sender::impl {
-    /// What a configured group has whether it runs or not.
-    struct slot {
-        explicit slot(runtime r) : run(std::move(r)) {}
-        runtime run;
-        std::vector<executor> volume_disks;
-        std::string failure; ///< why it could not be started; empty: it runs, or never failed
-        bool starting = false;
-    };
-
-    impl(sender_config c, std::shared_ptr<site> s)
-        : config(std::move(c)), here(std::move(s)), run(here->run()), files(here->files()),
-          tasks(run.home), stops(run.home) {}
-
-    sender_config config;
-    std::shared_ptr<site> here;
-    runtime run;
-    file_system &files;
-    std::string boot_id;
-    wall_time boot_began{}; ///< 0: not known
-    std::shared_ptr<transport::pacer> pace;
-    std::vector<std::unique_ptr<sender_group>> groups; ///< those that could be started
-    std::vector<slot> slots;                           ///< as configured
-    std::size_t joins = 0;                   ///< commands under way that use groups and network
-    std::list<transport::link *> join_links; ///< to receivers that have not answered yet
-    bool ending = false;                     ///< end_commands()
-    kept<throttle_setting> throttle{files, run.disk, here->path_of("daemon.json")};
-    condition throttle_changed{};
-    wire::id16 identity{};
-    std::uint64_t instance = 0;
-    /// How `memory` is divided among the groups.
-    struct division {
-        std::vector<history_memory> histories; ///< as configured
-        std::shared_ptr<memory_pool> pool;     ///< for intervals
-        std::optional<memory_tender> tender;   ///< when there are several groups
-        std::shared_ptr<page_pool> pages = std::make_shared<page_pool>();
-    };
-    division memory;
-    std::shared_ptr<memory_account> account;
-    std::shared_ptr<nbd::client_places> places;
-    std::shared_ptr<pair_index> shared;
-    task_group tasks;
-    task_group stops; ///< of groups
-    group_starts starts{tasks};
-    condition stopped;
-    bool stopping = false;
-
-    sender_group *running(const std::string &name) const {
-        const auto g =
-            std::ranges::find_if(groups, [&](const auto &at) { return at->name() == name; });
-        return g == groups.end() ? nullptr : g->get();
-    }
-    result<sender_group *> find(const std::string &name) const {
-        if (sender_group *g = running(name)) {
-            return g;
-        }
-        for (std::size_t i = 0; i < slots.size(); ++i) {
-            if (config.groups[i].name == name) {
-                return fail(errc::dead,
-                            fmt::format("group \"{}\" is not served: {}", name, why_not(i)));
-            }
-        }
-        return fail(errc::not_found, fmt::format("there is no group \"{}\" at this sender", name));
-    }
-    task<void> gather_offers(std::string for_group, std::function<bool()> wanted) const;
-    task<result<transport::message>> ask(std::unique_ptr<transport::link> link,
-                                         transport::message question);
-    task<result<>> load();
-    result<wire::id16> load_identity();
-    result<throttle_setting> load_throttle();
-    template <class F>
-    task<result<>> change_throttle(F f);
-    void apply_throttle() { pace->set_rate(view_of(*throttle, run.time->wall()).rate); }
-    task<void> expire_throttle();
-    void prepare_shares();
-    task<void> start_group(std::size_t index);
-    task<void> start_failed_again();
-    task<void> trim_pages();
-    sender_group_status status_of_failed(std::size_t index) const;
-    std::string why_not(std::size_t index) const {
-        return slots[index].failure.empty()
-                   ? "it is being started, and its disks have not answered yet"
-                   : slots[index].failure;
-    }
-};
-
 namespace {
-
-/// Counts a join for as long as it uses groups and network.
-class join_under_way {
-  public:
-    explicit join_under_way(std::size_t &count) : count_(count) { ++count_; }
-    ~join_under_way() { --count_; }
-    join_under_way(const join_under_way &) = delete;
-    join_under_way &operator=(const join_under_way &) = delete;
-
-  private:
-    std::size_t &count_;
-};
 
 /// Sleep included.
 duration time_since_boot() {
@@ -165,7 +57,7 @@ void sender::end_commands() {
     for (transport::link *link : impl_->join_links) {
         link->close();
     }
-    impl_->throttle_changed.notify_all();
+    impl_->throttle.end();
 }
 void sender::use_pools(pool_maker make) { impl_->here->use_pools(std::move(make)); }
 
@@ -190,9 +82,7 @@ task<result<>> sender::impl::load() {
     }
     FS_CO_TRY(id, co_await run_on(run.disk, [this] { return load_identity(); }));
     identity = id;
-    FS_CO_TRY(found, co_await run_on(run.disk, [this] { return load_throttle(); }));
-    throttle.found(found);
-    co_return result<>{};
+    co_return co_await throttle.load();
 }
 
 // Blocks.
@@ -291,8 +181,8 @@ task<void> sender::impl::start_group(std::size_t index) {
             return gather_offers(name, std::move(wanted));
         };
     }
-    auto group = std::make_unique<sender_group>(std::move(o), s.run, files, *here->net(), pace,
-                                                here->nbd_loops());
+    auto group = std::make_unique<sender_group>(std::move(o), s.run, files, *here->net(),
+                                                throttle.pace(), here->nbd_loops());
     std::optional<pinned_peer> peer;
     if (const pinned_peer *known = here->trust()->find(g.name)) {
         peer = *known;
@@ -337,8 +227,6 @@ task<void> sender::impl::start_failed_again() {
 task<result<>> sender::start() {
     impl &m = *impl_;
     FS_CO_CHECK(co_await m.load());
-    m.pace = std::make_shared<transport::pacer>(*m.run.time);
-    m.apply_throttle();
     m.instance = random_u64();
     m.prepare_shares();
     for (std::size_t i = 0; i < m.config.groups.size(); ++i) {
@@ -350,7 +238,7 @@ task<result<>> sender::start() {
             g->prove_anew();
         }
     });
-    m.tasks.spawn(m.expire_throttle());
+    m.throttle.start(m.tasks);
     m.tasks.spawn(m.start_failed_again());
     m.tasks.spawn(m.trim_pages());
     if (m.config.groups.size() > 1) {
@@ -399,233 +287,6 @@ task<void> sender::stop(duration drain) {
     if (network *net = impl_->here->net()) {
         co_await net->close();
     }
-}
-
-std::vector<sender_group_status> sender::status() const {
-    std::vector<sender_group_status> out;
-    const std::vector<std::string> warnings = impl_->here->warnings();
-    for (std::size_t i = 0; i < impl_->slots.size(); ++i) {
-        const sender_group *g = impl_->running(impl_->config.groups[i].name);
-        out.push_back(g != nullptr ? g->status() : impl_->status_of_failed(i));
-        out.back().warnings.insert(out.back().warnings.end(), warnings.begin(), warnings.end());
-    }
-    return out;
-}
-
-sender_group_status sender::impl::status_of_failed(std::size_t index) const {
-    const sender_group_config &g = config.groups[index];
-    sender_group_status s;
-    s.name = g.name;
-    s.state = sender_state::failed;
-    if (const pinned_peer *known = here->trust()->find(g.name)) {
-        s.peer = known->address;
-    }
-    s.spool_limit_bytes = g.spool_bytes_max;
-    for (const sender_volume_config &v : g.volumes) {
-        s.volumes.push_back({v.name, 0, 0});
-    }
-    s.error = why_not(index);
-    return s;
-}
-
-task<result<wait_outcome>> sender::wait(std::string group, bool durable_only, duration timeout) {
-    FS_CO_TRY(g, impl_->find(group));
-    co_return co_await g->wait(durable_only, timeout);
-}
-task<result<>> sender::pause(std::string group) {
-    FS_CO_TRY(g, impl_->find(group));
-    co_return co_await g->set_paused(true);
-}
-task<result<>> sender::resume(std::string group) {
-    FS_CO_TRY(g, impl_->find(group));
-    co_return co_await g->set_paused(false);
-}
-task<result<>> sender::resync(std::string group, bool full) {
-    FS_CO_TRY(g, impl_->find(group));
-    co_return co_await g->resync(full);
-}
-task<result<verify_outcome>> sender::verify(std::string group, progress_report progress) {
-    FS_CO_TRY(g, impl_->find(group));
-    co_return co_await g->verify(std::move(progress));
-}
-
-// ---- the daemon's throttle
-// ---------------------------------------------------------------------------
-
-// Blocks.
-result<throttle_setting> sender::impl::load_throttle() {
-    const std::string &path = throttle.path();
-    throttle_setting found = *throttle;
-    FS_TRY(present, files.exists(path));
-    if (!present) {
-        return found;
-    }
-    FS_TRY(bytes, files.read_file(path));
-    const auto j = nlohmann::json::parse(as_text(bytes), nullptr, false);
-    try {
-        take_throttle(j, found);
-    } catch (const nlohmann::json::exception &) {
-        return fail(
-            errc::corrupt,
-            fmt::format("{} can't be read; remove it to start without a throttle of the daemon",
-                        path));
-    }
-    return found;
-}
-
-template <class F>
-task<result<>> sender::impl::change_throttle(F f) {
-    FS_CO_CHECK(co_await throttle.change([f](throttle_setting &t) -> result<> {
-        f(t);
-        return {};
-    }));
-    apply_throttle();
-    throttle_changed.notify_all();
-    co_return result<>{};
-}
-
-// An override that ended is a lesser cap or none, which no failure may keep: it takes hold whether
-// or not it can be written, and is said.
-task<void> sender::impl::expire_throttle() {
-    while (!ending) {
-        co_await throttle_changed.wait_until(*run.time, run.time->now() + std::chrono::seconds(1));
-        const wall_time now = run.time->wall();
-        if (throttle_setting after = *throttle; after.expire(now)) {
-            throttle.change_now([now](throttle_setting &t) { t.expire(now); }, tasks,
-                                "the end of the daemon's throttle can't be kept");
-            apply_throttle();
-        }
-    }
-}
-
-task<result<>> sender::throttle_set(std::string group,
-                                    std::optional<std::uint64_t> bytes_per_second,
-                                    std::optional<duration> lasts) {
-    if (!group.empty()) {
-        FS_CO_TRY(g, impl_->find(group));
-        co_return co_await g->throttle_set(bytes_per_second, lasts);
-    }
-    co_return co_await impl_->change_throttle(
-        [bytes_per_second, lasts, now = impl_->run.time->wall()](throttle_setting &t) {
-            t.set(bytes_per_second, lasts, now);
-        });
-}
-task<result<>> sender::throttle_clear(std::string group) {
-    if (!group.empty()) {
-        FS_CO_TRY(g, impl_->find(group));
-        co_return co_await g->throttle_clear();
-    }
-    co_return co_await impl_->change_throttle([](throttle_setting &t) { t.clear(); });
-}
-throttle_view sender::throttle() const {
-    return view_of(*impl_->throttle, impl_->run.time->wall());
-}
-
-namespace {
-/// What to do about it depends on whether the receiver was reached: it ends the handshake of a
-/// token that is spent.
-std::unexpected<error> no_link_to_join(const error &e, const std::string &group) {
-    if (is(e, errc::not_found)) {
-        return fail(errc::closed, e.context); // a host; not_found is for groups, volumes and points
-    }
-    if (is(e, errc::timeout) || is_errno(e, ETIMEDOUT) || is_errno(e, ECONNREFUSED) ||
-        is_errno(e, EHOSTUNREACH) || is_errno(e, ENETUNREACH)) {
-        return std::unexpected(e);
-    }
-    const bool errno_code = e.code.category() != make_error_code(errc::closed).category();
-    return std::unexpected(error{errno_code ? make_error_code(errc::closed) : e.code,
-                                 fmt::format("{}. If the receiver refused: a token is good once "
-                                             "and for one hour; make a new one there "
-                                             "with `farshore invite {}`",
-                                             errno_code ? e.text() : e.context, group)});
-}
-} // namespace
-
-/// One question and its answer, over a link of its own. A stop ends it, and so does its time.
-task<result<transport::message>> sender::impl::ask(std::unique_ptr<transport::link> link,
-                                                   transport::message question) {
-    const std::string peer = link->peer_address();
-    const auto place = join_links.insert(join_links.end(), link.get());
-    std::optional<result<transport::message>> answer;
-    {
-        const transport::deadline limit(run.home, *run.time, run.time->now() + join_timeout,
-                                        [&link] { link->close(); });
-        if (ending) {
-            link->close();
-        }
-        auto sent = co_await link->send(std::move(question));
-        answer = sent ? co_await link->receive() : std::unexpected(sent.error());
-        if (!*answer && limit.expired()) {
-            answer = fail(
-                errc::timeout,
-                fmt::format(
-                    "the receiver at {} took the connection and did not answer within {:.0f} s; "
-                    "whether it paired is not known: look at `farshore peers` there",
-                    peer, seconds_of(join_timeout)));
-        }
-    }
-    join_links.erase(place);
-    link->close();
-    co_return std::move(*answer);
-}
-
-task<result<peer_status>> sender::join(std::string token) {
-    FS_CO_TRY(t, parse_token(token));
-    FS_CO_TRY(group, impl_->find(t.group));
-    if (impl_->ending) {
-        co_return fail(errc::closed, "the sender stops");
-    }
-    const join_under_way here(impl_->joins);
-    const std::string address = t.address;
-    FS_CO_TRY(connector, impl_->here->net()->make_connector(
-                             address, transport::alpn_join,
-                             {impl_->here->mode(), t.fingerprint, ""}, {}, true));
-    auto link = co_await connector->connect(connect_timeout);
-    if (!link) {
-        co_return no_link_to_join(link.error(), t.group);
-    }
-    wire::join_request request;
-    request.group = t.group;
-    request.secret = t.secret;
-    transport::message m;
-    m.type = static_cast<std::uint16_t>(wire::message_type::join_request);
-    m.payload = wire::encode(request);
-    FS_CO_TRY(reply, co_await impl_->ask(std::move(*link), std::move(m)));
-    FS_CO_TRY(answer, wire::parse<wire::join_reply>(reply.payload.view()));
-    if (!answer.ok) {
-        co_return fail(errc::not_trusted, answer.text);
-    }
-    const pinned_peer peer{t.fingerprint, address};
-    FS_CO_CHECK(co_await impl_->here->trust().change([&](trust_store &trust) -> result<> {
-        trust.pin(t.group, peer);
-        return {};
-    }));
-    group->set_peer(peer);
-    log::info("group {}: paired with the receiver at {} (fingerprint {})", t.group, address,
-              t.fingerprint);
-    co_return group->peer();
-}
-
-std::vector<peer_status> sender::peers() const {
-    std::vector<peer_status> out;
-    for (const auto &g : impl_->groups) {
-        peer_status p = g->peer();
-        if (!p.fingerprint.empty()) {
-            out.push_back(std::move(p));
-        }
-    }
-    return out;
-}
-
-task<result<>> sender::unpair(std::string group) {
-    FS_CO_TRY(g, impl_->find(group));
-    FS_CO_CHECK(co_await impl_->here->trust().change([&](trust_store &trust) -> result<> {
-        return trust.unpin(group)
-                   ? result<>()
-                   : fail(errc::not_found, fmt::format("group \"{}\" is not paired", group));
-    }));
-    g->set_peer(std::nullopt);
-    co_return result<>{};
 }
 
 } // namespace farshore

@@ -20,7 +20,6 @@ PRODUCT = ("replicator", "dedupe", "transport")
 EXCEPTIONS = {
     "replicator/nbd/connection.hpp class connection":
         "one client's connection: what it reads, what it writes and its jobs share one thread and one life",
-    "replicator/sender/sender.cpp": "grew with the group's life; to be cut along the stages of it",
     "replicator/sender/sender_session.cpp function sender_session::dispatch":
         "one case for each message; each is two or three lines",
     "replicator/sender/site_link.hpp class site_link": "the life of one site's sessions, with what each of them needs",
