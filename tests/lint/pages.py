@@ -135,8 +135,6 @@ PLANTS = [
     ({"docs/a.md": LONG + "\n"}, "docs/a.md:1: 125 characters"),
     ({"README.md": "| " + LONG + " |\n"}, "README.md:1"),
     ({"docs/a.md": f"```\n{LONG}\n```\n    {LONG}\n[x]({'y' * 130}.md)\n", f"docs/{'y' * 130}.md": ""}, None),
-    ({"docs/operations.md": f"## Sizing\n{LONG}\n"}, None),
-    ({"docs/operations.md": f"## Sizing\n## Clocks\n{LONG}\n"}, "docs/operations.md:3"),
     ({"docs/a.md": "see [b](b.md)\n"}, "b.md is not there"),
     ({"docs/a.md": "see [the\nb](b.md#one-two)\n", "docs/b.md": "# One\n"}, "docs/b.md has no heading #one-two"),
     ({"docs/a.md": "[b](../README.md#what-it-does-1), [c](#here)\n`[x](y)` [w](https://e.org/#f)\n## Here\n",
