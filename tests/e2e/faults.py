@@ -313,11 +313,11 @@ def small_disk(context, path, megabytes):
 
 
 def fill_disk(path):
-    with open(os.path.join(path, "ballast"), "wb") as file:
+    # Unbuffered: what a buffer could not write it would try again when the file is closed.
+    with open(os.path.join(path, "ballast"), "wb", buffering=0) as file:
         try:
             while True:
                 file.write(bytes(1 << 16))
-                file.flush()
         except OSError:
             return
 
