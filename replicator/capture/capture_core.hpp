@@ -2,7 +2,7 @@
 // The inside of a capture group: its state, and the steps that requests and scans are made of.
 // Steps that all share stand in capture_core.cpp, those of a write in capture_write.cpp, of zeroing
 // in capture_zero.cpp, of the scan in capture_scan.cpp and capture_holes.cpp; start, upkeep and
-// stop in capture_upkeep.cpp, the bits that become clean in capture_settle.cpp, modes and intervals
+// stop in capture_upkeep.cpp, the bits that become clean in capture_clear.cpp, modes and intervals
 // in capture_group.cpp.
 //
 // One mutex guards everything that doesn't say otherwise, for bookkeeping only. Functions that end
@@ -189,10 +189,10 @@ struct capture_core {
     // Bits that become clean.
     void rotate_epochs_locked();
     /// With durable_mutex held: all that the acknowledged position allows to become clean.
-    void settle_acknowledged(std::unique_lock<std::mutex> &lock);
-    void settle(std::unique_lock<std::mutex> &lock);
-    bool settle_whole_page_locked(captured_volume &v, std::uint64_t page);
-    void settle_page_locked(captured_volume &v, std::uint64_t page);
+    void clear_acknowledged(std::unique_lock<std::mutex> &lock);
+    void clear_older(std::unique_lock<std::mutex> &lock);
+    bool clear_whole_page_locked(captured_volume &v, std::uint64_t page);
+    void clear_page_locked(captured_volume &v, std::uint64_t page);
 
     // Upkeep.
     result<> open_volume(file_system &files, const capture_volume &config);

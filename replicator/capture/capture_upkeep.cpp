@@ -217,7 +217,7 @@ result<> capture_group::maintain() {
     note(impl_->state->reserve(id));
     const std::lock_guard no_durable(impl_->durable_mutex);
     std::unique_lock lock(impl_->mutex);
-    impl_->settle_acknowledged(lock);
+    impl_->clear_acknowledged(lock);
     return outcome;
 }
 

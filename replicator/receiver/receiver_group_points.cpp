@@ -3,6 +3,7 @@
 #include "replicator/receiver/point_name.hpp"
 #include "replicator/receiver/receiver_group.hpp"
 #include "replicator/receiver/receiver_session.hpp"
+#include "replicator/receiver/receiver_state.hpp"
 
 #include <fmt/format.h>
 
@@ -174,32 +175,29 @@ receiver_group_status receiver_group::status() const {
     if (const auto skew = clock_.warning()) {
         s.warnings.push_back(*skew);
     }
+    s.replay = copy_ ? stage_.replay() : std::nullopt;
+    const replica_position at = copy_ ? copy_->position() : replica_position{};
+    s.state = state_of(receiver_state_facts{.failed = is_failed(phase_),
+                                            .copy = copy_ != nullptr,
+                                            .replaying = s.replay.has_value(),
+                                            .applied = at.applied.interval.value != 0,
+                                            .in_catch_up = at.in_catch_up});
     if (!copy_) {
-        s.state = is_failed(phase_) ? receiver_state::failed : receiver_state::empty;
-        if (is_failed(phase_)) {
+        if (s.state == receiver_state::failed) {
             s.error = failure_.text();
         }
         return s;
     }
     s.held_back = held_back();
-    s.replay = stage_.replay();
     if (!stage_.words().empty()) {
         s.error = "what is durable can't be applied: " + stage_.words();
     } else if (!s.error) {
         s.error = s.held_back;
     }
-    const replica_position at = copy_->position();
-    s.journal_used_bytes = copy_->used_bytes();
-    if (is_failed(phase_)) {
-        s.state = receiver_state::failed;
+    if (s.state == receiver_state::failed) {
         s.error = failure_.text();
-    } else if (s.replay) {
-        s.state = receiver_state::replaying;
-    } else if (at.applied.interval.value == 0) {
-        s.state = receiver_state::empty;
-    } else {
-        s.state = at.in_catch_up ? receiver_state::receiving_sync : receiver_state::following;
     }
+    s.journal_used_bytes = copy_->used_bytes();
     if (at.durable.interval.value != 0) {
         s.durable_barrier = barrier_info{at.durable.interval, at.durable_time};
     }

@@ -11,7 +11,7 @@ void capture_core::rotate_epochs_locked() {
 }
 
 // A page of the bitmap is a page of the map file: one lock hold, at most 32,768 regions.
-void capture_core::settle_page_locked(captured_volume &v, std::uint64_t page) {
+void capture_core::clear_page_locked(captured_volume &v, std::uint64_t page) {
     const std::uint64_t first = page * paged_bitmap::words_per_page;
     const std::uint64_t last = std::min(first + paged_bitmap::words_per_page, v.map->words());
     for (const range_table::entry &e : v.ranges.entries()) {
@@ -33,7 +33,7 @@ void capture_core::settle_page_locked(captured_volume &v, std::uint64_t page) {
 
 /// A page that is clean as a whole: nothing of it is pending, held, in the current epoch or being
 /// written. Then its fine bits are not touched at all.
-bool capture_core::settle_whole_page_locked(captured_volume &v, std::uint64_t page) {
+bool capture_core::clear_whole_page_locked(captured_volume &v, std::uint64_t page) {
     const index_range regions{page * paged_bitmap::bits_per_page,
                               (page + 1) * paged_bitmap::bits_per_page};
     const bool written = std::ranges::any_of(v.ranges.entries(), [&](const range_table::entry &e) {
@@ -48,7 +48,7 @@ bool capture_core::settle_whole_page_locked(captured_volume &v, std::uint64_t pa
     return true;
 }
 
-void capture_core::settle(std::unique_lock<std::mutex> &lock) {
+void capture_core::clear_older(std::unique_lock<std::mutex> &lock) {
     constexpr std::uint64_t pages_each_hold = 256;
     const std::uint64_t began_in = run;
     for (const auto &v : volumes) {
@@ -60,7 +60,7 @@ void capture_core::settle(std::unique_lock<std::mutex> &lock) {
                     return;
                 }
             }
-            if (!v->epochs.older().page_in_use(page) || settle_whole_page_locked(*v, page)) {
+            if (!v->epochs.older().page_in_use(page) || clear_whole_page_locked(*v, page)) {
                 continue;
             }
             lock.unlock();
@@ -69,13 +69,13 @@ void capture_core::settle(std::unique_lock<std::mutex> &lock) {
             if (run != began_in) {
                 return; // new epochs began
             }
-            settle_page_locked(*v, page);
+            clear_page_locked(*v, page);
         }
     }
     clock.settled();
 }
 
-void capture_core::settle_acknowledged(std::unique_lock<std::mutex> &lock) {
+void capture_core::clear_acknowledged(std::unique_lock<std::mutex> &lock) {
     // At most twice: first the older epoch, then what was touched since, if that belongs to closed
     // intervals only. What is being written at this moment is carried over each time; maintain()
     // asks again.
@@ -86,7 +86,7 @@ void capture_core::settle_acknowledged(std::unique_lock<std::mutex> &lock) {
         if (!clock.can_settle(acknowledged)) {
             return;
         }
-        settle(lock);
+        clear_older(lock);
     }
 }
 
@@ -100,7 +100,7 @@ void capture_group::durable(stream_position position, const digest16 &receiver) 
     lock.unlock();
     impl_->state->acknowledge(position, receiver);
     lock.lock();
-    impl_->settle_acknowledged(lock);
+    impl_->clear_acknowledged(lock);
 }
 
 } // namespace farshore
