@@ -8,8 +8,8 @@
 
 #include "replicator/base/async.hpp"
 #include "replicator/nbd/server.hpp"
-#include "replicator/receiver/commands_under_way.hpp"
 #include "replicator/replica/replica_group.hpp"
+#include "replicator/session/commands_under_way.hpp"
 #include "replicator/session/status.hpp"
 
 #include <functional>

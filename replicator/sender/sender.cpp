@@ -47,10 +47,10 @@ sender::sender(sender_config config, runtime run, file_system &files,
 }
 sender::sender(sender_config config, std::shared_ptr<site> here)
     : impl_(new impl(std::move(config), std::move(here))) {}
-sender::~sender() { REPL_ASSERT(impl_->joins == 0); }
+sender::~sender() = default;
 
 void sender::end_commands() {
-    impl_->ending = true;
+    impl_->joins.end();
     for (auto &g : impl_->groups) {
         g->end_commands();
     }
@@ -273,9 +273,7 @@ task<void> sender::stop(duration drain) {
     }
     impl_->starts.give_up();
     impl_->here->unwatch_files(impl_.get());
-    while (impl_->joins > 0) { // their links are closed
-        co_await impl_->run.time->sleep_for(std::chrono::milliseconds(10));
-    }
+    co_await impl_->joins.join();   // their links are closed
     for (auto &g : impl_->groups) { // all at once: the time to stop is the daemon's, not a group's
         impl_->stops.spawn(g->stop(until));
     }

@@ -38,9 +38,7 @@ sender_group::sender_group(sender_group_options options, runtime run, file_syste
                 configured_settings(options_.config)),
       share_(options_.pool, options_.number), tasks_(run_.home) {}
 
-sender_group::~sender_group() {
-    REPL_ASSERT(commands_ == 0); // they end before the group does
-}
+sender_group::~sender_group() = default;
 
 // ---- start and stop ----------------------------------------------------------------------------
 
@@ -146,7 +144,7 @@ task<void> sender_group::close_nbd() {
 }
 
 void sender_group::end_commands() {
-    ending_ = true;
+    commands_.end();
     if (verify_) {
         verify_->end();
     }
@@ -179,9 +177,7 @@ task<void> sender_group::stop(time_point drain_until) {
     co_await stream_->join();
     co_await loans_->wait_ended();
     co_await tasks_.join();
-    while (commands_ > 0) { // they see ending_
-        co_await progress_.wait();
-    }
+    co_await commands_.join();
     const auto closed =
         co_await run_on(run_.disk, [this] { return stream_->capture().close_clean(); });
     if (!closed) {

@@ -20,6 +20,7 @@
 #include "replicator/sender/site_link.hpp"
 #include "replicator/sender/verify_desk.hpp"
 #include "replicator/sender/volume_upkeep.hpp"
+#include "replicator/session/commands_under_way.hpp"
 #include "replicator/session/config.hpp"
 #include "replicator/session/group_memory.hpp"
 #include "replicator/session/kept.hpp"
@@ -91,7 +92,7 @@ class sender_group final : private pipeline_host, private site_link_host {
     // What the parts ask and tell.
     bool in_sync() const override { return site_->in_sync(); }
     bool wants_point() const override;
-    bool awaited() const override { return waits_ > 0; }
+    bool awaited() const override { return waits_.any(); }
     bool paused() const override { return settings_->paused; }
     bool verifying() const override { return verify_->running(); }
     void moved() override { progress_.notify_all(); }
@@ -142,11 +143,10 @@ class sender_group final : private pipeline_host, private site_link_host {
     std::vector<std::unique_ptr<nbd::server>> servers_;
 
     task_group tasks_;
-    bool ending_ = false; ///< commands end; then the group stops
     bool stopping_ = false;
-    std::size_t waits_ = 0;    ///< `wait` commands under way
-    std::size_t commands_ = 0; ///< all that wait for something
-    condition progress_;       ///< an ack came, a barrier was cut, order was lost, a command ended
+    commands_under_way commands_; ///< that wait for something
+    commands_under_way waits_;    ///< those of them that are `wait`
+    condition progress_; ///< an ack came, a barrier was cut, order was lost, a command ended
     wall_time started_{};
     std::optional<std::string> order_lost_; ///< why, until it is kept again
 };

@@ -9,25 +9,6 @@
 #include <utility>
 
 namespace farshore {
-namespace {
-
-/// One more for as long as it lives; who waits for less is told at its end.
-class counted {
-  public:
-    counted(std::size_t &count, condition &changed) : count_(count), changed_(changed) { ++count_; }
-    ~counted() {
-        --count_;
-        changed_.notify_all();
-    }
-    counted(const counted &) = delete;
-    counted &operator=(const counted &) = delete;
-
-  private:
-    std::size_t &count_;
-    condition &changed_;
-};
-
-} // namespace
 
 void sender_group::set_peer(std::optional<pinned_peer> peer) { site_->set_peer(std::move(peer)); }
 
@@ -37,7 +18,7 @@ void sender_group::set_peer(std::optional<pinned_peer> peer) { site_->set_peer(s
 // full queue makes worthless.
 task<std::optional<barrier_info>> sender_group::cut_for_wait(time_point deadline) {
     constexpr duration try_again_after = std::chrono::milliseconds(100);
-    while (!ending_ && run_.time->now() < deadline) {
+    while (!commands_.ending() && run_.time->now() < deadline) {
         if (stream_->ledger().recorded() && stream_->capture().pending_bytes() == 0 &&
             stream_->may_cut()) {
             if (const auto made = stream_->cut(true, true); made && made->consistent) {
@@ -62,18 +43,18 @@ task<result<wait_outcome>> sender_group::wait(bool durable_only, duration timeou
                         "there and `farshore join TOKEN` here",
                         name(), name()));
     }
-    const counted waits(waits_, progress_);
-    const counted commands(commands_, progress_);
+    const commands_under_way::mark waits(waits_);
+    const commands_under_way::mark here(commands_);
     site_->kick(); // a catch-up is not held any longer
     const auto mine = co_await cut_for_wait(deadline);
     const auto reached = [this, durable_only, &mine] {
         const site_ledger &site = site_->ledger();
         return mine && (durable_only ? site.durable_point() : site.applied_point()) >= mine->id;
     };
-    while (mine && !ending_ && !reached() && run_.time->now() < deadline) {
+    while (mine && !commands_.ending() && !reached() && run_.time->now() < deadline) {
         co_await progress_.wait_until(*run_.time, deadline);
     }
-    if (!reached() && ending_) {
+    if (!reached() && commands_.ending()) {
         co_return fail(errc::closed, "the sender stops");
     }
     if (!reached()) {
@@ -96,7 +77,7 @@ task<result<wait_outcome>> sender_group::wait(bool durable_only, duration timeou
 // ---- pause, resync, throttle -------------------------------------------------------------------
 
 task<result<>> sender_group::set_paused(bool paused) {
-    const counted commands(commands_, progress_);
+    const commands_under_way::mark here(commands_);
     FS_CO_CHECK(co_await settings_.change([paused](group_settings &s) -> result<> {
         s.paused = paused;
         return {};
@@ -107,7 +88,7 @@ task<result<>> sender_group::set_paused(bool paused) {
 }
 
 task<result<>> sender_group::resync(bool full) {
-    const counted commands(commands_, progress_);
+    const commands_under_way::mark here(commands_);
     if (!site_->peer()) {
         co_return fail(errc::not_in_sync,
                        fmt::format("group \"{}\" is not paired with a DR site", name()));
@@ -133,7 +114,7 @@ task<result<>> sender_group::resync(bool full) {
 
 template <class F>
 task<result<>> sender_group::change_throttle(F f) {
-    const counted commands(commands_, progress_);
+    const commands_under_way::mark here(commands_);
     FS_CO_CHECK(co_await settings_.change([f](group_settings &s) -> result<> {
         f(s.throttle);
         return {};
@@ -155,7 +136,7 @@ task<result<>> sender_group::throttle_clear() {
 // ---- verify ------------------------------------------------------------------------------------
 
 task<result<verify_outcome>> sender_group::verify(progress_report progress) {
-    const counted commands(commands_, progress_);
+    const commands_under_way::mark here(commands_);
     if (!verify_->running() &&
         (!site_->connected() || !stream_->ledger().recorded() || !in_sync() || paused())) {
         co_return fail(errc::not_in_sync,

@@ -8,6 +8,7 @@
 #include "replicator/sender/pair_index.hpp"
 #include "replicator/sender/sender.hpp"
 #include "replicator/sender/sender_group.hpp"
+#include "replicator/session/commands_under_way.hpp"
 #include "replicator/session/group_starts.hpp"
 
 #include <fmt/format.h>
@@ -43,9 +44,8 @@ struct sender::impl {
     wall_time boot_began{};                            ///< 0: not known
     std::vector<std::unique_ptr<sender_group>> groups; ///< those that could be started
     std::vector<slot> slots;                           ///< as configured
-    std::size_t joins = 0;                   ///< commands under way that use groups and network
-    std::list<transport::link *> join_links; ///< to receivers that have not answered yet
-    bool ending = false;                     ///< end_commands()
+    commands_under_way joins;                          ///< they use groups and network
+    std::list<transport::link *> join_links;           ///< to receivers that have not answered yet
     daemon_throttle throttle{run, files, here->path_of("daemon.json")};
     wire::id16 identity{};
     std::uint64_t instance = 0;

@@ -16,18 +16,6 @@ constexpr duration join_timeout = std::chrono::seconds(10); ///< of the exchange
 
 namespace {
 
-/// Counts a join for as long as it uses groups and network.
-class join_under_way {
-  public:
-    explicit join_under_way(std::size_t &count) : count_(count) { ++count_; }
-    ~join_under_way() { --count_; }
-    join_under_way(const join_under_way &) = delete;
-    join_under_way &operator=(const join_under_way &) = delete;
-
-  private:
-    std::size_t &count_;
-};
-
 /// What to do about it depends on whether the receiver was reached: it ends the handshake of a
 /// token that is spent.
 std::unexpected<error> no_link_to_join(const error &e, const std::string &group) {
@@ -56,7 +44,7 @@ task<result<transport::message>> sender::impl::ask(std::unique_ptr<transport::li
     {
         const transport::deadline limit(run.home, *run.time, run.time->now() + join_timeout,
                                         [&link] { link->close(); });
-        if (ending) {
+        if (joins.ending()) {
             link->close();
         }
         auto sent = co_await link->send(std::move(question));
@@ -78,10 +66,10 @@ task<result<transport::message>> sender::impl::ask(std::unique_ptr<transport::li
 task<result<peer_status>> sender::join(std::string token) {
     FS_CO_TRY(t, parse_token(token));
     FS_CO_TRY(group, impl_->find(t.group));
-    if (impl_->ending) {
+    if (impl_->joins.ending()) {
         co_return fail(errc::closed, "the sender stops");
     }
-    const join_under_way here(impl_->joins);
+    const commands_under_way::mark here(impl_->joins);
     const std::string address = t.address;
     FS_CO_TRY(connector, impl_->here->net()->make_connector(
                              address, transport::alpn_join,

@@ -1,5 +1,6 @@
 #pragma once
-// Operators' commands that use a group: counted, so that the group stays until they have ended.
+// Operators' commands that use a group or a daemon: counted, so that it stays until they have
+// ended.
 // Home thread.
 
 #include "replicator/base/assert.hpp"
@@ -34,6 +35,7 @@ class commands_under_way {
     /// Those under way see ending(), and end soon.
     void end() { ending_ = true; }
     bool ending() const { return ending_; }
+    bool any() const { return count_ > 0; }
     task<void> join() {
         while (count_ > 0) {
             co_await ended_.wait();
