@@ -70,8 +70,10 @@ end_beside() {
 release_part() {
     stage "release: build" build release all || return
     stage "release: tests" run release -LE '^e2e$' || true
+    # How fast the line of the tests can be is measured alone.
+    stage "release: speed of the line" run release -R '^e2e_wan_selftest$' || true
     [ "$quick" = yes ] || begin_beside build asan tests_alone
-    stage "release: end-to-end tests" run release -L '^e2e$' || true
+    stage "release: end-to-end tests" run release -L '^e2e$' -E '^e2e_wan_selftest$' || true
 }
 
 asan_part() {
