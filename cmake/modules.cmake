@@ -13,12 +13,14 @@ if(FARSHORE_WERROR)
     target_compile_options(farshore_flags INTERFACE -Werror)
 endif()
 target_include_directories(farshore_flags INTERFACE ${CMAKE_SOURCE_DIR})
+option(FARSHORE_SANITIZE_QUICK "Sanitizers with a share of the sweeps and of the checks at each access" OFF)
 if(FARSHORE_SANITIZE)
     target_compile_options(farshore_flags INTERFACE -fsanitize=${FARSHORE_SANITIZE}
         -fno-omit-frame-pointer -fno-sanitize-recover=all)
-    if(FARSHORE_SANITIZE MATCHES "undefined")
-        # At each access to an object, a third of the compile time: the address sanitizer says the same of what is no
-        # object, and x86 takes any alignment.
+    if(FARSHORE_SANITIZE_QUICK)
+        # Sweeps in part (tests/support/sanitized.hpp). And without what is checked at each access to an object, a third
+        # of the compile time: the address sanitizer says most of it, too, and x86 takes any alignment.
+        target_compile_definitions(farshore_flags INTERFACE FARSHORE_SANITIZE_QUICK)
         target_compile_options(farshore_flags INTERFACE -fno-sanitize=null,alignment,object-size)
     endif()
     target_link_options(farshore_flags INTERFACE -fsanitize=${FARSHORE_SANITIZE})

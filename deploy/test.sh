@@ -41,7 +41,10 @@ stage() {
 }
 
 build() {
-    cmake --preset "$1" -DBUILD_TESTING=ON -DFARSHORE_WERROR=ON >/dev/null && cmake --build "build/$1" --target "$2"
+    local quick_sanitizers=OFF
+    [ "$1" = release ] || quick_sanitizers=ON # the release build has the sweeps whole
+    cmake --preset "$1" -DBUILD_TESTING=ON -DFARSHORE_WERROR=ON -DFARSHORE_SANITIZE_QUICK=$quick_sanitizers >/dev/null &&
+        cmake --build "build/$1" --target "$2"
 }
 
 # run PRESET [ctest options]
