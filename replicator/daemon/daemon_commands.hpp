@@ -265,22 +265,22 @@ class receiver_commands {
     // The wait ends with the client; what follows does not.
     task<control::outcome> open(arguments &args, control::progress_sink progress) {
         const std::string group = args.text("group");
-        const std::string point = args.text_or("point", "");
-        const bool writable = args.flag("writable");
-        const std::string nbd = args.text("nbd");
+        open_request wanted;
+        wanted.point = args.text_or("point", "");
+        wanted.writable = args.flag("writable");
+        wanted.nbd = args.text("nbd");
         const bool applied = args.flag("applied");
-        const bool suspect = args.flag("suspect");
+        wanted.suspect = args.flag("suspect");
         if (auto p = args.problem()) {
             co_return std::unexpected(*p);
         }
         if (!applied) {
-            if (auto reached = co_await engine_.reach(group, point, report_to(progress));
+            if (auto reached = co_await engine_.reach(group, wanted.point, report_to(progress));
                 !reached) {
                 co_return std::unexpected(failure_of(reached.error()));
             }
         }
-        co_return document_of(
-            co_await shielded(owner_, engine_.open(group, point, writable, nbd, suspect)));
+        co_return document_of(co_await shielded(owner_, engine_.open(group, std::move(wanted))));
     }
 
     control::outcome at_once(const std::string &command, arguments &args) {

@@ -233,13 +233,12 @@ std::optional<std::string> receiver::held_back(const std::string &group) const {
     return g != nullptr ? g->held_back() : std::nullopt;
 }
 
-task<result<opened_point>> receiver::open(std::string group, std::string point, bool writable,
-                                          std::string nbd, bool suspect) {
+task<result<opened_point>> receiver::open(std::string group, open_request wanted) {
     FS_CO_TRY(g, impl_->find(group));
-    if (writable) {
+    if (wanted.writable) {
         co_return fail(errc::invalid, "this version opens points read-only; leave --writable out");
     }
-    co_return co_await g->open_point(std::move(point), std::move(nbd), suspect);
+    co_return co_await g->open_point(std::move(wanted));
 }
 
 std::vector<opened_point> receiver::opened() const {

@@ -46,10 +46,7 @@ class receiver {
     task<result<>> reach(std::string group, std::string point, progress_report progress);
     /// Why no point is made of what arrives; for `points`.
     std::optional<std::string> held_back(const std::string &group) const;
-    /// `point`: id, RFC 3339 time, "latest" or "-5m"; empty is latest. `nbd`: endpoint text.
-    /// `suspect`: also a point that is.
-    task<result<opened_point>> open(std::string group, std::string point, bool writable,
-                                    std::string nbd, bool suspect);
+    task<result<opened_point>> open(std::string group, open_request wanted);
     std::vector<opened_point> opened() const;
     task<result<>> close(std::string id);
     /// `address`: what senders reach us at; goes into the token.

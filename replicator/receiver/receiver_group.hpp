@@ -93,7 +93,7 @@ class receiver_group final : session_host, apply_host {
     /// Why no point is made of what arrives.
     std::optional<std::string> held_back() const;
     /// Of what the images show now. `suspect`: also of a point that is.
-    task<result<opened_point>> open_point(std::string point, std::string nbd, bool suspect);
+    task<result<opened_point>> open_point(open_request wanted);
     result<open_replica_point> open_devices(const std::string &point);
     std::vector<opened_point> opened() const { return openings_.list(); }
     task<bool> close_point(std::string id) { co_return co_await openings_.close(std::move(id)); }

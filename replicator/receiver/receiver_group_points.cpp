@@ -87,11 +87,10 @@ result<open_replica_point> receiver_group::open_devices(const std::string &point
     return copy_->open_point(p.id);
 }
 
-task<result<opened_point>> receiver_group::open_point(std::string point, std::string nbd,
-                                                      bool suspect) {
-    FS_CO_TRY(where, nbd::parse_endpoint(nbd));
-    FS_CO_TRY(p, resolve_point(point));
-    co_return co_await openings_.open(copy_, std::move(p), std::move(where), suspect);
+task<result<opened_point>> receiver_group::open_point(open_request wanted) {
+    FS_CO_TRY(where, nbd::parse_endpoint(wanted.nbd));
+    FS_CO_TRY(p, resolve_point(wanted.point));
+    co_return co_await openings_.open(copy_, std::move(p), std::move(where), wanted.suspect);
 }
 
 // ---- waiting for one

@@ -137,6 +137,13 @@ struct verify_outcome {
     std::vector<difference> differences;
 };
 
+/// How a point is to be opened.
+struct open_request {
+    std::string point = {}; ///< id, RFC 3339 time, "latest" or "-5m"; empty is latest
+    std::string nbd = {};   ///< endpoint text, see nbd::parse_endpoint
+    bool writable = false;
+    bool suspect = false; ///< also a point that is
+};
 struct opened_export {
     std::string volume;
     std::string uri;

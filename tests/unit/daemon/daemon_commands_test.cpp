@@ -105,10 +105,11 @@ struct fake_receiver {
         co_return reachable ? result<>{} : fail(errc::not_in_sync, "it can't be applied now");
     }
     std::optional<std::string> held_back(const std::string &) const { return "it differs"; }
-    task<result<opened_point>> open(std::string group, std::string point, bool writable,
-                                    std::string nbd, bool suspect) {
-        calls.push_back("open " + group + " " + point + " " + nbd + (suspect ? " suspect" : ""));
-        if (writable) {
+    task<result<opened_point>> open(std::string group, open_request wanted) {
+        const std::string &point = wanted.point;
+        calls.push_back("open " + group + " " + point + " " + wanted.nbd +
+                        (wanted.suspect ? " suspect" : ""));
+        if (wanted.writable) {
             co_return fail(errc::unsupported, "writable points");
         }
         co_return opened_point{"1", group, point, false, {{"data", "uri"}}};

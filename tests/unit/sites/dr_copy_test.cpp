@@ -142,8 +142,8 @@ TEST_SUITE("sites") {
         pair_of_sites p;
         p.rest();
         const auto opened = p.w.await(p.site.engine->open(
-            "shop", p.points().back().id, false,
-            "unix:/tmp/farshore-suspect-" + std::to_string(getpid()) + ".sock", false));
+            "shop", {.point = p.points().back().id,
+                     .nbd = "unix:/tmp/farshore-suspect-" + std::to_string(getpid()) + ".sock"}));
         REQUIRE(opened);
         std::string said;
         log::set_sink(

@@ -170,7 +170,7 @@ TEST_SUITE("sites") {
         REQUIRE_FALSE(points); // an empty list would say that there are none
         CHECK(says(points.error().context, "its disks have not answered"));
         const auto opened =
-            w.await(site.engine->open("shop", "latest", false, "unix:/tmp/none.sock", false));
+            w.await(site.engine->open("shop", {.point = "latest", .nbd = "unix:/tmp/none.sock"}));
         REQUIRE_FALSE(opened);
         CHECK(says(opened.error().context, "its disks have not answered"));
         CHECK(w.until([&] { return says(primary.status().error, "its disks have not answered"); }));

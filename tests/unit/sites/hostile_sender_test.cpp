@@ -169,8 +169,8 @@ struct attacked_site {
         s.frame(barrier_frame(5, 10));
         s.acknowledged(10);
         const auto open = w.await(site.engine->open(
-            "mail", "10", false, "unix:/tmp/farshore-unit-" + std::to_string(getpid()) + ".sock",
-            false));
+            "mail", {.point = "10",
+                     .nbd = "unix:/tmp/farshore-unit-" + std::to_string(getpid()) + ".sock"}));
         INFO((open ? std::string() : open.error().text()));
         REQUIRE(open);
         opened = open->id;

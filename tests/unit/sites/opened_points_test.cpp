@@ -37,7 +37,7 @@ TEST_SUITE("sites") {
         REQUIRE(w.await(primary.engine->wait("shop", false, std::chrono::minutes(1))));
         const std::string path = "/tmp/farshore-opened-" + std::to_string(::getpid()) + ".sock";
         const auto open =
-            w.await(site.engine->open("shop", "latest", false, "unix:" + path, false));
+            w.await(site.engine->open("shop", {.point = "latest", .nbd = "unix:" + path}));
         REQUIRE(open);
         CHECK(answers(path));
         sim_fault eio;
