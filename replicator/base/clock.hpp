@@ -17,6 +17,12 @@ using wall_time = std::chrono::time_point<std::chrono::system_clock, duration>;
 /// "2026-01-01T00:00:00.000Z": RFC 3339 in UTC with milliseconds.
 std::string to_rfc3339(wall_time t);
 
+/// The first multiple of `every` after `now`. What each of many groups does now and then is done at
+/// the same time, so that an idle daemon wakes up once, and not once for each of them.
+constexpr time_point next_tick(time_point now, duration every) {
+    return time_point((now.time_since_epoch() / every + 1) * every);
+}
+
 constexpr double seconds_of(duration d) { return std::chrono::duration<double>(d).count(); }
 
 } // namespace farshore

@@ -129,6 +129,8 @@ void print_text(const invocation &inv, const json &d, const terminal &term) {
     const std::string &c = inv.command;
     if (c == "status") {
         term.out(render_status(d, nullptr, 0));
+    } else if (c == "points" && inv.plan.asked) {
+        term.out(render_plan(d));
     } else if (c == "points") {
         term.out(render_points(d));
         if (list_field(d, "/points").empty()) {
@@ -166,6 +168,9 @@ void print_text(const invocation &inv, const json &d, const terminal &term) {
         if (list_field(d, "/invitations").empty()) {
             term.err("no invitation is open\n");
         }
+    } else if (c == "pin" || c == "unpin" || c == "forget") {
+        term.err(fmt::format("{}: point {} of {}: {}\n", inv.group, text_field(d, "/point"),
+                             text_field(d, "/time"), text_field(d, "/done")));
     } else if (c == "join") {
         term.err(fmt::format("{}: paired with {}, fingerprint {}\n", text_field(d, "/group"),
                              text_field(d, "/address"), text_field(d, "/fingerprint")));
@@ -277,7 +282,7 @@ int run_cli(cli_program program, const std::vector<std::string> &arguments, cons
         return report(usage_failure(end.text), as_json, term);
     }
     if (inv->command == "demo" && play != nullptr) {
-        return play({inv->keep, std::chrono::seconds(inv->seconds), inv->as_json}, term);
+        return play({inv->demo.keep, std::chrono::seconds(inv->demo.seconds), inv->as_json}, term);
     }
     exit_on_interrupt(inv->as_json, term);
     if (inv->command == "config check") {

@@ -1,5 +1,6 @@
 #include "replicator/cli/cli_options.hpp"
 
+#include "replicator/cli/retention_options.hpp"
 #include "replicator/config/suggest.hpp"
 #include "replicator/control/exit_code.hpp"
 
@@ -88,6 +89,8 @@ void add_receiver_commands(CLI::App &app, invocation &inv) {
     auto *points = verb(app, inv, "points", "points", "the recovery points of a group (receiver)");
     group_argument(points, inv, true);
     points->add_flag("--applied", inv.applied, "don't wait until what is durable is applied");
+    add_plan_options(*points, inv);
+    add_retention_commands(app, inv);
     auto *open = verb(app, inv, "open", "open", "serve a group as of a point, by NBD (receiver)");
     group_argument(open, inv, true);
     open->add_option("--point", inv.point, "which point (default: latest)")->type_name("P");
@@ -154,8 +157,8 @@ void add_common_commands(CLI::App &app, invocation &inv) {
         ->type_name("");
     auto *demo = verb(app, inv, "demo", "demo",
                       "both daemons on loopback in a temporary directory, with faults");
-    demo->add_flag("--keep", inv.keep, "keep the temporary directory");
-    demo->add_option("--seconds", inv.seconds, "how long writes go on")
+    demo->add_flag("--keep", inv.demo.keep, "keep the temporary directory");
+    demo->add_option("--seconds", inv.demo.seconds, "how long writes go on")
         ->capture_default_str()
         ->check(CLI::Range(10U, 3600U))
         ->type_name("N");

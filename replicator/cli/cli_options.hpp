@@ -9,6 +9,19 @@
 
 namespace farshore {
 
+/// `points --plan`.
+struct plan_words {
+    bool asked = false;
+    std::string retain;
+    std::string journal;
+};
+
+/// `demo`.
+struct demo_words {
+    bool keep = false;
+    unsigned seconds = 30;
+};
+
 struct invocation {
     std::string command; ///< as typed: "status", "throttle set", "config check"
     std::string socket;
@@ -27,16 +40,16 @@ struct invocation {
         timeout; ///< of the call, and of what `wait` waits for; empty: the command's default
     std::string lag_max = "5m";
     std::string point_age_max = "1h";
+    plan_words plan;
+    demo_words demo;
     bool watch = false;
     bool durable = false;
     bool full = false;
     bool writable = false;
     bool applied = false;
     bool suspect = false;
-    bool keep = false;
     bool list = false;  ///< invite --list
     std::string revoke; ///< invite --revoke ID
-    unsigned seconds = 30;
 };
 
 /// Why there is nothing to run: help and version (exit 0), or a usage error.

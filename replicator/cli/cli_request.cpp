@@ -1,5 +1,6 @@
 #include "replicator/cli/cli_request.hpp"
 
+#include "replicator/cli/retention_options.hpp"
 #include "replicator/config/units.hpp"
 #include "replicator/control/exit_code.hpp"
 
@@ -78,6 +79,9 @@ std::expected<control_request, control::failure> request_of(const invocation &in
     if (inv.command == "open") {
         return open_request(inv);
     }
+    if (inv.command == "points" && inv.plan.asked) {
+        return plan_request(inv);
+    }
     if (inv.command == "invite --list") {
         return control_request{"invitations", json::object()};
     }
@@ -92,6 +96,8 @@ std::expected<control_request, control::failure> request_of(const invocation &in
         args["applied"] = true;
     } else if (inv.command == "resync") {
         args["full"] = inv.full;
+    } else if (inv.command == "pin" || inv.command == "unpin" || inv.command == "forget") {
+        args["point"] = inv.point;
     } else if (inv.command == "close") {
         args["id"] = inv.id;
     } else if (inv.command == "join") {
@@ -122,7 +128,8 @@ std::expected<control::call_limits, control::failure> call_limits_of(const invoc
         limits.total = given.value_or(std::chrono::seconds(10));
     } else if (c == "wait") {
         limits.total = given ? std::optional(*given + wait_grace) : std::nullopt;
-    } else if (c == "verify" || c == "open" || c == "close" || c == "join") {
+    } else if (c == "verify" || c == "open" || c == "close" || c == "join" || c == "pin" ||
+               c == "unpin" || c == "forget") {
         limits.total = given;
     } else {
         limits.total = given.value_or(std::chrono::seconds(30));

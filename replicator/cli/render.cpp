@@ -148,6 +148,35 @@ std::string render_status(const json &status, const json &before, double seconds
                                                      : render_sender(status, before, seconds);
 }
 
+std::string render_plan(const json &plan) {
+    const auto row_of = [&](const char *what, const std::string &at) -> row {
+        return {what, std::to_string(count_field(plan, (at + "/points").c_str())),
+                or_dash(text_field(plan, (at + "/oldest_point/time").c_str())),
+                format_bytes(count_field(plan, (at + "/used_bytes").c_str()))};
+    };
+    std::string text = format_table({{""}, {"POINTS", true}, {"OLDEST"}, {"SPACE", true}},
+                                    {row_of("now", "/now"), row_of("then", "/then")});
+    text +=
+        fmt::format("{} points would go; the limit is {}{}\n", count_field(plan, "/dropped_points"),
+                    format_bytes(count_field(plan, "/limit_bytes")),
+                    flag_field(plan, "/fits")
+                        ? ""
+                        : ", which what is pinned, open or newest does not keep: it would be "
+                          "refused to grow");
+    return text;
+}
+
+namespace {
+/// What keeps a point.
+std::string kept_text(const json &point) {
+    std::string text;
+    for (const json &by : list_field(point, "/kept_by")) {
+        text += (text.empty() ? "" : ", ") + id_text(&by);
+    }
+    return or_dash(std::move(text));
+}
+} // namespace
+
 std::string render_points(const json &points) {
     std::vector<row> rows;
     for (const json &p : list_field(points, "/points")) {
@@ -155,10 +184,19 @@ std::string render_points(const json &points) {
                         flag_field(p, "/suspect") ? "suspect" : text_field(p, "/kind", "-"),
                         or_dash(text_field(p, "/name")),
                         format_bytes(count_field(p, "/size_bytes")),
-                        flag_field(p, "/pinned") ? "yes" : "no", or_dash(text_field(p, "/note"))});
+                        flag_field(p, "/pinned") ? "yes" : "no", kept_text(p),
+                        or_dash(text_field(p, "/until")), or_dash(text_field(p, "/note"))});
     }
-    return format_table(
-        {{"ID", true}, {"TIME"}, {"KIND"}, {"NAME"}, {"SIZE", true}, {"PINNED"}, {"NOTE"}}, rows);
+    return format_table({{"ID", true},
+                         {"TIME"},
+                         {"KIND"},
+                         {"NAME"},
+                         {"SIZE", true},
+                         {"PINNED"},
+                         {"KEPT BY"},
+                         {"UNTIL"},
+                         {"NOTE"}},
+                        rows);
 }
 
 std::string render_peers(const json &peers) {

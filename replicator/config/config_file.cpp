@@ -248,14 +248,19 @@ sender_config read_sender(const toml::table &document, config_problems &problems
 std::vector<retain_rule> retain_of(table_reader &r, config_problems &problems) {
     const auto texts = r.texts("retain");
     if (!texts) {
-        return {{duration::zero(), hours(1)},
-                {std::chrono::minutes(1), hours(24)},
-                {hours(1), hours(24 * 7)}};
+        return {{duration::zero(), hours(1), "all 1h"},
+                {std::chrono::minutes(1), hours(24), "1m 24h"},
+                {hours(1), hours(24 * 7), "1h 7d"}};
     }
     std::vector<retain_rule> rules;
+    if (texts->size() > limits::retain_rules_max) {
+        note(problems, (*texts)[limits::retain_rules_max].where,
+             fmt::format("retain: at most {} rules", limits::retain_rules_max));
+        return rules;
+    }
     for (const auto &t : *texts) {
         if (auto rule = parse_retain(t.text)) {
-            rules.push_back({rule->spacing, rule->age});
+            rules.push_back({rule->spacing, rule->age, t.text});
         } else {
             note(problems, t.where, "retain: " + rule.error().context);
         }

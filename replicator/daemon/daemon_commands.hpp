@@ -5,6 +5,7 @@
 // Threads: home executor. `owner` runs what must not be torn by a hang-up (shielded.hpp).
 
 #include "replicator/daemon/arguments.hpp"
+#include "replicator/daemon/retention_commands.hpp"
 #include "replicator/daemon/shielded.hpp"
 #include "replicator/daemon/status_json.hpp"
 #include "replicator/session/config.hpp"
@@ -28,8 +29,8 @@ inline control::outcome unknown_command(const std::string &command, const std::s
     constexpr std::array at_sender{"wait",         "verify",         "join",
                                    "pause",        "resume",         "resync",
                                    "throttle_set", "throttle_clear", "throttle_show"};
-    constexpr std::array at_receiver{"points", "open",        "opened", "close",
-                                     "invite", "invitations", "revoke"};
+    constexpr std::array at_receiver{"points", "open", "opened", "close",  "invite", "invitations",
+                                     "revoke", "pin",  "unpin",  "forget", "plan"};
     std::string text = "the " + role + " has no command \"" + command + "\"";
     if (role == "receiver" && std::ranges::find(at_sender, command) != at_sender.end()) {
         text += "; the sender has: run it at the primary site, or name its socket with --socket";
@@ -217,6 +218,10 @@ class receiver_commands {
                 co_return std::unexpected(failure_of(points.error()));
             }
             co_return points_document(group, *points, engine_.held_back(group));
+        }
+        if (retention_commands<Engine>::knows(command)) {
+            retention_commands<Engine> keeping(engine_, owner_);
+            co_return co_await keeping.run(std::move(command), args, std::move(progress));
         }
         if (command == "open") {
             co_return co_await open(args, std::move(progress));

@@ -2,6 +2,7 @@
 
 #include "replicator/base/clock.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <optional>
 
@@ -155,7 +156,23 @@ json to_json(const point_info &p) {
             {"note", p.note},
             {"pinned", p.pinned},
             {"suspect", p.suspect},
-            {"size_bytes", p.size_bytes}};
+            {"size_bytes", p.size_bytes},
+            {"kept_by", p.kept_by},
+            {"until", p.until ? json(to_rfc3339(*p.until)) : json(nullptr)}};
+}
+
+json to_json(const retention_outlook &o) {
+    const auto part = [](std::uint64_t points, const std::optional<point_info> &oldest,
+                         std::uint64_t used) {
+        return json{
+            {"points", points}, {"oldest_point", point_or_null(oldest)}, {"used_bytes", used}};
+    };
+    return {{"group", o.group},
+            {"now", part(o.points_now, o.oldest_now, o.used_bytes_now)},
+            {"then", part(o.points, o.oldest, o.used_bytes)},
+            {"dropped_points", o.points_now - std::min(o.points_now, o.points)},
+            {"limit_bytes", o.limit_bytes},
+            {"fits", o.fits}};
 }
 
 json points_document(const std::string &group, const std::vector<point_info> &points,

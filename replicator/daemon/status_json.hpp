@@ -23,6 +23,7 @@ json to_json(const wait_outcome &w);
 json to_json(const verify_outcome &v);
 json to_json(const point_info &p);
 /// `held_back`: why no newer point is made.
+json to_json(const retention_outlook &o);
 json points_document(const std::string &group, const std::vector<point_info> &points,
                      const std::optional<std::string> &held_back = {});
 json to_json(const opened_point &o);

@@ -223,6 +223,21 @@ task<result<std::vector<point_info>>> receiver::points(std::string group) {
     co_return co_await g->points();
 }
 
+task<result<point_info>> receiver::pin(std::string group, std::string point, bool pinned) {
+    FS_CO_TRY(g, impl_->find(group));
+    co_return co_await g->pin(std::move(point), pinned);
+}
+
+task<result<point_info>> receiver::forget(std::string group, std::string point) {
+    FS_CO_TRY(g, impl_->find(group));
+    co_return co_await g->forget(std::move(point));
+}
+
+task<result<retention_outlook>> receiver::plan(std::string group, retention_trial trial) {
+    FS_CO_TRY(g, impl_->find(group));
+    co_return co_await g->plan(std::move(trial));
+}
+
 task<result<>> receiver::reach(std::string group, std::string point, progress_report progress) {
     FS_CO_TRY(g, impl_->find(group));
     co_return co_await g->reach(std::move(point), std::move(progress));

@@ -42,6 +42,10 @@ class receiver {
     void reload();                         ///< SIGHUP: reads the files of [tls] again, now
     std::vector<receiver_group_status> status() const;
     task<result<std::vector<point_info>>> points(std::string group);
+    /// `point` as for open.
+    task<result<point_info>> pin(std::string group, std::string point, bool pinned);
+    task<result<point_info>> forget(std::string group, std::string point);
+    task<result<retention_outlook>> plan(std::string group, retention_trial trial);
     /// Waits until apply has reached what `point` means: `latest` is the newest durable barrier.
     task<result<>> reach(std::string group, std::string point, progress_report progress);
     /// Why no point is made of what arrives; for `points`.

@@ -92,6 +92,10 @@ class receiver_group final : session_host, apply_host {
     task<result<>> reach(std::string point, progress_report progress);
     /// Why no point is made of what arrives.
     std::optional<std::string> held_back() const;
+    // Retention by hand (receiver_group_retention.cpp). Durable on return.
+    task<result<point_info>> pin(std::string point, bool pinned);
+    task<result<point_info>> forget(std::string point);
+    task<result<retention_outlook>> plan(retention_trial trial);
     /// Of what the images show now. `suspect`: also of a point that is.
     task<result<opened_point>> open_point(open_request wanted);
     result<open_replica_point> open_devices(const std::string &point);
@@ -147,6 +151,9 @@ class receiver_group final : session_host, apply_host {
 
     result<> check_served() const;
     result<replica_point> resolve_point(const std::string &text) const;
+    point_info info_of(const replica_point &p) const;
+    task<result<point_info>>
+    change_point(std::string point, std::function<result<>(replica_group &, interval_id)> how);
     result<bool> wants_all_durable(const std::string &point) const;
 
     receiver_group_options options_;

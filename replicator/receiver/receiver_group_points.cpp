@@ -14,18 +14,6 @@ namespace {
 
 constexpr duration look_every = std::chrono::milliseconds(200);
 
-point_info info_of(const replica_point &p, duration age) {
-    point_info i;
-    i.arrival = p.arrival;
-    i.age = age;
-    i.id = std::to_string(p.id.value);
-    i.time = p.time;
-    i.size_bytes = p.undo_bytes;
-    i.pinned = p.pinned;
-    i.suspect = p.suspect;
-    return i;
-}
-
 } // namespace
 
 // An empty list would say that the points are gone.
@@ -36,17 +24,18 @@ result<> receiver_group::check_served() const {
                : result<>{};
 }
 
-task<result<std::vector<point_info>>> receiver_group::points() {
-    FS_CO_CHECK(check_served());
-    std::vector<point_info> out;
-    if (copy_) {
-        const auto all =
-            co_await run_on(run_.disk, [copy = copy_] { return copy->points_with_sizes(); });
-        for (const replica_point &p : all) {
-            out.push_back(info_of(p, clock_.age_of(p)));
-        }
-    }
-    co_return out;
+point_info receiver_group::info_of(const replica_point &p) const {
+    point_info i;
+    i.id = std::to_string(p.id.value);
+    i.time = p.time;
+    i.arrival = p.arrival;
+    i.age = clock_.age_of(p);
+    i.kind = p.kind;
+    i.name = p.name;
+    i.note = p.note;
+    i.pinned = p.pinned;
+    i.suspect = p.suspect;
+    return i;
 }
 
 result<replica_point> receiver_group::resolve_point(const std::string &text) const {
@@ -203,14 +192,12 @@ receiver_group_status receiver_group::status() const {
     if (at.applied.interval.value != 0) {
         s.applied_barrier = barrier_info{at.applied.interval, at.applied_time};
     }
-    const std::vector<replica_point> all = copy_->points();
-    s.points = all.size();
-    const auto good = std::ranges::find(
-        all, false, &replica_point::suspect); // suspect ones are older than all others
-    s.suspect_points = static_cast<std::uint64_t>(good - all.begin());
-    if (good != all.end()) {
-        s.oldest_point = info_of(*good, clock_.age_of(*good));
-        s.newest_point = info_of(all.back(), clock_.age_of(all.back()));
+    const points_overview seen = copy_->overview();
+    s.points = seen.points;
+    s.suspect_points = seen.suspect;
+    if (seen.oldest) {
+        s.oldest_point = info_of(*seen.oldest);
+        s.newest_point = info_of(*seen.newest);
     }
     for (const replica_volume &v : copy_->volumes()) {
         s.volumes.push_back({v.name, v.size});

@@ -367,7 +367,7 @@ task<result<>> receiver_session::suspect_durably() {
 task<void> receiver_session::beat() {
     std::uint64_t count = 0;
     while (live()) {
-        co_await ended_.wait_until(*run_.time, run_.time->now() + heartbeat_interval);
+        co_await ended_.wait_until(*run_.time, next_tick(run_.time->now(), heartbeat_interval));
         if (!live()) {
             break;
         }

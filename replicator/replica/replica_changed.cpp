@@ -91,7 +91,7 @@ bool collect(const undo_log &undo, interval_id after, region_collector &out) {
 interval_id replica_group::impl::hold_point_before(interval_id id) {
     const std::scoped_lock lock(mutex);
     interval_id best;
-    for (const kept_point &p : points) {
+    for (const catalogued_point &p : known.points) {
         if (p.id <= id) {
             best = std::max(best, p.id);
         }
@@ -117,12 +117,12 @@ std::optional<std::vector<region_run>> replica_group::changed_since(interval_id 
         const bool read = collect(i.core->history(), nearest, changed);
         i.core->release(point);
         const std::scoped_lock lock(i.mutex);
-        return read && point > i.suspect ? std::optional(changed.take()) : std::nullopt;
+        return read && point > i.known.suspect ? std::optional(changed.take()) : std::nullopt;
     }
     const bool read = id.value != 0 && collect(i.core->history(), id, changed) &&
                       collect(i.core->rollback(), id, changed);
     const std::scoped_lock lock(i.mutex);
-    return read && id >= i.safe && id > i.suspect
+    return read && id >= i.safe && id > i.known.suspect
                ? std::optional(changed.take())
                : std::nullopt; // asked last: a commit may have freed some
 }

@@ -55,8 +55,8 @@ result<> replica_group::impl::check_undisturbed() {
     applied.damage_count += 1;
     // Else there is no point, and a time without one is no commit record.
     if (applied.position.interval.value != 0) {
-        suspect = std::max(suspect, applied.position.interval);
-        suspect_time = wall_time(duration(files.now()));
+        known.suspect = std::max(known.suspect, applied.position.interval);
+        known.suspect_time = wall_time(duration(files.now()));
     }
     trouble = changed + " was written by somebody else while the receiver runs";
     uncommitted = true;
@@ -78,13 +78,13 @@ result<commit_record> replica_group::impl::next_record() const {
         record.healed_count = applied.healed_count;
         record.durable =
             durable && durable->interval > applied.position.interval ? *durable : applied.position;
-        if (!points.empty()) {
-            record.point = points.back().id;
-            record.point_time = points.back().time;
-            record.point_arrival = points.back().arrival;
+        if (!known.points.empty()) {
+            record.point = known.points.back().id;
+            record.point_time = known.points.back().time;
+            record.point_arrival = known.points.back().arrival;
         }
-        record.suspect = suspect;
-        record.suspect_time = suspect_time;
+        record.suspect = known.suspect;
+        record.suspect_time = known.suspect_time;
     }
     FS_TRY(left, core->images().stamps());
     record.images = std::move(left);
@@ -111,7 +111,7 @@ result<> replica_group::impl::commit(bool always) {
     bool due = always || uncommitted || safe != committed.applied.interval;
     {
         const std::scoped_lock lock(mutex);
-        due = due || suspect != committed.suspect;
+        due = due || known.suspect != committed.suspect;
     }
     if (!due || (apply_stage && apply_stage->inside_step())) {
         return {};
@@ -127,6 +127,7 @@ result<> replica_group::impl::commit(bool always) {
         return die(written.error());
     }
     uncommitted = false;
+    note_points(record->applied.interval);
     // The records are good whether or not space comes back now.
     auto dropped = journal->drop_through(safe);
     if (dropped) {

@@ -30,10 +30,8 @@ replica_position replica_group::position() const {
     const std::scoped_lock lock(i.mutex);
     p.applied = i.applied.position;
     p.durable = durable && durable->interval > p.applied.interval ? *durable : i.applied.position;
-    if (!i.points.empty()) {
-        const impl::kept_point &newest = i.points.back();
-        p.newest_kept =
-            replica_point{newest.id, newest.time, newest.arrival, 0, false, newest.id <= i.suspect};
+    if (!i.known.points.empty()) {
+        p.newest_kept = i.known.seen(i.known.points.back());
         if (!p.newest_kept->suspect) {
             p.newest_point = p.newest_kept;
         }
@@ -41,8 +39,8 @@ replica_position replica_group::position() const {
     p.applied_time = i.applied.time;
     p.durable_time =
         p.durable == p.applied ? i.applied.time : durable_time.value_or(i.applied.time);
-    p.suspect = i.suspect;
-    p.suspect_time = i.suspect_time;
+    p.suspect = i.known.suspect;
+    p.suspect_time = i.known.suspect_time;
     p.trouble = i.trouble;
     p.damage_count = i.applied.damage_count + i.reported_damage;
     p.damaged = i.applied.healed_count < p.damage_count;
@@ -115,7 +113,8 @@ result<> replica_group::append(bytes_view frame, wall_time arrival) {
     FS_CHECK(i.check_alive());
     FS_CHECK(blame(fault::peer, i.check_frame(frame)));
     FS_TRY(header, parse_frame_header(frame));
-    if (auto room = i.make_room(frame.size(), i.append_limit()); !room) {
+    if (auto room = i.make_room(frame.size(), append_limit_of(i.options.journal_bytes_max));
+        !room) {
         static_cast<void>(i.journal->abandon_partial().has_value());
         const std::scoped_lock lock(i.mutex);
         i.append_starved = true;
@@ -144,7 +143,7 @@ result<> replica_group::sync_journal() {
 result<std::optional<std::uint64_t>> replica_group::keep_loan(interval_id user, bytes_view blocks) {
     impl &i = *impl_;
     FS_CHECK(i.check_alive());
-    if (i.used_bytes() + blocks.size() > i.append_limit()) {
+    if (i.used_bytes() + blocks.size() > append_limit_of(i.options.journal_bytes_max)) {
         return std::nullopt;
     }
     return i.loans->keep(user, blocks);
@@ -174,7 +173,7 @@ result<apply_outcome> replica_group::impl::apply_once() {
         applied = state;
         uncommitted = true;
         if (state.point) {
-            points.push_back({state.position.interval, state.time, state.arrival});
+            known.points.push_back({state.position.interval, state.time, state.arrival});
         }
     }
     outcome.applied = applied.position;
@@ -256,9 +255,9 @@ void replica_group::suspect_unproved() {
     const std::int64_t now = i.files.now();
     const interval_id here = i.last_known().interval;
     const std::scoped_lock lock(i.mutex);
-    if (!i.images_proved && here > i.suspect) {
-        i.suspect = here;
-        i.suspect_time = wall_time(duration(now));
+    if (!i.images_proved && here > i.known.suspect) {
+        i.known.suspect = here;
+        i.known.suspect_time = wall_time(duration(now));
         log::error("{}: the sender had more acknowledged than is here, and nothing proves that the "
                    "images are of the same "
                    "moment: the points of before are suspect",
@@ -268,7 +267,7 @@ void replica_group::suspect_unproved() {
 
 bool replica_group::suspicion_durable() const {
     const std::scoped_lock lock(impl_->mutex);
-    return impl_->suspect == impl_->committed.suspect;
+    return impl_->known.suspect == impl_->committed.suspect;
 }
 
 std::uint64_t replica_group::bytes_to_apply(interval_id upto) const {

@@ -3,9 +3,9 @@
 // coroutines: the receiver engine calls it on its pools.
 //
 // Files in `state_directory`: group.state (identity, volumes, commit record in two slots),
-// journal/ (interval_log), undo/ (the history behind the points), rollback/ (undo that only a
-// roll-back to the commit record needs) and loans (blocks of other groups that intervals in the
-// journal refer to). docs/formats.md.
+// catalogue.db (catalogue/catalogue.hpp), journal/ (interval_log), undo/ (the history behind the
+// points), rollback/ (undo that only a roll-back to the commit record needs) and loans (blocks of
+// other groups that intervals in the journal refer to). docs/formats.md.
 //
 // Crash story. (1) Frames are appended to the journal; (2) sync_journal at a barrier, only then may
 // the engine acknowledge it; (3) apply decodes a batch of intervals against the replica in memory,
@@ -25,7 +25,8 @@
 // overwrite. Retention drops oldest points when `journal_bytes_max` is passed or they are older
 // than every rule keeps; never the newest complete point, never one that is open. When nothing may
 // be dropped and space is out, append fails with errc::full and a message that says to raise
-// `journal`.
+// `journal`. What is known of points beyond the history (pins, names, what retention let go,
+// openings) is the catalogue's; point_cases.hpp settles both at open.
 //
 // Images are ours alone. At open each must be as the commit record says it was left, or as apply
 // that was cut off may have left it (replica/image_cases.hpp): else damage is counted, and the
@@ -40,11 +41,12 @@
 // reaches a consistent barrier.
 //
 // Threads: append/sync_journal by one thread at a time; apply/commit/retain by one thread at a
-// time; both kinds may run at once; reads, digests, points, open points from any thread.
+// time; both kinds may run at once; reads, digests, points, pins, open points from any thread.
 
 #include "replicator/base/bytes.hpp"
 #include "replicator/base/clock.hpp"
 #include "replicator/base/error.hpp"
+#include "replicator/catalogue/catalogue.hpp"
 #include "replicator/format/frame.hpp"
 #include "replicator/format/position.hpp"
 #include "replicator/storage/block_device.hpp"
@@ -82,12 +84,42 @@ struct replica_options {
 
 struct replica_point {
     interval_id id;
-    wall_time time{};             ///< of the cut, by the primary's clock: its name
-    wall_time arrival{};          ///< here, by this site's clock; 1970: not known
-    std::uint64_t undo_bytes = 0; ///< kept to go back to it from the next newer point
+    wall_time time{};              ///< of the cut, by the primary's clock: its name
+    wall_time arrival{};           ///< here, by this site's clock; 1970: not known
+    std::string kind = "interval"; ///< interval, crash, app
+    std::string name = {};
+    std::string note = {};
     bool pinned = false;
     bool suspect =
         false; ///< the images were changed by somebody else after it: it may show what never was
+};
+
+/// The points at a glance; costs the same however many there are, but for suspect ones.
+struct points_overview {
+    std::uint64_t points = 0;
+    std::uint64_t suspect = 0;             ///< of these; they are the oldest
+    std::optional<replica_point> oldest{}; ///< that is not suspect
+    std::optional<replica_point> newest{}; ///< likewise
+};
+
+/// Why a point is kept, and what for.
+struct point_keeping {
+    replica_point point;
+    std::uint64_t undo_bytes = 0; ///< of the history, to go back to it from the next newer point
+    std::uint32_t rules = 0;      ///< bit i: rule i of `retain`
+    bool open = false;
+    bool newest = false;
+    bool rebuilt = false;           ///< the catalogue was lost: nobody knows whether it was pinned
+    std::optional<wall_time> until; ///< by this site's clock; nothing: no rule ends it
+};
+
+/// What other rules or another `journal` would do, now.
+struct retention_plan {
+    std::uint64_t points = 0;
+    std::optional<replica_point> oldest;
+    std::uint64_t used_bytes = 0; ///< of `journal`
+    std::uint64_t limit_bytes = 0;
+    bool fits = true; ///< false: what is pinned, open or newest takes more than may be
 };
 
 struct replica_position {
@@ -135,6 +167,12 @@ struct region_run {
     std::uint64_t first = 0;
     std::uint64_t count = 0;
     bool operator==(const region_run &) const = default;
+};
+
+/// Settings to be tried.
+struct retention_wish {
+    std::optional<std::vector<retention_rule>> retain = {};
+    std::optional<std::uint64_t> journal_bytes_max = {};
 };
 
 /// A set of read-only devices, one a volume in order, all as of one point. Holding it keeps the
@@ -208,10 +246,23 @@ class replica_group {
     bool loans_crowded() const;
 
     // Look
-    std::vector<replica_point> points() const; ///< oldest first, without their undo_bytes
-    /// With them: goes through all records of the history, which may be millions. Not on the home
-    /// thread.
-    std::vector<replica_point> points_with_sizes() const;
+    std::vector<replica_point> points() const; ///< oldest first
+    points_overview overview() const;
+    /// With what keeps each: goes through all records of the history, which may be millions. Not on
+    /// the home thread. `now` as for retain().
+    std::vector<point_keeping> points_and_keepers(wall_time now) const;
+    /// What retain() would do with these settings and the points as they are. Nothing is changed.
+    retention_plan plan(const retention_wish &wish, wall_time now) const;
+    /// A commit record has it: pin() and forget() take it.
+    bool committed(interval_id id) const;
+    /// It stays until it is unpinned, whatever rules and space say. Durable. errc::not_found.
+    result<> pin(interval_id id, bool pinned);
+    /// It is no point any more; its history goes as soon as no other point needs it. Durable.
+    /// errc::not_found; errc::refused: pinned, or the newest; errc::busy: open, or, as for pin(),
+    /// not committed yet: a commit() later it is.
+    result<> forget(interval_id id);
+    /// What is kept of the points besides the history, openings too. Its calls block.
+    catalogue &facts() const;
     /// errc::not_found when no such point is kept; errc::refused when it is suspect, unless that is
     /// what is wanted.
     result<open_replica_point> open_point(interval_id id, bool suspect_too = false);

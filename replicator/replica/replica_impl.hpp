@@ -1,36 +1,33 @@
 #pragma once
-// The inside of replica_group: shared by replica_group.cpp, replica_commit.cpp, replica_space.cpp
-// and replica_points.cpp (running), replica_changed.cpp and replica_recovery.cpp (create and open).
+// The inside of replica_group: shared by replica_group.cpp, replica_commit.cpp,
+// replica_space.cpp, replica_points.cpp, replica_facts.cpp and replica_changed.cpp (running), and
+// replica_recovery.cpp (create and open).
 
 #include "replicator/format/group_state.hpp"
 #include "replicator/log/interval_log.hpp"
 #include "replicator/replica/applier.hpp"
 #include "replicator/replica/image_cases.hpp"
+#include "replicator/replica/known_points.hpp"
 #include "replicator/replica/loan_store.hpp"
 #include "replicator/replica/point_view.hpp"
 #include "replicator/replica/recovery_cases.hpp"
 #include "replicator/replica/replica_group.hpp"
 
-#include <deque>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace farshore {
 
 struct replica_group::impl {
-    struct kept_point {
-        interval_id id;
-        wall_time time{};
-        wall_time arrival{};
-    };
-
     file_system &files;
     replica_options options;
     std::vector<replica_volume> volumes;
     std::array<std::byte, 16> identity{};
     std::shared_ptr<replica_core> core;
+    std::unique_ptr<catalogue> facts;
     std::unique_ptr<interval_log> journal;
     std::unique_ptr<loan_store> loans;
     std::unique_ptr<applier> apply_stage;
@@ -40,20 +37,22 @@ struct replica_group::impl {
     std::uint64_t next_slot = 0;
     bool uncommitted = false;
 
+    std::mutex
+        facts_mutex;   ///< one change of the catalogue at a time; before `mutex`, over disk work
+    interval_id noted; ///< the catalogue's noted_through; by facts_mutex
+
     mutable std::mutex mutex; ///< guards what follows; not held over disk work
     applied_state applied;
     interval_id safe; ///< both commit records are at this interval or later
     /// And their history ended in this segment or a later one.
     std::uint64_t older_undo_segment = 0;
     std::uint64_t older_rollback_segment = 0; ///< likewise
-    std::deque<kept_point> points;            ///< oldest first
-    std::uint64_t reported_damage = 0;        ///< not yet known to the apply thread
-    bool append_starved = false;              ///< append found no room since the last apply()
-    std::string dead;                         ///< why nothing is changed any more; empty: alive
-    interval_id suspect;                      ///< points up to it are not served
-    wall_time suspect_time{};
-    bool images_proved = false; ///< at open; constant after it
-    std::string trouble;        ///< why damage was counted last; empty: not in this life
+    known_points known;
+    std::uint64_t reported_damage = 0; ///< not yet known to the apply thread
+    bool append_starved = false;       ///< append found no room since the last apply()
+    std::string dead;                  ///< why nothing is changed any more; empty: alive
+    bool images_proved = false;        ///< at open; constant after it
+    std::string trouble;               ///< why damage was counted last; empty: not in this life
 
     impl(file_system &f, replica_options o) : files(f), options(std::move(o)) {}
 
@@ -72,7 +71,8 @@ struct replica_group::impl {
     result<> roll_back();
     result<> cut_tails();
     result<std::uint64_t> put_back(const undo_log &log, const undo_record &record);
-    void rebuild_points(const recovery_decision &decision);
+    std::vector<catalogued_point> points_of_history() const;
+    result<> rebuild_points(const recovery_decision &decision);
 
     // Running
     result<> check_alive() const;
@@ -95,6 +95,17 @@ struct replica_group::impl {
     bool starved() const;
     result<> free_committed();
 
+    // What the catalogue holds (replica_facts.cpp)
+    result<> settle_facts(std::vector<catalogued_point> history);
+    result<> read_openings();
+    void note_points(interval_id through);
+    result<> note_points_now(interval_id through);
+    result<> check_committed(interval_id id) const;
+    result<> in_words(result<> of_points) const;
+
+    // Points (replica_points.cpp)
+    std::vector<std::uint64_t> history_bytes(const std::vector<interval_id> &ids) const;
+
     // Space (replica_space.cpp)
     std::uint64_t used_bytes() const {
         return journal->used_bytes() + core->history().used_bytes() +
@@ -103,8 +114,15 @@ struct replica_group::impl {
     result<> make_room(std::uint64_t bytes, std::uint64_t limit);
     bool drop_oldest_point();
     result<> reclaim();
-    std::uint64_t append_limit() const;
+    std::string space_holder() const;
 };
+
+/// What `journal` is for append: the last eighth is for undo, since a journal that took all space
+/// could not be applied any more.
+std::uint64_t append_limit_of(std::uint64_t journal_bytes_max);
+/// Below it retention drops nothing for space: one to two parts in 32 stay free for append, since
+/// removing segments waits for the disk, and append is what acknowledgements wait for.
+std::uint64_t roomy_limit_of(std::uint64_t journal_bytes_max);
 
 std::string state_path(const std::string &directory);
 std::string volumes_path(const std::string &directory);

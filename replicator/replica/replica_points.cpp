@@ -8,31 +8,71 @@
 #include <algorithm>
 
 namespace farshore {
-
 std::vector<replica_point> replica_group::points() const {
     const impl &i = *impl_;
     std::vector<replica_point> all;
-    {
-        const std::scoped_lock lock(i.mutex);
-        for (const impl::kept_point &p : i.points) {
-            all.push_back({p.id, p.time, p.arrival, 0, false, p.id <= i.suspect});
-        }
+    const std::scoped_lock lock(i.mutex);
+    for (const catalogued_point &p : i.known.points) {
+        all.push_back(i.known.seen(p));
     }
     return all;
 }
 
-std::vector<replica_point> replica_group::points_with_sizes() const {
-    std::vector<replica_point> all = points();
+points_overview replica_group::overview() const {
+    const std::scoped_lock lock(impl_->mutex);
+    return impl_->known.overview();
+}
+
+/// Of each of these, which are in order: the records after it, up to the next one and with it.
+std::vector<std::uint64_t>
+replica_group::impl::history_bytes(const std::vector<interval_id> &ids) const {
+    std::vector<std::uint64_t> bytes(ids.size());
     std::size_t at = 0; // the newest point before the record
-    impl_->core->history().each([&](const undo_record &record) {
+    core->history().each([&](const undo_record &record) {
         const interval_id id = record.header.position.interval;
-        while (at + 1 < all.size() && all[at + 1].id < id) {
+        while (at + 1 < ids.size() && ids[at + 1] < id) {
             ++at;
         }
-        if (!all.empty() && id > all[at].id) {
-            all[at].undo_bytes += record.header.record_bytes();
+        if (!ids.empty() && id > ids[at]) {
+            bytes[at] += record.header.record_bytes();
         }
     });
+    return bytes;
+}
+
+std::vector<point_keeping> replica_group::points_and_keepers(wall_time now) const {
+    const impl &i = *impl_;
+    const auto in_use = i.core->held();
+    std::vector<spacing_rule> rules;
+    for (const retention_rule &rule : i.options.retain) {
+        rules.push_back({rule.spacing, rule.age});
+    }
+    std::vector<point_keeping> all;
+    std::vector<interval_id> ids;
+    {
+        const std::scoped_lock lock(i.mutex);
+        const auto kept = rules_that_keep(i.known.candidates(in_use, now), rules, now);
+        for (std::size_t n = 0; n < kept.size(); ++n) {
+            const catalogued_point &p = i.known.points[n];
+            point_keeping k;
+            k.point = i.known.seen(p);
+            k.rules = kept[n].rules;
+            k.open = i.known.open(p.id, in_use);
+            k.newest = n + 1 == kept.size();
+            k.rebuilt = !p.pinned && !k.open && k.rules == 0 && i.known.held(p, in_use, now);
+            if (k.rebuilt) {
+                k.until = i.known.rebuilt->at + known_points::rebuilt_points_stay;
+            } else if (!p.pinned && !k.open && !k.newest && k.rules != 0) {
+                k.until = kept[n].until;
+            }
+            all.push_back(std::move(k));
+            ids.push_back(p.id);
+        }
+    }
+    const auto bytes = i.history_bytes(ids);
+    for (std::size_t n = 0; n < all.size(); ++n) {
+        all[n].undo_bytes = bytes[n];
+    }
     return all;
 }
 
@@ -41,19 +81,18 @@ result<open_replica_point> replica_group::open_point(interval_id id, bool suspec
     open_replica_point opened;
     {
         const std::scoped_lock lock(i.mutex);
-        const auto at = std::ranges::find(i.points, id, &impl::kept_point::id);
-        if (at == i.points.end()) {
-            return fail(errc::not_found,
-                        fmt::format("{}: no point {}", i.options.state_directory, id.value));
+        const auto at = i.known.place_of(id);
+        if (!at) {
+            return fail(errc::not_found, i.options.state_directory + ": " + at.error().context);
         }
-        opened.point = {at->id, at->time, at->arrival, 0, false, at->id <= i.suspect};
+        opened.point = i.known.seen(i.known.points[*at]);
         if (opened.point.suspect && !suspect_too) {
             return fail(
                 errc::refused,
                 fmt::format("point {} is suspect: at {} the images were found changed by somebody "
                             "else, so it may "
                             "show what the primary never had. `--suspect` opens it nevertheless",
-                            id.value, to_rfc3339(i.suspect_time)));
+                            id.value, to_rfc3339(i.known.suspect_time)));
         }
         i.core->hold(id); // nothing it needs is dropped from here on
     }

@@ -69,7 +69,8 @@ interval_id last_of(const undo_log &log, interval_id committed) {
 /// Journal, undo and loans of a copy whose list of volumes is gone would be taken for those of the
 /// one that is made.
 result<> remove_leftovers(file_system &files, const std::string &directory) {
-    for (const char *name : {"journal", "undo", "rollback", "loans"}) {
+    for (const char *name :
+         {"journal", "undo", "rollback", "loans", "catalogue.db-wal", "catalogue.db"}) {
         const std::string path = join_path(directory, name);
         FS_TRY(present, files.exists(path));
         const auto inside = present ? files.list(path) : result<std::vector<std::string>>();
@@ -186,9 +187,9 @@ recovery_evidence replica_group::impl::gather(const std::optional<commit_record>
     e.history_broken = core->history().evidence().history_broken;
     e.tail = std::max(tail_of(core->history(), at), tail_of(core->rollback(), at));
     const auto next_one = journal->entries_after(at, 1);
-    const interval_id known = newest->durable.interval;
+    const interval_id durable = newest->durable.interval;
     const auto last = journal->last();
-    if (journal->damaged() || (known > at && (!last || last->position.interval < known))) {
+    if (journal->damaged() || (durable > at && (!last || last->position.interval < durable))) {
         e.journal = journal_state::regressed;
     }
     if (!next_one.empty()) {
@@ -255,14 +256,17 @@ result<> replica_group::impl::open() {
     FS_TRY(opened, loan_store::open(files, join_path(directory, "loans"),
                                     loan_slots_of(options.journal_bytes_max), safe));
     loans = std::move(opened);
+    FS_TRY(notes, catalogue::open(files, join_path(directory, "catalogue.db")));
+    facts = std::move(notes);
     recovery_evidence evidence = gather(newest);
     FS_TRY(worst, look_at_images());
     evidence.images_changed = worst == image_case::not_as_left;
     evidence.images_doubtful = worst == image_case::doubtful;
     FS_CHECK(recover(decide_recovery(evidence)));
-    apply_stage = std::make_unique<applier>(
-        *core, *journal, *loans, options.batch_bytes_max, applied,
-        points.empty() ? interval_id{} : points.back().id, [this] { return touch_if_late(); });
+    apply_stage =
+        std::make_unique<applier>(*core, *journal, *loans, options.batch_bytes_max, applied,
+                                  known.points.empty() ? interval_id{} : known.points.back().id,
+                                  [this] { return touch_if_late(); });
     return {};
 }
 
@@ -312,9 +316,9 @@ result<> replica_group::impl::note_touch() {
 /// Before each image write of a step: a slow disk, or one without space, must not make our own
 /// write a stranger's.
 result<> replica_group::impl::touch_if_late() {
-    const std::int64_t known = std::max(
+    const std::int64_t written = std::max(
         {committed.touched, core->history().last_written(), core->rollback().last_written()});
-    return files.now() > known + own_writes_max / 2 ? note_touch() : result<>{};
+    return files.now() > written + own_writes_max / 2 ? note_touch() : result<>{};
 }
 
 /// Inside a step, too: all else in the record is as it was.
@@ -323,8 +327,8 @@ result<> replica_group::impl::note_suspicion() {
     record.sequence += 1;
     {
         const std::scoped_lock lock(mutex);
-        record.suspect = suspect;
-        record.suspect_time = suspect_time;
+        record.suspect = known.suspect;
+        record.suspect_time = known.suspect_time;
     }
     return write_commit(record);
 }
@@ -357,7 +361,7 @@ result<> replica_group::impl::recover(const recovery_decision &decision) {
     if (decision.clear_journal) {
         FS_CHECK(journal->clear());
     }
-    rebuild_points(decision);
+    FS_CHECK(rebuild_points(decision));
     applied.position = committed.applied;
     applied.consistent = committed.consistent;
     applied.time = committed.applied_time;
@@ -461,23 +465,29 @@ result<std::uint64_t> replica_group::impl::put_back(const undo_log &log,
 
 // Points stand in the history, each in the last record of its interval. The newest one stands in
 // the commit record as well, for it needs no undo while it is what the images show.
-void replica_group::impl::rebuild_points(const recovery_decision &decision) {
-    if (decision.drop_points) {
-        return;
-    }
-    suspect = committed.suspect;
-    suspect_time = committed.suspect_time;
+std::vector<catalogued_point> replica_group::impl::points_of_history() const {
+    std::vector<catalogued_point> found;
     const interval_id at = committed.applied.interval;
     core->history().each([&](const undo_record &record) {
         if (record.header.last && record.header.point && record.header.position.interval <= at) {
-            points.push_back(
+            found.push_back(
                 {record.header.position.interval, record.header.time, record.header.arrival});
         }
     });
     if (committed.point.value != 0 && committed.point == at &&
-        (points.empty() || points.back().id != at)) {
-        points.push_back({at, committed.point_time, committed.point_arrival});
+        (found.empty() || found.back().id != at)) {
+        found.push_back({at, committed.point_time, committed.point_arrival});
     }
+    return found;
+}
+
+result<> replica_group::impl::rebuild_points(const recovery_decision &decision) {
+    if (decision.drop_points) {
+        return settle_facts({});
+    }
+    known.suspect = committed.suspect;
+    known.suspect_time = committed.suspect_time;
+    return settle_facts(points_of_history());
 }
 
 } // namespace farshore

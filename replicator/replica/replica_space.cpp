@@ -1,20 +1,25 @@
 // Space of a group: what append may take, what retention keeps of the points, and the undo that
 // goes with the others.
 
+#include "replicator/base/rfc3339.hpp"
 #include "replicator/replica/replica_impl.hpp"
-#include "replicator/replica/retention.hpp"
 
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <deque>
 #include <vector>
 
 namespace farshore {
 
-/// The last eighth is for undo: a journal that took all space could not be applied any more.
-std::uint64_t replica_group::impl::append_limit() const {
-    return options.journal_bytes_max - options.journal_bytes_max / 8;
+namespace {
+constexpr std::uint64_t room_share = 32;
+} // namespace
+
+std::uint64_t append_limit_of(std::uint64_t journal_bytes_max) {
+    return journal_bytes_max - journal_bytes_max / 8;
+}
+std::uint64_t roomy_limit_of(std::uint64_t journal_bytes_max) {
+    return append_limit_of(journal_bytes_max) - 2 * journal_bytes_max / room_share;
 }
 
 /// Deletes the undo that neither a point nor a roll-back needs.
@@ -27,7 +32,7 @@ result<> replica_group::impl::reclaim() {
         const std::scoped_lock lock(mutex);
         segment = older_undo_segment;
         rollback_segment = older_rollback_segment;
-        needed = points.empty() ? safe : std::min(safe, points.front().id);
+        needed = known.points.empty() ? safe : std::min(safe, known.points.front().id);
         rolled_back_to = safe;
     }
     if (const auto held = core->held(); !held.empty()) {
@@ -39,20 +44,21 @@ result<> replica_group::impl::reclaim() {
 
 /// False when the oldest point must stay.
 bool replica_group::impl::drop_oldest_point() {
-    const auto held = core->held();
+    const auto in_use = core->held();
     const std::scoped_lock lock(mutex);
-    if (points.size() <= 1 || held.contains(points.front().id)) {
-        return false;
-    }
-    points.pop_front();
-    return true;
+    return known.drop_oldest(in_use);
 }
 
-namespace {
-/// Retention keeps one to two parts in so many free for append: removing segments waits for the
-/// disk, and append is what acknowledgements wait for.
-constexpr std::uint64_t room_share = 32;
-} // namespace
+/// Why the oldest point stays, where an operator can do something about it.
+std::string replica_group::impl::space_holder() const {
+    const std::scoped_lock lock(mutex);
+    if (known.points.size() <= 1 || !known.points.front().pinned) {
+        return "";
+    }
+    return fmt::format("; point {} of {} is pinned and holds all history since: `farshore unpin` "
+                       "lets it go",
+                       known.points.front().id.value, to_rfc3339(known.points.front().time));
+}
 
 result<> replica_group::impl::make_room(std::uint64_t bytes, std::uint64_t limit) {
     while (used_bytes() + bytes > limit) {
@@ -60,48 +66,81 @@ result<> replica_group::impl::make_room(std::uint64_t bytes, std::uint64_t limit
             return fail(
                 errc::full,
                 fmt::format("{}: journal and undo take {} of {} bytes and nothing more may be "
-                            "dropped; raise `journal` of this group",
-                            options.state_directory, used_bytes(), options.journal_bytes_max));
+                            "dropped; raise `journal` of this group{}",
+                            options.state_directory, used_bytes(), options.journal_bytes_max,
+                            space_holder()));
         }
         FS_CHECK(reclaim());
     }
     return {};
 }
 
+namespace {
+std::vector<spacing_rule> rules_of(const std::vector<retention_rule> &retain) {
+    std::vector<spacing_rule> rules;
+    for (const retention_rule &rule : retain) {
+        rules.push_back({rule.spacing, rule.age});
+    }
+    return rules;
+}
+} // namespace
+
 result<> replica_group::retain(wall_time now) {
     impl &i = *impl_;
     FS_CHECK(i.check_alive());
-    std::vector<spacing_rule> rules;
-    for (const retention_rule &rule : i.options.retain) {
-        rules.push_back({rule.spacing, rule.age});
-    }
+    FS_CHECK(i.read_openings());
+    const auto rules = rules_of(i.options.retain);
     {
-        const auto held = i.core->held();
+        const auto in_use = i.core->held();
         const std::scoped_lock lock(i.mutex);
-        std::vector<kept_candidate> candidates;
-        for (const impl::kept_point &p : i.points) {
-            candidates.push_back({p.id, p.time, held.contains(p.id), p.arrival});
-        }
-        const auto keep = points_to_keep(candidates, rules, now);
-        std::deque<impl::kept_point> kept;
-        for (std::size_t n = 0; n < keep.size(); ++n) {
-            if (keep[n]) {
-                kept.push_back(i.points[n]);
-            }
-        }
-        i.points = std::move(kept);
+        i.known.keep_only(points_to_keep(i.known.candidates(in_use, now), rules, now));
     }
     FS_CHECK(i.reclaim());
-    const std::uint64_t limit = i.append_limit() - 2 * i.options.journal_bytes_max / room_share;
+    const std::uint64_t limit = roomy_limit_of(i.options.journal_bytes_max);
     while (i.used_bytes() > limit && i.drop_oldest_point()) {
         FS_CHECK(i.reclaim());
     }
     return {};
 }
 
+retention_plan replica_group::plan(const retention_wish &wish, wall_time now) const {
+    const impl &i = *impl_;
+    const auto rules = rules_of(wish.retain.value_or(i.options.retain));
+    const std::uint64_t journal = wish.journal_bytes_max.value_or(i.options.journal_bytes_max);
+    const auto in_use = i.core->held();
+    std::vector<kept_candidate> candidates;
+    std::vector<replica_point> points;
+    {
+        const std::scoped_lock lock(i.mutex);
+        candidates = i.known.candidates(in_use, now);
+        for (const catalogued_point &p : i.known.points) {
+            points.push_back(i.known.seen(p));
+        }
+    }
+    std::vector<interval_id> ids;
+    for (const replica_point &p : points) {
+        ids.push_back(p.id);
+    }
+    const space_outcome kept =
+        fit_into_space(candidates, i.history_bytes(ids), points_to_keep(candidates, rules, now),
+                       {i.used_bytes(), roomy_limit_of(journal)});
+    retention_plan p;
+    for (std::size_t n = 0; n < points.size(); ++n) {
+        if (kept.keep[n]) {
+            p.oldest = p.points == 0 ? points[n] : p.oldest;
+            ++p.points;
+        }
+    }
+    p.used_bytes = kept.used_bytes;
+    p.limit_bytes = journal;
+    p.fits = kept.used_bytes <= append_limit_of(journal);
+    return p;
+}
+
 bool replica_group::crowded() const {
     const impl &i = *impl_;
-    return i.used_bytes() > i.append_limit() - i.options.journal_bytes_max / room_share;
+    return i.used_bytes() >
+           append_limit_of(i.options.journal_bytes_max) - i.options.journal_bytes_max / room_share;
 }
 
 } // namespace farshore

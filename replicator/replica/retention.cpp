@@ -19,10 +19,11 @@ wall_time born_at(const kept_candidate &p, wall_time now) {
 
 } // namespace
 
-std::vector<bool> points_to_keep(std::span<const kept_candidate> points,
-                                 std::span<const spacing_rule> rules, wall_time now) {
-    std::vector<bool> keep(points.size(), rules.empty());
-    for (const spacing_rule &rule : rules) {
+std::vector<kept_by_rules> rules_that_keep(std::span<const kept_candidate> points,
+                                           std::span<const spacing_rule> rules, wall_time now) {
+    std::vector<kept_by_rules> kept(points.size());
+    for (std::size_t r = 0; r < rules.size(); ++r) {
+        const spacing_rule &rule = rules[r];
         std::set<std::int64_t> seen; // buckets
         for (std::size_t i = 0; i < points.size(); ++i) {
             bool first = true;
@@ -36,14 +37,37 @@ std::vector<bool> points_to_keep(std::span<const kept_candidate> points,
             const wall_time born = born_at(points[i], now);
             // A time in the future (a clock was set back) is young.
             if (first && (born >= now || now - born <= rule.age)) {
-                keep[i] = true;
+                kept[i].rules |= std::uint32_t{1} << r;
+                kept[i].until = std::max(kept[i].until, born + rule.age);
             }
         }
     }
+    return kept;
+}
+
+std::vector<bool> points_to_keep(std::span<const kept_candidate> points,
+                                 std::span<const spacing_rule> rules, wall_time now) {
+    const auto kept = rules_that_keep(points, rules, now);
+    std::vector<bool> keep(points.size());
     for (std::size_t i = 0; i < points.size(); ++i) {
-        keep[i] = keep[i] || points[i].held || i + 1 == points.size();
+        keep[i] = rules.empty() || kept[i].rules != 0 || points[i].held || i + 1 == points.size();
     }
     return keep;
+}
+
+space_outcome fit_into_space(std::span<const kept_candidate> points,
+                             std::span<const std::uint64_t> history_bytes, std::vector<bool> keep,
+                             space_facts space) {
+    space_outcome out{std::move(keep), space.used_bytes};
+    for (std::size_t i = 0; i + 1 < points.size(); ++i) {
+        const bool fits = out.used_bytes <= space.limit_bytes;
+        if (out.keep[i] && (fits || points[i].held)) {
+            break;
+        }
+        out.keep[i] = false;
+        out.used_bytes -= std::min(out.used_bytes, history_bytes[i]);
+    }
+    return out;
 }
 
 } // namespace farshore

@@ -226,7 +226,8 @@ void sender_group::session_ended(const error &reason) {
 
 task<void> sender_group::upkeep_loop() {
     while (!stopping_) {
-        co_await progress_.wait_until(*run_.time, run_.time->now() + std::chrono::seconds(1));
+        co_await progress_.wait_until(*run_.time,
+                                      next_tick(run_.time->now(), std::chrono::seconds(1)));
         if (stopping_) {
             break;
         }

@@ -417,7 +417,7 @@ task<void> sender_session::read_control() {
 task<void> sender_session::beat() {
     std::uint64_t count = 0;
     while (live()) {
-        co_await ended_.wait_until(*run_.time, run_.time->now() + heartbeat_interval);
+        co_await ended_.wait_until(*run_.time, next_tick(run_.time->now(), heartbeat_interval));
         if (!live()) {
             break;
         }

@@ -54,6 +54,7 @@ struct sender_config {
 struct retain_rule {
     duration spacing{}; ///< zero: all
     duration age{};     ///< kept for so long
+    std::string text{}; ///< as the operator wrote it
 };
 
 struct receiver_group_config {

@@ -4,6 +4,7 @@
 
 #include "replicator/base/clock.hpp"
 #include "replicator/base/types.hpp"
+#include "replicator/session/config.hpp"
 
 #include <cstdint>
 #include <functional>
@@ -78,8 +79,24 @@ struct point_info {
     std::string name;
     std::string note;
     bool pinned = false;
-    std::uint64_t size_bytes = 0; ///< undo kept for it
-    bool suspect = false;         ///< the images were changed by somebody else after it
+    std::uint64_t size_bytes = 0;          ///< undo kept for it
+    bool suspect = false;                  ///< the images were changed by somebody else after it
+    std::vector<std::string> kept_by = {}; ///< rules as written, pin, open, newest, rebuilt
+    std::optional<wall_time> until = {};   ///< by this site's clock; nothing: no rule ends it
+};
+
+/// What retention would do now, or with other settings.
+struct retention_outlook {
+    std::string group;
+    std::uint64_t points_now = 0, points = 0;
+    std::optional<point_info> oldest_now, oldest;
+    std::uint64_t used_bytes_now = 0, used_bytes = 0, limit_bytes = 0;
+    bool fits = true; ///< false: what must stay takes more than `limit_bytes` allows
+};
+/// Settings to be tried; nothing: as configured.
+struct retention_trial {
+    std::optional<std::vector<retain_rule>> retain = {};
+    std::optional<std::uint64_t> journal_bytes = {};
 };
 
 /// Of the journal, after a start.

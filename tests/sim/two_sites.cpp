@@ -84,7 +84,7 @@ void two_sites::step() {
     if (one_in(40)) {
         spoil_a_sector();
     }
-    switch (roll(13)) {
+    switch (roll(14)) {
     case 0:
         crash_sender();
         break;
@@ -112,11 +112,15 @@ void two_sites::step() {
     case 8:
         primary_disaster();
         break;
+    case 9:
+        keep_points();
+        break;
     default:
         some_writes();
         break;
     }
     judge_retention();
+    judge_kept_points();
     note(static_cast<std::uint64_t>(clock_.now().time_since_epoch().count()));
     note(line_->bytes_carried());
 }

@@ -108,12 +108,16 @@ class two_sites {
     void dr_put_back(bool state, bool images);
     bool written_soon_after(const replicated_group &g);
     void dr_lose_image(replicated_group &g);
+    void dr_lose_catalogue(const replicated_group &g);
     void dr_bad_images(const replicated_group &g);
     void put_back(const std::string &path);
     void stop_receiver(bool in_order);
     void command();
     void set_clocks();
     void disturb_clock();
+    // points kept by hand (two_sites_points.cpp)
+    void keep_points();
+    void judge_kept_points();
     // the judge
     void judge_retention();
     void look_at_newest_point(const replicated_group &g);
@@ -153,6 +157,9 @@ class two_sites {
     static constexpr duration retain_all_ = std::chrono::minutes(30);
     std::map<std::size_t, std::map<std::string, time_point>>
         seen_points_; ///< by group: since when, in this life
+    enum class kept_point : std::uint8_t { pinned, unpinned, forgotten };
+    std::map<std::size_t, std::map<std::string, kept_point>>
+        kept_points_; ///< by group: what the DR site said it does with them
     asio::io_context io_;
     sim_file_system primary_;
     sim_file_system site_;

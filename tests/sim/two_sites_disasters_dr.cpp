@@ -37,7 +37,11 @@ void two_sites::dr_disaster() {
         return;
     }
     replicated_group &g = any_group();
-    switch (roll(5)) {
+    kept_points_.clear();
+    switch (roll(6)) {
+    case 5:
+        dr_lose_catalogue(g);
+        break;
     case 0:
         dr_put_back(true, false);
         break;
@@ -54,6 +58,19 @@ void two_sites::dr_disaster() {
         dr_bad_images(g);
         break;
     }
+}
+
+/// Its points are those that the history has.
+void two_sites::dr_lose_catalogue(const replicated_group &g) {
+    say("the catalogue of " + g.name + " is lost");
+    stop_receiver(one_in(2));
+    const std::string path = "/state/receiver/groups/" + g.name + "/catalogue.db";
+    if (one_in(2)) {
+        (void)site_.remove(path);
+    } else if (*site_.exists(path)) {
+        site_.corrupt(path, roll(100));
+    }
+    start_receiver();
 }
 
 /// As a restore from a backup does it: other files of the same names, with new times.

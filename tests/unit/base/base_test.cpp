@@ -45,6 +45,16 @@ TEST_SUITE("base") {
         CHECK(range_of(region_index{1}, 70000) == byte_range{65536, 70000 - 65536});
     }
 
+    TEST_CASE("clock: what is done now and then by many is done by all at once") {
+        using namespace std::chrono_literals;
+        const time_point zero{};
+        CHECK(next_tick(zero, 1s) == zero + 1s);
+        CHECK(next_tick(zero + 1ns, 1s) == zero + 1s);
+        CHECK(next_tick(zero + 999ms, 1s) == zero + 1s);
+        CHECK(next_tick(zero + 1s, 1s) == zero + 2s);
+        CHECK(next_tick(zero + 12'345ms, 5s) == zero + 15s);
+    }
+
     TEST_CASE("clock: RFC 3339 in UTC with milliseconds") {
         CHECK(to_rfc3339(wall_time{std::chrono::milliseconds(1767225600123)}) ==
               "2026-01-01T00:00:00.123Z");

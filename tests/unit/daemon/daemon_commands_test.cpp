@@ -104,6 +104,24 @@ struct fake_receiver {
         progress(1, 2);
         co_return reachable ? result<>{} : fail(errc::not_in_sync, "it can't be applied now");
     }
+    task<result<point_info>> pin(std::string group, std::string point, bool pinned) {
+        calls.push_back((pinned ? "pin " : "unpin ") + group + " " + point);
+        point_info p;
+        p.id = "17";
+        co_return p;
+    }
+    task<result<point_info>> forget(std::string group, std::string point) {
+        calls.push_back("forget " + group + " " + point);
+        co_return fail(errc::refused, "point 17 is pinned");
+    }
+    task<result<retention_outlook>> plan(std::string group, retention_trial trial) {
+        retention_outlook o;
+        o.group = group;
+        o.points_now = 9;
+        o.points = trial.retain ? trial.retain->size() : 5;
+        o.limit_bytes = trial.journal_bytes.value_or(100);
+        co_return o;
+    }
     std::optional<std::string> held_back(const std::string &) const { return "it differs"; }
     task<result<opened_point>> open(std::string group, open_request wanted) {
         const std::string &point = wanted.point;
@@ -276,6 +294,36 @@ TEST_SUITE("daemon_commands") {
                   "unsupported", 1);
         r.refuses("open", shop, "usage", 2);
         r.refuses("wait", shop, "usage", 2);
+    }
+
+    TEST_CASE("points are pinned, unpinned and forgotten when they are reached") {
+        receiver_rig r;
+        const json arguments{{"group", "shop"}, {"point", "17"}};
+        CHECK((*r.run("pin", arguments))["done"] == "pinned");
+        CHECK((*r.run("unpin", arguments))["point"] == "17");
+        CHECK(r.engine.calls == std::vector<std::string>{"reach shop 17", "pin shop 17",
+                                                         "reach shop 17", "unpin shop 17"});
+        r.refuses("forget", arguments, "would_lose_data", 13);
+        r.refuses("pin", {{"group", "shop"}}, "usage", 2);
+        r.engine.reachable = false;
+        r.refuses("pin", arguments, "not_in_sync", 14);
+    }
+
+    TEST_CASE("other rules and sizes are tried, and what is no rule is said") {
+        receiver_rig r;
+        const auto as_it_is = *r.run("plan", {{"group", "shop"}});
+        CHECK(as_it_is["now"]["points"] == 9);
+        CHECK(as_it_is["then"]["points"] == 5);
+        CHECK(as_it_is["dropped_points"] == 4);
+        CHECK(as_it_is["limit_bytes"] == 100);
+        const auto tried = *r.run(
+            "plan", {{"group", "shop"}, {"retain", "all 1h, 1m 24h,1h 7d"}, {"journal_bytes", 7}});
+        CHECK(tried["then"]["points"] == 3);
+        CHECK(tried["limit_bytes"] == 7);
+        for (const char *wrong : {"all", "all 1h,", ",", "1h 1m", "all 1h;1m 2h"}) {
+            CAPTURE(wrong);
+            r.refuses("plan", {{"group", "shop"}, {"retain", wrong}}, "usage", 2);
+        }
     }
 
     TEST_CASE("what is durable is reached before a point is opened, unless what is applied is "

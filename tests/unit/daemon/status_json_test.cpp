@@ -112,7 +112,7 @@ TEST_SUITE("status_json") {
               std::set<std::string>{"group", "point", "barrier", "time", "applied"});
         CHECK(keys_of(to_json(point_info{})) ==
               std::set<std::string>{"id", "time", "arrived", "age_seconds", "kind", "name", "note",
-                                    "pinned", "size_bytes", "suspect"});
+                                    "pinned", "size_bytes", "suspect", "kept_by", "until"});
         opened_point o{"3", "shop", "9", false, {{"data", "nbd+unix:///data?socket=x"}}};
         CHECK(to_json(o) == json{{"id", "3"},
                                  {"group", "shop"},

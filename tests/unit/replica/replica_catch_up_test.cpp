@@ -39,7 +39,7 @@ struct small_rig : rig {
     }
     std::uint64_t undo_bytes() {
         std::uint64_t sum = 0;
-        for (const replica_point &p : group->points_with_sizes()) {
+        for (const point_keeping &p : group->points_and_keepers(wall_time{})) {
             sum += p.undo_bytes;
         }
         return sum;

@@ -120,7 +120,7 @@ TEST_CASE("replica: the newest complete point stays through a catch-up, and undo
     }
     REQUIRE(r.group->points().size() == 1);
     CHECK(r.group->points()[0].id.value == 61);
-    CHECK(r.group->points_with_sizes()[0].undo_bytes > 0);
+    CHECK(r.group->points_and_keepers(wall_time{})[0].undo_bytes > 0);
     CHECK(*test::read_point(*r.group->open_point(interval_id{61})) == r.model.at(interval_id{61}));
     r.open();
     CHECK(r.group->points()[0].id.value == 61);

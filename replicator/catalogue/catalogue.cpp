@@ -1,0 +1,277 @@
+#include "replicator/catalogue/catalogue.hpp"
+
+#include "replicator/base/log.hpp"
+#include "replicator/catalogue/sqlite_database.hpp"
+
+#include <fmt/format.h>
+
+#include <mutex>
+
+namespace farshore {
+namespace {
+
+/// Of the layout below, in the database's user_version.
+constexpr std::int64_t layout_version = 1;
+constexpr const char *layout =
+    "BEGIN IMMEDIATE;"
+    "CREATE TABLE IF NOT EXISTS points(id INTEGER PRIMARY KEY, time INTEGER NOT NULL,"
+    " arrival INTEGER NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL, note TEXT NOT NULL,"
+    " pinned INTEGER NOT NULL) STRICT;"
+    "CREATE TABLE IF NOT EXISTS openings(id TEXT PRIMARY KEY, point INTEGER NOT NULL,"
+    " writable INTEGER NOT NULL, suspect INTEGER NOT NULL, space INTEGER NOT NULL,"
+    " nbd TEXT NOT NULL, mount TEXT NOT NULL, since INTEGER NOT NULL) STRICT;"
+    "CREATE TABLE IF NOT EXISTS facts(name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;"
+    "PRAGMA user_version = 1;"
+    "COMMIT;";
+
+std::int64_t to_ns(wall_time t) { return t.time_since_epoch().count(); }
+wall_time from_ns(std::int64_t ns) { return wall_time(duration(ns)); }
+std::int64_t to_sql(interval_id id) { return static_cast<std::int64_t>(id.value); }
+interval_id from_sql(std::int64_t id) { return interval_id{static_cast<std::uint64_t>(id)}; }
+
+/// A database with our tables in it; errc::corrupt, errc::unsupported: another one is to be made.
+result<std::unique_ptr<sqlite_database>> open_layout(sqlite_files &files, const std::string &path,
+                                                     bool &fresh) {
+    FS_TRY(database, sqlite_database::open(files, path));
+    FS_TRY(version, database->number("PRAGMA user_version"));
+    if (version > layout_version) {
+        return fail(errc::unsupported,
+                    fmt::format("{}: layout {} of a newer version", path, version));
+    }
+    fresh = version == 0;
+    if (fresh) {
+        FS_CHECK(database->execute("PRAGMA synchronous = FULL"));
+        FS_CHECK(database->execute(layout));
+        FS_CHECK(database->execute("PRAGMA synchronous = NORMAL"));
+    }
+    return database;
+}
+
+/// Kept for who wants to look at it; one of them.
+result<> move_aside(file_system &files, const std::string &path) {
+    FS_CHECK(files.remove(path + "-wal"));
+    FS_CHECK(files.rename(path, path + ".damaged"));
+    return files.sync_directory(parent_path(path));
+}
+
+} // namespace
+
+struct catalogue::impl {
+    explicit impl(file_system &f) : files(f) {}
+
+    sqlite_files files;
+    std::unique_ptr<sqlite_database> database;
+    bool begun_anew = false;
+    std::mutex mutex;
+
+    result<> set_fact(const char *name, std::int64_t value);
+    result<std::int64_t> fact(const char *name);
+    result<> rolled_back(result<> done);
+    template <class Change>
+    result<> transact(bool durably, Change change);
+};
+
+/// What failed inside leaves nothing behind; a roll-back that fails as well leaves it to the next
+/// open.
+result<> catalogue::impl::rolled_back(result<> done) {
+    if (!done) {
+        static_cast<void>(database->execute("ROLLBACK").has_value());
+    }
+    return done;
+}
+
+template <class Change>
+result<> catalogue::impl::transact(bool durably, Change change) {
+    FS_CHECK(
+        database->execute(durably ? "PRAGMA synchronous = FULL" : "PRAGMA synchronous = NORMAL"));
+    FS_CHECK(database->execute("BEGIN IMMEDIATE"));
+    FS_CHECK(rolled_back(change()));
+    return rolled_back(database->execute("COMMIT"));
+}
+
+result<> catalogue::impl::set_fact(const char *name, std::int64_t value) {
+    FS_TRY(set, database->prepare("INSERT OR REPLACE INTO facts(name, value) VALUES(?, ?)"));
+    return set.text(name).number(value).run();
+}
+
+result<std::int64_t> catalogue::impl::fact(const char *name) {
+    FS_TRY(get, database->prepare("SELECT value FROM facts WHERE name = ?"));
+    FS_TRY(there, get.text(name).step());
+    return there ? get.number_at(0) : 0;
+}
+
+catalogue::catalogue(std::unique_ptr<impl> inner) : impl_(std::move(inner)) {}
+catalogue::~catalogue() = default;
+
+result<std::unique_ptr<catalogue>> catalogue::open(file_system &files, const std::string &path) {
+    auto inner = std::make_unique<impl>(files);
+    auto database = open_layout(inner->files, path, inner->begun_anew);
+    if (!database &&
+        (is(database.error(), errc::corrupt) || is(database.error(), errc::unsupported))) {
+        log::error("{}: it is moved aside as {}.damaged, and a new catalogue is begun",
+                   database.error().text(), path);
+        FS_CHECK(move_aside(files, path));
+        database = open_layout(inner->files, path, inner->begun_anew);
+    }
+    if (!database) {
+        return std::unexpected(database.error());
+    }
+    inner->database = std::move(*database);
+    return std::unique_ptr<catalogue>(new catalogue(std::move(inner)));
+}
+
+bool catalogue::begun_anew() const { return impl_->begun_anew; }
+
+// ---- points
+// ----------------------------------------------------------------------------------------
+
+result<std::vector<catalogued_point>> catalogue::points() {
+    const std::scoped_lock lock(impl_->mutex);
+    std::vector<catalogued_point> all;
+    FS_TRY(rows, impl_->database->prepare("SELECT id, time, arrival, kind, name, note, pinned "
+                                          "FROM points ORDER BY id"));
+    for (;;) {
+        FS_TRY(there, rows.step());
+        if (!there) {
+            return all;
+        }
+        all.push_back({from_sql(rows.number_at(0)), from_ns(rows.number_at(1)),
+                       from_ns(rows.number_at(2)), rows.text_at(3), rows.text_at(4),
+                       rows.text_at(5), rows.number_at(6) != 0});
+    }
+}
+
+result<interval_id> catalogue::noted_through() {
+    const std::scoped_lock lock(impl_->mutex);
+    FS_TRY(through, impl_->fact("noted_through"));
+    return from_sql(through);
+}
+
+result<> catalogue::note_points(std::span<const catalogued_point> points, interval_id through) {
+    const std::scoped_lock lock(impl_->mutex);
+    return impl_->transact(false, [&]() -> result<> {
+        for (const catalogued_point &p : points) {
+            FS_TRY(add,
+                   impl_->database->prepare("INSERT OR IGNORE INTO points(id, time, arrival, kind,"
+                                            " name, note, pinned) VALUES(?, ?, ?, ?, ?, ?, ?)"));
+            FS_CHECK(add.number(to_sql(p.id))
+                         .number(to_ns(p.time))
+                         .number(to_ns(p.arrival))
+                         .text(p.kind)
+                         .text(p.name)
+                         .text(p.note)
+                         .number(p.pinned ? 1 : 0)
+                         .run());
+        }
+        return impl_->set_fact("noted_through", to_sql(through));
+    });
+}
+
+result<> catalogue::drop_points(std::span<const interval_id> ids, bool durably) {
+    const std::scoped_lock lock(impl_->mutex);
+    return impl_->transact(durably, [&]() -> result<> {
+        for (const interval_id id : ids) {
+            FS_TRY(drop, impl_->database->prepare("DELETE FROM points WHERE id = ?"));
+            FS_CHECK(drop.number(to_sql(id)).run());
+        }
+        return {};
+    });
+}
+
+result<> catalogue::cut_after(interval_id id) {
+    const std::scoped_lock lock(impl_->mutex);
+    return impl_->transact(true, [&]() -> result<> {
+        FS_TRY(drop, impl_->database->prepare("DELETE FROM points WHERE id > ?"));
+        FS_CHECK(drop.number(to_sql(id)).run());
+        FS_TRY(through, impl_->fact("noted_through"));
+        return impl_->set_fact("noted_through", std::min(through, to_sql(id)));
+    });
+}
+
+result<> catalogue::pin(interval_id id, bool pinned) {
+    const std::scoped_lock lock(impl_->mutex);
+    return impl_->transact(true, [&]() -> result<> {
+        FS_TRY(there, impl_->database->prepare("SELECT id FROM points WHERE id = ?"));
+        FS_TRY(row, there.number(to_sql(id)).step());
+        if (!row) {
+            return fail(errc::not_found, fmt::format("no point {}", id.value));
+        }
+        FS_TRY(set, impl_->database->prepare("UPDATE points SET pinned = ? WHERE id = ?"));
+        return set.number(pinned ? 1 : 0).number(to_sql(id)).run();
+    });
+}
+
+result<std::optional<rebuilt_points>> catalogue::rebuilt() {
+    const std::scoped_lock lock(impl_->mutex);
+    FS_TRY(through, impl_->fact("rebuilt_through"));
+    FS_TRY(at, impl_->fact("rebuilt_at"));
+    return through == 0 ? std::nullopt
+                        : std::optional(rebuilt_points{from_sql(through), from_ns(at)});
+}
+
+result<> catalogue::set_rebuilt(const std::optional<rebuilt_points> &what) {
+    const std::scoped_lock lock(impl_->mutex);
+    const rebuilt_points r = what.value_or(rebuilt_points{});
+    return impl_->transact(true, [&]() -> result<> {
+        FS_CHECK(impl_->set_fact("rebuilt_through", to_sql(r.through)));
+        return impl_->set_fact("rebuilt_at", to_ns(r.at));
+    });
+}
+
+// ---- openings
+// --------------------------------------------------------------------------------------
+
+result<std::vector<catalogued_opening>> catalogue::openings() {
+    const std::scoped_lock lock(impl_->mutex);
+    std::vector<catalogued_opening> all;
+    FS_TRY(rows, impl_->database->prepare("SELECT id, point, writable, suspect, space, nbd, mount,"
+                                          " since FROM openings ORDER BY rowid"));
+    for (;;) {
+        FS_TRY(there, rows.step());
+        if (!there) {
+            return all;
+        }
+        all.push_back({rows.text_at(0), from_sql(rows.number_at(1)), rows.number_at(2) != 0,
+                       rows.number_at(3) != 0, static_cast<std::uint64_t>(rows.number_at(4)),
+                       rows.text_at(5), rows.text_at(6), from_ns(rows.number_at(7))});
+    }
+}
+
+result<std::uint64_t> catalogue::next_opening() {
+    const std::scoped_lock lock(impl_->mutex);
+    std::int64_t number = 0;
+    FS_CHECK(impl_->transact(true, [&]() -> result<> {
+        FS_TRY(used, impl_->fact("openings_made"));
+        number = used + 1;
+        return impl_->set_fact("openings_made", number);
+    }));
+    return static_cast<std::uint64_t>(number);
+}
+
+result<> catalogue::add_opening(const catalogued_opening &o) {
+    const std::scoped_lock lock(impl_->mutex);
+    return impl_->transact(true, [&]() -> result<> {
+        FS_TRY(add, impl_->database->prepare(
+                        "INSERT OR REPLACE INTO openings(id, point, writable, suspect, space, nbd,"
+                        " mount, since) VALUES(?, ?, ?, ?, ?, ?, ?, ?)"));
+        return add.text(o.id)
+            .number(to_sql(o.point))
+            .number(o.writable ? 1 : 0)
+            .number(o.suspect ? 1 : 0)
+            .number(static_cast<std::int64_t>(o.space_bytes))
+            .text(o.nbd)
+            .text(o.mount)
+            .number(to_ns(o.since))
+            .run();
+    });
+}
+
+result<> catalogue::remove_opening(const std::string &id) {
+    const std::scoped_lock lock(impl_->mutex);
+    return impl_->transact(true, [&]() -> result<> {
+        FS_TRY(drop, impl_->database->prepare("DELETE FROM openings WHERE id = ?"));
+        return drop.text(id).run();
+    });
+}
+
+} // namespace farshore

@@ -1,0 +1,107 @@
+#pragma once
+// What is known of a group's recovery points beyond what journal and history say: names and notes,
+// who keeps them, which are open, and which retention let go. One SQLite file in the group's state
+// directory, reached through file_system (sqlite_files.hpp), so that simulated disks hold it, too.
+//
+// Durability. A change that somebody asked for (pin, forget, opening) is durable on return. What is
+// merely noted of points (note_points) becomes durable with the next such change, or when SQLite
+// checkpoints; a power cut before it makes the catalogue older than the history, never wrong: who
+// owns both adds what the history has beyond it, and drops what it has not (point_cases.hpp).
+//
+// Lost or damaged: a file that SQLite can't read, or that is of a newer version of its table
+// layout, is moved aside (catalogue.db.damaged) and a new one is begun, as where there was no file
+// (begun_anew). The points come from the history then. Openings are lost, and who kept a point is
+// not known.
+//
+// The tables: catalogue.cpp, docs/formats-log.md "Catalogue".
+//
+// Threads: any; one mutex. Every call may block on the disk, so not on the home thread.
+
+#include "replicator/base/clock.hpp"
+#include "replicator/base/error.hpp"
+#include "replicator/base/types.hpp"
+#include "replicator/storage/file_system.hpp"
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace farshore {
+
+/// A recovery point as the catalogue has it.
+struct catalogued_point {
+    interval_id id;
+    wall_time time{};
+    wall_time arrival{}; ///< 1970: not known
+    std::string kind = "interval";
+    std::string name = {};
+    std::string note = {};
+    bool pinned = false;
+};
+
+/// After a catalogue was lost: nobody knows who kept the points up to this one.
+struct rebuilt_points {
+    interval_id through;
+    wall_time at{}; ///< when it was found
+};
+
+/// A point that is open, until it is closed: restarts of the receiver serve it again.
+struct catalogued_opening {
+    std::string id; ///< as printed; never used again
+    interval_id point{};
+    bool writable = false;
+    bool suspect = false;          ///< asked for such a one
+    std::uint64_t space_bytes = 0; ///< writable: at most so much is written to it
+    std::string nbd = {};          ///< endpoint text as bound; empty: only mounted
+    std::string mount = {};        ///< directory; empty: not mounted
+    wall_time since{};
+};
+
+class catalogue {
+  public:
+    /// Made if absent. Errors: the disk's.
+    static result<std::unique_ptr<catalogue>> open(file_system &files, const std::string &path);
+    ~catalogue();
+    catalogue(const catalogue &) = delete;
+    catalogue &operator=(const catalogue &) = delete;
+
+    /// It was begun anew: what it knew is lost, or there never was anything.
+    bool begun_anew() const;
+
+    // Points
+    /// Oldest first.
+    result<std::vector<catalogued_point>> points();
+    /// The newest interval of which the catalogue ever knew whether it is a point; 0: none. What
+    /// the history has beyond it is new.
+    result<interval_id> noted_through();
+    /// Adds them (those that are there stay as they are), and remembers that it knows all up to
+    /// `through`. Not durable by itself.
+    result<> note_points(std::span<const catalogued_point> points, interval_id through);
+    /// They are no points any more: retention's choice (not durable by itself) or somebody's.
+    result<> drop_points(std::span<const interval_id> ids, bool durably);
+    /// Points after `id` never were: the group went back to it. Durable.
+    result<> cut_after(interval_id id);
+    /// Durable. errc::not_found: no such point.
+    result<> pin(interval_id id, bool pinned);
+
+    /// What set_rebuilt said last.
+    result<std::optional<rebuilt_points>> rebuilt();
+    result<> set_rebuilt(const std::optional<rebuilt_points> &what); ///< durable
+
+    // Openings
+    result<std::vector<catalogued_opening>> openings();
+    /// For the next id; never twice, whatever was closed since. Durable.
+    result<std::uint64_t> next_opening();
+    result<> add_opening(const catalogued_opening &opening); ///< durable
+    result<> remove_opening(const std::string &id);          ///< durable; ok when it is not there
+
+  private:
+    struct impl;
+    explicit catalogue(std::unique_ptr<impl> inner);
+    std::unique_ptr<impl> impl_;
+};
+
+} // namespace farshore

@@ -1,0 +1,51 @@
+#pragma once
+// What a group knows of its recovery points while it runs: the list, what retention and people
+// said of them, and which must not be trusted. In memory only; replica_facts.cpp tells the
+// catalogue, and makes the list at open.
+//
+// Threads: none; the owner locks.
+
+#include "replicator/catalogue/catalogue.hpp"
+#include "replicator/replica/replica_group.hpp"
+#include "replicator/replica/retention.hpp"
+
+#include <deque>
+#include <optional>
+#include <set>
+#include <vector>
+
+namespace farshore {
+
+struct known_points {
+    /// After the loss of a catalogue: so long retention by age drops no point that may have been
+    /// pinned.
+    static constexpr duration rebuilt_points_stay = std::chrono::hours(24);
+
+    std::deque<catalogued_point> points;   ///< oldest first
+    std::vector<interval_id> let_go;       ///< no points any more; the catalogue still lists them
+    std::set<interval_id> opened;          ///< points of the catalogue's openings, as last read
+    std::optional<rebuilt_points> rebuilt; ///< whose pins are not known
+    interval_id suspect;                   ///< points up to it are not served
+    wall_time suspect_time{};
+
+    /// Its place in the list. errc::not_found, without the group's name.
+    result<std::size_t> place_of(interval_id id) const;
+    replica_point seen(const catalogued_point &p) const;
+    points_overview overview() const;
+    bool open(interval_id id, const std::set<interval_id> &in_use) const {
+        return in_use.contains(id) || opened.contains(id);
+    }
+    /// Whatever rules say, it stays. `in_use`: points that somebody reads now.
+    bool held(const catalogued_point &p, const std::set<interval_id> &in_use, wall_time now) const;
+    std::vector<kept_candidate> candidates(const std::set<interval_id> &in_use,
+                                           wall_time now) const;
+    /// errc::not_found, refused, busy: replica_group::forget says which; without the group's name.
+    result<> may_forget(interval_id id, const std::set<interval_id> &in_use) const;
+
+    /// Those that are not to be kept (as long as the list) are let go.
+    void keep_only(const std::vector<bool> &keep);
+    /// False: it must stay, whatever space says.
+    bool drop_oldest(const std::set<interval_id> &in_use);
+};
+
+} // namespace farshore

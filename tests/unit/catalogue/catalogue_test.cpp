@@ -1,0 +1,219 @@
+#include "replicator/catalogue/catalogue.hpp"
+#include "tests/support/sim_file_system.hpp"
+
+#include <doctest/doctest.h>
+
+#include <array>
+
+using namespace farshore;
+
+namespace {
+
+constexpr const char *path = "/state/catalogue.db";
+
+catalogued_point point(std::uint64_t id) {
+    return {interval_id{id}, wall_time(std::chrono::seconds(id)),
+            wall_time(std::chrono::seconds(id + 1))};
+}
+
+struct rig {
+    sim_file_system disk{7};
+    std::unique_ptr<file_system> process;
+    std::unique_ptr<catalogue> kept;
+
+    rig() {
+        REQUIRE(disk.make_directories("/state"));
+        start();
+    }
+    void start() {
+        kept.reset();
+        process = disk.process();
+        auto opened = catalogue::open(*process, path);
+        REQUIRE(opened);
+        kept = std::move(*opened);
+    }
+    std::vector<std::uint64_t> ids() const {
+        std::vector<std::uint64_t> out;
+        const auto all = kept->points();
+        REQUIRE(all);
+        for (const catalogued_point &p : *all) {
+            out.push_back(p.id.value);
+        }
+        return out;
+    }
+};
+
+} // namespace
+
+TEST_SUITE("catalogue") {
+    TEST_CASE("what was noted is there after an orderly end") {
+        rig r;
+        CHECK(r.kept->begun_anew());
+        CHECK(r.kept->noted_through()->value == 0);
+        catalogued_point named = point(2);
+        named.kind = "app";
+        named.name = "before the upgrade";
+        named.note = "agreed with \"ops\"";
+        REQUIRE(r.kept->note_points(std::array{point(1), named, point(3)}, interval_id{4}));
+        REQUIRE(r.kept->drop_points(std::array{interval_id{1}}, false));
+        r.start();
+        CHECK_FALSE(r.kept->begun_anew());
+        CHECK(r.ids() == std::vector<std::uint64_t>{2, 3});
+        CHECK(r.kept->noted_through()->value == 4);
+        const auto all = r.kept->points();
+        CHECK(all->front().kind == "app");
+        CHECK(all->front().name == "before the upgrade");
+        CHECK(all->front().note == "agreed with \"ops\"");
+        CHECK(all->front().arrival == wall_time(std::chrono::seconds(3)));
+    }
+
+    TEST_CASE("a point that is there stays as it is") {
+        rig r;
+        REQUIRE(r.kept->note_points(std::array{point(1)}, interval_id{1}));
+        REQUIRE(r.kept->pin(interval_id{1}, true));
+        REQUIRE(r.kept->note_points(std::array{point(1)}, interval_id{1}));
+        CHECK(r.kept->points()->front().pinned);
+        REQUIRE(r.kept->pin(interval_id{1}, false));
+        CHECK_FALSE(r.kept->points()->front().pinned);
+        const auto unknown = r.kept->pin(interval_id{9}, true);
+        REQUIRE_FALSE(unknown);
+        CHECK(is(unknown.error(), errc::not_found));
+    }
+
+    TEST_CASE("a power cut at any call leaves what was promised, and never half of a change") {
+        std::uint64_t calls = 0;
+        {
+            rig r;
+            const std::uint64_t before = r.disk.mutating_calls();
+            REQUIRE(r.kept->note_points(std::array{point(1), point(2)}, interval_id{2}));
+            REQUIRE(r.kept->pin(interval_id{1}, true));
+            REQUIRE(r.kept->add_opening({.id = "shop-1", .point = interval_id{2}}));
+            REQUIRE(r.kept->drop_points(std::array{interval_id{2}}, true));
+            calls = r.disk.mutating_calls() - before;
+        }
+        REQUIRE(calls > 8);
+        for (std::uint64_t stop = 0; stop <= calls; ++stop) {
+            for (std::uint64_t seed = 0; seed < 6; ++seed) {
+                CAPTURE(stop);
+                CAPTURE(seed);
+                rig r;
+                r.disk.stop_after(stop);
+                std::size_t done = 0;
+                if (r.kept->note_points(std::array{point(1), point(2)}, interval_id{2})) {
+                    done = 1;
+                    if (r.kept->pin(interval_id{1}, true)) {
+                        done = 2;
+                        if (r.kept->add_opening({.id = "shop-1", .point = interval_id{2}})) {
+                            done = 3;
+                            done += r.kept->drop_points(std::array{interval_id{2}}, true) ? 1 : 0;
+                        }
+                    }
+                }
+                r.disk.power_cut(seed);
+                r.start();
+                CHECK_FALSE(r.kept->begun_anew());
+                const auto all = r.kept->points();
+                REQUIRE(all);
+                const auto openings = r.kept->openings();
+                REQUIRE(openings);
+                const std::size_t count = all->size();
+                const bool noted = r.kept->noted_through()->value == 2;
+                CHECK(noted == (count > 0));
+                if (done >= 2) {
+                    REQUIRE(count > 0);
+                    CHECK(all->front().pinned);
+                }
+                CHECK((done < 3 || openings->size() == 1));
+                if (done == 4) {
+                    CHECK(count == 1);
+                }
+                if (!openings->empty()) { // in order: what came before is there, too
+                    CHECK(all->front().pinned);
+                }
+            }
+        }
+    }
+
+    TEST_CASE("what is no catalogue is moved aside, and said") {
+        rig r;
+        REQUIRE(r.kept->note_points(std::array{point(1)}, interval_id{1}));
+        REQUIRE(r.kept->pin(interval_id{1}, true));
+        r.start(); // the WAL went into the file
+        r.kept.reset();
+        SUBCASE("a flipped byte in its header") { r.disk.corrupt(path, 3); }
+        SUBCASE("a flipped byte in a page") { r.disk.corrupt(path, 4096 + 3, std::byte{0xff}); }
+        SUBCASE("of a newer version") {
+            r.disk.corrupt(path, 63, std::byte{0x40}); // user_version
+        }
+        SUBCASE("cut short") {
+            auto f = r.disk.open(path, open_mode::read_write);
+            REQUIRE(f);
+            REQUIRE((*f)->truncate(5000));
+        }
+        r.start();
+        CHECK(r.kept->begun_anew());
+        CHECK(r.ids().empty());
+        CHECK(*r.disk.exists(std::string(path) + ".damaged"));
+        REQUIRE(r.kept->note_points(std::array{point(5)}, interval_id{5}));
+        r.start();
+        CHECK_FALSE(r.kept->begun_anew());
+        CHECK(r.ids() == std::vector<std::uint64_t>{5});
+    }
+
+    TEST_CASE("ids of openings are never used twice") {
+        rig r;
+        CHECK(*r.kept->next_opening() == 1);
+        CHECK(*r.kept->next_opening() == 2);
+        r.disk.power_cut(0);
+        r.start();
+        CHECK(*r.kept->next_opening() == 3);
+    }
+
+    TEST_CASE("openings come back as they were") {
+        rig r;
+        const catalogued_opening o{
+            "shop-1",    interval_id{7},     true,     false,
+            20ULL << 30, "unix:/run/x.sock", "/mnt/x", wall_time(std::chrono::seconds(5))};
+        REQUIRE(r.kept->add_opening(o));
+        REQUIRE(r.kept->add_opening({.id = "shop-2", .point = interval_id{8}}));
+        REQUIRE(r.kept->remove_opening("shop-2"));
+        r.disk.power_cut(0);
+        r.start();
+        const auto all = r.kept->openings();
+        REQUIRE(all->size() == 1);
+        const catalogued_opening &b = all->front();
+        CHECK(b.id == o.id);
+        CHECK(b.point == o.point);
+        CHECK(b.writable);
+        CHECK_FALSE(b.suspect);
+        CHECK(b.space_bytes == o.space_bytes);
+        CHECK(b.nbd == o.nbd);
+        CHECK(b.mount == o.mount);
+        CHECK(b.since == o.since);
+    }
+
+    TEST_CASE("without space a change is refused, and what was there stays") {
+        rig r;
+        REQUIRE(r.kept->note_points(std::array{point(1)}, interval_id{1}));
+        r.disk.set_capacity(r.disk.used_bytes());
+        std::vector<catalogued_point> many;
+        for (std::uint64_t id = 2; id < 3000; ++id) {
+            many.push_back(point(id));
+        }
+        const auto refused = r.kept->note_points(many, interval_id{2999});
+        REQUIRE_FALSE(refused);
+        CHECK(is_errno(refused.error(), ENOSPC));
+        CHECK(r.ids() == std::vector<std::uint64_t>{1});
+        r.disk.set_capacity(1ULL << 40);
+        REQUIRE(r.kept->note_points(many, interval_id{2999}));
+        CHECK(r.ids().size() == 2999);
+    }
+
+    TEST_CASE("going back forgets what came after") {
+        rig r;
+        REQUIRE(r.kept->note_points(std::array{point(1), point(2), point(3)}, interval_id{9}));
+        REQUIRE(r.kept->cut_after(interval_id{2}));
+        CHECK(r.ids() == std::vector<std::uint64_t>{1, 2});
+        CHECK(r.kept->noted_through()->value == 2);
+    }
+}
