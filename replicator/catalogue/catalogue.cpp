@@ -120,6 +120,11 @@ result<std::unique_ptr<catalogue>> catalogue::open(file_system &files, const std
     return std::unique_ptr<catalogue>(new catalogue(std::move(inner)));
 }
 
+result<> catalogue::checkpoint() {
+    const std::scoped_lock lock(impl_->mutex);
+    return impl_->database->execute("PRAGMA wal_checkpoint(TRUNCATE)");
+}
+
 bool catalogue::begun_anew() const { return impl_->begun_anew; }
 
 // ---- points

@@ -68,6 +68,10 @@ class catalogue {
     catalogue(const catalogue &) = delete;
     catalogue &operator=(const catalogue &) = delete;
 
+    /// As who uses it stops: all of it goes from the WAL into the file, durably. The destructor does
+    /// not wait for a disk.
+    result<> checkpoint();
+
     /// It was begun anew: what it knew is lost, or there never was anything.
     bool begun_anew() const;
 

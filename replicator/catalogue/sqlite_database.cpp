@@ -86,6 +86,8 @@ result<std::unique_ptr<sqlite_database>> sqlite_database::open(sqlite_files &fil
     if (code != SQLITE_OK) {
         return database->failure(code, "open");
     }
+    // What closes it may be a thread that must not wait for a disk.
+    sqlite3_db_config(database->handle_, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
     FS_CHECK(database->execute(set_up));
     FS_TRY(check, database->prepare("PRAGMA quick_check(1)"));
     FS_TRY(row, check.step());

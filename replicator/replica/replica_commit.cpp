@@ -17,7 +17,8 @@ result<> replica_group::close() {
     }
     FS_CHECK(impl_->note_touch());
     FS_CHECK(impl_->core->images().renew_times());
-    return impl_->commit(true);
+    FS_CHECK(impl_->commit(true));
+    return impl_->facts->checkpoint();
 }
 
 result<> replica_group::commit() {

@@ -80,6 +80,9 @@ result<> replica_group::impl::note_points_now(interval_id through) {
         dropped = std::exchange(known.let_go, {});
     }
     result<> done;
+    if (fresh.empty() && dropped.empty()) {
+        return done; // intervals without points are noted with the next one
+    }
     if (through > noted) {
         done = facts->note_points(fresh, through);
         noted = done ? through : noted;

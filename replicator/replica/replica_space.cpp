@@ -100,6 +100,7 @@ result<> replica_group::retain(wall_time now) {
     while (i.used_bytes() > limit && i.drop_oldest_point()) {
         FS_CHECK(i.reclaim());
     }
+    i.note_points(i.committed.applied.interval); // nothing may be applied for long
     return {};
 }
 
