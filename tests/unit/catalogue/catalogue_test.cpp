@@ -78,6 +78,7 @@ TEST_SUITE("catalogue") {
         const auto unknown = r.kept->pin(interval_id{9}, true);
         REQUIRE_FALSE(unknown);
         CHECK(is(unknown.error(), errc::not_found));
+        REQUIRE(r.kept->pin(interval_id{1}, true)); // a change that was refused left nothing open
     }
 
     TEST_CASE("a power cut at any call leaves what was promised, and never half of a change") {

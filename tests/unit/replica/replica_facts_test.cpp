@@ -116,6 +116,11 @@ TEST_CASE("replica: after a crash the catalogue has no points that the copy went
     for (const replica_point &p : r.group->points()) {
         CHECK_FALSE(p.pinned);
     }
+    const auto applied = ids(*r.group);
+    CHECK(applied.size() == 10);
+    REQUIRE(r.group->commit());
+    r.open();
+    CHECK(ids(*r.group) == applied); // and not what the catalogue let go in another life
 }
 
 TEST_CASE("replica: the point of an opening that outlives a restart is kept from the start") {
