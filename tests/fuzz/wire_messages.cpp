@@ -1,11 +1,12 @@
 // Fuzz target: the messages of a session. The first byte chooses one, the rest is its payload.
 // Checks: what parses encodes to the same bytes, but for a peer's words, which are cleaned as they
 // are parsed: there the parsed message is what its own encoding parses to. Beside it the header of
-// the file of loans.
+// the file of loans and of the map of an overlay.
 
 #include "replicator/base/assert.hpp"
 #include "replicator/format/loan_header.hpp"
 #include "replicator/format/messages.hpp"
+#include "replicator/format/overlay_header.hpp"
 
 #include <algorithm>
 #include <array>
@@ -71,6 +72,11 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t *data, std::size_t size
     if (const auto header = parse_loan_header(bytes)) {
         constexpr std::size_t used = 24;
         REPL_ASSERT(std::ranges::equal(bytes_view(encode_loan_header(*header)).first(used),
+                                       bytes_view(bytes).first(used)));
+    }
+    if (const auto header = parse_overlay_header(bytes)) {
+        constexpr std::size_t used = 32;
+        REPL_ASSERT(std::ranges::equal(bytes_view(encode_overlay_header(*header)).first(used),
                                        bytes_view(bytes).first(used)));
     }
     return 0;

@@ -10,6 +10,7 @@
 #include "replicator/format/group_state.hpp"
 #include "replicator/format/loan_header.hpp"
 #include "replicator/format/messages.hpp"
+#include "replicator/format/overlay_header.hpp"
 #include "replicator/format/segment_header.hpp"
 #include "replicator/format/undo_record.hpp"
 
@@ -262,6 +263,10 @@ TEST_CASE("golden formats: each is what it was") {
     const loan_header loan{interval_id{n.next()}};
     g.is("loan-header", encode_loan_header(loan));
     CHECK(parse_loan_header(encode_loan_header(loan)) == loan);
+
+    const overlay_header overlay{interval_id{0x5152}, 0x6162}; // not of `n`: it came later
+    g.is("overlay-header", encode_overlay_header(overlay));
+    CHECK(parse_overlay_header(encode_overlay_header(overlay)) == overlay);
 
     const map_layout layout = map_layout::of(limits::GiB + 512);
     byte_vector page(4096);
