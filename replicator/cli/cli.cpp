@@ -188,9 +188,10 @@ int exit_of(const invocation &inv, const json &document) {
 
 /// The daemon may run in another directory than the user.
 void make_nbd_absolute(invocation &inv) {
-    if (inv.nbd.starts_with("unix:") && inv.nbd.size() > 5 && inv.nbd[5] != '/') {
+    if (inv.open.nbd.starts_with("unix:") && inv.open.nbd.size() > 5 && inv.open.nbd[5] != '/') {
         std::error_code ec;
-        inv.nbd = "unix:" + (std::filesystem::current_path(ec) / inv.nbd.substr(5)).string();
+        inv.open.nbd =
+            "unix:" + (std::filesystem::current_path(ec) / inv.open.nbd.substr(5)).string();
     }
 }
 

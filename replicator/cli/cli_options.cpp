@@ -96,13 +96,24 @@ void add_receiver_commands(CLI::App &app, invocation &inv) {
     open->add_option("--point", inv.point, "which point (default: latest)")->type_name("P");
     open->add_flag("--applied", inv.applied,
                    "what the images show now, if `latest` is not applied yet");
-    open->add_flag("--suspect", inv.suspect,
+    open->add_flag("--suspect", inv.open.suspect,
                    "also a point whose images somebody else changed later");
-    open->add_flag("--writable", inv.writable,
-                   "not there yet: this version refuses it, points are read-only");
-    open->add_option("--nbd", inv.nbd, "where to serve: unix:PATH or tcp:HOST:PORT")
-        ->required()
+    auto *writable = open->add_flag("--writable", inv.open.writable,
+                                    "what is written stays beside the copy, until close");
+    open->add_option("--space", inv.open.space,
+                     "at most so much is written, such as 20GiB (default: 10GiB)")
+        ->needs(writable)
+        ->type_name("SIZE");
+    open->add_option("--nbd", inv.open.nbd, "where to serve: unix:PATH or tcp:HOST:PORT")
         ->type_name("ENDPOINT");
+    open->add_option("--mount", inv.open.mount, "mount each volume at DIR/VOLUME, until close")
+        ->type_name("DIR");
+    open->callback([&inv] {
+        inv.command = "open";
+        if (inv.open.nbd.empty() && inv.open.mount.empty()) {
+            throw CLI::RequiredError("open: --nbd ENDPOINT or --mount DIR");
+        }
+    });
     verb(app, inv, "opened", "opened", "what is open (receiver)");
     auto *close = verb(app, inv, "close", "close", "close what open opened (receiver)");
     close->add_option("ID", inv.id, "what open printed")->required()->type_name("");

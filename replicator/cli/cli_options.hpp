@@ -22,6 +22,15 @@ struct demo_words {
     unsigned seconds = 30;
 };
 
+/// Of `open`.
+struct open_words {
+    std::string nbd;
+    std::string mount;
+    std::string space;
+    bool writable = false;
+    bool suspect = false;
+};
+
 struct invocation {
     std::string command; ///< as typed: "status", "throttle set", "config check"
     std::string socket;
@@ -29,7 +38,7 @@ struct invocation {
 
     std::string group;
     std::string point;
-    std::string nbd;
+    open_words open;
     std::string address;
     std::string token;
     std::string id;
@@ -45,9 +54,7 @@ struct invocation {
     bool watch = false;
     bool durable = false;
     bool full = false;
-    bool writable = false;
     bool applied = false;
-    bool suspect = false;
     bool list = false;  ///< invite --list
     std::string revoke; ///< invite --revoke ID
 };

@@ -5,6 +5,7 @@
 #include "replicator/control/exit_code.hpp"
 
 #include <algorithm>
+#include <filesystem>
 
 namespace farshore {
 namespace {
@@ -53,18 +54,31 @@ std::expected<control_request, control::failure> throttle_request(const invocati
     return control_request{"throttle_set", std::move(args)};
 }
 
-control_request open_request(const invocation &inv) {
-    json args{{"group", inv.group}, {"nbd", inv.nbd}, {"writable", inv.writable}};
+std::expected<control_request, control::failure> open_request(const invocation &inv) {
+    json args{{"group", inv.group}, {"writable", inv.open.writable}};
+    if (!inv.open.nbd.empty()) {
+        args["nbd"] = inv.open.nbd;
+    }
+    if (!inv.open.mount.empty()) { // the daemon's working directory is not ours
+        args["mount"] = std::filesystem::absolute(inv.open.mount).lexically_normal().string();
+    }
+    if (!inv.open.space.empty()) {
+        const auto bytes = parse_size(inv.open.space);
+        if (!bytes) {
+            return std::unexpected(usage_failure("--space: " + bytes.error().context));
+        }
+        args["space_bytes"] = *bytes;
+    }
     if (inv.applied) {
         args["applied"] = true;
     }
-    if (inv.suspect) {
+    if (inv.open.suspect) {
         args["suspect"] = true;
     }
     if (!inv.point.empty()) {
         args["point"] = inv.point;
     }
-    return {"open", std::move(args)};
+    return control_request{"open", std::move(args)};
 }
 
 } // namespace

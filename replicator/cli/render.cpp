@@ -234,28 +234,54 @@ std::string render_throttle(const json &throttle) {
     return format_table({{"GROUP"}, {"LIMIT", true}, {"SOURCE"}, {"UNTIL"}}, rows);
 }
 
+namespace {
+
+/// What a point is reached by, volume by volume.
+std::vector<std::pair<std::string, std::string>> places_of(const json &opened) {
+    std::vector<std::pair<std::string, std::string>> places;
+    for (const char *kind : {"/uris", "/mounts"}) {
+        const json *all = field(opened, kind);
+        if (all != nullptr && all->is_object()) {
+            for (const auto &[volume, place] : all->items()) {
+                places.emplace_back(volume, id_text(&place));
+            }
+        }
+    }
+    return places;
+}
+
+/// "1.0 MiB of 10.0 GiB"; "no" of one that is read-only.
+std::string written_text(const json &opened) {
+    if (!flag_field(opened, "/writable")) {
+        return "no";
+    }
+    return format_bytes(count_field(opened, "/space/used_bytes")) + " of " +
+           format_bytes(count_field(opened, "/space/limit_bytes"));
+}
+
+} // namespace
+
 std::string render_opened(const json &opened) {
     std::vector<row> rows;
     for (const json &o : list_field(opened, "/opened")) {
-        const json *uris = field(o, "/uris");
-        if (uris == nullptr || !uris->is_object()) {
-            continue;
+        auto places = places_of(o);
+        if (places.empty()) {
+            places.emplace_back("-", text_field(o, "/mount", "-"));
         }
-        for (const auto &[volume, uri] : uris->items()) {
+        for (const auto &[volume, place] : places) {
             rows.push_back({id_text(field(o, "/id")), text_field(o, "/group", "-"),
-                            id_text(field(o, "/point")), flag_field(o, "/writable") ? "yes" : "no",
-                            volume, id_text(&uri)});
+                            id_text(field(o, "/point")), written_text(o), volume, place,
+                            text_field(o, "/error", "-")});
         }
     }
-    return format_table({{"ID"}, {"GROUP"}, {"POINT"}, {"WRITABLE"}, {"VOLUME"}, {"URI"}}, rows);
+    return format_table(
+        {{"ID"}, {"GROUP"}, {"POINT"}, {"WRITABLE"}, {"VOLUME"}, {"WHERE"}, {"ERROR"}}, rows);
 }
 
 std::string render_open(const json &opened) {
     std::string text = id_text(field(opened, "/id")) + "\n";
-    if (const json *uris = field(opened, "/uris"); uris != nullptr && uris->is_object()) {
-        for (const auto &[volume, uri] : uris->items()) {
-            text += volume + " " + id_text(&uri) + "\n";
-        }
+    for (const auto &[volume, place] : places_of(opened)) {
+        text += volume + " " + place + "\n";
     }
     return text;
 }

@@ -4,6 +4,8 @@
 //
 // Threads: home executor. `owner` runs what must not be torn by a hang-up (shielded.hpp).
 
+#include "replicator/base/geometry.hpp"
+#include "replicator/base/opening_limits.hpp"
 #include "replicator/daemon/arguments.hpp"
 #include "replicator/daemon/retention_commands.hpp"
 #include "replicator/daemon/shielded.hpp"
@@ -273,11 +275,16 @@ class receiver_commands {
         open_request wanted;
         wanted.point = args.text_or("point", "");
         wanted.writable = args.flag("writable");
-        wanted.nbd = args.text("nbd");
+        wanted.space_bytes = args.number("space_bytes");
+        wanted.nbd = args.text_or("nbd", "");
+        wanted.mount = args.text_or("mount", "");
         const bool applied = args.flag("applied");
         wanted.suspect = args.flag("suspect");
         if (auto p = args.problem()) {
             co_return std::unexpected(*p);
+        }
+        if (const std::string wrong = what_is_wrong(wanted); !wrong.empty()) {
+            co_return std::unexpected(usage_failure(wrong));
         }
         if (!applied) {
             if (auto reached = co_await engine_.reach(group, wanted.point, report_to(progress));
@@ -286,6 +293,20 @@ class receiver_commands {
             }
         }
         co_return document_of(co_await shielded(owner_, engine_.open(group, std::move(wanted))));
+    }
+
+    static std::string what_is_wrong(const open_request &wanted) {
+        if (wanted.nbd.empty() && wanted.mount.empty()) {
+            return "open needs --nbd ENDPOINT, --mount DIR, or both";
+        }
+        if (wanted.space_bytes && !wanted.writable) {
+            return "--space is of what is written: give --writable too, or leave it out";
+        }
+        if (wanted.space_bytes && (*wanted.space_bytes < block_bytes ||
+                                   *wanted.space_bytes > limits::overlay_space_max)) {
+            return "--space is from 4KiB to 1024TiB";
+        }
+        return "";
     }
 
     control::outcome at_once(const std::string &command, arguments &args) {

@@ -189,11 +189,22 @@ json to_json(const opened_point &o) {
     for (const auto &e : o.exports) {
         uris[e.volume] = e.uri;
     }
+    json mounts = json::object();
+    for (const auto &m : o.mounts) {
+        mounts[m.volume] = m.path;
+    }
     return {{"id", o.id},
             {"group", o.group},
             {"point", o.point},
             {"writable", o.writable},
-            {"uris", std::move(uris)}};
+            {"uris", std::move(uris)},
+            {"space", o.writable ? json{{"used_bytes", o.space_used_bytes},
+                                        {"limit_bytes", o.space_limit_bytes}}
+                                 : json(nullptr)},
+            {"mount", o.mount.empty() ? json(nullptr) : json(o.mount)},
+            {"mounts", std::move(mounts)},
+            {"served", o.served},
+            {"error", or_null(o.error)}};
 }
 
 json to_json(const invitation &i) {

@@ -74,7 +74,7 @@ task<result<>> apply_stage::once() {
 // Nothing is left to apply.
 task<result<>> apply_stage::rest() {
     const auto copy = copy_;
-    co_await host_.all_applied();
+    host_.all_applied();
     const bool commits = run_.time->now() >= next_commit_;
     FS_CO_CHECK(co_await keep_house());
     if (commits) {

@@ -38,7 +38,7 @@ class apply_host {
     /// After a batch or a commit: damage that nobody was told of, points that are suspect now.
     virtual void looked(const replica_position &at) = 0;
     /// Everything that is durable is applied.
-    virtual task<void> all_applied() = 0;
+    virtual void all_applied() = 0;
     /// To the sender, in this order before any later acknowledgement; nobody without a session.
     virtual task<void> tell(wire::nak n) = 0;
     virtual task<void> tell(wire::verify_result v) = 0;

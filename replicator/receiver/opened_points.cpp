@@ -1,6 +1,7 @@
 #include "replicator/receiver/opened_points.hpp"
 
 #include "replicator/base/log.hpp"
+#include "replicator/base/opening_limits.hpp"
 
 #include <fmt/format.h>
 
@@ -8,145 +9,335 @@
 #include <utility>
 
 namespace farshore {
+namespace {
+
+constexpr duration try_again_after = std::chrono::seconds(5);
+
+} // namespace
+
+class opened_points::turn {
+  public:
+    static task<std::unique_ptr<turn>> of(condition &free, std::shared_ptr<opening> o) {
+        while (o->busy) {
+            co_await free.wait();
+        }
+        co_return std::unique_ptr<turn>(new turn(free, std::move(o)));
+    }
+    ~turn() {
+        opening_->busy = false;
+        free_.notify_all();
+    }
+    turn(const turn &) = delete;
+    turn &operator=(const turn &) = delete;
+
+  private:
+    turn(condition &free, std::shared_ptr<opening> o) : free_(free), opening_(std::move(o)) {
+        opening_->busy = true;
+    }
+    condition &free_;
+    std::shared_ptr<opening> opening_;
+};
 
 opened_points::opened_points(means how, runtime run, commands_under_way &commands)
     : how_(std::move(how)), run_(std::move(run)), commands_(commands) {}
 
-task<result<opened_point>> opened_points::open(std::shared_ptr<replica_group> copy,
-                                               replica_point point, nbd::endpoint where,
-                                               bool suspect) {
-    const commands_under_way::mark here(commands_);
-    entry e;
-    e.since = run_.time->now();
-    e.view.id = fmt::format("{}-{}", how_.group, next_id_++);
-    e.view.group = how_.group;
-    e.view.point = std::to_string(point.id.value);
-    e.where = where;
-    e.point = point.id;
-    e.suspect = suspect;
-    e.suspect_said = point.suspect;
-    FS_CO_CHECK(co_await serve(copy, e));
-    for (const replica_volume &v : copy->volumes()) {
-        e.view.exports.push_back({v.name, nbd::export_uri(e.where, v.name)});
+const opening_means &opened_points::served_by() {
+    if (!served_by_) {
+        const auto threads = [&] { return how_.make_disk ? how_.make_disk() : run_.disk; };
+        served_by_ = opening_means{how_.group, how_.directory, how_.files, how_.nbd_loops,
+                                   threads(),  threads(),      how_.bounds};
     }
-    opened_point view = e.view;
-    opened_.emplace(view.id, std::move(e));
-    co_return view;
+    return *served_by_;
 }
 
-task<result<>> opened_points::serve(std::shared_ptr<replica_group> copy, entry &e) {
-    FS_CO_TRY(opened, co_await run_on(run_.disk, [copy, id = e.point, suspect = e.suspect] {
-                  return copy->open_point(id, suspect);
-              }));
-    if (commands_.ending()) {
-        co_return fail(errc::closed, "the receiver stops");
+result<std::shared_ptr<catalogue>> opened_points::records() const {
+    if (auto there = how_.records()) {
+        return there;
     }
-    std::vector<nbd::export_entry> exports;
-    for (std::size_t i = 0; i < opened.devices.size(); ++i) {
-        const std::string &volume = copy->volumes()[i].name;
-        exports.push_back({volume,
-                           fmt::format("{}/{} at point {}", how_.group, volume, e.point.value),
-                           opened.devices[i]});
+    return fail(errc::busy, fmt::format("group \"{}\": its copy is not open now, and what is kept "
+                                        "of its openings with it; try again when `farshore "
+                                        "status` shows it following",
+                                        how_.group));
+}
+
+// ---- opened and closed
+// ------------------------------------------------------------------------------
+
+task<result<opened_point>> opened_points::open(replica_point point, open_request wanted) {
+    const commands_under_way::mark here(commands_);
+    if (opened_.size() >= limits::openings_max) {
+        co_return fail(errc::limit,
+                       fmt::format("group \"{}\" has {} points open, and no more at a time; "
+                                   "`farshore opened` lists them, `farshore close ID` ends one",
+                                   how_.group, limits::openings_max));
     }
-    if (!disk_) {
-        disk_ = how_.make_disk ? how_.make_disk() : run_.disk;
+    if (!wanted.mount.empty()) {
+        FS_CO_CHECK(co_await run_on(served_by().mounting,
+                                    [d = wanted.mount] { return point_mount::check(d); }));
     }
-    auto server =
-        std::make_unique<nbd::server>(std::move(exports), how_.nbd_loops, *disk_, how_.bounds());
-    if (auto listening = server->listen(e.where); !listening) {
-        co_await server->close(duration{});
-        co_return listening;
+    FS_CO_TRY(o, co_await make(std::move(point), std::move(wanted)));
+    const auto mine = co_await turn::of(free_, o);
+    opened_.emplace(o->record().id, o);
+    if (auto started = co_await start(o); !started) {
+        o->gone = true;
+        opened_.erase(o->record().id);
+        co_return std::unexpected(started.error());
     }
-    if (e.where.unix_path.empty()) {
-        e.where.port = server->port();
+    co_return o->view(how_.group);
+}
+
+task<result<std::shared_ptr<opening>>> opened_points::make(replica_point point,
+                                                           open_request wanted) {
+    nbd::endpoint where;
+    if (!wanted.nbd.empty()) {
+        FS_CO_TRY(parsed, nbd::parse_endpoint(wanted.nbd));
+        where = std::move(parsed);
     }
-    e.server = std::move(server);
+    FS_CO_TRY(kept, records());
+    FS_CO_TRY(number, co_await run_on(run_.disk, [kept] { return kept->next_opening(); }));
+    catalogued_opening r;
+    r.id = fmt::format("{}-{}", how_.group, number);
+    r.point = point.id;
+    r.writable = wanted.writable;
+    r.suspect = wanted.suspect;
+    r.space_bytes =
+        wanted.writable ? wanted.space_bytes.value_or(limits::overlay_space_default) : 0;
+    r.nbd = std::move(wanted.nbd);
+    r.mount = std::move(wanted.mount);
+    r.since = run_.time->wall();
+    auto o = std::make_shared<opening>(std::move(r), std::move(where));
+    o->since = run_.time->now();
+    o->suspect_said = point.suspect;
+    co_return o;
+}
+
+/// In the opening's turn. After an error nothing is left of it.
+task<result<>> opened_points::start(std::shared_ptr<opening> o) {
+    const opening_means &by = served_by();
+    const auto copy = how_.copy();
+    const auto goes_on = [&] {
+        return commands_.ending() ? fail(errc::closed, "the receiver stops")
+               : paused_ || !copy || copy != how_.copy()
+                   ? fail(errc::busy, "the copy is being opened anew; try again")
+                   : result<>{};
+    };
+    result<> done = goes_on();
+    if (done && o->record().writable) {
+        done = co_await o->create_overlay(run_, by, copy->volumes());
+    }
+    if (done) {
+        done = co_await o->serve(run_, by, copy, true);
+    }
+    if (done) {
+        done = goes_on();
+    }
+    if (done) { // last: what is not in the records is a leftover
+        auto kept = records();
+        done = kept ? co_await run_on(run_.disk, [kept = *kept,
+                                                  r = o->record()] { return kept->add_opening(r); })
+                    : result<>(std::unexpected(kept.error()));
+    }
+    if (!done) {
+        co_await o->suspend(run_, by);
+        static_cast<void>(co_await remove_opening_files(run_, by, o->record().id));
+    }
+    co_return done;
+}
+
+task<result<>> opened_points::close(std::string id) {
+    const auto none = [&] {
+        return fail(errc::not_found, fmt::format("nothing is open under the id \"{}\"", id));
+    };
+    const auto at = opened_.find(id);
+    if (at == opened_.end()) {
+        co_return none();
+    }
+    const commands_under_way::mark here(commands_);
+    const std::shared_ptr<opening> o = at->second;
+    const auto mine = co_await turn::of(free_, o);
+    if (o->gone) {
+        co_return none();
+    }
+    co_return co_await drop(o);
+}
+
+/// In the opening's turn. First out of the records: what is left then is removed at the next start.
+task<result<>> opened_points::drop(std::shared_ptr<opening> o) {
+    const std::string id = o->record().id;
+    FS_CO_TRY(kept, records());
+    FS_CO_CHECK(co_await run_on(run_.disk, [kept, id] { return kept->remove_opening(id); }));
+    co_await o->suspend(run_, served_by());
+    o->gone = true;
+    opened_.erase(id);
+    if (auto removed = co_await remove_opening_files(run_, served_by(), id); !removed) {
+        log::warning("opened point {} is closed, and its files stay until the next start: {}", id,
+                     removed.error().text());
+    }
     co_return result<>{};
 }
 
-task<bool> opened_points::close(std::string id) {
-    auto node = opened_.extract(id);
-    if (node.empty()) {
-        co_return false;
+// ---- over restarts
+// ----------------------------------------------------------------------------------
+
+task<result<>> opened_points::load() {
+    FS_CO_TRY(kept, records());
+    FS_CO_TRY(all, co_await run_on(run_.disk, [kept] { return kept->openings(); }));
+    if (std::exchange(loaded_, true)) {
+        co_return result<>{};
     }
-    const commands_under_way::mark here(commands_);
-    if (node.mapped().server) {
-        co_await node.mapped().server->close(std::chrono::seconds(1));
+    for (catalogued_opening &r : all) {
+        const auto where = r.nbd.empty() ? nbd::endpoint{} : nbd::parse_endpoint(r.nbd);
+        if (!where) {
+            log::error("group {}: opened point {} is not served: {}", how_.group, r.id,
+                       where.error().text());
+            continue;
+        }
+        const std::string id = r.id;
+        const duration ago = std::max(duration{}, run_.time->wall() - r.since);
+        auto o = std::make_shared<opening>(std::move(r), *where);
+        o->since = run_.time->now() - ago;
+        o->trouble = "its point is not applied yet after the start";
+        if (const auto copy = how_.copy()) {
+            o->name_volumes(copy->volumes());
+        }
+        opened_.try_emplace(id, std::move(o));
     }
-    co_return true;
+    co_await remove_leftovers();
+    co_return result<>{};
 }
 
-task<void> opened_points::close_all() {
-    while (!opened_.empty()) {
-        co_await close(opened_.begin()->first);
+/// What a process that was killed while it opened or closed something left. The mounts of what is
+/// open are cleaned up as it is served again.
+task<void> opened_points::remove_leftovers() {
+    const auto there = co_await run_on(
+        run_.disk,
+        [files = how_.files, directory = how_.directory]() -> result<std::vector<std::string>> {
+            FS_TRY(present, files->exists(directory));
+            return present ? files->list(directory) : std::vector<std::string>{};
+        });
+    if (!there) {
+        log::warning("group {}: {}; what openings left there stays", how_.group,
+                     there.error().text());
+        co_return;
+    }
+    for (const std::string &id : *there) {
+        if (opened_.contains(id)) {
+            continue;
+        }
+        if (auto gone = co_await remove_opening_files(run_, served_by(), id); !gone) {
+            log::warning("group {}: files of {}, which is not open, stay: {}", how_.group, id,
+                         gone.error().text());
+        }
     }
 }
 
 task<void> opened_points::suspend() {
-    std::vector<std::unique_ptr<nbd::server>> servers; // an operator may close an opening meanwhile
-    for (auto &[id, e] : opened_) {
-        if (e.server) {
-            servers.push_back(std::move(e.server));
-        }
+    paused_ = true;
+    std::vector<std::shared_ptr<opening>> all; // an operator may close one meanwhile
+    for (const auto &[id, o] : opened_) {
+        all.push_back(o);
     }
-    for (auto &server : servers) {
-        co_await server->close(std::chrono::seconds(1));
+    for (const auto &o : all) {
+        const auto mine = co_await turn::of(free_, o);
+        co_await o->suspend(run_, served_by());
+        o->next_try = {};
     }
 }
 
-task<void> opened_points::resume(std::shared_ptr<replica_group> copy, bool all) {
-    std::vector<std::string> ids;
-    for (const auto &[id, e] : opened_) {
-        if (!e.server) {
-            ids.push_back(id);
+bool opened_points::waiting() const {
+    return !loaded_ || std::ranges::any_of(opened_, [&](const auto &one) {
+        return !one.second->served() && !one.second->busy &&
+               one.second->next_try <= run_.time->now();
+    });
+}
+
+task<void> opened_points::resume(bool all) {
+    if (!loaded_) {
+        if (auto loaded = co_await load(); !loaded) {
+            log::warning("group {}: which points were open is not known yet: {}", how_.group,
+                         loaded.error().text());
+            co_return;
         }
     }
-    if (ids.empty()) {
+    std::vector<std::shared_ptr<opening>> waiting;
+    for (const auto &[id, o] : opened_) {
+        if (!o->served() && o->next_try <= run_.time->now()) {
+            waiting.push_back(o);
+        }
+    }
+    for (const auto &o : waiting) {
+        const auto mine = co_await turn::of(free_, o);
+        if (!o->gone && !o->served()) {
+            co_await resume(o, all);
+        }
+    }
+}
+
+/// In the opening's turn.
+task<void> opened_points::resume(std::shared_ptr<opening> o, bool all) {
+    const auto copy = how_.copy();
+    if (paused_ || commands_.ending() || !copy) {
         co_return;
     }
+    const std::string &id = o->record().id;
+    const interval_id point = o->record().point;
     const std::vector<replica_point> there = copy->points();
-    for (const std::string &id : ids) {
-        const auto at = opened_.find(id);
-        if (at == opened_.end() || (!all && std::ranges::find(there, at->second.point,
-                                                              &replica_point::id) == there.end())) {
-            continue;
+    result<> done;
+    if (std::ranges::find(there, point, &replica_point::id) != there.end()) {
+        done = co_await o->serve(run_, served_by(), copy, false);
+        if (done) {
+            log::info("group {}: point {}, opened as {}, is served again", how_.group, point.value,
+                      id);
         }
-        auto node = opened_.extract(at);
-        if (auto served = co_await serve(copy, node.mapped()); !served) {
-            log::warning("group {}: point {}, opened as {}, is closed: {}", how_.group,
-                         node.mapped().point.value, id, served.error().text());
-            continue;
+    } else if (all) {
+        log::warning("group {}: opened point {} is closed, for its point {} is gone{}", how_.group,
+                     id, point.value,
+                     o->record().writable ? ", and what was written to it with it" : "");
+        done = co_await drop(o);
+    }
+    if (!done) {
+        o->next_try = run_.time->now() + try_again_after;
+        const std::string why = done.error().text();
+        if (std::exchange(o->trouble, why) != why) {
+            log::warning("group {}: point {}, opened as {}, is not served: {}; tried again",
+                         how_.group, point.value, id, why);
         }
-        log::info("group {}: point {}, opened as {}, is served again", how_.group,
-                  node.mapped().point.value, id);
-        opened_.insert(std::move(node));
     }
 }
 
+// ---- what it says
+// -----------------------------------------------------------------------------------
+
 void opened_points::tell_suspect(interval_id upto) {
-    for (auto &[id, e] : opened_) {
-        if (e.point <= upto && !std::exchange(e.suspect_said, true)) {
+    for (const auto &[id, o] : opened_) {
+        if (o->record().point <= upto && !std::exchange(o->suspect_said, true)) {
             log::error("group {}: point {}, opened as {}, is suspect now: somebody else changed "
                        "the images after it was "
                        "made, so it may show what the primary never had. `farshore close {}`, and "
                        "open a newer one",
-                       how_.group, e.point.value, id, id);
+                       how_.group, o->record().point.value, id, id);
         }
     }
 }
 
 std::vector<opened_point> opened_points::list() const {
     std::vector<opened_point> out;
-    for (const auto &[id, e] : opened_) {
-        out.push_back(e.view);
+    for (const auto &[id, o] : opened_) {
+        out.push_back(o->view(how_.group));
     }
     return out;
 }
 
+std::vector<std::shared_ptr<block_device>> opened_points::devices(const std::string &id) const {
+    const auto at = opened_.find(id);
+    return at == opened_.end() ? std::vector<std::shared_ptr<block_device>>{}
+                               : at->second->devices();
+}
+
 double opened_points::oldest_seconds() const {
     double oldest = 0;
-    for (const auto &[id, e] : opened_) {
-        oldest = std::max(oldest, seconds_of(run_.time->now() - e.since));
+    for (const auto &[id, o] : opened_) {
+        oldest = std::max(oldest, seconds_of(run_.time->now() - o->since));
     }
     return oldest;
 }
@@ -156,9 +347,9 @@ std::string opened_points::holding() const {
         return "";
     }
     std::string text = "open points hold it:";
-    for (const auto &[id, e] : opened_) {
-        text += fmt::format(" {} (point {}, for {:.0f} s)", id, e.view.point,
-                            seconds_of(run_.time->now() - e.since));
+    for (const auto &[id, o] : opened_) {
+        text += fmt::format(" {} (point {}, for {:.0f} s)", id, o->record().point.value,
+                            seconds_of(run_.time->now() - o->since));
     }
     return text + "; `farshore close ID` gives their space back";
 }

@@ -1,16 +1,14 @@
 #pragma once
-// The points of a group that are open: each is served over NBD, read-only, at its own place, until
-// it is closed. An opening outlives the copy's object: while that is opened anew its clients are
-// disconnected, and find the point again at the same place, under the same id. One whose point is
-// gone is closed, and said.
+// The points of a group that are open: each is served over NBD at its own place, or mounted, until
+// it is closed. An opening outlives the copy's object and the process: it is kept in the records,
+// and served again at the same place, under the same id, with what was flushed to it, as soon as
+// the copy has its point. One whose point is gone is closed, and said.
 //
-// Thread: home; the copy's calls on the disk pool, the clients' on threads of their own.
+// Thread: home; whatever blocks runs on pools (opening.hpp).
 
 #include "replicator/base/async.hpp"
-#include "replicator/nbd/server.hpp"
-#include "replicator/replica/replica_group.hpp"
+#include "replicator/receiver/opening.hpp"
 #include "replicator/session/commands_under_way.hpp"
-#include "replicator/session/status.hpp"
 
 #include <functional>
 #include <map>
@@ -25,31 +23,41 @@ class opened_points {
   public:
     struct means {
         std::string group;
+        std::string directory; ///< of overlays and mounts; made when needed
+        file_system *files = nullptr;
         std::vector<executor> nbd_loops;
         std::function<executor()> make_disk; ///< for the clients' requests; empty: the group's own
-        std::function<nbd::client_bounds()> bounds; ///< of one server's clients
+        std::function<nbd::client_bounds()> bounds;           ///< of one server's clients
+        std::function<std::shared_ptr<replica_group>()> copy; ///< null: none is there now
+        std::function<std::shared_ptr<catalogue>()> records;  ///< of the copy; null likewise
     };
 
     /// `commands` outlives it.
     opened_points(means how, runtime run, commands_under_way &commands);
 
-    /// `suspect`: also a point that is. Cancel it freely.
-    task<result<opened_point>> open(std::shared_ptr<replica_group> copy, replica_point point,
-                                    nbd::endpoint where, bool suspect);
-    /// False: there is none of that id.
-    task<bool> close(std::string id);
-    task<void> close_all();
+    /// Errors: of the request, of a full or failing disk, of mounting; nothing is left of it then.
+    /// Durable on return.
+    task<result<opened_point>> open(replica_point point, open_request wanted);
+    /// Drops what was written to it. errc::not_found: there is none of that id. Durable on return.
+    task<result<>> close(std::string id);
+    bool has(const std::string &id) const { return opened_.contains(id); }
 
-    /// Before the copy is let go: devices read through it.
+    /// Before the copy is let go: devices read through it. They stay open in the records, and
+    /// nothing is served until go_on().
     task<void> suspend();
-    /// By this copy, those that it has the point of. `all`: everything durable is applied, so a
-    /// point that is not there is gone for good.
-    task<void> resume(std::shared_ptr<replica_group> copy, bool all);
+    void go_on() { paused_ = false; }
+    /// resume() may have something to do.
+    bool waiting() const;
+    /// Those that the copy has the point of; at first it reads the records. `all`: everything
+    /// durable is applied, so a point that is not there is gone for good.
+    task<void> resume(bool all);
     /// Points up to it became suspect. An opening goes on, for it may be in use; who reads the log
     /// is told which.
     void tell_suspect(interval_id upto);
 
     std::vector<opened_point> list() const;
+    /// Of an opening that is served now; empty: it is not.
+    std::vector<std::shared_ptr<block_device>> devices(const std::string &id) const;
     std::size_t size() const { return opened_.size(); }
     double oldest_seconds() const;
     /// The cure that a message about space doesn't know: a point that somebody forgot to close.
@@ -57,24 +65,26 @@ class opened_points {
     std::string holding() const;
 
   private:
-    struct entry {
-        opened_point view;
-        nbd::endpoint where;
-        interval_id point;
-        bool suspect = false;                ///< asked for such a one
-        bool suspect_said = false;           ///< who opened it knows that it is, or was told
-        std::unique_ptr<nbd::server> server; ///< null while the copy is being opened anew
-        time_point since{};
-    };
+    /// One at a time works on an opening.
+    class turn;
 
-    task<result<>> serve(std::shared_ptr<replica_group> copy, entry &e);
+    const opening_means &served_by();
+    result<std::shared_ptr<catalogue>> records() const;
+    task<result<>> load();
+    task<void> remove_leftovers();
+    task<result<std::shared_ptr<opening>>> make(replica_point point, open_request wanted);
+    task<result<>> start(std::shared_ptr<opening> o);
+    task<void> resume(std::shared_ptr<opening> o, bool all);
+    task<result<>> drop(std::shared_ptr<opening> o);
 
     means how_;
     runtime run_;
     commands_under_way &commands_;
-    std::optional<executor> disk_; ///< made with the first point that is opened
-    std::uint64_t next_id_ = 1;
-    std::map<std::string, entry> opened_;
+    std::optional<opening_means> served_by_; ///< made with the first point that is opened
+    condition free_;                         ///< somebody's turn ended
+    bool loaded_ = false;                    ///< the records were read
+    bool paused_ = false;                    ///< the copy is being let go
+    std::map<std::string, std::shared_ptr<opening>> opened_;
 };
 
 } // namespace farshore

@@ -78,6 +78,16 @@ receiver_access::open_devices(receiver &r, std::string group, std::string point)
     co_return opened.devices;
 }
 
+std::vector<std::shared_ptr<block_device>> receiver_access::opened_devices(receiver &r,
+                                                                           const std::string &id) {
+    for (const auto &g : r.impl_->groups) {
+        if (g->has_opened(id)) {
+            return g->opened_devices(id);
+        }
+    }
+    return {};
+}
+
 // Only between groups of one sender: a loan tells it that its digest is right.
 loan_offer receiver::impl::lend(const std::string &lender, const std::string &borrower) const {
     receiver_group *group = lookup(lender);
@@ -250,9 +260,6 @@ std::optional<std::string> receiver::held_back(const std::string &group) const {
 
 task<result<opened_point>> receiver::open(std::string group, open_request wanted) {
     FS_CO_TRY(g, impl_->find(group));
-    if (wanted.writable) {
-        co_return fail(errc::invalid, "this version opens points read-only; leave --writable out");
-    }
     co_return co_await g->open_point(std::move(wanted));
 }
 
@@ -266,8 +273,8 @@ std::vector<opened_point> receiver::opened() const {
 
 task<result<>> receiver::close(std::string id) {
     for (const auto &g : impl_->groups) {
-        if (co_await g->close_point(id)) {
-            co_return result<>{};
+        if (g->has_opened(id)) {
+            co_return co_await g->close_point(id);
         }
     }
     co_return fail(

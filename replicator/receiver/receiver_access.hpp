@@ -18,6 +18,9 @@ struct receiver_access {
     /// Devices of an open point, without NBD: as `open` serves them, once it is reached.
     static task<result<std::vector<std::shared_ptr<block_device>>>>
     open_devices(receiver &r, std::string group, std::string point);
+    /// Of what `open` opened under that id; empty: it is not served now.
+    static std::vector<std::shared_ptr<block_device>> opened_devices(receiver &r,
+                                                                     const std::string &id);
 };
 
 } // namespace farshore

@@ -19,14 +19,6 @@ namespace {
 
 constexpr duration reopen_after = std::chrono::seconds(5);
 
-opened_points::means means_of(const receiver_group_options &o, std::vector<executor> nbd_loops) {
-    return {o.config.name, std::move(nbd_loops), o.make_point_disk,
-            [account = o.account, places = o.places] {
-                return account ? nbd::client_bounds{account->open_share(), places}
-                               : nbd::default_client_bounds();
-            }};
-}
-
 } // namespace
 
 receiver_group::receiver_group(receiver_group_options options, runtime run, file_system &files,
@@ -35,11 +27,28 @@ receiver_group::receiver_group(receiver_group_options options, runtime run, file
       failure_{make_error_code(errc::busy),
                "its copy is being opened, and its disks have not answered yet"},
       log_(options_.config.name, *run_.time), clock_(*run_.time), desk_(run_),
-      openings_(means_of(options_, std::move(nbd_loops)), run_, commands_),
-      stage_(*this, log_, run_) {
+      openings_(opening_means(std::move(nbd_loops)), run_, commands_), stage_(*this, log_, run_) {
     fill_random(digest_key_);
 }
 receiver_group::~receiver_group() = default;
+
+opened_points::means receiver_group::opening_means(std::vector<executor> nbd_loops) {
+    opened_points::means m;
+    m.group = name();
+    m.directory = join_path(options_.state_directory, "openings");
+    m.files = &files_;
+    m.nbd_loops = std::move(nbd_loops);
+    m.make_disk = options_.make_point_disk;
+    m.bounds = [account = options_.account, places = options_.places] {
+        return account ? nbd::client_bounds{account->open_share(), places}
+                       : nbd::default_client_bounds();
+    };
+    m.copy = [this] { return copy_; };
+    m.records = [this] { // keeps the copy as long as somebody uses it
+        return copy_ ? std::shared_ptr<catalogue>(copy_, &copy_->facts()) : nullptr;
+    };
+    return m;
+}
 
 group_action receiver_group::step(group_event event) {
     const auto to = next(phase_, event);
@@ -59,7 +68,21 @@ task<void> receiver_group::start() {
     if (auto opened = co_await open_if_present(); !opened) {
         open_failed(opened.error());
     }
+    resume_openings(false);
     tasks_.spawn(live());
+}
+
+// A mount may take its time: neither start nor apply waits for it.
+void receiver_group::resume_openings(bool all) {
+    if (copy_ && !resuming_ && openings_.waiting()) {
+        resuming_ = true;
+        tasks_.spawn(resume_them(all));
+    }
+}
+
+task<void> receiver_group::resume_them(bool all) {
+    co_await openings_.resume(all);
+    resuming_ = false;
 }
 
 task<void> receiver_group::live() {
@@ -86,7 +109,7 @@ task<void> receiver_group::stop() {
     if (step(group_event::stop) == group_action::tell_stop && session_) {
         co_await session_->refuse(wire::refusal_code::stopping, "the receiver stops");
     }
-    co_await openings_.close_all();
+    co_await openings_.suspend();
     stage_.applied().notify_all();
     co_await tasks_.join();
     co_await commands_.join();
@@ -216,9 +239,8 @@ task<void> receiver_group::reopen_copy() {
               fmt::format("served again, at barrier {}",
                           copy_ ? copy_->position().applied.interval.value : 0),
               "served again");
-    if (copy_) { // a point that was not committed comes back as apply goes on
-        co_await openings_.resume(copy_, false);
-    }
+    openings_.go_on();
+    resume_openings(false); // a point that was not committed comes back as apply goes on
 }
 
 // ---- what session and stage tell it
@@ -296,7 +318,7 @@ void receiver_group::looked(const replica_position &at) {
     openings_.tell_suspect(at.suspect);
 }
 
-task<void> receiver_group::all_applied() { co_await openings_.resume(copy_, true); }
+void receiver_group::all_applied() { resume_openings(true); }
 
 task<void> receiver_group::tell(wire::nak n) {
     if (const auto session = session_) {

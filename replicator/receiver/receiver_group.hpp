@@ -100,7 +100,12 @@ class receiver_group final : session_host, apply_host {
     task<result<opened_point>> open_point(open_request wanted);
     result<open_replica_point> open_devices(const std::string &point);
     std::vector<opened_point> opened() const { return openings_.list(); }
-    task<bool> close_point(std::string id) { co_return co_await openings_.close(std::move(id)); }
+    bool has_opened(const std::string &id) const { return openings_.has(id); }
+    task<result<>> close_point(std::string id) { return openings_.close(std::move(id)); }
+    /// Of what is open under that id; empty: it is not served now.
+    std::vector<std::shared_ptr<block_device>> opened_devices(const std::string &id) const {
+        return openings_.devices(id);
+    }
 
   private:
     // session_host
@@ -122,7 +127,7 @@ class receiver_group final : session_host, apply_host {
     void works_again() override { last_error_.reset(); }
     void moved() override;
     void looked(const replica_position &at) override;
-    task<void> all_applied() override;
+    void all_applied() override;
     task<void> tell(wire::nak n) override;
     task<void> tell(wire::verify_result v) override;
     std::string words_of(const error &e) const override;
@@ -136,6 +141,9 @@ class receiver_group final : session_host, apply_host {
     task<result<>> open_copy();
     task<result<>> open_if_present();
     void open_failed(const error &e);
+    opened_points::means opening_means(std::vector<executor> nbd_loops);
+    void resume_openings(bool all);
+    task<void> resume_them(bool all);
     task<result<>> create_copy(std::vector<wire::volume_entry> volumes);
     replica_options storage_options() const;
     std::string path_of(const std::string &volume) const;
@@ -178,6 +186,7 @@ class receiver_group final : session_host, apply_host {
     loan_desk desk_; ///< where others look into the copy
     commands_under_way commands_;
     opened_points openings_;
+    bool resuming_ = false; ///< openings_, by a task of its own
     apply_stage stage_;
 };
 

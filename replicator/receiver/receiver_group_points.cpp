@@ -77,9 +77,8 @@ result<open_replica_point> receiver_group::open_devices(const std::string &point
 }
 
 task<result<opened_point>> receiver_group::open_point(open_request wanted) {
-    FS_CO_TRY(where, nbd::parse_endpoint(wanted.nbd));
     FS_CO_TRY(p, resolve_point(wanted.point));
-    co_return co_await openings_.open(copy_, std::move(p), std::move(where), wanted.suspect);
+    co_return co_await openings_.open(std::move(p), std::move(wanted));
 }
 
 // ---- waiting for one

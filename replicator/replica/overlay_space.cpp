@@ -2,8 +2,8 @@
 
 #include "replicator/base/assert.hpp"
 #include "replicator/base/geometry.hpp"
-#include "replicator/base/limits.hpp"
 #include "replicator/base/log.hpp"
+#include "replicator/base/opening_limits.hpp"
 #include "replicator/replica/overlay_map.hpp"
 
 #include <fmt/format.h>

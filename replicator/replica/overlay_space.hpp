@@ -6,7 +6,6 @@
 // Threads: any.
 
 #include "replicator/base/error.hpp"
-#include "replicator/base/limits.hpp"
 #include "replicator/storage/file_system.hpp"
 
 #include <cstdint>
@@ -14,14 +13,6 @@
 #include <string>
 
 namespace farshore {
-
-namespace limits {
-constexpr std::uint64_t overlay_space_default = 10 * GiB; ///< of one opening, without --space
-constexpr std::uint64_t overlay_space_max = volume_bytes_max;
-constexpr std::uint64_t overlay_map_bytes_max = 64 * MiB; ///< memory of the maps of one opening
-constexpr std::uint64_t overlay_free_bytes_min =
-    256 * MiB; ///< of the disk below, that overlays leave
-} // namespace limits
 
 class overlay_space {
   public:

@@ -157,13 +157,20 @@ struct verify_outcome {
 /// How a point is to be opened.
 struct open_request {
     std::string point = {}; ///< id, RFC 3339 time, "latest" or "-5m"; empty is latest
-    std::string nbd = {};   ///< endpoint text, see nbd::parse_endpoint
+    std::string nbd = {};   ///< endpoint text, see nbd::parse_endpoint; empty: not served
     bool writable = false;
     bool suspect = false; ///< also a point that is
+    /// Writable: at most so much is written to it; nothing: limits::overlay_space_default.
+    std::optional<std::uint64_t> space_bytes = {};
+    std::string mount = {}; ///< directory; empty: not mounted
 };
 struct opened_export {
     std::string volume;
     std::string uri;
+};
+struct opened_mount {
+    std::string volume;
+    std::string path;
 };
 struct opened_point {
     std::string id;
@@ -171,6 +178,11 @@ struct opened_point {
     std::string point;
     bool writable = false;
     std::vector<opened_export> exports;
+    std::uint64_t space_used_bytes = 0, space_limit_bytes = 0; ///< writable
+    std::string mount;                ///< directory; empty: not to be mounted
+    std::vector<opened_mount> mounts; ///< what is mounted now
+    bool served = true;               ///< false: its point or its copy is waited for
+    std::optional<std::string> error; ///< why it is not, or not mounted
 };
 
 struct invitation {

@@ -10,6 +10,7 @@
 #include "tests/sim/oracle.hpp"
 #include "tests/sim/own_clock.hpp"
 #include "tests/sim/sim_network.hpp"
+#include "tests/support/sector_model.hpp"
 #include "tests/support/sim_clock.hpp"
 #include "tests/support/sim_file_system.hpp"
 
@@ -118,6 +119,22 @@ class two_sites {
     // points kept by hand (two_sites_points.cpp)
     void keep_points();
     void judge_kept_points();
+    // points that are open (two_sites_openings.cpp)
+    struct modelled_opening {
+        std::string id;
+        bool writable = false;
+        std::vector<test::sector_model> volumes;
+        bool restarted = false; ///< since it was read last
+    };
+    std::uint64_t roll_openings(std::uint64_t n);
+    void opening_step();
+    void open_something();
+    void close_something();
+    void write_to_something();
+    void write_to(block_device &device, test::sector_model &model);
+    std::vector<byte_vector> read_opening(const modelled_opening &one); ///< empty: not served
+    void check_openings(bool must);
+    void openings_restarted();
     // the judge
     void judge_retention();
     void look_at_newest_point(const replicated_group &g);
@@ -150,7 +167,9 @@ class two_sites {
 
     two_sites_options options_;
     std::mt19937_64 dice_;
-    std::mt19937_64 clock_dice_; ///< apart, so that clocks change nothing else of a seed
+    std::mt19937_64 clock_dice_;   ///< apart, so that clocks change nothing else of a seed
+    std::mt19937_64 opening_dice_; ///< likewise
+    std::vector<modelled_opening> openings_;
     test::sim_clock clock_;
     own_clock primary_clock_{clock_};
     own_clock site_clock_{clock_};

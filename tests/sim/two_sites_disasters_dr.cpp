@@ -139,6 +139,7 @@ void two_sites::dr_put_back(bool state, bool images) {
         g.durable_sequence = 0;
     }
     images_touched_ = true;
+    openings_.clear(); // other ones, or of images that are others
     for (replicated_group &g : groups_) {
         if (state && !images && written_soon_after(g)) {
             g.only_sender_knows = site_before_at_;

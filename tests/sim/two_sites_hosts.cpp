@@ -94,6 +94,7 @@ void two_sites::start_receiver() {
             }
         }
         if (started) {
+            openings_restarted();
             return;
         }
         say("receiver does not start: " + started.error().text());

@@ -131,6 +131,7 @@ void two_sites::finish() {
         compare(g);
         look_at_points(g, points_judged_max);
     }
+    check_openings(true);
     check_counters();
     end_sender();
     end_receiver();
@@ -181,6 +182,7 @@ void two_sites::lose_primary() {
         look_at_newest_point(g);
         look_at_points(g, points_judged_max);
     }
+    check_openings(true);
     end_receiver();
 }
 

@@ -67,6 +67,11 @@ TEST_SUITE("cli_options") {
            {{"group", "shop"}, {"point", "-5m"}, {"nbd", "unix:/x"}, {"writable", false}});
         is("open shop --writable --nbd unix:/x", "open",
            {{"group", "shop"}, {"nbd", "unix:/x"}, {"writable", true}});
+        is("open shop --writable --space 20GiB --mount /mnt/./x/", "open",
+           {{"group", "shop"},
+            {"mount", "/mnt/x/"},
+            {"writable", true},
+            {"space_bytes", 20ULL << 30}});
         is("opened", "opened", json::object());
         is("close 3", "close", {{"id", "3"}});
         is("invite shop --address dr:7420", "invite", {{"group", "shop"}, {"address", "dr:7420"}});
@@ -114,10 +119,11 @@ TEST_SUITE("cli_options") {
     }
 
     TEST_CASE("what is no command line is a usage error") {
-        for (const char *line : {"", "wait", "open shop", "throttle", "throttle set", "config",
-                                 "status a b", "invite shop", "invite", "invite --list shop",
-                                 "invite --list --revoke 1", "invite --revoke 1 --address dr:1",
-                                 "--nonsense status", "close", "demo --seconds 0"}) {
+        for (const char *line :
+             {"", "wait", "open shop", "throttle", "throttle set", "config", "status a b",
+              "invite shop", "open shop --nbd unix:/x --space 1GiB", "invite", "invite --list shop",
+              "invite --list --revoke 1", "invite --revoke 1 --address dr:1", "--nonsense status",
+              "close", "demo --seconds 0"}) {
             CAPTURE(line);
             CHECK(refused(line).exit == 2);
             CHECK(!refused(line).text.empty());

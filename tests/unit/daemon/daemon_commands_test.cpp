@@ -127,12 +127,20 @@ struct fake_receiver {
         const std::string &point = wanted.point;
         calls.push_back("open " + group + " " + point + " " + wanted.nbd +
                         (wanted.suspect ? " suspect" : ""));
-        if (wanted.writable) {
-            co_return fail(errc::unsupported, "writable points");
-        }
-        co_return opened_point{"1", group, point, false, {{"data", "uri"}}};
+        asked = wanted;
+        opened_point o = opened().front();
+        o.point = point;
+        o.exports = {{"data", "uri"}};
+        co_return o;
     }
-    std::vector<opened_point> opened() const { return {{"1", "shop", "17", false, {}}}; }
+    open_request asked;
+    std::vector<opened_point> opened() const {
+        opened_point o;
+        o.id = "1";
+        o.group = "shop";
+        o.point = "17";
+        return {o};
+    }
     task<result<>> close(std::string id) {
         if (id != "1") {
             co_return fail(errc::not_found, "opened point " + id);
@@ -290,8 +298,6 @@ TEST_SUITE("daemon_commands") {
         r.refuses("points", {{"group", "other"}}, "not_found", 10);
         CHECK((*r.run("points", shop))["held_back"] == "it differs");
         r.refuses("status", {{"group", "other"}}, "not_found", 10);
-        r.refuses("open", {{"group", "shop"}, {"nbd", "unix:/x"}, {"writable", true}},
-                  "unsupported", 1);
         r.refuses("open", shop, "usage", 2);
         r.refuses("wait", shop, "usage", 2);
     }
@@ -323,6 +329,27 @@ TEST_SUITE("daemon_commands") {
         for (const char *wrong : {"all", "all 1h,", ",", "1h 1m", "all 1h;1m 2h"}) {
             CAPTURE(wrong);
             r.refuses("plan", {{"group", "shop"}, {"retain", wrong}}, "usage", 2);
+        }
+    }
+
+    TEST_CASE("open: writable with its space, mounted, and what does not fit together") {
+        receiver_rig r;
+        CHECK(r.run(
+            "open",
+            {{"group", "shop"}, {"mount", "/mnt/x"}, {"writable", true}, {"space_bytes", 8192}}));
+        CHECK(r.engine.asked.writable);
+        CHECK(r.engine.asked.space_bytes == 8192U);
+        CHECK(r.engine.asked.mount == "/mnt/x");
+        CHECK(r.engine.asked.nbd.empty());
+        r.refuses("open", {{"group", "shop"}, {"writable", true}}, "usage", 2);
+        r.refuses("open", {{"group", "shop"}, {"nbd", "unix:/x"}, {"space_bytes", 8192}}, "usage",
+                  2);
+        for (const std::uint64_t bytes :
+             {std::uint64_t{0}, std::uint64_t{4095}, limits::overlay_space_max + 1}) {
+            r.refuses(
+                "open",
+                {{"group", "shop"}, {"nbd", "unix:/x"}, {"writable", true}, {"space_bytes", bytes}},
+                "usage", 2);
         }
     }
 

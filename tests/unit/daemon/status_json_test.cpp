@@ -113,12 +113,34 @@ TEST_SUITE("status_json") {
         CHECK(keys_of(to_json(point_info{})) ==
               std::set<std::string>{"id", "time", "arrived", "age_seconds", "kind", "name", "note",
                                     "pinned", "size_bytes", "suspect", "kept_by", "until"});
-        opened_point o{"3", "shop", "9", false, {{"data", "nbd+unix:///data?socket=x"}}};
+        opened_point o;
+        o.id = "3";
+        o.group = "shop";
+        o.point = "9";
+        o.exports = {{"data", "nbd+unix:///data?socket=x"}};
         CHECK(to_json(o) == json{{"id", "3"},
                                  {"group", "shop"},
                                  {"point", "9"},
                                  {"writable", false},
-                                 {"uris", {{"data", "nbd+unix:///data?socket=x"}}}});
+                                 {"uris", {{"data", "nbd+unix:///data?socket=x"}}},
+                                 {"space", nullptr},
+                                 {"mount", nullptr},
+                                 {"mounts", json::object()},
+                                 {"served", true},
+                                 {"error", nullptr}});
+        o.writable = true;
+        o.space_used_bytes = 4096;
+        o.space_limit_bytes = 8192;
+        o.mount = "/mnt/x";
+        o.mounts = {{"data", "/mnt/x/data"}};
+        o.served = false;
+        o.error = "its point is waited for";
+        const json w = to_json(o);
+        CHECK(w["space"] == json{{"used_bytes", 4096}, {"limit_bytes", 8192}});
+        CHECK(w["mount"] == "/mnt/x");
+        CHECK(w["mounts"] == json{{"data", "/mnt/x/data"}});
+        CHECK(w["served"] == false);
+        CHECK(w["error"] == "its point is waited for");
         verify_outcome v{"shop", interval_id{5}, false, {{"data", {4096, 8192}}}};
         CHECK(to_json(v) ==
               json{{"group", "shop"},

@@ -1,5 +1,5 @@
 #include "replicator/base/geometry.hpp"
-#include "replicator/base/limits.hpp"
+#include "replicator/base/opening_limits.hpp"
 #include "replicator/replica/overlay_directory.hpp"
 #include "tests/support/memory_device.hpp"
 #include "tests/support/sim_file_system.hpp"
