@@ -10,9 +10,9 @@ set -eu
 build="clang-19 lld-19 cmake ninja-build
     libasio-dev libspdlog-dev libfmt-dev libxxhash-dev libzstd-dev libbrotli-dev libssl-dev libsqlite3-dev
     libcli11-dev libtomlplusplus-dev nlohmann-json3-dev libsmartcols-dev
-    libnbd-dev libnbd-bin e2fsprogs mount util-linux fuse3 procps"
+    libnbd-dev libnbd-bin libarchive-dev qemu-utils e2fsprogs mount util-linux fuse3 procps"
 test="binutils clang-format-19 clang-tidy-19 libclang-rt-19-dev doctest-dev librapidcheck-dev libbenchmark-dev
-    nbdkit qemu-utils fio postgresql-15 postgresql-client-15 iproute2 python3"
+    nbdkit fdisk libarchive-tools fio postgresql-15 postgresql-client-15 iproute2 python3"
 bench="mariadb-server sysbench debootstrap restic borgbackup casync rsync git zstd sqlite3 openssl
     libnbd-dev libnbd-bin fuse3 e2fsprogs postgresql-15 postgresql-client-15 python3"
 

@@ -68,8 +68,8 @@ class catalogue {
     catalogue(const catalogue &) = delete;
     catalogue &operator=(const catalogue &) = delete;
 
-    /// As who uses it stops: all of it goes from the WAL into the file, durably. The destructor does
-    /// not wait for a disk.
+    /// As who uses it stops: all of it goes from the WAL into the file, durably. The destructor
+    /// does not wait for a disk.
     result<> checkpoint();
 
     /// It was begun anew: what it knew is lost, or there never was anything.

@@ -1,5 +1,7 @@
 #include "replicator/cli/cli.hpp"
 
+#include "replicator/cli/carry_options.hpp"
+#include "replicator/cli/carry_run.hpp"
 #include "replicator/cli/check.hpp"
 #include "replicator/cli/cli_follow.hpp"
 #include "replicator/cli/cli_options.hpp"
@@ -218,6 +220,31 @@ std::optional<control::failure> take_token(invocation &inv, const terminal &term
     return std::nullopt;
 }
 
+/// The work is this process's own; the daemon only opens the point.
+int run_carried(invocation inv, const terminal &term) {
+    terminal documents = term;
+    if (streams_to_output(inv)) {
+        documents.out = term.err;
+    }
+    if (inv.socket.empty()) {
+        auto found = default_socket(socket_directory);
+        if (!found) {
+            return report(found.error(), inv.as_json, documents);
+        }
+        inv.socket = std::move(*found);
+    }
+    const auto answer = run_carry(inv, term);
+    if (!answer) {
+        return report(answer.error(), inv.as_json, documents);
+    }
+    if (inv.as_json) {
+        documents.out(control::to_line(*answer) + "\n");
+    } else {
+        term.err(carry_text(inv, *answer));
+    }
+    return value_of(exit_code::ok);
+}
+
 int run_at_daemon(invocation inv, const terminal &term) {
     make_nbd_absolute(inv);
     if (const auto failed = take_token(inv, term)) {
@@ -291,6 +318,9 @@ int run_cli(cli_program program, const std::vector<std::string> &arguments, cons
     }
     if (inv->command == "check") {
         return run_check(*inv, term);
+    }
+    if (is_carry_command(inv->command)) {
+        return run_carried(std::move(*inv), term);
     }
     return run_at_daemon(std::move(*inv), term);
 }

@@ -1,5 +1,6 @@
 #include "replicator/cli/cli_options.hpp"
 
+#include "replicator/cli/carry_options.hpp"
 #include "replicator/cli/retention_options.hpp"
 #include "replicator/config/suggest.hpp"
 #include "replicator/control/exit_code.hpp"
@@ -153,10 +154,10 @@ void add_common_commands(CLI::App &app, invocation &inv) {
     auto *check = verb(app, inv, "check", "check",
                        "monitoring plugin: exit 0 ok, 1 warning, 2 critical, 3 unknown");
     group_argument(check, inv, false);
-    check->add_option("--max-lag", inv.lag_max, "critical above (sender)")
+    check->add_option("--max-lag", inv.check.lag_max, "critical above (sender)")
         ->capture_default_str()
         ->type_name("TIME");
-    check->add_option("--max-point-age", inv.point_age_max, "critical above (receiver)")
+    check->add_option("--max-point-age", inv.check.point_age_max, "critical above (receiver)")
         ->capture_default_str()
         ->type_name("TIME");
     auto *config = app.add_subcommand("config", "configuration files");
@@ -230,6 +231,7 @@ std::expected<invocation, parse_end> parse_invocation(cli_program program,
         add_common_commands(app, inv);
         add_sender_commands(app, inv);
         add_receiver_commands(app, inv);
+        add_carry_commands(app, inv);
     }
     try {
         // CLI11 takes the words from the back.

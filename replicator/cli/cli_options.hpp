@@ -3,6 +3,7 @@
 
 #include "replicator/cli/cli.hpp"
 
+#include <cstdint>
 #include <expected>
 #include <string>
 #include <vector>
@@ -31,6 +32,25 @@ struct open_words {
     bool suspect = false;
 };
 
+/// What `export`, `import` and `restore` take besides.
+struct carry_words {
+    std::string volume;
+    std::string to;
+    std::string from;
+    std::string format;
+    std::string confirm;
+    std::uint32_t sector_bytes = 0;
+    bool tar = false;
+    bool no_compare = false;
+    bool force = false;
+};
+
+/// What `check` takes.
+struct check_words {
+    std::string lag_max = "5m";
+    std::string point_age_max = "1h";
+};
+
 struct invocation {
     std::string command; ///< as typed: "status", "throttle set", "config check"
     std::string socket;
@@ -47,8 +67,7 @@ struct invocation {
     std::string lasts; ///< throttle set --for
     std::string
         timeout; ///< of the call, and of what `wait` waits for; empty: the command's default
-    std::string lag_max = "5m";
-    std::string point_age_max = "1h";
+    check_words check;
     plan_words plan;
     demo_words demo;
     bool watch = false;
@@ -57,6 +76,7 @@ struct invocation {
     bool applied = false;
     bool list = false;  ///< invite --list
     std::string revoke; ///< invite --revoke ID
+    carry_words carry;
 };
 
 /// Why there is nothing to run: help and version (exit 0), or a usage error.

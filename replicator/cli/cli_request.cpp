@@ -1,5 +1,6 @@
 #include "replicator/cli/cli_request.hpp"
 
+#include "replicator/cli/carry_options.hpp"
 #include "replicator/cli/retention_options.hpp"
 #include "replicator/config/units.hpp"
 #include "replicator/control/exit_code.hpp"
@@ -143,7 +144,7 @@ std::expected<control::call_limits, control::failure> call_limits_of(const invoc
     } else if (c == "wait") {
         limits.total = given ? std::optional(*given + wait_grace) : std::nullopt;
     } else if (c == "verify" || c == "open" || c == "close" || c == "join" || c == "pin" ||
-               c == "unpin" || c == "forget") {
+               c == "unpin" || c == "forget" || is_carry_command(c)) {
         limits.total = given;
     } else {
         limits.total = given.value_or(std::chrono::seconds(30));
@@ -153,11 +154,11 @@ std::expected<control::call_limits, control::failure> call_limits_of(const invoc
 
 std::expected<check_limits, control::failure> check_limits_of(const invocation &inv) {
     check_limits limits;
-    const auto lag = parse_duration(inv.lag_max);
+    const auto lag = parse_duration(inv.check.lag_max);
     if (!lag) {
         return std::unexpected(usage_failure("--max-lag: " + lag.error().context));
     }
-    const auto age = parse_duration(inv.point_age_max);
+    const auto age = parse_duration(inv.check.point_age_max);
     if (!age) {
         return std::unexpected(usage_failure("--max-point-age: " + age.error().context));
     }

@@ -13,6 +13,8 @@ namespace {
 // Read by the signal handler, which may call nothing that is not async-signal-safe.
 std::atomic<bool> print_json{false};
 std::atomic<bool> break_line{false};
+std::atomic<bool> only_flag{false};
+std::atomic<bool> flag{false};
 
 void say(int fd, const char *text) {
     const ssize_t ignored = ::write(fd, text, std::strlen(text));
@@ -20,6 +22,9 @@ void say(int fd, const char *text) {
 }
 
 void on_interrupt(int) {
+    if (only_flag && !flag.exchange(true)) {
+        return;
+    }
     if (break_line) {
         say(STDERR_FILENO, "\r\x1b[K");
     }
@@ -40,5 +45,12 @@ void exit_on_interrupt(bool as_json, const terminal &term) {
     ::sigaction(SIGINT, &action, nullptr);
     ::sigaction(SIGTERM, &action, nullptr);
 }
+
+interrupt_flag::interrupt_flag() {
+    flag = false;
+    only_flag = true;
+}
+interrupt_flag::~interrupt_flag() { only_flag = false; }
+bool interrupt_flag::raised() { return flag; }
 
 } // namespace farshore

@@ -160,6 +160,19 @@ failure failure_of(const json &document) {
 
 outcome call(const std::string &socket_path, const std::string &command, const json &arguments,
              const std::function<void(const json &)> &on_progress, const call_limits &limits) {
+    const auto all = [&](const json &document) {
+        if (on_progress) {
+            on_progress(document);
+        }
+        return call_goes_on::yes;
+    };
+    return call_while(socket_path, command, arguments, all, limits);
+}
+
+outcome call_while(const std::string &socket_path, const std::string &command,
+                   const json &arguments,
+                   const std::function<call_goes_on(const json &)> &on_progress,
+                   const call_limits &limits) {
     patience left(limits);
     auto fd = connect_to(socket_path, left.left());
     if (!fd && is(fd.error(), errc::timeout)) {
@@ -188,8 +201,9 @@ outcome call(const std::string &socket_path, const std::string &command, const j
         if (document->contains("error")) {
             return std::unexpected(failure_of(*document));
         }
-        if (document->contains("progress") && on_progress && !(*document)["progress"].empty()) {
-            on_progress((*document)["progress"]);
+        if (document->contains("progress") && !(*document)["progress"].empty() &&
+            on_progress((*document)["progress"]) == call_goes_on::no) {
+            return nullptr;
         }
     }
     if (lines.late()) {

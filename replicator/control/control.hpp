@@ -73,4 +73,14 @@ constexpr duration alive_every = std::chrono::seconds(5);
 outcome call(const std::string &socket_path, const std::string &command, const json &arguments,
              const std::function<void(const json &)> &on_progress, const call_limits &limits = {});
 
+/// What a client makes of a progress document.
+enum class call_goes_on : bool { no, yes };
+/// As call(), for commands that last as long as their client: it hangs up, and returns null, as
+/// soon as `on_progress` says no. `on_progress` may take its time, what the daemon says meanwhile
+/// (a line each alive_every) waits in the socket.
+outcome call_while(const std::string &socket_path, const std::string &command,
+                   const json &arguments,
+                   const std::function<call_goes_on(const json &)> &on_progress,
+                   const call_limits &limits = {});
+
 } // namespace farshore::control

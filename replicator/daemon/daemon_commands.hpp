@@ -7,6 +7,7 @@
 #include "replicator/base/geometry.hpp"
 #include "replicator/base/opening_limits.hpp"
 #include "replicator/daemon/arguments.hpp"
+#include "replicator/daemon/attached_opening.hpp"
 #include "replicator/daemon/retention_commands.hpp"
 #include "replicator/daemon/shielded.hpp"
 #include "replicator/daemon/status_json.hpp"
@@ -31,8 +32,9 @@ inline control::outcome unknown_command(const std::string &command, const std::s
     constexpr std::array at_sender{"wait",         "verify",         "join",
                                    "pause",        "resume",         "resync",
                                    "throttle_set", "throttle_clear", "throttle_show"};
-    constexpr std::array at_receiver{"points", "open", "opened", "close",  "invite", "invitations",
-                                     "revoke", "pin",  "unpin",  "forget", "plan"};
+    constexpr std::array at_receiver{
+        "points", "open",  "opened", "close", "invite",        "invitations", "revoke",
+        "pin",    "unpin", "forget", "plan",  "open_attached", "seed_target"};
     std::string text = "the " + role + " has no command \"" + command + "\"";
     if (role == "receiver" && std::ranges::find(at_sender, command) != at_sender.end()) {
         text += "; the sender has: run it at the primary site, or name its socket with --socket";
@@ -228,6 +230,9 @@ class receiver_commands {
         if (command == "open") {
             co_return co_await open(args, std::move(progress));
         }
+        if (command == "open_attached") {
+            co_return co_await open_attached(args, std::move(progress));
+        }
         if (command == "close") {
             const std::string id = args.text("id");
             if (auto p = args.problem()) {
@@ -309,7 +314,55 @@ class receiver_commands {
         return "";
     }
 
+    /// As open, on a socket of the daemon's own, for as long as the client stays: it is told
+    /// {"opened": ...} as progress, with the point's facts, and there is no other answer.
+    task<control::outcome> open_attached(arguments &args, control::progress_sink progress) {
+        const std::string group = args.text("group");
+        open_request wanted;
+        wanted.point = args.text_or("point", "");
+        const bool applied = args.flag("applied");
+        wanted.suspect = args.flag("suspect");
+        if (auto p = args.problem()) {
+            co_return std::unexpected(*p);
+        }
+        if (!applied) {
+            if (auto reached = co_await engine_.reach(group, wanted.point, report_to(progress));
+                !reached) {
+                co_return std::unexpected(failure_of(reached.error()));
+            }
+        }
+        const auto opening = std::make_shared<attached_opening>();
+        const attached_client here(opening);
+        owner_.spawn(serve_attached(engine_, opening, group, std::move(wanted)));
+        while (!opening->opened) {
+            co_await opening->changed.wait();
+        }
+        const result<opened_point> &opened = *opening->opened;
+        if (!opened) {
+            co_return std::unexpected(failure_of(opened.error()));
+        }
+        auto points = co_await shielded(owner_, engine_.points(group));
+        control::json document = to_json(*opened);
+        document["facts"] = nullptr;
+        if (points) {
+            const auto at = std::ranges::find(*points, opened->point, &point_info::id);
+            document["facts"] = at == points->end() ? control::json(nullptr) : to_json(*at);
+        }
+        progress({{"opened", std::move(document)}});
+        while (!opening->closed) {
+            co_await opening->changed.wait(); // the end of the client ends this coroutine
+        }
+        co_return control::json{{"group", group}, {"done", "closed"}};
+    }
+
     control::outcome at_once(const std::string &command, arguments &args) {
+        if (command == "seed_target") {
+            const std::string group = args.text("group");
+            if (auto p = args.problem()) {
+                return std::unexpected(*p);
+            }
+            return document_of(engine_.seed_target(group));
+        }
         if (command == "opened" || command == "peers" || command == "invitations") {
             if (auto p = args.problem()) {
                 return std::unexpected(*p);

@@ -207,6 +207,16 @@ json to_json(const opened_point &o) {
             {"error", or_null(o.error)}};
 }
 
+json to_json(const seed_target &t) {
+    json targets = json::object();
+    for (const auto &[volume, path] : t.targets) {
+        targets[volume] = path;
+    }
+    return {{"group", t.group},         {"state", t.state},
+            {"copy", t.copy},           {"connected", t.connected},
+            {"directory", t.directory}, {"targets", std::move(targets)}};
+}
+
 json to_json(const invitation &i) {
     return {{"token", i.token}, {"expires", to_rfc3339(i.expires)}};
 }

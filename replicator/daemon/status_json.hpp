@@ -27,6 +27,7 @@ json to_json(const retention_outlook &o);
 json points_document(const std::string &group, const std::vector<point_info> &points,
                      const std::optional<std::string> &held_back = {});
 json to_json(const opened_point &o);
+json to_json(const seed_target &t);
 json to_json(const invitation &i);
 json to_json(const peer_status &p);
 json invitations_document(const std::vector<open_invitation> &invitations);

@@ -93,10 +93,14 @@ task<result<std::shared_ptr<opening>>> opened_points::make(replica_point point,
         FS_CO_TRY(parsed, nbd::parse_endpoint(wanted.nbd));
         where = std::move(parsed);
     }
-    FS_CO_TRY(kept, records());
-    FS_CO_TRY(number, co_await run_on(run_.disk, [kept] { return kept->next_opening(); }));
     catalogued_opening r;
-    r.id = fmt::format("{}-{}", how_.group, number);
+    if (wanted.attached) {
+        r.id = fmt::format("{}-a{}", how_.group, ++attached_);
+    } else {
+        FS_CO_TRY(kept, records());
+        FS_CO_TRY(number, co_await run_on(run_.disk, [kept] { return kept->next_opening(); }));
+        r.id = fmt::format("{}-{}", how_.group, number);
+    }
     r.point = point.id;
     r.writable = wanted.writable;
     r.suspect = wanted.suspect;
@@ -106,6 +110,7 @@ task<result<std::shared_ptr<opening>>> opened_points::make(replica_point point,
     r.mount = std::move(wanted.mount);
     r.since = run_.time->wall();
     auto o = std::make_shared<opening>(std::move(r), std::move(where));
+    o->attached = wanted.attached;
     o->since = run_.time->now();
     o->suspect_said = point.suspect;
     co_return o;
@@ -131,7 +136,7 @@ task<result<>> opened_points::start(std::shared_ptr<opening> o) {
     if (done) {
         done = goes_on();
     }
-    if (done) { // last: what is not in the records is a leftover
+    if (done && !o->attached) { // last: what is not in the records is a leftover
         auto kept = records();
         done = kept ? co_await run_on(run_.disk, [kept = *kept,
                                                   r = o->record()] { return kept->add_opening(r); })
@@ -164,8 +169,10 @@ task<result<>> opened_points::close(std::string id) {
 /// In the opening's turn. First out of the records: what is left then is removed at the next start.
 task<result<>> opened_points::drop(std::shared_ptr<opening> o) {
     const std::string id = o->record().id;
-    FS_CO_TRY(kept, records());
-    FS_CO_CHECK(co_await run_on(run_.disk, [kept, id] { return kept->remove_opening(id); }));
+    if (!o->attached) {
+        FS_CO_TRY(kept, records());
+        FS_CO_CHECK(co_await run_on(run_.disk, [kept, id] { return kept->remove_opening(id); }));
+    }
     co_await o->suspend(run_, served_by());
     o->gone = true;
     opened_.erase(id);

@@ -82,6 +82,7 @@ class opened_points {
     commands_under_way &commands_;
     std::optional<opening_means> served_by_; ///< made with the first point that is opened
     condition free_;                         ///< somebody's turn ended
+    std::uint64_t attached_ = 0;             ///< made in this life, for their ids
     bool loaded_ = false;                    ///< the records were read
     bool paused_ = false;                    ///< the copy is being let go
     std::map<std::string, std::shared_ptr<opening>> opened_;

@@ -63,6 +63,7 @@ class opening {
     bool suspect_said = false; ///< who opened it knows that the point is, or was told
     bool busy = false;         ///< somebody serves, suspends or closes it
     bool gone = false;         ///< closed
+    bool attached = false;     ///< ends with who asked for it: in no record
     time_point since{};
     std::optional<std::string> trouble; ///< why it is not served, or not mounted
     time_point next_try{};

@@ -34,6 +34,7 @@ struct receiver::impl {
                        [this](const std::string &name) { return lookup(name); }};
     condition invitations_; ///< there is a new one, or stop
     bool stopping = false;
+    std::uint64_t attached = 0; ///< openings, counted for the names of their sockets
 
     receiver_group *lookup(const std::string &name) const {
         for (const auto &g : groups) {
@@ -261,6 +262,22 @@ std::optional<std::string> receiver::held_back(const std::string &group) const {
 task<result<opened_point>> receiver::open(std::string group, open_request wanted) {
     FS_CO_TRY(g, impl_->find(group));
     co_return co_await g->open_point(std::move(wanted));
+}
+
+task<result<opened_point>> receiver::open_attached(std::string group, open_request wanted) {
+    impl &m = *impl_;
+    FS_CO_TRY(g, m.find(group));
+    const std::string directory = m.config.control + ".d";
+    FS_CO_CHECK(
+        co_await run_on(m.run.disk, [&] { return m.here->files().make_directories(directory); }));
+    wanted.nbd = fmt::format("unix:{}/{}", directory, ++m.attached);
+    wanted.attached = true;
+    co_return co_await g->open_point(std::move(wanted));
+}
+
+result<seed_target> receiver::seed_target(const std::string &group) const {
+    FS_TRY(g, impl_->find(group));
+    return g->seed();
 }
 
 std::vector<opened_point> receiver::opened() const {

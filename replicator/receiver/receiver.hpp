@@ -51,6 +51,11 @@ class receiver {
     /// Why no point is made of what arrives; for `points`.
     std::optional<std::string> held_back(const std::string &group) const;
     task<result<opened_point>> open(std::string group, open_request wanted);
+    /// As open, on a socket that only this daemon's user and root can reach (a directory of mode
+    /// 0700 beside the control socket); `wanted.nbd` is not looked at. Who asks closes it.
+    task<result<opened_point>> open_attached(std::string group, open_request wanted);
+    /// Where the images of a group are or belong. errc::not_found.
+    result<farshore::seed_target> seed_target(const std::string &group) const;
     std::vector<opened_point> opened() const;
     task<result<>> close(std::string id);
     /// `address`: what senders reach us at; goes into the token.

@@ -100,6 +100,7 @@ class receiver_group final : session_host, apply_host {
     task<result<opened_point>> open_point(open_request wanted);
     result<open_replica_point> open_devices(const std::string &point);
     std::vector<opened_point> opened() const { return openings_.list(); }
+    seed_target seed() const;
     bool has_opened(const std::string &id) const { return openings_.has(id); }
     task<result<>> close_point(std::string id) { return openings_.close(std::move(id)); }
     /// Of what is open under that id; empty: it is not served now.

@@ -81,6 +81,16 @@ task<result<opened_point>> receiver_group::open_point(open_request wanted) {
     co_return co_await openings_.open(std::move(p), std::move(wanted));
 }
 
+seed_target receiver_group::seed() const {
+    const receiver_group_config &c = options_.config;
+    return {.group = name(),
+            .state = name_of(status().state),
+            .copy = copy_ != nullptr || is_failed(phase_),
+            .connected = connected(),
+            .directory = c.replica,
+            .targets = c.targets};
+}
+
 // ---- waiting for one
 // --------------------------------------------------------------------------------
 

@@ -163,6 +163,7 @@ struct open_request {
     /// Writable: at most so much is written to it; nothing: limits::overlay_space_default.
     std::optional<std::uint64_t> space_bytes = {};
     std::string mount = {}; ///< directory; empty: not mounted
+    bool attached = false;  ///< it ends with who asked, and with the process: it is not recorded
 };
 struct opened_export {
     std::string volume;
@@ -183,6 +184,16 @@ struct opened_point {
     std::vector<opened_mount> mounts; ///< what is mounted now
     bool served = true;               ///< false: its point or its copy is waited for
     std::optional<std::string> error; ///< why it is not, or not mounted
+};
+
+/// Where the images of a group belong, for who brings its content by another way than the line.
+struct seed_target {
+    std::string group;
+    std::string state;                                        ///< of the group, as in `status`
+    bool copy = false;                                        ///< there is one, whole or not
+    bool connected = false;                                   ///< a sender is there
+    std::string directory;                                    ///< of VOLUME.img; may be empty
+    std::vector<std::pair<std::string, std::string>> targets; ///< volume name, path
 };
 
 struct invitation {

@@ -148,7 +148,8 @@ def by_hand(context):
     pair.wait_state("streaming")
     harness.retry(30, "retention by the new rules", lambda: len(points_of(pair)) == 2)
     after = points_of(pair)
-    context.check(after[0]["id"] == kept and "pin" in after[0]["kept_by"], "the pinned point outlives kill -9 and rules")
+    context.check(after[0]["id"] == kept and "pin" in after[0]["kept_by"],
+                  "the pinned point outlives kill -9 and rules")
     context.check(content_of(child, pair, kept) == contents, "with the content that it had")
     time.sleep(6)  # a commit
     pair.receiver.kill()

@@ -119,15 +119,59 @@ TEST_SUITE("cli_options") {
     }
 
     TEST_CASE("what is no command line is a usage error") {
-        for (const char *line :
-             {"", "wait", "open shop", "throttle", "throttle set", "config", "status a b",
-              "invite shop", "open shop --nbd unix:/x --space 1GiB", "invite", "invite --list shop",
-              "invite --list --revoke 1", "invite --revoke 1 --address dr:1", "--nonsense status",
-              "close", "demo --seconds 0"}) {
+        for (const char *line : {"",
+                                 "wait",
+                                 "open shop",
+                                 "throttle",
+                                 "throttle set",
+                                 "config",
+                                 "status a b",
+                                 "invite shop",
+                                 "open shop --nbd unix:/x --space 1GiB",
+                                 "invite",
+                                 "invite --list shop",
+                                 "invite --list --revoke 1",
+                                 "invite --revoke 1 --address dr:1",
+                                 "--nonsense status",
+                                 "close",
+                                 "demo --seconds 0",
+                                 "export shop",
+                                 "export --to x",
+                                 "export shop --to x --format vpc",
+                                 "export shop data --tar --to x",
+                                 "export shop --tar --format raw --to x",
+                                 "export shop --to - --format qcow2",
+                                 "import shop",
+                                 "restore shop",
+                                 "restore shop data",
+                                 "restore shop data --to x --sector-size 1"}) {
             CAPTURE(line);
             CHECK(refused(line).exit == 2);
             CHECK(!refused(line).text.empty());
         }
+    }
+
+    TEST_CASE("export, import and restore take their words") {
+        const invocation all = parsed("export shop --to -");
+        CHECK(all.command == "export");
+        CHECK(all.carry.volume.empty());
+        CHECK(all.carry.to == "-");
+        const invocation one = parsed("export shop data --point -5m --to /x --format vhdx "
+                                      "--no-compare --force --applied --suspect");
+        CHECK(one.carry.volume == "data");
+        CHECK(one.point == "-5m");
+        CHECK(one.carry.format == "vhdx");
+        CHECK(one.carry.no_compare);
+        CHECK(one.carry.force);
+        CHECK(one.applied);
+        CHECK(one.open.suspect);
+        CHECK(parsed("export shop --tar --to /x").carry.tar);
+        CHECK(parsed("import shop --from -").carry.from == "-");
+        const invocation back =
+            parsed("restore shop data --to /dev/sdz --confirm S3R1AL --sector-size 4096");
+        CHECK(back.command == "restore");
+        CHECK(back.carry.confirm == "S3R1AL");
+        CHECK(back.carry.sector_bytes == 4096);
     }
 
     TEST_CASE("a mistyped command is met with a proposal") {

@@ -141,7 +141,23 @@ struct fake_receiver {
         o.point = "17";
         return {o};
     }
+    condition release_open;
+    bool hold_open = false;
+    task<result<opened_point>> open_attached(std::string group, open_request wanted) {
+        calls.push_back("open_attached " + group + " " + wanted.point);
+        if (hold_open) {
+            co_await release_open.wait();
+        }
+        opened_point o = opened().front();
+        o.exports = {{"data", "uri"}};
+        co_return group == "shop" ? result<opened_point>(o)
+                                  : fail(errc::not_found, "group \"" + group + "\"");
+    }
+    result<farshore::seed_target> seed_target(const std::string &group) const {
+        return farshore::seed_target{group, "empty", false, false, "/srv/replica", {}};
+    }
     task<result<>> close(std::string id) {
+        calls.push_back("close " + id);
         if (id != "1") {
             co_return fail(errc::not_found, "opened point " + id);
         }
@@ -373,6 +389,41 @@ TEST_SUITE("daemon_commands") {
         as_it_is["suspect"] = true;
         CHECK(r.run("open", as_it_is));
         CHECK(r.engine.calls == std::vector<std::string>{"open shop latest unix:/x suspect"});
+    }
+
+    TEST_CASE("an attached opening is closed when its client hangs up, also in the middle") {
+        for (const bool in_the_middle : {false, true}) {
+            CAPTURE(in_the_middle);
+            receiver_rig r;
+            r.engine.hold_open = in_the_middle;
+            asio::cancellation_signal hang_up;
+            std::vector<json> told;
+            asio::co_spawn(r.io,
+                           r.commands.run("open_attached", {{"group", "shop"}, {"point", "-5m"}},
+                                          [&](json p) { told.push_back(std::move(p)); }),
+                           asio::bind_cancellation_slot(
+                               hang_up.slot(), [](std::exception_ptr, control::outcome) {}));
+            r.io.poll();
+            if (!in_the_middle) {
+                REQUIRE(told.size() == 2);
+                CHECK(told[1]["opened"]["uris"] == json{{"data", "uri"}});
+                CHECK(told[1]["opened"]["facts"]["id"] == "17");
+            }
+            hang_up.emit(asio::cancellation_type::terminal);
+            r.io.poll();
+            r.engine.release_open.notify_all();
+            r.io.poll();
+            CHECK(r.engine.calls ==
+                  std::vector<std::string>{"reach shop -5m", "open_attached shop -5m", "close 1"});
+            CHECK(r.owner.running() == 0);
+        }
+    }
+
+    TEST_CASE("an attached opening that fails says why, and where a seed belongs is told") {
+        receiver_rig r;
+        r.refuses("open_attached", {{"group", "none"}}, "not_found", 10);
+        CHECK(r.owner.running() == 0);
+        CHECK((*r.run("seed_target", shop))["directory"] == "/srv/replica");
     }
 
     TEST_CASE("a verify goes on when its client hangs up") {
