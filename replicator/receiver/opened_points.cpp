@@ -6,12 +6,17 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <utility>
 
 namespace farshore {
 namespace {
 
 constexpr duration try_again_after = std::chrono::seconds(5);
+
+bool no_space(const error &e) {
+    return is_errno(e, ENOSPC) || is_errno(e, EDQUOT) || is(e, errc::full);
+}
 
 } // namespace
 
@@ -77,7 +82,9 @@ task<result<opened_point>> opened_points::open(replica_point point, open_request
     }
     FS_CO_TRY(o, co_await make(std::move(point), std::move(wanted)));
     const auto mine = co_await turn::of(free_, o);
-    opened_.emplace(o->record().id, o);
+    if (!opened_.emplace(o->record().id, o).second) {
+        co_return fail(errc::busy, "another point is being opened; try again");
+    }
     if (auto started = co_await start(o); !started) {
         o->gone = true;
         opened_.erase(o->record().id);
@@ -94,12 +101,20 @@ task<result<std::shared_ptr<opening>>> opened_points::make(replica_point point,
         where = std::move(parsed);
     }
     catalogued_opening r;
+    bool lasts = !wanted.attached;
     if (wanted.attached) {
         r.id = fmt::format("{}-a{}", how_.group, ++attached_);
     } else {
         FS_CO_TRY(kept, records());
-        FS_CO_TRY(number, co_await run_on(run_.disk, [kept] { return kept->next_opening(); }));
-        r.id = fmt::format("{}-{}", how_.group, number);
+        const auto number = co_await run_on(run_.disk, [kept] { return kept->next_opening(); });
+        // On a full disk a point can still be looked at, until the next restart.
+        lasts = number.has_value();
+        if (!lasts && (wanted.writable || !wanted.mount.empty() || !no_space(number.error()))) {
+            co_return std::unexpected(number.error());
+        }
+        r.id = lasts ? fmt::format("{}-{}", how_.group, *number)
+                     : fmt::format("{}-t{:x}", how_.group,
+                                   run_.time->wall().time_since_epoch().count() / 1'000'000);
     }
     r.point = point.id;
     r.writable = wanted.writable;
@@ -113,6 +128,7 @@ task<result<std::shared_ptr<opening>>> opened_points::make(replica_point point,
     o->attached = wanted.attached;
     o->since = run_.time->now();
     o->suspect_said = point.suspect;
+    o->kept = lasts;
     co_return o;
 }
 
@@ -136,15 +152,29 @@ task<result<>> opened_points::start(std::shared_ptr<opening> o) {
     if (done) {
         done = goes_on();
     }
-    if (done && !o->attached) { // last: what is not in the records is a leftover
-        auto kept = records();
-        done = kept ? co_await run_on(run_.disk, [kept = *kept,
-                                                  r = o->record()] { return kept->add_opening(r); })
-                    : result<>(std::unexpected(kept.error()));
+    if (done && o->kept) { // last: what is not in the catalogue is a leftover
+        done = co_await keep(*o);
+    }
+    if (done && !o->kept && !o->attached) {
+        o->trouble = "a restart of the receiver closes it, for the disk of `state` is full";
+        log::warning("group {}: point {}, opened as {}: {}", how_.group, o->record().point.value,
+                     o->record().id, *o->trouble);
     }
     if (!done) {
         co_await o->suspend(run_, by);
         static_cast<void>(co_await remove_opening_files(run_, by, o->record().id));
+    }
+    co_return done;
+}
+
+/// In the catalogue. One that is only looked at does without it on a full disk.
+task<result<>> opened_points::keep(opening &o) {
+    FS_CO_TRY(kept, records());
+    auto done = co_await run_on(run_.disk, [kept, r = o.record()] { return kept->add_opening(r); });
+    const bool looked_at = !o.record().writable && o.record().mount.empty();
+    if (!done && looked_at && no_space(done.error())) {
+        o.kept = false;
+        done = {};
     }
     co_return done;
 }
@@ -166,21 +196,41 @@ task<result<>> opened_points::close(std::string id) {
     co_return co_await drop(o);
 }
 
-/// In the opening's turn. First out of the records: what is left then is removed at the next start.
+/// In the opening's turn. First out of the catalogue: what is left then is removed at the next
+/// start. On a full disk it is its overlay that makes the room for that.
 task<result<>> opened_points::drop(std::shared_ptr<opening> o) {
-    const std::string id = o->record().id;
-    if (!o->attached) {
-        FS_CO_TRY(kept, records());
-        FS_CO_CHECK(co_await run_on(run_.disk, [kept, id] { return kept->remove_opening(id); }));
+    auto done = co_await forget(*o);
+    if (!done && !no_space(done.error())) {
+        co_return done;
     }
+    const std::string id = o->record().id;
     co_await o->suspend(run_, served_by());
-    o->gone = true;
-    opened_.erase(id);
     if (auto removed = co_await remove_opening_files(run_, served_by(), id); !removed) {
         log::warning("opened point {} is closed, and its files stay until the next start: {}", id,
                      removed.error().text());
     }
+    if (!done) {
+        done = co_await forget(*o);
+    }
+    if (!done) {
+        o->trouble = "it is closed, and comes back at the next start unless it is closed again: " +
+                     done.error().text();
+        o->next_try = time_point::max();
+        co_return fail(done.error().code, id + ": " + *o->trouble);
+    }
+    o->gone = true;
+    opened_.erase(id);
     co_return result<>{};
+}
+
+/// Takes it out of the catalogue.
+task<result<>> opened_points::forget(const opening &o) {
+    if (!o.kept) {
+        co_return result<>{};
+    }
+    FS_CO_TRY(kept, records());
+    co_return co_await run_on(run_.disk,
+                              [kept, id = o.record().id] { return kept->remove_opening(id); });
 }
 
 // ---- over restarts
@@ -247,7 +297,9 @@ task<void> opened_points::suspend() {
     for (const auto &o : all) {
         const auto mine = co_await turn::of(free_, o);
         co_await o->suspend(run_, served_by());
-        o->next_try = {};
+        if (o->next_try != time_point::max()) { // else it is closed, but for its record
+            o->next_try = {};
+        }
     }
 }
 

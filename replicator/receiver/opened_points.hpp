@@ -1,6 +1,6 @@
 #pragma once
 // The points of a group that are open: each is served over NBD at its own place, or mounted, until
-// it is closed. An opening outlives the copy's object and the process: it is kept in the records,
+// it is closed. An opening outlives the copy's object and the process: it is kept in the catalogue,
 // and served again at the same place, under the same id, with what was flushed to it, as soon as
 // the copy has its point. One whose point is gone is closed, and said.
 //
@@ -42,13 +42,13 @@ class opened_points {
     task<result<>> close(std::string id);
     bool has(const std::string &id) const { return opened_.contains(id); }
 
-    /// Before the copy is let go: devices read through it. They stay open in the records, and
+    /// Before the copy is let go: devices read through it. They stay open in the catalogue, and
     /// nothing is served until go_on().
     task<void> suspend();
     void go_on() { paused_ = false; }
     /// resume() may have something to do.
     bool waiting() const;
-    /// Those that the copy has the point of; at first it reads the records. `all`: everything
+    /// Those that the copy has the point of; at first it reads the catalogue. `all`: everything
     /// durable is applied, so a point that is not there is gone for good.
     task<void> resume(bool all);
     /// Points up to it became suspect. An opening goes on, for it may be in use; who reads the log
@@ -76,6 +76,8 @@ class opened_points {
     task<result<>> start(std::shared_ptr<opening> o);
     task<void> resume(std::shared_ptr<opening> o, bool all);
     task<result<>> drop(std::shared_ptr<opening> o);
+    task<result<>> keep(opening &o);
+    task<result<>> forget(const opening &o);
 
     means how_;
     runtime run_;
@@ -83,7 +85,7 @@ class opened_points {
     std::optional<opening_means> served_by_; ///< made with the first point that is opened
     condition free_;                         ///< somebody's turn ended
     std::uint64_t attached_ = 0;             ///< made in this life, for their ids
-    bool loaded_ = false;                    ///< the records were read
+    bool loaded_ = false;                    ///< the catalogue was read
     bool paused_ = false;                    ///< the copy is being let go
     std::map<std::string, std::shared_ptr<opening>> opened_;
 };

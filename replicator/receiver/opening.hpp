@@ -63,7 +63,8 @@ class opening {
     bool suspect_said = false; ///< who opened it knows that the point is, or was told
     bool busy = false;         ///< somebody serves, suspends or closes it
     bool gone = false;         ///< closed
-    bool attached = false;     ///< ends with who asked for it: in no record
+    bool kept = true;          ///< in the catalogue: it outlives the process
+    bool attached = false;     ///< ends with who asked for it: never in the catalogue
     time_point since{};
     std::optional<std::string> trouble; ///< why it is not served, or not mounted
     time_point next_try{};
@@ -86,7 +87,7 @@ class opening {
 };
 
 /// Takes down what an earlier process mounted for an opening, and removes its overlay. It is
-/// suspended or none at all, and not in the records.
+/// suspended or none at all, and not in the catalogue.
 task<result<>> remove_opening_files(const runtime &run, const opening_means &means, std::string id);
 
 /// As nbd::parse_endpoint reads it.

@@ -195,6 +195,25 @@ TEST_SUITE("sites") {
         CHECK(!w.await(site.engine->open("shop", {.mount = "relative"})));
     }
 
+    TEST_CASE_FIXTURE(opening_fixture,
+                      "opened points: on a full disk they are looked at, and closed") {
+        const auto before = open({.writable = true});
+        write(before.id, 3, 30);
+        site.fill();
+        const auto look = open({});
+        CHECK(has(look.id, 0, 1));
+        CHECK(!w.await(site.engine->open("shop", {.writable = true})));
+        REQUIRE(w.await(site.engine->close(look.id)));
+        REQUIRE(w.await(site.engine->close(before.id))); // what it gives back is room enough
+        site.give_space();
+        CHECK(site.engine->opened().empty());
+        CHECK(site.disk.exists(directory(before.id)) == false);
+        site.stop();
+        site.start();
+        w.until([] { return false; });
+        CHECK(site.engine->opened().empty());
+    }
+
     TEST_CASE_FIXTURE(opening_fixture, "opened points: so many of one group, and no more") {
         for (std::size_t i = 0; i < limits::openings_max; ++i) {
             open({});
