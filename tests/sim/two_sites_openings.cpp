@@ -161,6 +161,8 @@ void two_sites::check_openings(bool must) {
 }
 
 void two_sites::openings_restarted() {
+    // Opened on a full disk: until the next restart only, by their ids.
+    std::erase_if(openings_, [](const modelled_opening &one) { return one.id.contains("-t"); });
     for (modelled_opening &one : openings_) {
         one.restarted = true;
     }
