@@ -63,6 +63,7 @@ void two_sites::dr_disaster() {
 /// Its points are those that the history has.
 void two_sites::dr_lose_catalogue(const replicated_group &g) {
     say("the catalogue of " + g.name + " is lost");
+    openings_.clear(); // nobody knows of them any more
     stop_receiver(one_in(2));
     const std::string path = "/state/receiver/groups/" + g.name + "/catalogue.db";
     if (one_in(2)) {
