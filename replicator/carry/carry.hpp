@@ -34,6 +34,7 @@ struct point_choice {
     std::string point; ///< as typed; empty is latest
     bool applied = false;
     bool suspect = false;
+    std::string since; ///< an older point, as typed: what changed after it is told, too
 };
 
 enum class image_format : unsigned char { raw, qcow2, vmdk, vhdx, vdi };
@@ -46,6 +47,7 @@ struct export_request {
     bool tar = false;    ///< all volumes in one stream, also when there is but one
     bool compare = true; ///< with the point, once it is written; not for a stream
     bool force = false;  ///< an existing file is replaced
+    std::string backing; ///< with from.since: the image of that point; empty: none is named
 };
 
 struct import_request {

@@ -5,6 +5,7 @@
 #include "replicator/carry/opening.hpp"
 #include "replicator/carry/output.hpp"
 #include "replicator/carry/qemu_img.hpp"
+#include "replicator/carry/since_export.hpp"
 #include "replicator/carry/tar_export.hpp"
 #include "replicator/carry/volume_copy.hpp"
 #include "replicator/control/exit_code.hpp"
@@ -80,11 +81,35 @@ result<copied> to_file(nbd_source &source, const export_request &request, const 
     return done;
 }
 
+result<json> export_since(const opening &o, const open_volume &volume, nbd_source &source,
+                          const export_request &request, const std::string &what,
+                          const means &with) {
+    FS_TRY(file, new_file::make(request.to, request.force ? existing::replace : existing::refuse));
+    FS_TRY(written, write_since(source, request, file, what, with));
+    FS_TRY(read, digest_file(file.partial(), what + " sum", with));
+    if (request.compare && request.backing.empty()) {
+        with.remark(request.to + ": not compared with the point, since no --backing says what it "
+                                 "stands on");
+    } else if (request.compare) {
+        FS_CHECK(compare(source.uri(), source.size(), file.partial(), image_format::qcow2,
+                         request.to, with));
+    }
+    FS_CHECK(file.publish());
+    json document = document_of(o, volume.name, request, "qcow2", read);
+    document["since"] = o.since;
+    document["backing"] = request.backing.empty() ? json(nullptr) : json(request.backing);
+    document["changed_bytes"] = written.changed_bytes;
+    return document;
+}
+
 control::outcome export_volume(const opening &o, const export_request &request, const means &with) {
     const auto run = [&]() -> result<json> {
         FS_TRY(volume, choose_volume(o, request.volume));
         FS_TRY(source, connect_to(o, volume));
         const std::string what = fmt::format("{}/{} export", o.group, volume.name);
+        if (!request.from.since.empty()) {
+            return export_since(o, volume, source, request, what, with);
+        }
         FS_TRY(done, request.to == "-" ? to_stream(source, what, with)
                                        : to_file(source, request, what, with));
         return document_of(o, volume.name, request, name_of(request.format), done);
@@ -118,7 +143,8 @@ control::outcome export_group(const opening &o, const export_request &request, c
 control::outcome run_export(const export_request &request, const means &with) {
     const quiet_pipe quiet;
     return with_opening(request.from, with, [&](const opening &o) -> control::outcome {
-        const bool whole = request.volume.empty() && (request.tar || o.volumes.size() > 1);
+        const bool whole = request.from.since.empty() && request.volume.empty() &&
+                           (request.tar || o.volumes.size() > 1);
         if (!whole) {
             return export_volume(o, request, with);
         }

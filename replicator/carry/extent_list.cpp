@@ -2,12 +2,55 @@
 
 #include "replicator/base/assert.hpp"
 
+#include <algorithm>
+
 namespace farshore::carry {
 namespace {
 
 std::uint64_t end_of(const byte_range &r) { return r.offset + r.length; }
 
+/// The parts of each range of `a` that lie in ranges of `b`, and those that don't.
+template <class Inside, class Outside>
+void split(const std::vector<byte_range> &a, const std::vector<byte_range> &b, Inside inside,
+           Outside outside) {
+    auto next = b.begin();
+    for (const byte_range &r : a) {
+        std::uint64_t at = r.offset;
+        while (next != b.end() && end_of(*next) <= at) {
+            ++next;
+        }
+        for (auto over = next; over != b.end() && over->offset < end_of(r); ++over) {
+            const std::uint64_t begin = std::max(at, over->offset);
+            const std::uint64_t end = std::min(end_of(r), end_of(*over));
+            outside(byte_range{at, begin - at});
+            inside(byte_range{begin, end - begin});
+            at = end;
+        }
+        outside(byte_range{at, end_of(r) - at});
+    }
+}
+
 } // namespace
+
+std::vector<byte_range> in_both(const std::vector<byte_range> &a,
+                                const std::vector<byte_range> &b) {
+    std::vector<byte_range> out;
+    split(a, b, [&](byte_range r) { out.push_back(r); }, [](byte_range) {});
+    return out;
+}
+
+std::vector<byte_range> in_first_only(const std::vector<byte_range> &a,
+                                      const std::vector<byte_range> &b) {
+    std::vector<byte_range> out;
+    split(
+        a, b, [](byte_range) {},
+        [&](byte_range r) {
+            if (r.length > 0) {
+                out.push_back(r);
+            }
+        });
+    return out;
+}
 
 void extent_list::add(byte_range range) {
     if (range.length == 0) {

@@ -29,4 +29,9 @@ class extent_list {
     std::vector<byte_range> ranges_;
 };
 
+/// What is in both, and what is in `a` only. Of sorted ranges that do not overlap.
+std::vector<byte_range> in_both(const std::vector<byte_range> &a, const std::vector<byte_range> &b);
+std::vector<byte_range> in_first_only(const std::vector<byte_range> &a,
+                                      const std::vector<byte_range> &b);
+
 } // namespace farshore::carry

@@ -18,22 +18,26 @@ namespace {
 constexpr std::uint64_t status_bytes = limits::GiB; ///< asked about at once
 constexpr int look_every_ms = 500;                  ///< at `stop`, while nothing comes
 constexpr const char *allocation = "base:allocation";
+const std::string changed_since = "farshore:changed-since:";
 
 /// Answers of one question: lengths and flags in turn.
 struct statuses {
+    const std::string &context;
+    std::uint32_t mask;
+    std::uint32_t wanted;
     std::uint64_t at = 0;
-    extent_list *out = nullptr;
+    extent_list out{};
 };
 
 int take_statuses(void *user, const char *context, std::uint64_t, std::uint32_t *entries,
                   std::size_t count, int *) {
     auto &s = *static_cast<statuses *>(user);
-    if (std::string_view(context) != allocation) {
+    if (s.context != context) {
         return 0;
     }
     for (std::size_t i = 0; i + 1 < count; i += 2) {
-        if ((entries[i + 1] & LIBNBD_STATE_ZERO) == 0) {
-            s.out->add({s.at, entries[i]});
+        if ((entries[i + 1] & s.mask) == s.wanted) {
+            s.out.add({s.at, entries[i]});
         }
         s.at += entries[i];
     }
@@ -58,13 +62,16 @@ std::unexpected<error> nbd_source::failed(const std::string &doing) const {
                                   name_, doing, text != nullptr ? text : "NBD"));
 }
 
-result<nbd_source> nbd_source::connect(const std::string &uri, std::string name) {
+result<nbd_source> nbd_source::connect(const std::string &uri, std::string name,
+                                       const std::string &since) {
     nbd_source s;
     s.uri_ = uri;
     s.name_ = std::move(name);
     s.handle_.reset(::nbd_create());
+    s.changed_ = since.empty() ? "" : changed_since + since;
     nbd_handle *h = s.handle_.get();
     if (h == nullptr || ::nbd_add_meta_context(h, allocation) != 0 ||
+        (!since.empty() && ::nbd_add_meta_context(h, s.changed_.c_str()) != 0) ||
         ::nbd_connect_uri(h, uri.c_str()) != 0) {
         return s.failed("connecting");
     }
@@ -84,27 +91,40 @@ result<> nbd_source::read(std::uint64_t offset, bytes_span out) {
 }
 
 result<extent_list> nbd_source::data_extents(const std::function<bool()> &stop) {
-    extent_list out;
-    nbd_handle *h = handle_.get();
-    if (::nbd_can_meta_context(h, allocation) != 1) {
-        out.add({0, size_});
-        return out;
+    if (::nbd_can_meta_context(handle_.get(), allocation) != 1) {
+        extent_list all;
+        all.add({0, size_});
+        return all;
     }
-    statuses s{0, &out};
+    return extents(allocation, LIBNBD_STATE_ZERO, 0, stop);
+}
+
+result<extent_list> nbd_source::changed_extents(const std::function<bool()> &stop) {
+    if (changed_.empty() || ::nbd_can_meta_context(handle_.get(), changed_.c_str()) != 1) {
+        return fail(errc::unsupported, name_ + ": the receiver does not tell what changed since "
+                                               "another point; are CLI and daemon of one version?");
+    }
+    return extents(changed_, 1, 1, stop);
+}
+
+result<extent_list> nbd_source::extents(const std::string &context, std::uint32_t mask,
+                                        std::uint32_t wanted, const std::function<bool()> &stop) {
+    statuses s{context, mask, wanted};
     while (s.at < size_) {
         if (stop()) {
             return stopped();
         }
         const std::uint64_t before = s.at;
         const nbd_extent_callback take{take_statuses, &s, nullptr};
-        if (::nbd_block_status(h, std::min(status_bytes, size_ - s.at), s.at, take, 0) != 0) {
+        if (::nbd_block_status(handle_.get(), std::min(status_bytes, size_ - s.at), s.at, take,
+                               0) != 0) {
             return failed("asking where it has data");
         }
         if (s.at == before || s.at > size_) {
             return fail(errc::corrupt, name_ + ": the server's answer about its data is no answer");
         }
     }
-    return out;
+    return std::move(s.out);
 }
 
 // Requests go out in the order of place, and their answers are taken in it: what follows, digest

@@ -31,7 +31,9 @@ using piece_sink = std::function<result<>(const piece &)>;
 class nbd_source {
   public:
     /// `name` is for messages: "volume data of shop at point 17".
-    static result<nbd_source> connect(const std::string &uri, std::string name);
+    /// `since`: the point that the opening tells changes of; empty: of none.
+    static result<nbd_source> connect(const std::string &uri, std::string name,
+                                      const std::string &since = {});
     nbd_source(nbd_source &&) noexcept = default;
     nbd_source &operator=(nbd_source &&) noexcept = default;
 
@@ -40,6 +42,9 @@ class nbd_source {
     result<> read(std::uint64_t offset, bytes_span out);
     /// By base:allocation; everything, where the server does not tell.
     result<extent_list> data_extents(const std::function<bool()> &stop);
+    /// Where it was written after point `since`, in 4 KiB. errc::unsupported when the server does
+    /// not tell.
+    result<extent_list> changed_extents(const std::function<bool()> &stop);
     /// The whole volume from its begin to its end: `data` is read, the rest told as zeroes. Ends
     /// with errc::cancelled when `stop` says so, and with the sink's failure.
     result<> copy(const std::vector<byte_range> &data, const piece_sink &sink,
@@ -52,9 +57,13 @@ class nbd_source {
     class reader;
     nbd_source() = default;
     std::unexpected<error> failed(const std::string &doing) const;
+    /// The ranges whose flags, under `mask`, are `wanted`.
+    result<extent_list> extents(const std::string &context, std::uint32_t mask,
+                                std::uint32_t wanted, const std::function<bool()> &stop);
 
     std::string uri_;
     std::string name_;
+    std::string changed_; ///< context of changed_extents()
     std::unique_ptr<nbd_handle, closer> handle_;
     std::uint64_t size_ = 0;
 };

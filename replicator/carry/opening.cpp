@@ -17,6 +17,9 @@ json arguments_of(const point_choice &from) {
     if (!from.point.empty()) {
         args["point"] = from.point;
     }
+    if (!from.since.empty()) {
+        args["since"] = from.since;
+    }
     if (from.applied) {
         args["applied"] = true;
     }
@@ -50,7 +53,7 @@ result<opening> opening_of(const json &told) {
         const auto at = told.find(key);
         return at != told.end() && at->is_string() ? at->get<std::string>() : std::string();
     };
-    opening o{text("group"), text("point"), nullptr, {}};
+    opening o{text("group"), text("point"), text("since"), nullptr, {}};
     const auto uris = told.find("uris");
     if (o.group.empty() || o.point.empty() || uris == told.end() || !uris->is_object()) {
         return fail(errc::corrupt, "the receiver's answer about the opened point can't be read; "
@@ -113,7 +116,8 @@ result<open_volume> choose_volume(const opening &o, const std::string &name) {
 
 result<nbd_source> connect_to(const opening &o, const open_volume &volume) {
     return nbd_source::connect(
-        volume.uri, fmt::format("volume {} of {} at point {}", volume.name, o.group, o.point));
+        volume.uri, fmt::format("volume {} of {} at point {}", volume.name, o.group, o.point),
+        o.since);
 }
 
 } // namespace farshore::carry

@@ -17,6 +17,7 @@ struct open_volume {
 struct opening {
     std::string group;
     std::string point;
+    std::string since;   ///< the older point whose changes are told; empty: none
     control::json facts; ///< of the point, as `points` has them; null when it was thinned meanwhile
     std::vector<open_volume> volumes; ///< sorted by name
 };

@@ -19,7 +19,8 @@ constexpr const char *layout =
     " pinned INTEGER NOT NULL) STRICT;"
     "CREATE TABLE IF NOT EXISTS openings(id TEXT PRIMARY KEY, point INTEGER NOT NULL,"
     " writable INTEGER NOT NULL, suspect INTEGER NOT NULL, space INTEGER NOT NULL,"
-    " nbd TEXT NOT NULL, mount TEXT NOT NULL, since INTEGER NOT NULL) STRICT;"
+    " nbd TEXT NOT NULL, mount TEXT NOT NULL, since INTEGER NOT NULL,"
+    " changed_since INTEGER NOT NULL) STRICT;"
     "CREATE TABLE IF NOT EXISTS facts(name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;"
     "PRAGMA user_version = 1;"
     "COMMIT;";
@@ -230,7 +231,7 @@ result<std::vector<catalogued_opening>> catalogue::openings() {
     const std::scoped_lock lock(impl_->mutex);
     std::vector<catalogued_opening> all;
     FS_TRY(rows, impl_->database->prepare("SELECT id, point, writable, suspect, space, nbd, mount,"
-                                          " since FROM openings ORDER BY rowid"));
+                                          " since, changed_since FROM openings ORDER BY rowid"));
     for (;;) {
         FS_TRY(there, rows.step());
         if (!there) {
@@ -238,7 +239,8 @@ result<std::vector<catalogued_opening>> catalogue::openings() {
         }
         all.push_back({rows.text_at(0), from_sql(rows.number_at(1)), rows.number_at(2) != 0,
                        rows.number_at(3) != 0, static_cast<std::uint64_t>(rows.number_at(4)),
-                       rows.text_at(5), rows.text_at(6), from_ns(rows.number_at(7))});
+                       rows.text_at(5), rows.text_at(6), from_ns(rows.number_at(7)),
+                       from_sql(rows.number_at(8))});
     }
 }
 
@@ -258,7 +260,7 @@ result<> catalogue::add_opening(const catalogued_opening &o) {
     return impl_->transact(true, [&]() -> result<> {
         FS_TRY(add, impl_->database->prepare(
                         "INSERT OR REPLACE INTO openings(id, point, writable, suspect, space, nbd,"
-                        " mount, since) VALUES(?, ?, ?, ?, ?, ?, ?, ?)"));
+                        " mount, since, changed_since) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?)"));
         return add.text(o.id)
             .number(to_sql(o.point))
             .number(o.writable ? 1 : 0)
@@ -267,6 +269,7 @@ result<> catalogue::add_opening(const catalogued_opening &o) {
             .text(o.nbd)
             .text(o.mount)
             .number(to_ns(o.since))
+            .number(to_sql(o.changed_since))
             .run();
     });
 }

@@ -58,6 +58,7 @@ struct catalogued_opening {
     std::string nbd = {};          ///< endpoint text as bound; empty: only mounted
     std::string mount = {};        ///< directory; empty: not mounted
     wall_time since{};
+    interval_id changed_since{}; ///< an older point whose later changes are told; 0: none
 };
 
 class catalogue {

@@ -38,12 +38,22 @@ void add_export(CLI::App &app, invocation &inv) {
                        ->type_name("raw|qcow2|vmdk|vhdx|vdi");
     sub->add_flag("--tar", c.tar, "a tar with its manifest also of a group of one volume")
         ->excludes(format);
+    auto *since =
+        sub->add_option("--since", c.since, "only what changed since this older point, as qcow2")
+            ->type_name("P");
+    sub->add_option("--backing", c.backing, "with --since: the earlier export that it stands on")
+        ->needs(since)
+        ->type_name("FILE");
     sub->add_flag("--no-compare", c.no_compare, "don't compare what was written with the point");
     sub->add_flag("--force", c.force, "replace FILE, once the new one is whole");
     sub->callback([&inv, &c] {
         inv.command = "export";
         if (c.tar && !c.volume.empty()) {
             throw CLI::ValidationError("export", "--tar is for all volumes; leave VOLUME out");
+        }
+        if (!c.since.empty() &&
+            (c.tar || c.to == "-" || (!c.format.empty() && c.format != "qcow2"))) {
+            throw CLI::ValidationError("export", "--since makes a qcow2 file of one volume");
         }
         if (c.to == "-" && !c.format.empty() && c.format != "raw") {
             throw CLI::ValidationError(

@@ -68,7 +68,7 @@ class carry_progress {
 };
 
 carry::point_choice point_of(const invocation &inv) {
-    return {inv.group, inv.point, inv.applied, inv.open.suspect};
+    return {inv.group, inv.point, inv.applied, inv.open.suspect, {}};
 }
 
 control::outcome start(const invocation &inv, const carry::means &with) {
@@ -82,6 +82,8 @@ control::outcome start(const invocation &inv, const carry::means &with) {
     }
     carry::export_request request;
     request.from = point_of(inv);
+    request.from.since = c.since;
+    request.backing = c.backing;
     request.volume = c.volume;
     request.to = c.to;
     request.format = carry::image_format_of(c.format).value_or(carry::image_format::raw);

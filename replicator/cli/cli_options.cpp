@@ -99,6 +99,9 @@ void add_receiver_commands(CLI::App &app, invocation &inv) {
                    "what the images show now, if `latest` is not applied yet");
     open->add_flag("--suspect", inv.open.suspect,
                    "also a point whose images somebody else changed later");
+    open->add_option("--since", inv.carry.since,
+                     "also tell what changed since this older point (NBD contexts)")
+        ->type_name("P");
     auto *writable = open->add_flag("--writable", inv.open.writable,
                                     "what is written stays beside the copy, until close");
     open->add_option("--space", inv.open.space,

@@ -39,6 +39,8 @@ struct carry_words {
     std::string from;
     std::string format;
     std::string confirm;
+    std::string since;
+    std::string backing;
     std::uint32_t sector_bytes = 0;
     bool tar = false;
     bool no_compare = false;

@@ -76,6 +76,9 @@ std::expected<control_request, control::failure> open_request(const invocation &
     if (inv.open.suspect) {
         args["suspect"] = true;
     }
+    if (!inv.carry.since.empty()) {
+        args["since"] = inv.carry.since;
+    }
     if (!inv.point.empty()) {
         args["point"] = inv.point;
     }

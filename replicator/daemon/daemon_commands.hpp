@@ -283,6 +283,7 @@ class receiver_commands {
         wanted.space_bytes = args.number("space_bytes");
         wanted.nbd = args.text_or("nbd", "");
         wanted.mount = args.text_or("mount", "");
+        wanted.since = args.text_or("since", "");
         const bool applied = args.flag("applied");
         wanted.suspect = args.flag("suspect");
         if (auto p = args.problem()) {
@@ -320,6 +321,7 @@ class receiver_commands {
         const std::string group = args.text("group");
         open_request wanted;
         wanted.point = args.text_or("point", "");
+        wanted.since = args.text_or("since", "");
         const bool applied = args.flag("applied");
         wanted.suspect = args.flag("suspect");
         if (auto p = args.problem()) {

@@ -193,18 +193,22 @@ json to_json(const opened_point &o) {
     for (const auto &m : o.mounts) {
         mounts[m.volume] = m.path;
     }
-    return {{"id", o.id},
-            {"group", o.group},
-            {"point", o.point},
-            {"writable", o.writable},
-            {"uris", std::move(uris)},
-            {"space", o.writable ? json{{"used_bytes", o.space_used_bytes},
-                                        {"limit_bytes", o.space_limit_bytes}}
-                                 : json(nullptr)},
-            {"mount", o.mount.empty() ? json(nullptr) : json(o.mount)},
-            {"mounts", std::move(mounts)},
-            {"served", o.served},
-            {"error", or_null(o.error)}};
+    json document{{"id", o.id},
+                  {"group", o.group},
+                  {"point", o.point},
+                  {"writable", o.writable},
+                  {"uris", std::move(uris)},
+                  {"space", o.writable ? json{{"used_bytes", o.space_used_bytes},
+                                              {"limit_bytes", o.space_limit_bytes}}
+                                       : json(nullptr)},
+                  {"mount", o.mount.empty() ? json(nullptr) : json(o.mount)},
+                  {"mounts", std::move(mounts)},
+                  {"served", o.served},
+                  {"error", or_null(o.error)}};
+    if (!o.since.empty()) {
+        document["since"] = o.since;
+    }
+    return document;
 }
 
 json to_json(const seed_target &t) {

@@ -194,7 +194,7 @@ void negotiation::meta_context(std::uint32_t option, bytes_view data, byte_vecto
     const bool set = option == option_set_meta_context;
     if (set) { // a failed SET leaves nothing chosen
         meta_export_ = nullptr;
-        meta_allocation_ = meta_dirty_ = false;
+        meta_allocation_ = meta_dirty_ = meta_changed_ = false;
     }
     if (!structured_) {
         refuse(out, option, reply_err_invalid, "structured replies come first");
@@ -217,17 +217,27 @@ void negotiation::meta_context(std::uint32_t option, bytes_view data, byte_vecto
                });
     };
     const bool allocation = wanted(meta_name_allocation);
-    const bool dirty = entry->device->has_dirty_context() && wanted(meta_name_dirty);
+    const std::string since = entry->device->changed_since();
+    const std::string dirty_name =
+        since.empty() ? std::string(meta_name_dirty) : std::string(meta_name_since) + since;
+    const std::string changed_name = std::string(meta_name_changed) + since;
+    const bool has_dirty = entry->device->has_dirty_context();
+    const bool dirty = has_dirty && wanted(dirty_name);
+    const bool changed = has_dirty && !since.empty() && wanted(changed_name);
     if (allocation) {
         reply_context(out, option, set ? meta_id_allocation : 0, meta_name_allocation);
     }
     if (dirty) {
-        reply_context(out, option, set ? meta_id_dirty : 0, meta_name_dirty);
+        reply_context(out, option, set ? meta_id_dirty : 0, dirty_name);
+    }
+    if (changed) {
+        reply_context(out, option, set ? meta_id_changed : 0, changed_name);
     }
     if (set) {
         meta_export_ = entry;
         meta_allocation_ = allocation;
         meta_dirty_ = dirty;
+        meta_changed_ = changed;
     }
     reply(out, option, reply_ack);
 }
@@ -235,7 +245,7 @@ void negotiation::meta_context(std::uint32_t option, bytes_view data, byte_vecto
 void negotiation::choose(const export_entry &entry) {
     chosen_ = &entry;
     if (meta_export_ != &entry) { // contexts of another export mean nothing here
-        meta_allocation_ = meta_dirty_ = false;
+        meta_allocation_ = meta_dirty_ = meta_changed_ = false;
     }
 }
 
@@ -244,7 +254,8 @@ export_facts negotiation::facts() const {
             .read_only = chosen_->device->read_only(),
             .structured = structured_,
             .meta_allocation = meta_allocation_,
-            .meta_dirty = meta_dirty_};
+            .meta_dirty = meta_dirty_,
+            .meta_changed = meta_changed_};
 }
 
 } // namespace farshore::nbd

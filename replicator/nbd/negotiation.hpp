@@ -17,8 +17,12 @@ namespace farshore::nbd {
 
 constexpr std::uint32_t meta_id_allocation = 1; ///< ids that BLOCK_STATUS chunks carry
 constexpr std::uint32_t meta_id_dirty = 2;
+constexpr std::uint32_t meta_id_changed = 3;
 constexpr std::string_view meta_name_allocation = "base:allocation";
 constexpr std::string_view meta_name_dirty = "qemu:dirty-bitmap:farshore";
+/// Of a device that tells what changed since a point, with its id behind: for QEMU, and for all.
+constexpr std::string_view meta_name_since = "qemu:dirty-bitmap:since-";
+constexpr std::string_view meta_name_changed = "farshore:changed-since:";
 
 class negotiation {
   public:
@@ -62,6 +66,7 @@ class negotiation {
     const export_entry *meta_export_ = nullptr; ///< the export the contexts were chosen for
     bool meta_allocation_ = false;
     bool meta_dirty_ = false;
+    bool meta_changed_ = false;
     bool structured_ = false;
     bool no_zeroes_ = false;
 };

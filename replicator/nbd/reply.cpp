@@ -153,7 +153,7 @@ reply_bytes run_read(block_device &device, const request &r, const export_facts 
 /// One chunk. The device's answer is cut to the request: a client is never told of more bytes than
 /// it asked for, and never of none.
 result<> append_status(byte_vector &out, block_device &device, const request &r,
-                       status_context context, bool last) {
+                       status_context context, std::uint32_t id, bool last) {
     const std::size_t max = (r.flags & command_flag_req_one) != 0 ? 1 : status_extents_max;
     FS_TRY(extents, device.status({r.offset, r.length}, context, max));
     byte_vector descriptors;
@@ -178,23 +178,30 @@ result<> append_status(byte_vector &out, block_device &device, const request &r,
     header.cookie = r.cookie;
     header.length = static_cast<std::uint32_t>(sizeof(be32) + descriptors.size());
     append_struct(out, header);
-    append_struct(out,
-                  be32(context == status_context::allocation ? meta_id_allocation : meta_id_dirty));
+    append_struct(out, be32(id));
     append_bytes(out, descriptors);
     return {};
 }
 
 reply_bytes run_status(block_device &device, const request &r, const export_facts &facts) {
-    reply_bytes reply;
+    struct chosen {
+        status_context context;
+        std::uint32_t id;
+    };
+    std::vector<chosen> all;
     if (facts.meta_allocation) {
-        auto done =
-            append_status(reply.head, device, r, status_context::allocation, !facts.meta_dirty);
-        if (!done) {
-            return error_reply(r, facts, done.error());
-        }
+        all.push_back({status_context::allocation, meta_id_allocation});
     }
     if (facts.meta_dirty) {
-        auto done = append_status(reply.head, device, r, status_context::dirty, true);
+        all.push_back({status_context::dirty, meta_id_dirty});
+    }
+    if (facts.meta_changed) { // the same under our own name
+        all.push_back({status_context::dirty, meta_id_changed});
+    }
+    reply_bytes reply;
+    for (std::size_t i = 0; i < all.size(); ++i) {
+        const bool last = i + 1 == all.size();
+        auto done = append_status(reply.head, device, r, all[i].context, all[i].id, last);
         if (!done) {
             return error_reply(r, facts, done.error());
         }

@@ -68,7 +68,7 @@ wire_error validate_request(const request &r, const export_facts &facts) {
         return wire_error::invalid; // never advertised to this client
     }
     if (r.type == command_block_status &&
-        !(facts.structured && (facts.meta_allocation || facts.meta_dirty))) {
+        !(facts.structured && (facts.meta_allocation || facts.meta_dirty || facts.meta_changed))) {
         return wire_error::invalid;
     }
     if (rule.changes && facts.read_only) {

@@ -16,7 +16,8 @@ struct export_facts {
     bool read_only = false;
     bool structured = false;      ///< structured replies were negotiated
     bool meta_allocation = false; ///< base:allocation was chosen
-    bool meta_dirty = false;      ///< qemu:dirty-bitmap:farshore was chosen
+    bool meta_dirty = false;      ///< qemu:dirty-bitmap:... was chosen
+    bool meta_changed = false;    ///< farshore:changed-since:... was chosen
 };
 
 /// Transmission flags to advertise.

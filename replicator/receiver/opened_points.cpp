@@ -68,7 +68,8 @@ result<std::shared_ptr<catalogue>> opened_points::records() const {
 // ---- opened and closed
 // ------------------------------------------------------------------------------
 
-task<result<opened_point>> opened_points::open(replica_point point, open_request wanted) {
+task<result<opened_point>> opened_points::open(replica_point point, open_request wanted,
+                                               std::optional<interval_id> since) {
     const commands_under_way::mark here(commands_);
     if (opened_.size() >= limits::openings_max) {
         co_return fail(errc::limit,
@@ -80,7 +81,7 @@ task<result<opened_point>> opened_points::open(replica_point point, open_request
         FS_CO_CHECK(co_await run_on(served_by().mounting,
                                     [d = wanted.mount] { return point_mount::check(d); }));
     }
-    FS_CO_TRY(o, co_await make(std::move(point), std::move(wanted)));
+    FS_CO_TRY(o, co_await make(std::move(point), std::move(wanted), since));
     const auto mine = co_await turn::of(free_, o);
     if (!opened_.emplace(o->record().id, o).second) {
         co_return fail(errc::busy, "another point is being opened; try again");
@@ -93,8 +94,8 @@ task<result<opened_point>> opened_points::open(replica_point point, open_request
     co_return o->view(how_.group);
 }
 
-task<result<std::shared_ptr<opening>>> opened_points::make(replica_point point,
-                                                           open_request wanted) {
+task<result<std::shared_ptr<opening>>> opened_points::make(replica_point point, open_request wanted,
+                                                           std::optional<interval_id> since) {
     nbd::endpoint where;
     if (!wanted.nbd.empty()) {
         FS_CO_TRY(parsed, nbd::parse_endpoint(wanted.nbd));
@@ -123,6 +124,7 @@ task<result<std::shared_ptr<opening>>> opened_points::make(replica_point point,
         wanted.writable ? wanted.space_bytes.value_or(limits::overlay_space_default) : 0;
     r.nbd = std::move(wanted.nbd);
     r.mount = std::move(wanted.mount);
+    r.changed_since = since.value_or(interval_id{});
     r.since = run_.time->wall();
     auto o = std::make_shared<opening>(std::move(r), std::move(where));
     o->attached = wanted.attached;

@@ -36,8 +36,9 @@ class opened_points {
     opened_points(means how, runtime run, commands_under_way &commands);
 
     /// Errors: of the request, of a full or failing disk, of mounting; nothing is left of it then.
-    /// Durable on return.
-    task<result<opened_point>> open(replica_point point, open_request wanted);
+    /// Durable on return. `since`: an older point, as replica_group::open_point() has it.
+    task<result<opened_point>> open(replica_point point, open_request wanted,
+                                    std::optional<interval_id> since);
     /// Drops what was written to it. errc::not_found: there is none of that id. Durable on return.
     task<result<>> close(std::string id);
     bool has(const std::string &id) const { return opened_.contains(id); }
@@ -72,7 +73,8 @@ class opened_points {
     result<std::shared_ptr<catalogue>> records() const;
     task<result<>> load();
     task<void> remove_leftovers();
-    task<result<std::shared_ptr<opening>>> make(replica_point point, open_request wanted);
+    task<result<std::shared_ptr<opening>>> make(replica_point point, open_request wanted,
+                                                std::optional<interval_id> since);
     task<result<>> start(std::shared_ptr<opening> o);
     task<void> resume(std::shared_ptr<opening> o, bool all);
     task<result<>> drop(std::shared_ptr<opening> o);

@@ -52,8 +52,9 @@ task<result<>> opening::open_devices(const runtime &run, const opening_means &me
     auto opened = co_await run_on(
         run.disk,
         [copy, space, files = means.files, directory = directory(means), id = record_.point,
-         suspect = record_.suspect]() -> result<devices> {
-            FS_TRY(below, copy->open_point(id, suspect));
+         suspect = record_.suspect, since = record_.changed_since]() -> result<devices> {
+            FS_TRY(below, copy->open_point(id, suspect,
+                                           since.value == 0 ? std::nullopt : std::optional(since)));
             return space ? open_overlays(*files, directory, id, overlay_volumes(copy->volumes()),
                                          below.devices, space)
                          : result<devices>(std::move(below.devices));
@@ -187,6 +188,9 @@ opened_point opening::view(const std::string &group) const {
     v.space_limit_bytes = record_.space_bytes;
     v.space_used_bytes = space_ ? space_->used_bytes() : 0;
     v.mount = record_.mount;
+    if (record_.changed_since.value != 0) {
+        v.since = std::to_string(record_.changed_since.value);
+    }
     if (mount_) {
         for (const point_mount::volume &m : mount_->volumes()) {
             v.mounts.push_back({m.name, m.path});

@@ -78,7 +78,12 @@ result<open_replica_point> receiver_group::open_devices(const std::string &point
 
 task<result<opened_point>> receiver_group::open_point(open_request wanted) {
     FS_CO_TRY(p, resolve_point(wanted.point));
-    co_return co_await openings_.open(std::move(p), std::move(wanted));
+    std::optional<interval_id> since;
+    if (!wanted.since.empty()) {
+        FS_CO_TRY(older, resolve_point(wanted.since));
+        since = older.id;
+    }
+    co_return co_await openings_.open(std::move(p), std::move(wanted), since);
 }
 
 seed_target receiver_group::seed() const {

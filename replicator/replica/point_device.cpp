@@ -81,6 +81,9 @@ result<std::vector<status_extent>> point_device::status(byte_range range, status
                                                         std::size_t max) {
     std::vector<status_extent> extents;
     if (context == status_context::dirty) {
+        if (changes_.blocks != nullptr) {
+            return changes_.blocks->status(volume_, range, max);
+        }
         extents.push_back({range.length, 0});
         return extents;
     }

@@ -8,12 +8,16 @@ namespace farshore {
 class point_device final : public block_device {
   public:
     point_device(std::shared_ptr<replica_core> core, std::shared_ptr<point_view> view,
-                 volume_index volume)
+                 volume_index volume, point_changes changes)
         : core_(std::move(core)), view_(std::move(view)), volume_(volume),
-          size_(core_->images().size(volume)) {}
+          size_(core_->images().size(volume)), changes_(std::move(changes)) {}
 
     std::uint64_t size() const override { return size_; }
     bool read_only() const override { return true; }
+    bool has_dirty_context() const override { return changes_.blocks != nullptr; }
+    std::string changed_since() const override {
+        return changes_.blocks ? std::to_string(changes_.since.value) : std::string();
+    }
     result<> read(std::uint64_t offset, bytes_span out) override;
     result<bool> try_read(std::uint64_t, bytes_span) override { return false; } // needs the disk
     result<> write(std::uint64_t, bytes_view, bool) override { return refuse(); }
@@ -34,6 +38,7 @@ class point_device final : public block_device {
     std::shared_ptr<point_view> view_;
     volume_index volume_;
     std::uint64_t size_;
+    point_changes changes_;
 };
 
 } // namespace farshore

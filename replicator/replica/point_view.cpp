@@ -136,12 +136,13 @@ result<> replica_core::read_blocks(const point_view &view, volume_index volume, 
 }
 
 std::vector<std::shared_ptr<block_device>>
-replica_core::devices(const std::shared_ptr<point_view> &view, std::size_t volumes) {
+replica_core::devices(const std::shared_ptr<point_view> &view, std::size_t volumes,
+                      const point_changes &changes) {
     std::vector<std::shared_ptr<block_device>> all;
     all.reserve(volumes);
     for (std::size_t v = 0; v < volumes; ++v) {
-        all.push_back(std::make_shared<point_device>(shared_from_this(), view,
-                                                     volume_index{static_cast<std::uint16_t>(v)}));
+        all.push_back(std::make_shared<point_device>(
+            shared_from_this(), view, volume_index{static_cast<std::uint16_t>(v)}, changes));
     }
     return all;
 }

@@ -14,6 +14,7 @@
 // Threads: any. publish() by the apply thread.
 
 #include "replicator/log/undo_log.hpp"
+#include "replicator/replica/changed_blocks.hpp"
 #include "replicator/replica/images.hpp"
 #include "replicator/replica/point_index.hpp"
 #include "replicator/storage/block_device.hpp"
@@ -32,6 +33,12 @@ class replica_core;
 enum class view_kind : std::uint8_t {
     point,    ///< a point: the history is enough
     any_state ///< the newest applied state, point or not, while what follows it is not committed
+};
+
+/// What a point changed since an older one, for who asked for it.
+struct point_changes {
+    interval_id since;
+    std::shared_ptr<const changed_blocks> blocks; ///< null: nobody asked
 };
 
 struct point_view {
@@ -76,7 +83,8 @@ class replica_core : public std::enable_shared_from_this<replica_core> {
                          bytes_span out);
     /// One device a volume.
     std::vector<std::shared_ptr<block_device>> devices(const std::shared_ptr<point_view> &view,
-                                                       std::size_t volumes);
+                                                       std::size_t volumes,
+                                                       const point_changes &changes);
 
   private:
     std::unique_ptr<file> lock_; ///< group.state, locked as long as anybody reads

@@ -265,7 +265,10 @@ class replica_group {
     catalogue &facts() const;
     /// errc::not_found when no such point is kept; errc::refused when it is suspect, unless that is
     /// what is wanted.
-    result<open_replica_point> open_point(interval_id id, bool suspect_too = false);
+    /// `since`: an older point, likewise; the devices tell what was written after it
+    /// (block_device::changed_since), from undo alone.
+    result<open_replica_point> open_point(interval_id id, bool suspect_too = false,
+                                          std::optional<interval_id> since = std::nullopt);
     /// Every region that an applied interval after `id` changed (and perhaps others), in order, at
     /// most limits::changed_runs_max runs; nothing: the undo does not reach back so far, or
     /// somebody else changed the images since, which no undo tells. Any thread; reads undo.

@@ -84,7 +84,8 @@ struct replica_group::impl {
     result<apply_outcome> apply_once();
     void found_damage(std::string why);
     std::uint64_t damage_counted() const;
-    interval_id hold_point_before(interval_id id); // replica_changed.cpp
+    interval_id hold_point_before(interval_id id);                            // replica_changed.cpp
+    result<point_changes> changes_between(interval_id since, interval_id id); // replica_points.cpp
 
     // Commits (replica_commit.cpp)
     result<> commit(bool always);

@@ -76,7 +76,53 @@ std::vector<point_keeping> replica_group::points_and_keepers(wall_time now) cons
     return all;
 }
 
-result<open_replica_point> replica_group::open_point(interval_id id, bool suspect_too) {
+// The history has of each block its first change after each point that there was. So every block
+// that was written after point P and up to point Q is in a record of an interval in (P, Q], and no
+// other block is.
+result<point_changes> replica_group::impl::changes_between(interval_id since, interval_id id) {
+    if (since > id) {
+        return fail(errc::invalid, fmt::format("point {} is newer than point {}; `--since` takes "
+                                               "an older one",
+                                               since.value, id.value));
+    }
+    {
+        const std::scoped_lock lock(mutex);
+        const auto at = known.place_of(since);
+        if (!at) {
+            return fail(errc::not_found, options.state_directory + ": " + at.error().context);
+        }
+        if (known.seen(known.points[*at]).suspect) {
+            return fail(errc::refused,
+                        fmt::format("point {} is suspect: the images were found changed by "
+                                    "somebody else after it, so what changed since is not known; "
+                                    "take a newer one, or a whole export",
+                                    since.value));
+        }
+        core->hold(since);
+    }
+    auto blocks = std::make_shared<changed_blocks>();
+    result<> read;
+    for (const undo_record &record : core->history().records_after(since)) {
+        if (record.header.position.interval > id) {
+            continue;
+        }
+        const auto table = core->history().read_table(record);
+        if (!table) {
+            read = std::unexpected(table.error());
+            break;
+        }
+        for (const undo_entry &e : table->entries) {
+            blocks->add(e.volume, e.block.value, e.count);
+        }
+    }
+    core->release(since);
+    FS_CHECK(read);
+    blocks->finish();
+    return point_changes{since, std::move(blocks)};
+}
+
+result<open_replica_point> replica_group::open_point(interval_id id, bool suspect_too,
+                                                     std::optional<interval_id> since) {
     impl &i = *impl_;
     open_replica_point opened;
     {
@@ -99,7 +145,12 @@ result<open_replica_point> replica_group::open_point(interval_id id, bool suspec
     auto view = i.core->open_view(id, view_kind::point);
     i.core->release(id);
     FS_CHECK(view);
-    opened.devices = i.core->devices(*view, i.volumes.size());
+    point_changes changes;
+    if (since) {
+        FS_TRY(between, i.changes_between(*since, id));
+        changes = std::move(between);
+    }
+    opened.devices = i.core->devices(*view, i.volumes.size(), changes);
     return opened;
 }
 

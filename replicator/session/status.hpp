@@ -164,6 +164,7 @@ struct open_request {
     std::optional<std::uint64_t> space_bytes = {};
     std::string mount = {}; ///< directory; empty: not mounted
     bool attached = false;  ///< it ends with who asked, and with the process: it is not recorded
+    std::string since = {}; ///< an older point: what changed after it is served, too; may be empty
 };
 struct opened_export {
     std::string volume;
@@ -184,6 +185,7 @@ struct opened_point {
     std::vector<opened_mount> mounts; ///< what is mounted now
     bool served = true;               ///< false: its point or its copy is waited for
     std::optional<std::string> error; ///< why it is not, or not mounted
+    std::string since = {};           ///< the point whose later changes are told; empty: none
 };
 
 /// Where the images of a group belong, for who brings its content by another way than the line.

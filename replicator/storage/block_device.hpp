@@ -42,6 +42,9 @@ class block_device {
     virtual bool read_only() const = 0;
     /// Whether status(dirty) means anything here.
     virtual bool has_dirty_context() const { return false; }
+    /// Where that is what changed since another state: the id of that (a point's). Empty: it is
+    /// what is dirty now.
+    virtual std::string changed_since() const { return {}; }
 
     /// Fills `out` with the bytes at `offset`. Errors: the disk's errno.
     virtual result<> read(std::uint64_t offset, bytes_span out) = 0;

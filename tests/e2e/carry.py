@@ -299,6 +299,80 @@ def imported(context, site, path):
     other.receiver.kill()
 
 
+def chain(context):
+    """Ten incremental exports on one whole one: each has only what changed, the chain equals the direct export."""
+    child = harness.Context(context.options)
+    context.on_exit(child.close)
+    pair = harness.Pair(child, {"data": "64MiB"}, interval="500ms")
+    with open(pair.primary("data"), "r+b") as file:
+        file.write(hashlib.shake_128(b"first").digest(32 * MIB))
+    pair.start()
+    pair.wait_state("streaming")
+    receiver = pair.receiver
+
+    def write(number):
+        for at in range(10):  # 1 % in blocks here and there; and what becomes zero
+            place = (number * 7919 + at * 104729) % (32 * MIB // 4096) * 4096
+            nbd_write(pair.uri("data"), ["write -P %d %d 32768" % (number + 1, place)])
+        nbd_write(pair.uri("data"), ["write -z %d 65536" % (number * 2 * MIB)])
+        return str(pair.wait()["point"])
+    points = [str(pair.wait()["point"])]
+    files = [child.path("0.qcow2")]
+    receiver.cli("export", pair.group, "data", "--point", points[0], "--to", files[0], "--format", "qcow2")
+    for number in range(1, 11):
+        points.append(write(number))
+        files.append(child.path(f"{number}.qcow2"))
+        before = read_bytes(receiver)
+        document = receiver.cli("export", pair.group, "data", "--since", points[-2], "--point", points[-1], "--backing",
+                                files[-2], "--to", files[-1], "--no-compare")
+        seen = read_bytes(receiver) - before
+        if number == 1:
+            context.check(document["since"] == points[0] and document["backing"] == files[0]
+                          and document["format"] == "qcow2", f"an incremental export: {json.dumps(document)}")
+        context.check(document["changed_bytes"] <= 10 * 32768 + 65536 and document["bytes"] < 3 * MIB,
+                      f"{number}: {document['changed_bytes']} bytes changed, the file has {document['bytes']}")
+        context.check(seen <= 1.2 * document["changed_bytes"] + MIB,
+                      f"{number}: the receiver read {seen} bytes for it")
+    direct = child.path("direct.raw")
+    receiver.cli("export", pair.group, "data", "--point", points[-1], "--to", direct)
+    same = subprocess.run(["qemu-img", "compare", "-f", "qcow2", "-F", "raw", files[-1], direct], capture_output=True,
+                          text=True, check=False)
+    context.check(same.returncode == 0, f"the chain of ten equals the direct export: {same.stdout.strip()}")
+    last = child.path("compared.qcow2")
+    receiver.cli("export", pair.group, "data", "--since", points[0], "--point", points[-1], "--backing", files[0],
+                 "--to", last)
+    context.check(os.path.exists(last), "ten points in one increment, compared by the command itself")
+    wrong = receiver.cli("export", pair.group, "data", "--since", points[5], "--point", points[-1], "--backing",
+                         files[0], "--to", child.path("wrong.qcow2"), code=1)["error"]["message"]
+    context.check("does not show" in wrong and not os.path.exists(child.path("wrong.qcow2")),
+                  f"a backing image that is of another point is found: {wrong}")
+    for since, code in (("99999999", 10), (points[-1], 2)):
+        said = receiver.cli("export", pair.group, "data", "--since", since, "--point", points[2], "--to",
+                            child.path("x.qcow2"), code=code)["error"]["message"]
+        context.say(f"--since {since}: {said}")
+    opened = receiver.cli("open", pair.group, "--point", points[-1], "--since", points[-2], "--nbd",
+                          "unix:" + child.path("run", "since.nbd"))
+    told = subprocess.run(["nbdinfo", "--map=qemu:dirty-bitmap:since-" + points[-2], "--totals",
+                           opened["uris"]["data"]], capture_output=True, text=True, check=False)
+    context.check(told.returncode == 0 and "dirty" in told.stdout, f"nbdinfo sees the bitmap: {told.stdout.split()}")
+    pair.sender.kill()
+    receiver.kill()
+
+
+def nbd_write(uri, commands):
+    words = ["qemu-io", "-f", "raw"]
+    for command in commands:
+        words += ["-c", command]
+    done = subprocess.run(words + [uri], capture_output=True, text=True, check=False)
+    if done.returncode != 0 or "failed" in done.stdout:
+        raise harness.Failed(f"qemu-io: {done.stdout} {done.stderr}")
+
+
+def read_bytes(daemon):
+    with open(f"/proc/{daemon.process.pid}/io", encoding="ascii") as file:
+        return int(file.readline().split()[1])
+
+
 def made_disk(path, size):
     """A file with a GPT of two partitions, and content in both."""
     with open(path, "wb") as file:
@@ -400,6 +474,7 @@ def test(context):
     before = sum(site.load.newest())
     imported(context, site, path)
     context.check(sum(site.load.newest()) > before, "clients wrote all the while")
+    chain(context)
     restored(context)
     site.load.finish()
     site.pair.compare("after all of it the replicas equal the primary")

@@ -23,6 +23,7 @@ class memory_device final : public block_device {
     bool writable = true;
     bool never_try = false; ///< try_ verbs answer false: everything goes to the disk pool
     bool dirty_context = true;
+    std::string since;        ///< the dirty context tells what changed since this point
     bool knows_holes = false; ///< try_zero answers for what is zero already
     /// Called on entry of every verb with its name; an errno makes the verb fail, 0 lets it go on.
     /// May block to hold a request in flight.
@@ -31,6 +32,7 @@ class memory_device final : public block_device {
     std::uint64_t size() const override { return live_.size(); }
     bool read_only() const override { return !writable; }
     bool has_dirty_context() const override { return dirty_context; }
+    std::string changed_since() const override { return since; }
 
     result<> read(std::uint64_t offset, bytes_span out) override {
         FS_CHECK(enter("read"));

@@ -152,6 +152,24 @@ TEST_SUITE("nbd negotiation") {
         CHECK_FALSE(t.state.facts().meta_allocation);
     }
 
+    TEST_CASE("nbd negotiation: what changed since a point has that point in its names") {
+        talk t;
+        static_cast<memory_device &>(*t.exports[0].device).since = "17";
+        t.ask(option_structured_reply);
+        const std::string bitmap = "qemu:dirty-bitmap:since-17";
+        const std::string changed = "farshore:changed-since:17";
+        const auto list = option_list_meta_context;
+        CHECK(t.contexts(list, "data", {}) == names{allocation, bitmap, changed});
+        CHECK(t.contexts(list, "data", {"qemu:"}) == names{bitmap});
+        CHECK(t.contexts(list, "data", {"farshore:"}) == names{changed});
+        const auto set = option_set_meta_context;
+        CHECK(t.contexts(set, "data", {dirty, "farshore:changed-since:16"}).empty());
+        CHECK(t.contexts(set, "data", {changed}) == names{changed});
+        t.ask(option_go, raw_client::info_data("data"), outcome::transmit);
+        CHECK(t.state.facts().meta_changed);
+        CHECK_FALSE(t.state.facts().meta_dirty);
+    }
+
     TEST_CASE("nbd negotiation: no name is the only export, and none of several") {
         talk t;
         const std::vector<export_entry> both = t.exports;
