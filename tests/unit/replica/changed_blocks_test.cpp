@@ -48,7 +48,7 @@ TEST_SUITE("changed_blocks") {
             }
         }
         c.finish();
-        for (const std::uint16_t v : {0, 1}) {
+        for (const std::uint16_t v : {std::uint16_t{0}, std::uint16_t{1}}) {
             for (const std::size_t max : {1, 2, 3, 1000}) {
                 CHECK(told(c, volume_index{v}, 3000, max) == wanted[v]);
             }
