@@ -163,7 +163,7 @@ task<result<>> opened_points::start(std::shared_ptr<opening> o) {
                      o->record().id, *o->trouble);
     }
     if (!done) {
-        co_await o->suspend(run_, by);
+        co_await o->suspend(run_, by, true);
         static_cast<void>(co_await remove_opening_files(run_, by, o->record().id));
     }
     co_return done;
@@ -206,7 +206,7 @@ task<result<>> opened_points::drop(std::shared_ptr<opening> o) {
         co_return done;
     }
     const std::string id = o->record().id;
-    co_await o->suspend(run_, served_by());
+    co_await o->suspend(run_, served_by(), true);
     if (auto removed = co_await remove_opening_files(run_, served_by(), id); !removed) {
         log::warning("opened point {} is closed, and its files stay until the next start: {}", id,
                      removed.error().text());
@@ -298,7 +298,7 @@ task<void> opened_points::suspend() {
     }
     for (const auto &o : all) {
         const auto mine = co_await turn::of(free_, o);
-        co_await o->suspend(run_, served_by());
+        co_await o->suspend(run_, served_by(), false);
         if (o->next_try != time_point::max()) { // else it is closed, but for its record
             o->next_try = {};
         }

@@ -92,7 +92,7 @@ task<result<>> opening::serve(const runtime &run, const opening_means &means,
     if (!record_.nbd.empty()) {
         auto server = start_server(means, where_);
         if (!server) {
-            co_await suspend(run, means);
+            co_await suspend(run, means, false);
             co_return std::unexpected(server.error());
         }
         server_ = std::move(*server);
@@ -104,7 +104,7 @@ task<result<>> opening::serve(const runtime &run, const opening_means &means,
     }
     auto mounted = co_await mount(run, means);
     if (!mounted && first) {
-        co_await suspend(run, means);
+        co_await suspend(run, means, false);
         co_return mounted;
     }
     if (!mounted) {
@@ -136,7 +136,7 @@ task<result<>> opening::mount(const runtime &run, const opening_means &means) {
     co_return result<>{};
 }
 
-task<void> opening::suspend(const runtime &run, const opening_means &means) {
+task<void> opening::suspend(const runtime &run, const opening_means &means, bool dropped) {
     if (mount_) { // first: it reads and writes through the server
         co_await run_on(means.mounting, [m = std::shared_ptr(std::move(mount_))] { m->undo(); });
     }
@@ -145,9 +145,19 @@ task<void> opening::suspend(const runtime &run, const opening_means &means) {
             co_await ended->close(grace);
         }
     }
-    // The last reader of an overlay's files closes them, which may take the disk's time.
-    co_await run_on(run.disk, [devices = std::exchange(devices_, {}),
+    // Clients that come back find what they wrote, flushed or not: which blocks it is in stands
+    // only in memory until then. The last reader of an overlay's files closes them, which may take
+    // the disk's time.
+    co_await run_on(run.disk, [devices = std::exchange(devices_, {}), id = record_.id, dropped,
                                space = std::exchange(space_, nullptr)]() mutable {
+        for (const auto &device : devices) {
+            const auto flushed = dropped || device->read_only() ? result<>() : device->flush();
+            if (!flushed) {
+                log::error("opened point {}: what was written to it since its clients' last flush "
+                           "is lost: {}",
+                           id, flushed.error().text());
+            }
+        }
         devices.clear();
         space.reset();
     });

@@ -52,8 +52,9 @@ class opening {
     /// server must not wait for the mount. After an error it is as suspended.
     task<result<>> serve(const runtime &run, const opening_means &means,
                          std::shared_ptr<replica_group> copy, bool first);
-    /// Unmounts, ends the server, lets the copy go.
-    task<void> suspend(const runtime &run, const opening_means &means);
+    /// Unmounts, ends the server, lets the copy go. What was written is flushed, so that it is
+    /// there when the opening is served again; `dropped`: it is not wanted any more.
+    task<void> suspend(const runtime &run, const opening_means &means, bool dropped);
     /// view() shows them before it was served.
     void name_volumes(const std::vector<replica_volume> &volumes);
 

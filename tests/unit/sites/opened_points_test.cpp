@@ -108,9 +108,10 @@ TEST_SUITE("sites") {
     }
 
     TEST_CASE_FIXTURE(opening_fixture,
-                      "opened points: the copy is opened anew, what was flushed is there") {
+                      "opened points: the copy is opened anew, what was written is there") {
         const auto a = open({.writable = true});
         write(a.id, 0, 10);
+        write(a.id, 1, 11, false); // answered, and its client comes back
         sim_fault eio;
         eio.scope = sim_scope::writes;
         eio.path_prefix = "/srv/data.img";
@@ -119,6 +120,7 @@ TEST_SUITE("sites") {
         REQUIRE(w.until([&] { return site.status().state == receiver_state::failed; }));
         REQUIRE(w.until([&] { return site.status().state == receiver_state::following; }));
         CHECK(has(a.id, 0, 10));
+        CHECK(has(a.id, 1, 11));
         REQUIRE(w.await(site.engine->close(a.id)));
         CHECK(site.disk.exists(directory(a.id)) == false);
     }
@@ -128,6 +130,7 @@ TEST_SUITE("sites") {
         const auto a = open({.nbd = "unix:" + path, .writable = true, .space_bytes = 8192});
         const auto b = open({});
         write(a.id, 0, 10);
+        write(a.id, 1, 11, false);
         write_live(0, 2);
         site.stop();
         CHECK_FALSE(answers(path));
@@ -135,13 +138,14 @@ TEST_SUITE("sites") {
         REQUIRE(served(a.id));
         CHECK(answers(path));
         CHECK(has(a.id, 0, 10));
+        CHECK(has(a.id, 1, 11));
         CHECK(has(b.id, 0, 1));
         const auto now = site.engine->opened().front();
         CHECK(now.id == a.id);
         CHECK(now.point == a.point);
         CHECK(now.writable);
         CHECK(now.space_limit_bytes == 8192);
-        CHECK(now.space_used_bytes == block_bytes);
+        CHECK(now.space_used_bytes == 2 * block_bytes);
         REQUIRE(now.exports.size() == 1);
         CHECK(now.exports[0].uri == a.exports[0].uri);
         CHECK(!device(a.id)->write(block_bytes, byte_vector(2 * block_bytes), false)); // its limit
