@@ -126,7 +126,7 @@ def unwritable(context, site):
         return
     small = context.path("small")
     os.makedirs(small)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", small], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", small], check=True)
     context.on_exit(lambda: subprocess.run(["umount", "-l", small], check=False))
     for words in (["data", "--format", "raw"], ["data", "--format", "qcow2"], ["data", "--format", "vhdx"], []):
         path = os.path.join(small, "x")

@@ -188,7 +188,8 @@ TEST_SUITE("carry_table_plan") {
     }
 
     TEST_CASE("no bit of a table lets the plan write beyond the target") {
-        const byte_vector good = disk(8 * MiB, 512, usual);
+        const byte_vector whole = disk(8 * MiB, 512, usual);
+        const byte_vector good(head(whole).begin(), head(whole).end()); // all that a plan sees
         for (std::size_t bit = 0; bit < 8 * 92; ++bit) {
             byte_vector bad = good;
             bad[512 + bit / 8] ^= static_cast<std::byte>(1 << (bit % 8));
@@ -200,7 +201,10 @@ TEST_SUITE("carry_table_plan") {
             std::memcpy(bad.data() + 512, &h, sizeof h);
             for (const disk_shape &target : {disk_shape{9 * MiB, 512}, disk_shape{9 * MiB, 4096}}) {
                 if (const auto plan = plan_table(head(bad), 8 * MiB, target)) {
-                    restored(bad, target, *plan);
+                    for (const table_write &w : plan->writes) {
+                        REQUIRE(w.offset <= target.bytes);
+                        REQUIRE(w.bytes.size() <= target.bytes - w.offset);
+                    }
                 }
             }
         }
