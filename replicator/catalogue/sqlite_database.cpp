@@ -94,6 +94,9 @@ result<std::unique_ptr<sqlite_database>> sqlite_database::open(sqlite_files &fil
     if (!row || check.text_at(0) != "ok") {
         return fail(errc::corrupt, fmt::format("{}: {}", path, check.text_at(0)));
     }
+    if (sqlite3_db_readonly(database->handle_, "main") != 0) { // the header says so
+        return fail(errc::corrupt, path + ": of a format that can only be read");
+    }
     return database;
 }
 
@@ -124,16 +127,18 @@ std::unexpected<error> sqlite_database::failure(int code, const char *what) {
     const int kind = code & 0xff;
     const std::string said = handle_ != nullptr ? sqlite3_errmsg(handle_) : sqlite3_errstr(code);
     const auto disk = files_.take_error();
-    if (kind == SQLITE_CORRUPT || kind == SQLITE_NOTADB) {
-        return fail(errc::corrupt, fmt::format("{}: {}", path_, said));
-    }
     if (disk) {
         return std::unexpected(*disk);
     }
     if (kind == SQLITE_FULL) {
         return fail_errno(ENOSPC, path_);
     }
-    return fail(errc::dead, fmt::format("{}: {} ({})", path_, said, what));
+    if (kind == SQLITE_NOMEM) {
+        return fail(errc::dead, fmt::format("{}: {} ({})", path_, said, what));
+    }
+    // The disk did what it was asked, and the texts are ours: what is left is the file's content. A
+    // spoilt header has many codes (a format of the future, a file that is read-only by its word).
+    return fail(errc::corrupt, fmt::format("{}: {} ({})", path_, said, what));
 }
 
 } // namespace farshore

@@ -1,8 +1,8 @@
 #pragma once
 // A SQLite database and its prepared statements, as values of ours.
 //
-// Errors: what the disk said, where it said something; a database that can't be read is
-// errc::corrupt; no space is the disk's ENOSPC.
+// Errors: what the disk said, where it said something; no space is the disk's ENOSPC; all else is a
+// database that can't be read: errc::corrupt.
 //
 // Threads: one at a time; the owner locks.
 

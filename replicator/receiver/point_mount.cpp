@@ -145,7 +145,11 @@ result<> point_mount::check(const std::string &target) {
 result<std::unique_ptr<point_mount>> point_mount::mount(plan wanted) {
     may_block();
     if (::mkdir(wanted.target.c_str(), 0755) != 0 && errno != EEXIST) {
-        return fail_errno(errno, "can't make the directory " + wanted.target);
+        const int why = errno;
+        return fail_errno(why, "can't make the directory " + wanted.target +
+                                   (why == EROFS ? "; systemd's unit sees the system read-only: "
+                                                   "docs/operations.md, \"Mounted points\""
+                                                 : ""));
     }
     std::unique_ptr<point_mount> made(new point_mount(std::move(wanted)));
     std::string without;

@@ -161,6 +161,29 @@ TEST_SUITE("catalogue") {
         CHECK(r.ids() == std::vector<std::uint64_t>{5});
     }
 
+    TEST_CASE("whatever a byte of its header is changed to, a catalogue is opened") {
+        rig r;
+        REQUIRE(r.kept->note_points(std::array{point(1)}, interval_id{1}));
+        REQUIRE(r.kept->checkpoint());
+        r.kept.reset();
+        const sim_file_system before(r.disk);
+        for (std::uint64_t at = 0; at < 100; ++at) {
+            for (const std::byte mask :
+                 {std::byte{0x01}, std::byte{0x04}, std::byte{0x80}, std::byte{0xff}}) {
+                CAPTURE(at);
+                r.kept.reset();
+                r.disk.revert(before);
+                r.disk.corrupt(path, at, mask);
+                r.start();
+                const auto all = r.kept->points();
+                REQUIRE(all);
+                CHECK((r.kept->begun_anew() || all->size() == 1));
+                REQUIRE(r.kept->note_points(std::array{point(2)}, interval_id{2}));
+                REQUIRE(r.kept->pin(interval_id{2}, true));
+            }
+        }
+    }
+
     TEST_CASE("ids of openings are never used twice") {
         rig r;
         CHECK(*r.kept->next_opening() == 1);
