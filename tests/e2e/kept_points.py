@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Which points there are, and which stay. With real daemons: a line that is cut for 8 s (--long: 20 s) at an interval of
-1 s gives a point for each barrier of that time, each equal to its prefix of the writes; points that are pinned, forgotten or let go
-by rules are so after SIGKILL and a restart; a lost catalogue costs no point. `--only PART`."""
+"""Which points there are, and which stay. With real daemons: a line that is cut for 8 s (--long: 20 s) at an
+interval of 1 s gives a point for each barrier of that time, each equal to its prefix of the writes; points that are
+pinned, forgotten or let go by rules are so after SIGKILL and a restart; a lost catalogue costs no point.
+`--only PART`."""
 
 import os
 import subprocess
