@@ -125,6 +125,8 @@ std::uint64_t append_limit_of(std::uint64_t journal_bytes_max);
 /// removing segments waits for the disk, and append is what acknowledgements wait for.
 std::uint64_t roomy_limit_of(std::uint64_t journal_bytes_max);
 
+std::vector<spacing_rule> rules_of(const std::vector<retention_rule> &retain);
+
 std::string state_path(const std::string &directory);
 std::string volumes_path(const std::string &directory);
 

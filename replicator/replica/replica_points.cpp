@@ -43,10 +43,7 @@ replica_group::impl::history_bytes(const std::vector<interval_id> &ids) const {
 std::vector<point_keeping> replica_group::points_and_keepers(wall_time now) const {
     const impl &i = *impl_;
     const auto in_use = i.core->held();
-    std::vector<spacing_rule> rules;
-    for (const retention_rule &rule : i.options.retain) {
-        rules.push_back({rule.spacing, rule.age});
-    }
+    const auto rules = rules_of(i.options.retain);
     std::vector<point_keeping> all;
     std::vector<interval_id> ids;
     {

@@ -75,7 +75,6 @@ result<> replica_group::impl::make_room(std::uint64_t bytes, std::uint64_t limit
     return {};
 }
 
-namespace {
 std::vector<spacing_rule> rules_of(const std::vector<retention_rule> &retain) {
     std::vector<spacing_rule> rules;
     for (const retention_rule &rule : retain) {
@@ -83,7 +82,6 @@ std::vector<spacing_rule> rules_of(const std::vector<retention_rule> &retain) {
     }
     return rules;
 }
-} // namespace
 
 result<> replica_group::retain(wall_time now) {
     impl &i = *impl_;
