@@ -59,7 +59,7 @@ class Unit:
 class Host:
     """A network namespace with directories of its own, bound to their usual places."""
 
-    PLACES = ("srv", "run", "var/lib", "etc/farshore")
+    PLACES = ("srv", "run", "var/lib", "etc/farshore", "root")
 
     def __init__(self, context, name, netns, installed, peer_address):
         self.context, self.name, self.netns, self.installed = context, name, netns, installed
@@ -72,7 +72,8 @@ class Host:
         return self.context.path(self.name, place.lstrip("/"))
 
     def words(self, words, setup=""):
-        script = "set -e; cd /; for d in srv run var/lib etc/hosts; do mount --bind $0/$d /$d; done; "
+        # README's commands name files in the operator's own directory: never in the machine's.
+        script = "set -e; for d in srv run var/lib root etc/hosts; do mount --bind $0/$d /$d; done; cd /root; "
         path = f"PATH={self.installed}/usr/bin:{os.environ['PATH']}"
         return ["ip", "netns", "exec", self.netns, "env", path,
                 "sh", "-c", script + setup + ' exec "$@"', self.path("")[:-1], *words]
@@ -203,6 +204,7 @@ def operate(context, commands, primary, dr):
     context.check("equal" in answers["verify"], "verify finds both sides equal")
     point = answers["wait"].split()[0]
     context.check(point in answers["points"], f"points lists what wait printed ({point})")
+    context.check(os.path.exists(dr.path("root/data.qcow2")), "the export is in the operator's own directory")
     return answers["open"]
 
 
