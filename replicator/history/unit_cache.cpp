@@ -1,0 +1,42 @@
+#include "replicator/history/unit_cache.hpp"
+
+namespace farshore {
+
+std::shared_ptr<const buffer> unit_cache::find(const void *stretch, std::uint64_t unit) {
+    const std::scoped_lock lock(mutex_);
+    const auto at = places_.find({stretch, unit});
+    if (at == places_.end()) {
+        return nullptr;
+    }
+    recent_.splice(recent_.begin(), recent_, at->second);
+    return at->second->content;
+}
+
+void unit_cache::put(const void *stretch, std::uint64_t unit,
+                     std::shared_ptr<const buffer> content) {
+    const std::scoped_lock lock(mutex_);
+    const key of{stretch, unit};
+    if (places_.contains(of)) {
+        return;
+    }
+    recent_.push_front({of, std::move(content)});
+    places_.emplace(of, recent_.begin());
+    if (recent_.size() > units_max) {
+        places_.erase(recent_.back().of);
+        recent_.pop_back();
+    }
+}
+
+void unit_cache::forget(const void *stretch) {
+    const std::scoped_lock lock(mutex_);
+    std::erase_if(recent_, [&](const entry &e) { return e.of.first == stretch; });
+    std::erase_if(places_, [&](const auto &p) { return p.first.first == stretch; });
+}
+
+void unit_cache::clear() {
+    const std::scoped_lock lock(mutex_);
+    places_.clear();
+    recent_.clear();
+}
+
+} // namespace farshore
