@@ -47,6 +47,9 @@ constexpr std::size_t segment_bytes_max = 256 * MiB;     ///< a file of the inte
 // Undo
 constexpr std::size_t covered_bytes_max = 64 * MiB; ///< which blocks the history has, of one group
 
+// Packed history
+constexpr std::uint64_t stretch_undo_bytes_max = 256 * MiB; ///< raw undo in one stretch
+
 // Numbers that peers say
 constexpr std::uint64_t interval_id_max =
     (1ULL << 63) - 1; ///< and of all other counts: sums can't overflow

@@ -107,11 +107,6 @@ std::uint64_t packed_store::used_bytes() const {
     return used_bytes_;
 }
 
-std::uint64_t packed_store::covered_segment() const {
-    const auto all = list();
-    return all->empty() ? 0 : all->back()->foot().last_segment;
-}
-
 std::string packed_store::draft_path() const { return join_path(directory_, draft_name); }
 
 result<std::shared_ptr<const stretch>> packed_store::adopt_draft() {

@@ -22,6 +22,11 @@ namespace farshore {
 
 using stretch_list = std::vector<std::shared_ptr<const stretch>>; ///< oldest first
 
+/// Segments of undo/ up to this one are in stretches; 0: none is.
+inline std::uint64_t covered_segment(const stretch_list &stretches) {
+    return stretches.empty() ? 0 : stretches.back()->foot().last_segment;
+}
+
 class packed_store {
   public:
     /// Makes the directory if absent. Errors: the disk's, errc::unsupported.
@@ -30,8 +35,6 @@ class packed_store {
 
     std::shared_ptr<const stretch_list> list() const;
     std::uint64_t used_bytes() const;
-    /// Segments of undo/ up to this one are in stretches; 0: none is.
-    std::uint64_t covered_segment() const;
 
     /// Where the next stretch is to be written; what was there before is of no use.
     std::string draft_path() const;

@@ -9,8 +9,20 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 
 namespace farshore {
+namespace {
+
+std::uint64_t next_number() {
+    static std::atomic<std::uint64_t> last{0};
+    return ++last;
+}
+
+} // namespace
+
+stretch::stretch(std::unique_ptr<file> f, std::uint64_t bytes)
+    : file_(std::move(f)), file_bytes_(bytes), number_(next_number()) {}
 
 result<std::shared_ptr<const stretch>> stretch::open(file_system &files, const std::string &path,
                                                      const std::array<std::byte, 16> &identity) {
@@ -162,14 +174,14 @@ result<> stretch::check_unit(std::uint64_t unit) const {
 
 result<> stretch::read(const packed_row &row, unit_cache &cache, bytes_span out) const {
     REPL_ASSERT(out.size() == row.length);
-    auto content = cache.find(this, row.unit);
+    auto content = cache.find(number_, row.unit);
     if (!content) {
         auto read = read_unit(row.unit);
         if (!read) {
             return in_file(read.error());
         }
         content = std::move(*read);
-        cache.put(this, row.unit, content);
+        cache.put(number_, row.unit, content);
     }
     if (row.offset > content->size() || row.length > content->size() - row.offset) {
         return in_file(error{errc::corrupt, "packed history: a row beyond its unit"});

@@ -51,14 +51,14 @@ class stretch {
     result<std::vector<packed_row>> read_page(std::uint64_t page) const;
 
   private:
-    stretch(std::unique_ptr<file> f, std::uint64_t bytes)
-        : file_(std::move(f)), file_bytes_(bytes) {}
+    stretch(std::unique_ptr<file> f, std::uint64_t bytes);
     result<> load(const std::array<std::byte, 16> &identity);
     result<std::shared_ptr<const buffer>> read_unit(std::uint64_t unit) const;
     std::unexpected<error> in_file(const error &e) const;
 
     std::unique_ptr<file> file_;
     std::uint64_t file_bytes_;
+    std::uint64_t number_; ///< of this object, for the cache
     packed_foot foot_;
     std::vector<std::uint64_t> keys_;
     packed_lists lists_;

@@ -2,7 +2,7 @@
 
 namespace farshore {
 
-std::shared_ptr<const buffer> unit_cache::find(const void *stretch, std::uint64_t unit) {
+std::shared_ptr<const buffer> unit_cache::find(std::uint64_t stretch, std::uint64_t unit) {
     const std::scoped_lock lock(mutex_);
     const auto at = places_.find({stretch, unit});
     if (at == places_.end()) {
@@ -12,7 +12,7 @@ std::shared_ptr<const buffer> unit_cache::find(const void *stretch, std::uint64_
     return at->second->content;
 }
 
-void unit_cache::put(const void *stretch, std::uint64_t unit,
+void unit_cache::put(std::uint64_t stretch, std::uint64_t unit,
                      std::shared_ptr<const buffer> content) {
     const std::scoped_lock lock(mutex_);
     const key of{stretch, unit};
@@ -25,12 +25,6 @@ void unit_cache::put(const void *stretch, std::uint64_t unit,
         places_.erase(recent_.back().of);
         recent_.pop_back();
     }
-}
-
-void unit_cache::forget(const void *stretch) {
-    const std::scoped_lock lock(mutex_);
-    std::erase_if(recent_, [&](const entry &e) { return e.of.first == stretch; });
-    std::erase_if(places_, [&](const auto &p) { return p.first.first == stretch; });
 }
 
 void unit_cache::clear() {

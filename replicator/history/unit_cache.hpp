@@ -19,15 +19,13 @@ class unit_cache {
   public:
     static constexpr std::size_t units_max = 256; ///< of 64 KiB
 
-    /// Of the stretch at this address. Null: not here.
-    std::shared_ptr<const buffer> find(const void *stretch, std::uint64_t unit);
-    void put(const void *stretch, std::uint64_t unit, std::shared_ptr<const buffer> content);
-    /// A stretch that is gone: its address may be another's.
-    void forget(const void *stretch);
+    /// `stretch`: its number, which no other one has. Null: not here.
+    std::shared_ptr<const buffer> find(std::uint64_t stretch, std::uint64_t unit);
+    void put(std::uint64_t stretch, std::uint64_t unit, std::shared_ptr<const buffer> content);
     void clear();
 
   private:
-    using key = std::pair<const void *, std::uint64_t>;
+    using key = std::pair<std::uint64_t, std::uint64_t>;
     struct entry {
         key of;
         std::shared_ptr<const buffer> content;

@@ -34,6 +34,7 @@ result<std::unique_ptr<undo_log>> undo_log::open(file_system &files, undo_log_op
     FS_TRY(store, segment_store::open(files, {log->options_.directory, segment_kind::undo,
                                               log->options_.segment_bytes}));
     log->store_ = std::move(store);
+    FS_CHECK(log->store_->remove_before(log->options_.covered_segment + 1));
     FS_CHECK(log->scan(committed, committed_end));
     return log;
 }
@@ -47,6 +48,9 @@ result<std::unique_ptr<undo_log>> undo_log::open(file_system &files, undo_log_op
 result<> undo_log::scan(interval_id committed, segment_place committed_end) {
     segment_place bad; // first unreadable place after the commit
     for (const segment_info &segment : store_->segments()) {
+        if (segment.number <= options_.covered_segment) {
+            continue; // the disk refused to remove it
+        }
         std::uint64_t at = segment_header_bytes;
         while (at < segment.bytes) {
             const auto next = scan_record(segment, at, committed);
@@ -361,6 +365,14 @@ result<> undo_log::read_raw(segment_place entries, segment_place contents, std::
         }
     }
     return {};
+}
+
+result<> undo_log::read_content(segment_place contents, std::uint64_t checksum,
+                                bytes_span out) const {
+    FS_CHECK(store_->read(contents, out));
+    return checksum64(out) == checksum
+               ? result<>()
+               : fail(errc::corrupt, options_.directory + ": undo content fails its checksum");
 }
 
 result<> undo_log::drop_before(interval_id id, std::uint64_t segment) {

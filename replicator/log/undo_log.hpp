@@ -7,11 +7,8 @@
 // (written, then the interval was not applied and tried again) does no harm.
 //
 // It is small in memory: one descriptor a record. Old points need all records after them, so
-// records are dropped oldest first, by whole segments. A point that retention thins out in the
-// middle leaves its undo here; merging a run of records into one (the oldest content per block
-// counts) would rewrite them into a record with the ids of the last and the contents of the first:
-// readers already take the oldest record that has a block, so the format and the readers are ready
-// for it.
+// records are dropped oldest first, by whole segments: when no point needs them any more, or when
+// they were packed (history/packed_store.hpp).
 //
 // Threads: one writer at a time (begin ... sync, publish, drop_before); reads from any thread.
 
@@ -31,6 +28,8 @@ namespace farshore {
 struct undo_log_options {
     std::string directory;
     std::uint64_t segment_bytes = 64ULL << 20;
+    /// Segments up to this one are packed (history/packed_store.hpp): open() removes them, unread.
+    std::uint64_t covered_segment = 0;
     /// Asked before that many more bytes are written; an error (errc::full) stops the record.
     std::function<result<>(std::uint64_t bytes)> room;
 };
@@ -109,6 +108,11 @@ class undo_log {
     /// errc::corrupt.
     result<> read_raw(segment_place entries, segment_place contents, std::uint64_t count,
                       bytes_span out) const;
+
+    /// One block's content, checked against its entry's checksum: errc::corrupt.
+    result<> read_content(segment_place contents, std::uint64_t checksum, bytes_span out) const;
+    /// Oldest first.
+    std::vector<segment_info> segments() const { return store_->segments(); }
 
     /// Drops whole segments before `segment` that hold only records of intervals before `id`.
     result<> drop_before(interval_id id, std::uint64_t segment);

@@ -52,11 +52,7 @@ result<status_extent> point_device::extent_at(std::uint64_t offset, std::uint64_
     FS_TRY(data, core_->images().next_data(volume_, offset));
     const std::uint64_t block = offset / block_bytes;
     const std::uint64_t last = ceil_div(end, block_bytes);
-    std::vector<indexed_run> runs;
-    {
-        const std::shared_lock lock(view_->mutex);
-        runs = view_->index.find(volume_, block, std::min(last - block, look_blocks));
-    }
+    FS_TRY(runs, core_->look(*view_, volume_, block, std::min(last - block, look_blocks)));
     const auto until = [&](std::uint64_t byte) { return std::min(byte, end) - offset; };
     if (!runs.empty() && runs.front().block == block) {
         return status_extent{until((block + runs.front().count) * block_bytes),

@@ -1,7 +1,6 @@
 #include "replicator/replica/point_view.hpp"
 
 #include "replicator/base/assert.hpp"
-#include "replicator/base/geometry.hpp"
 #include "replicator/replica/point_device.hpp"
 
 #include <algorithm>
@@ -15,31 +14,12 @@ point_view::point_view(std::shared_ptr<replica_core> c, interval_id i, view_kind
 
 point_view::~point_view() { core->release(id); }
 
-// Runs of blocks that follow each other in volume, table and contents become one node.
-void point_view::insert(const undo_table &table, bool rollback) {
-    const undo_record &record = table.record;
-    std::uint64_t contents = record.place.offset + undo_header_bytes;
-    std::uint64_t entry = contents + record.header.content_bytes;
-    indexed_run run;
-    const std::scoped_lock lock(mutex);
-    for (const undo_entry &e : table.entries) {
-        const bool zero = e.kind == undo_kind::zero;
-        if (run.count > 0 && run.volume == e.volume && run.block + run.count == e.block.value &&
-            run.zero == zero) {
-            run.count += e.count;
-        } else {
-            if (run.count > 0) {
-                index.insert(run);
-            }
-            run = {e.volume, e.block.value,        e.count, zero,
-                   rollback, record.place.segment, entry,   contents};
-        }
-        entry += undo_entry_bytes;
-        contents += zero ? 0 : block_bytes;
-    }
-    if (run.count > 0) {
-        index.insert(run);
-    }
+replica_core::replica_core(std::unique_ptr<file> state_lock, std::unique_ptr<replica_images> images,
+                           std::unique_ptr<undo_log> history, std::unique_ptr<undo_log> rollback,
+                           std::unique_ptr<packed_store> packed)
+    : lock_(std::move(state_lock)), images_(std::move(images)), history_(std::move(history)),
+      rollback_(std::move(rollback)), packed_(std::move(packed)) {
+    set_past({packed_->list(), nullptr});
 }
 
 void replica_core::hold(interval_id id) {
@@ -67,9 +47,16 @@ result<std::shared_ptr<point_view>> replica_core::open_view(interval_id id, view
     const std::scoped_lock lock(views_mutex_);
     REPL_ASSERT(kind == view_kind::point ||
                 (history_->records_after(id).empty() && rollback_->records_after(id).empty()));
-    for (const undo_record &record : history_->records_after(id)) {
-        FS_TRY(table, history_->read_table(record));
-        view->insert(table, false);
+    if (const auto now = past(); now->reaches(id)) {
+        if (!now->raw) {
+            FS_TRY(raw, index_raw(*now->stretches));
+            set_past({now->stretches, std::move(raw)});
+        }
+    } else {
+        for (const undo_record &record : history_->records_after(id)) {
+            FS_TRY(table, history_->read_table(record));
+            view->places.insert(table, false);
+        }
     }
     std::erase_if(views_, [](const auto &v) { return v.expired(); });
     views_.push_back(view);
@@ -78,9 +65,11 @@ result<std::shared_ptr<point_view>> replica_core::open_view(interval_id id, view
 
 void replica_core::publish() {
     const std::scoped_lock lock(views_mutex_);
+    const auto now = past();
+    std::erase_if(views_, [](const auto &v) { return v.expired(); });
     for (const auto &weak : views_) {
         const auto view = weak.lock();
-        if (!view) {
+        if (!view || now->reaches(view->id)) {
             continue;
         }
         // An interval that is taken in steps has a view of the state before it while undo of
@@ -88,7 +77,7 @@ void replica_core::publish() {
         const auto insert = [&](const undo_log &log, bool rollback) {
             for (const undo_table &table : log.fresh()) {
                 if (table.record.header.position.interval > view->id) {
-                    view->insert(table, rollback);
+                    view->places.insert(table, rollback);
                 }
             }
         };
@@ -97,42 +86,20 @@ void replica_core::publish() {
             insert(*rollback_, true);
         }
     }
+    if (now->raw) {
+        for (const undo_table &table : history_->fresh()) {
+            now->raw->insert(table, false);
+        }
+    }
     history_->publish();
     rollback_->publish();
-}
-
-result<> replica_core::read_blocks(const point_view &view, volume_index volume, std::uint64_t block,
-                                   bytes_span out) {
-    const std::uint64_t count = out.size() / block_bytes;
-    const auto look = [&] {
-        const std::shared_lock lock(view.mutex);
-        return view.index.find(volume, block, count);
-    };
-    const auto blocks_in = [](const std::vector<indexed_run> &runs) {
-        std::uint64_t sum = 0;
-        for (const indexed_run &run : runs) {
-            sum += run.count;
-        }
-        return sum;
-    };
-    auto runs = look();
-    if (blocks_in(runs) < count) {
-        FS_CHECK(images_->read_blocks(volume, block, out));
-        runs = look();
-    }
-    for (const indexed_run &run : runs) {
-        const bytes_span part =
-            out.subspan(static_cast<std::size_t>((run.block - block) * block_bytes),
-                        static_cast<std::size_t>(run.count * block_bytes));
-        if (run.zero) {
-            std::ranges::fill(part, std::byte{0});
-        } else {
-            const undo_log &log = run.rollback ? *rollback_ : *history_;
-            FS_CHECK(log.read_raw({run.segment, run.entries}, {run.segment, run.contents},
-                                  run.count, part));
+    if (now->raw && views_.empty() && now.use_count() <= 2) { // this one and past_
+        set_past({now->stretches, nullptr});
+        units_.clear();
+        for (const auto &s : *now->stretches) {
+            s->forget_filter();
         }
     }
-    return {};
 }
 
 std::vector<std::shared_ptr<block_device>>

@@ -22,16 +22,16 @@ bool before(const region_run &a, const region_run &b) {
 
 class region_collector {
   public:
-    void add(const undo_entry &e) {
-        const std::uint64_t first = e.block.value / blocks_per_region;
-        const std::uint64_t last = ceil_div(e.block.value + e.count, blocks_per_region);
-        if (!runs_.empty() && runs_.back().volume == e.volume && first >= runs_.back().first &&
+    void add(volume_index volume, std::uint64_t block, std::uint64_t count) {
+        const std::uint64_t first = block / blocks_per_region;
+        const std::uint64_t last = ceil_div(block + count, blocks_per_region);
+        if (!runs_.empty() && runs_.back().volume == volume && first >= runs_.back().first &&
             first <= runs_.back().first + runs_.back().count) {
             region_run &run = runs_.back();
             run.count = std::max(run.count, last - run.first);
             return;
         }
-        runs_.push_back({e.volume, first, last - first});
+        runs_.push_back({volume, first, last - first});
         if (runs_.size() >= unmerged_max) {
             merge(0);
             fit();
@@ -71,7 +71,17 @@ class region_collector {
     std::vector<region_run> runs_;
 };
 
-bool collect(const undo_log &undo, interval_id after, region_collector &out) {
+bool collect_history(replica_core &core, interval_id after, region_collector &out) {
+    const auto read = core.each_change(after, interval_id{UINT64_MAX},
+                                       [&](volume_index volume, std::uint64_t block,
+                                           std::uint64_t count) { out.add(volume, block, count); });
+    if (!read) {
+        log::warning("{}", read.error().text());
+    }
+    return read.has_value();
+}
+
+bool collect_rollback(const undo_log &undo, interval_id after, region_collector &out) {
     for (const undo_record &record : undo.records_after(after)) {
         const auto table = undo.read_table(record);
         if (!table) {
@@ -79,7 +89,7 @@ bool collect(const undo_log &undo, interval_id after, region_collector &out) {
             return false;
         }
         for (const undo_entry &e : table->entries) {
-            out.add(e);
+            out.add(e.volume, e.block.value, e.count);
         }
     }
     return true;
@@ -114,13 +124,13 @@ std::optional<std::vector<region_run>> replica_group::changed_since(interval_id 
                 nearest = std::max(nearest, at);
             }
         });
-        const bool read = collect(i.core->history(), nearest, changed);
+        const bool read = collect_history(*i.core, nearest, changed);
         i.core->release(point);
         const std::scoped_lock lock(i.mutex);
         return read && point > i.known.suspect ? std::optional(changed.take()) : std::nullopt;
     }
-    const bool read = id.value != 0 && collect(i.core->history(), id, changed) &&
-                      collect(i.core->rollback(), id, changed);
+    const bool read = id.value != 0 && collect_history(*i.core, id, changed) &&
+                      collect_rollback(i.core->rollback(), id, changed);
     const std::scoped_lock lock(i.mutex);
     return read && id >= i.safe && id > i.known.suspect
                ? std::optional(changed.take())
@@ -138,6 +148,13 @@ std::optional<std::vector<region_run>> replica_group::changed_since(stream_posit
             known = at;
         }
     };
+    for (const auto &s : *impl_->core->packed().list()) {
+        for (const packed_stream &at : s->streams()) {
+            if (at.last >= after.interval && at.last < known.interval) {
+                known = {at.stream, at.last};
+            }
+        }
+    }
     impl_->core->history().each(look);
     impl_->core->rollback().each(look);
     const bool had = known.stream == after.stream && known.interval >= after.interval;

@@ -4,7 +4,8 @@
 //
 // Files in `state_directory`: group.state (identity, volumes, commit record in two slots),
 // catalogue.db (catalogue/catalogue.hpp), journal/ (interval_log), undo/ (the history behind the
-// points), rollback/ (undo that only a roll-back to the commit record needs) and loans (blocks of
+// points), packed/ (what the history was before: history/packed_store.hpp), rollback/ (undo that
+// only a roll-back to the commit record needs) and loans (blocks of
 // other groups that intervals in the journal refer to). docs/formats.md.
 //
 // Crash story. (1) Frames are appended to the journal; (2) sync_journal at a barrier, only then may
@@ -41,7 +42,7 @@
 // reaches a consistent barrier.
 //
 // Threads: append/sync_journal by one thread at a time; apply/commit/retain by one thread at a
-// time; both kinds may run at once; reads, digests, points, pins, open points from any thread.
+// time; pack by one thread at a time; all kinds may run at once; reads, digests, points, pins, open points from any thread.
 
 #include "replicator/base/bytes.hpp"
 #include "replicator/base/clock.hpp"
@@ -77,7 +78,10 @@ struct replica_options {
     std::vector<retention_rule> retain;            ///< empty: only space limits
     std::uint64_t batch_bytes_max = 32ULL << 20;   ///< decoded content of one apply batch
     std::uint64_t segment_bytes =
-        0; ///< of journal and undo; 0: journal_bytes_max / 64, 1 to 64 MiB
+        0; ///< of journal and undo; 0: journal_bytes_max / 64, 1 to 64 MiB; of undo at most half
+    /// Of undo in a packed stretch; 0: journal_bytes_max / 16, at most
+    /// limits::stretch_undo_bytes_max, and less when it is a minute old.
+    std::uint64_t stretch_bytes = 0;
     /// Images here have names that we gave them: they are not followed through symbolic links.
     std::string own_directory = {};
 };
@@ -199,7 +203,7 @@ class replica_group {
     const std::vector<replica_volume> &volumes() const;
     std::array<std::byte, 16> identity() const; ///< random, made at create
     replica_position position() const;
-    std::uint64_t used_bytes() const; ///< journal, both undo logs, loans
+    std::uint64_t used_bytes() const; ///< journal, both undo logs, packed history, loans
 
     // Journal
     /// fault::peer: the frame breaks a rule (checksum, order, a barrier that does not fit its
@@ -229,6 +233,10 @@ class replica_group {
     /// Applies the retention rules and drops what is not needed. Call now and then. `now` is no
     /// mere look at a wall clock: what it drops is gone (replica/retention_clock.hpp).
     result<> retain(wall_time now);
+    /// Goes on packing the history (history_packer.hpp) for some ten milliseconds. True: there is
+    /// more to do. An error changes nothing, and it is tried again. Any thread, one at a time; not
+    /// while the group is being closed.
+    result<bool> pack();
     /// Little room is left: retain() is due at once, else append has to make some itself.
     bool crowded() const;
     /// Counts damage that somebody else found: from the next interval on no barrier is a point

@@ -1,11 +1,12 @@
 #pragma once
 // The inside of replica_group: shared by replica_group.cpp, replica_commit.cpp,
-// replica_space.cpp, replica_points.cpp, replica_facts.cpp and replica_changed.cpp (running), and
-// replica_recovery.cpp (create and open).
+// replica_space.cpp, replica_points.cpp, replica_facts.cpp, replica_changed.cpp and
+// replica_packing.cpp (running), and replica_recovery.cpp (create and open).
 
 #include "replicator/format/group_state.hpp"
 #include "replicator/log/interval_log.hpp"
 #include "replicator/replica/applier.hpp"
+#include "replicator/replica/history_packer.hpp"
 #include "replicator/replica/image_cases.hpp"
 #include "replicator/replica/known_points.hpp"
 #include "replicator/replica/loan_store.hpp"
@@ -31,6 +32,7 @@ struct replica_group::impl {
     std::unique_ptr<interval_log> journal;
     std::unique_ptr<loan_store> loans;
     std::unique_ptr<applier> apply_stage;
+    std::unique_ptr<history_packer> packer; ///< of who calls pack()
 
     // The apply thread's own.
     commit_record committed; ///< in the newer slot; its images: as they were left then
@@ -40,6 +42,8 @@ struct replica_group::impl {
     std::mutex
         facts_mutex;   ///< one change of the catalogue at a time; before `mutex`, over disk work
     interval_id noted; ///< the catalogue's noted_through; by facts_mutex
+
+    std::mutex packed_mutex; ///< one change of what is packed at a time; over disk work
 
     mutable std::mutex mutex; ///< guards what follows; not held over disk work
     applied_state applied;
@@ -58,7 +62,10 @@ struct replica_group::impl {
 
     // Open (replica_recovery.cpp)
     result<> open();
-    result<std::unique_ptr<undo_log>> open_undo(const std::string &name, segment_place end);
+    result<std::unique_ptr<undo_log>> open_undo(const std::string &name, segment_place end,
+                                                std::uint64_t covered);
+    result<std::unique_ptr<packed_store>> open_packed();
+    result<> settle_packed();
     result<> read_commit(file &state, std::optional<commit_record> &newest, interval_id &older);
     recovery_evidence gather(const std::optional<commit_record> &newest) const;
     own_writes our_writes() const;
@@ -107,9 +114,13 @@ struct replica_group::impl {
     // Points (replica_points.cpp)
     std::vector<std::uint64_t> history_bytes(const std::vector<interval_id> &ids) const;
 
+    // Packing (replica_packing.cpp)
+    packer_facts facts_for_packing();
+    result<> drop_packed_before(interval_id needed);
+
     // Space (replica_space.cpp)
     std::uint64_t used_bytes() const {
-        return journal->used_bytes() + core->history().used_bytes() +
+        return journal->used_bytes() + core->history().used_bytes() + core->packed().used_bytes() +
                core->rollback().used_bytes() + (loans ? loans->used_bytes() : 0);
     }
     result<> make_room(std::uint64_t bytes, std::uint64_t limit);
@@ -124,6 +135,9 @@ std::uint64_t append_limit_of(std::uint64_t journal_bytes_max);
 /// Below it retention drops nothing for space: one to two parts in 32 stay free for append, since
 /// removing segments waits for the disk, and append is what acknowledgements wait for.
 std::uint64_t roomy_limit_of(std::uint64_t journal_bytes_max);
+
+packer_options packer_options_of(const replica_options &options,
+                                 const std::array<std::byte, 16> &identity);
 
 std::vector<spacing_rule> rules_of(const std::vector<retention_rule> &retain);
 

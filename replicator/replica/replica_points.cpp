@@ -23,10 +23,24 @@ points_overview replica_group::overview() const {
     return impl_->known.overview();
 }
 
-/// Of each of these, which are in order: the records after it, up to the next one and with it.
+/// Of each of these, which are in order: the records after it, up to the next one and with it. Of
+/// packed ones their share of the file.
 std::vector<std::uint64_t>
 replica_group::impl::history_bytes(const std::vector<interval_id> &ids) const {
     std::vector<std::uint64_t> bytes(ids.size());
+    const auto newest_before = [&](interval_id id) { // or the oldest of all
+        const auto after = std::ranges::lower_bound(ids, id);
+        return static_cast<std::size_t>(after - ids.begin() - (after == ids.begin() ? 0 : 1));
+    };
+    for (const auto &s : *core->packed().list()) {
+        if (ids.empty()) {
+            break;
+        }
+        bytes[newest_before(s->foot().first_interval)] += s->foot().leading_bytes;
+        for (const packed_point &p : s->points()) {
+            bytes[newest_before(next(p.id))] += p.bytes;
+        }
+    }
     std::size_t at = 0; // the newest point before the record
     core->history().each([&](const undo_record &record) {
         const interval_id id = record.header.position.interval;
@@ -98,20 +112,10 @@ result<point_changes> replica_group::impl::changes_between(interval_id since, in
         core->hold(since);
     }
     auto blocks = std::make_shared<changed_blocks>();
-    result<> read;
-    for (const undo_record &record : core->history().records_after(since)) {
-        if (record.header.position.interval > id) {
-            continue;
-        }
-        const auto table = core->history().read_table(record);
-        if (!table) {
-            read = std::unexpected(table.error());
-            break;
-        }
-        for (const undo_entry &e : table->entries) {
-            blocks->add(e.volume, e.block.value, e.count);
-        }
-    }
+    const auto read = core->each_change(
+        since, id, [&](volume_index volume, std::uint64_t block, std::uint64_t count) {
+            blocks->add(volume, block, count);
+        });
     core->release(since);
     FS_CHECK(read);
     blocks->finish();

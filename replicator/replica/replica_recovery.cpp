@@ -70,7 +70,7 @@ interval_id last_of(const undo_log &log, interval_id committed) {
 /// one that is made.
 result<> remove_leftovers(file_system &files, const std::string &directory) {
     for (const char *name :
-         {"journal", "undo", "rollback", "loans", "catalogue.db-wal", "catalogue.db"}) {
+         {"journal", "undo", "rollback", "packed", "loans", "catalogue.db-wal", "catalogue.db"}) {
         const std::string path = join_path(directory, name);
         FS_TRY(present, files.exists(path));
         const auto inside = present ? files.list(path) : result<std::vector<std::string>>();
@@ -204,11 +204,13 @@ recovery_evidence replica_group::impl::gather(const std::optional<commit_record>
     return e;
 }
 
-result<std::unique_ptr<undo_log>> replica_group::impl::open_undo(const std::string &name,
-                                                                 segment_place end) {
+result<std::unique_ptr<undo_log>>
+replica_group::impl::open_undo(const std::string &name, segment_place end, std::uint64_t covered) {
     undo_log_options o;
     o.directory = join_path(options.state_directory, name);
-    o.segment_bytes = segment_bytes_for(options);
+    o.segment_bytes =
+        std::max(segment_bytes_for(options) / 2, std::min(options.segment_bytes, limits::MiB));
+    o.covered_segment = covered;
     o.room = [this](std::uint64_t bytes) { return make_room(bytes, options.journal_bytes_max); };
     return undo_log::open(files, std::move(o), committed.applied.interval, end);
 }
@@ -245,11 +247,14 @@ result<> replica_group::impl::open() {
                                                committed.images.size(), volumes.size()));
     }
     FS_TRY(images, replica_images::open(files, info->volumes, options.own_directory));
-    FS_TRY(history, open_undo("undo", {committed.undo_segment, committed.undo_offset}));
+    FS_TRY(packed, open_packed());
+    FS_TRY(history, open_undo("undo", {committed.undo_segment, committed.undo_offset},
+                              covered_segment(*packed->list())));
     FS_TRY(rollback,
-           open_undo("rollback", {committed.rollback_segment, committed.rollback_offset}));
+           open_undo("rollback", {committed.rollback_segment, committed.rollback_offset}, 0));
     core = std::make_shared<replica_core>(std::move(state), std::move(images), std::move(history),
-                                          std::move(rollback));
+                                          std::move(rollback), std::move(packed));
+    FS_CHECK(settle_packed());
     FS_TRY(log, interval_log::open(
                     files, {join_path(directory, "journal"), segment_bytes_for(options), 0}));
     journal = std::move(log);
@@ -263,6 +268,7 @@ result<> replica_group::impl::open() {
     evidence.images_changed = worst == image_case::not_as_left;
     evidence.images_doubtful = worst == image_case::doubtful;
     FS_CHECK(recover(decide_recovery(evidence)));
+    packer = std::make_unique<history_packer>(files, core, packer_options_of(options, identity));
     apply_stage =
         std::make_unique<applier>(*core, *journal, *loans, options.batch_bytes_max, applied,
                                   known.points.empty() ? interval_id{} : known.points.back().id,
@@ -282,6 +288,34 @@ own_writes replica_group::impl::our_writes() const {
         ours.add(committed.touched);
     }
     return ours;
+}
+
+// What it stands for ends before the place where the history ended at the commit, or it is of
+// another time than the rest of the state.
+result<std::unique_ptr<packed_store>> replica_group::impl::open_packed() {
+    FS_TRY(packed,
+           packed_store::open(files, join_path(options.state_directory, "packed"), identity));
+    if (const std::uint64_t covered = covered_segment(*packed->list());
+        covered != 0 && covered >= committed.undo_segment) {
+        log::error("{}/packed is newer than the rest of the group's state: it is removed",
+                   options.state_directory);
+        FS_CHECK(packed->clear());
+    }
+    return packed;
+}
+
+/// Stretches that raw undo does not go on from are of no use.
+result<> replica_group::impl::settle_packed() {
+    const std::uint64_t covered = covered_segment(*core->packed().list());
+    const auto segments = core->history().segments();
+    const bool joins = !segments.empty() && segments.front().number <= covered + 1;
+    if (covered == 0 || (joins && !core->history().evidence().history_broken)) {
+        return {};
+    }
+    log::error("{}: what is packed of the history does not join the rest of it: it is removed",
+               options.state_directory);
+    FS_CHECK(core->packed().clear());
+    return core->set_packed();
 }
 
 /// The gravest case of any. A group that was never opened has nothing to say.
@@ -355,6 +389,8 @@ result<> replica_group::impl::recover(const recovery_decision &decision) {
         FS_CHECK(write_commit(record));
     }
     if (decision.drop_points) {
+        FS_CHECK(core->packed().clear()); // first: segments of undo/ get their numbers anew
+        FS_CHECK(core->set_packed());
         FS_CHECK(core->history().cut_after({}, {}));
     }
     FS_CHECK(cut_tails());
@@ -468,8 +504,15 @@ result<std::uint64_t> replica_group::impl::put_back(const undo_log &log,
 std::vector<catalogued_point> replica_group::impl::points_of_history() const {
     std::vector<catalogued_point> found;
     const interval_id at = committed.applied.interval;
+    for (const auto &s : *core->packed().list()) {
+        for (const packed_point &p : s->points()) {
+            found.push_back({p.id, p.time, p.arrival});
+        }
+    }
+    const interval_id packed = found.empty() ? interval_id{} : found.back().id;
     core->history().each([&](const undo_record &record) {
-        if (record.header.last && record.header.point && record.header.position.interval <= at) {
+        if (record.header.last && record.header.point && record.header.position.interval > packed &&
+            record.header.position.interval <= at) {
             found.push_back(
                 {record.header.position.interval, record.header.time, record.header.arrival});
         }

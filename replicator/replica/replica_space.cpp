@@ -38,6 +38,7 @@ result<> replica_group::impl::reclaim() {
     if (const auto held = core->held(); !held.empty()) {
         needed = std::min(needed, *held.begin());
     }
+    FS_CHECK(drop_packed_before(needed)); // oldest first: what is behind it may lead further on
     FS_CHECK(core->history().drop_before(needed, segment));
     return core->rollback().drop_before(next(rolled_back_to), rollback_segment);
 }
