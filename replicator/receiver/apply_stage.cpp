@@ -20,7 +20,7 @@ constexpr std::uint64_t backlog_max = 4;
 } // namespace
 
 apply_stage::apply_stage(apply_host &host, group_log &words, runtime run)
-    : host_(host), log_(words), run_(std::move(run)) {}
+    : host_(host), log_(words), run_(run), packing_(words, run) {}
 
 void apply_stage::begin(std::shared_ptr<replica_group> copy) {
     copy_ = std::move(copy);
@@ -30,6 +30,7 @@ void apply_stage::begin(std::shared_ptr<replica_group> copy) {
 }
 
 task<void> apply_stage::run() {
+    packing_.begin(copy_);
     while (host_.serves()) {
         // Errors are of storage only: what the sender sent is damage.
         if (auto done = co_await once(); !done) {
@@ -39,6 +40,7 @@ task<void> apply_stage::run() {
             }
         }
     }
+    co_await packing_.end();
 }
 
 void apply_stage::commit_soon() {

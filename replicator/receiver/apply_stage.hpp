@@ -12,6 +12,7 @@
 #include "replicator/base/async.hpp"
 #include "replicator/format/messages.hpp"
 #include "replicator/receiver/group_log.hpp"
+#include "replicator/receiver/pack_stage.hpp"
 #include "replicator/replica/replica_group.hpp"
 #include "replicator/session/status.hpp"
 
@@ -104,8 +105,9 @@ class apply_stage {
     time_point replay_began_{};
     time_point next_commit_{};
     time_point next_retain_{};
-    condition work_;    ///< something durable to apply, or the end
-    condition applied_; ///< see applied()
+    condition work_;     ///< something durable to apply, or the end
+    condition applied_;  ///< see applied()
+    pack_stage packing_; ///< as long as run() runs
 };
 
 } // namespace farshore

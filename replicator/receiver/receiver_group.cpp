@@ -133,6 +133,8 @@ replica_options receiver_group::storage_options() const {
     o.journal_bytes_max = options_.config.journal_bytes_max;
     o.batch_bytes_max = options_.memory.batch_bytes;
     o.own_directory = options_.config.replica;
+    o.segment_bytes = options_.config.segment_bytes;
+    o.stretch_bytes = options_.config.stretch_bytes;
     for (const retain_rule &r : options_.config.retain) {
         o.retain.push_back({r.spacing, r.age});
     }

@@ -3,9 +3,9 @@
 // both commit records are past, and stretches whose points were mostly let go, which are merged and
 // thinned in the same step. One job at a time, in steps of some ten milliseconds.
 //
-// A job reads what never changes; what it made is shown and what it stands for removed at its end, so
-// it may be given up at any time. Where a record can't be read it fails, is tried again later, and
-// undo stays raw.
+// A job reads what never changes; what it made is shown and what it stands for removed at its end,
+// so it may be given up at any time. Where a record can't be read it fails, is tried again later,
+// and undo stays raw.
 //
 // Threads: one at a time; apply and readers run beside it.
 
@@ -46,8 +46,8 @@ struct merge_candidate {
     std::size_t kept = 0;   ///< of these
 };
 constexpr std::uint64_t merged_rows_max = 1 << 19; ///< of what goes into one merged stretch
-/// The oldest run of neighbours worth it: of each at most a quarter of its points stays; together at
-/// least four of them, or that have lost 64 points. Nothing: count 0.
+/// The oldest run of neighbours worth it: of each at most a quarter of its points stays; together
+/// at least four of them, or that have lost 64 points. Nothing: count 0.
 merge_choice choose_merge(std::span<const merge_candidate> all);
 
 class history_packer {

@@ -10,27 +10,29 @@
 // between. So our own writes after a commit lie between known times.
 //
 //   event                                       evidence at open                           decision
-//   stop in order                               times are those of the commit: made new    as_left: trust
-//                                                 when all was durable (replica_group::close)
-//   kill or power cut while idle                times are those of the commit              as_left: trust
-//   kill or power cut while apply wrote         undo after the commit, times not after     own_writes: trust
-//                                               its last record + own_writes_max             after the roll-back
-//   killed within a roll-back                   touched_time of the commit, likewise       own_writes
-//   image restored, booted, mounted, written    times later than that, or (a snapshot of   not_as_left: damage,
-//     by hand                                     its file system) earlier than the commit   points suspect,
-//                                                                                            everything compared
-//   image replaced (mv, rsync, cp anew)         another inode                              not_as_left
-//   image grown or cut                          refused before this: errc::mismatch
-//   state put back beside current images        the commit record is older than the times  not_as_left
-//   state and images put back together          times are those of the commit              as_left: one whole
-//                                                                                            copy, older; the
-//                                                                                            sender knows its age
-//   chmod, a hard link, mv away and back        ctime alone is another                     doubtful: everything
-//                                                                                            compared, points stay
-//                                                                                            (mtime would tell of a
-//                                                                                            write, unless it was
-//                                                                                            set back)
-//   a block device                              it has no times                            not_proved: trusted
+//   stop in order                               times are those of the commit: made new    as_left:
+// trust                                                 when all was durable (replica_group::close)
+//   kill or power cut while idle                times are those of the commit              as_left:
+// trust   kill or power cut while apply wrote         undo after the commit, times not after
+// own_writes: trust                                               its last record + own_writes_max
+//            after the roll-back   killed within a roll-back                   touched_time of the
+// commit, likewise       own_writes   image restored, booted, mounted, written    times later than
+// that, or (a snapshot of   not_as_left: damage,     by hand
+// its file system) earlier than the commit   points suspect,
+//                                                     everything compared   image replaced (mv,
+// rsync, cp anew)         another inode                              not_as_left   image grown or
+// cut                          refused before this: errc::mismatch   state put back beside current
+// images        the commit record is older than the times  not_as_left   state and images put back
+// together          times are those of the commit              as_left: one whole
+//                                                                          copy, older; the
+//                                                                                    sender knows
+// its age   chmod, a hard link, mv away and back        ctime alone is another
+// doubtful: everything
+//               compared, points stay
+//                              (mtime would tell of a
+//                                              write, unless it was
+//                                                            set back)   a block device
+//                  it has no times                            not_proved: trusted
 //
 // Left unproved, and said in docs/operations.md: what was written to a block device behind our
 // back; a write by somebody else within own_writes_max after a crash in the middle of apply; after

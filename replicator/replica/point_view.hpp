@@ -7,10 +7,11 @@
 // else reads the image, then looks again: what was published meanwhile replaces what it read. So it
 // never sees a block of a later state, whether it read before, during or after the write.
 //
-// A point that is older than the end of the packed stretches has no index of its own: a reader looks
-// in the stretches, oldest first, then in one index of all raw undo, which all such views share,
-// then in the image. Packing exchanges the stretches and that index at once (set_packed), and only
-// then raw undo goes: who finds a segment gone, or the exchange made while it read, looks again.
+// A point that is older than the end of the packed stretches has no index of its own: a reader
+// looks in the stretches, oldest first, then in one index of all raw undo, which all such views
+// share, then in the image. Packing exchanges the stretches and that index at once (set_packed),
+// and only then raw undo goes: who finds a segment gone, or the exchange made while it read, looks
+// again.
 //
 // Points need the history only: a block goes to the rollback log (undo_writer.hpp) when the history
 // has it already, newer than the newest point, and so newer than every point. Apply itself, in the

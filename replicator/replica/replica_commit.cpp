@@ -150,8 +150,8 @@ result<> replica_group::impl::write_commit(const commit_record &record) {
     next_slot = 1 - next_slot;
     const std::scoped_lock lock(mutex);
     safe = committed.applied.interval;
-    older_undo_segment = std::min(committed.undo_segment, record.undo_segment);
-    older_rollback_segment = std::min(committed.rollback_segment, record.rollback_segment);
+    older_segments.history = std::min(committed.undo_segment, record.undo_segment);
+    older_segments.rollback = std::min(committed.rollback_segment, record.rollback_segment);
     committed = record;
     return {};
 }

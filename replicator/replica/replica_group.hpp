@@ -42,7 +42,8 @@
 // reaches a consistent barrier.
 //
 // Threads: append/sync_journal by one thread at a time; apply/commit/retain by one thread at a
-// time; pack by one thread at a time; all kinds may run at once; reads, digests, points, pins, open points from any thread.
+// time; pack by one thread at a time; all kinds may run at once; reads, digests, points, pins, open
+// points from any thread.
 
 #include "replicator/base/bytes.hpp"
 #include "replicator/base/clock.hpp"

@@ -32,7 +32,6 @@ struct replica_group::impl {
     std::unique_ptr<interval_log> journal;
     std::unique_ptr<loan_store> loans;
     std::unique_ptr<applier> apply_stage;
-    std::unique_ptr<history_packer> packer; ///< of who calls pack()
 
     // The apply thread's own.
     commit_record committed; ///< in the newer slot; its images: as they were left then
@@ -43,14 +42,18 @@ struct replica_group::impl {
         facts_mutex;   ///< one change of the catalogue at a time; before `mutex`, over disk work
     interval_id noted; ///< the catalogue's noted_through; by facts_mutex
 
-    std::mutex packed_mutex; ///< one change of what is packed at a time; over disk work
+    struct {
+        std::unique_ptr<history_packer> packer; ///< of who calls pack()
+        std::mutex mutex; ///< one change of what is packed at a time; over disk work
+    } packing;
 
     mutable std::mutex mutex; ///< guards what follows; not held over disk work
     applied_state applied;
     interval_id safe; ///< both commit records are at this interval or later
-    /// And their history ended in this segment or a later one.
-    std::uint64_t older_undo_segment = 0;
-    std::uint64_t older_rollback_segment = 0; ///< likewise
+    struct {
+        std::uint64_t history = 0; ///< and their history ended in this segment or a later one
+        std::uint64_t rollback = 0;
+    } older_segments;
     known_points known;
     std::uint64_t reported_damage = 0; ///< not yet known to the apply thread
     bool append_starved = false;       ///< append found no room since the last apply()

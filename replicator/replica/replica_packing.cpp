@@ -1,5 +1,6 @@
-// Packing of a running group: who calls it, what is dropped of it.
+// What is packed of a group's history: opened, held against the rest, added to, dropped.
 
+#include "replicator/base/log.hpp"
 #include "replicator/replica/replica_impl.hpp"
 
 #include <algorithm>
@@ -25,6 +26,34 @@ packer_options packer_options_of(const replica_options &options,
     return o;
 }
 
+// What it stands for ends before the place where the history ended at the commit, or it is of
+// another time than the rest of the state.
+result<std::unique_ptr<packed_store>> replica_group::impl::open_packed() {
+    FS_TRY(packed,
+           packed_store::open(files, join_path(options.state_directory, "packed"), identity));
+    if (const std::uint64_t covered = covered_segment(*packed->list());
+        covered != 0 && covered >= committed.undo_segment) {
+        log::error("{}/packed is newer than the rest of the group's state: it is removed",
+                   options.state_directory);
+        FS_CHECK(packed->clear());
+    }
+    return packed;
+}
+
+/// Stretches that raw undo does not go on from are of no use.
+result<> replica_group::impl::settle_packed() {
+    const std::uint64_t covered = covered_segment(*core->packed().list());
+    const auto segments = core->history().segments();
+    const bool joins = !segments.empty() && segments.front().number <= covered + 1;
+    if (covered == 0 || (joins && !core->history().evidence().history_broken)) {
+        return {};
+    }
+    log::error("{}: what is packed of the history does not join the rest of it: it is removed",
+               options.state_directory);
+    FS_CHECK(core->packed().clear());
+    return core->set_packed();
+}
+
 packer_facts replica_group::impl::facts_for_packing() {
     packer_facts f;
     f.now = files.now();
@@ -34,7 +63,7 @@ packer_facts replica_group::impl::facts_for_packing() {
         f.kept.insert(id);
     }
     const std::scoped_lock lock(mutex);
-    f.end_segment = older_undo_segment;
+    f.end_segment = older_segments.history;
     for (const catalogued_point &p : known.points) {
         f.kept.insert(p.id);
     }
@@ -46,14 +75,14 @@ packer_facts replica_group::impl::facts_for_packing() {
 result<bool> replica_group::pack() {
     impl &i = *impl_;
     FS_CHECK(i.check_alive());
-    auto done = i.packer->step(i.facts_for_packing());
+    auto done = i.packing.packer->step(i.facts_for_packing());
     result<> taken;
     if (done && *done == history_packer::outcome::made) {
-        const std::scoped_lock lock(i.packed_mutex);
-        taken = i.packer->take_in();
+        const std::scoped_lock lock(i.packing.mutex);
+        taken = i.packing.packer->take_in();
     }
     if (!done || !taken) {
-        i.packer->give_up();
+        i.packing.packer->give_up();
         return std::unexpected(done ? taken.error() : done.error());
     }
     return *done != history_packer::outcome::idle;
@@ -61,7 +90,7 @@ result<bool> replica_group::pack() {
 
 /// Of what stands in stretches, with the raw undo that comes after it still there.
 result<> replica_group::impl::drop_packed_before(interval_id needed) {
-    const std::scoped_lock lock(packed_mutex);
+    const std::scoped_lock lock(packing.mutex);
     const std::uint64_t before = core->packed().used_bytes();
     const auto dropped = core->packed().drop_before(needed);
     if (core->packed().used_bytes() != before) {

@@ -234,8 +234,8 @@ result<> replica_group::impl::open() {
     FS_CHECK(state->lock());
     std::optional<commit_record> newest;
     FS_CHECK(read_commit(*state, newest, safe));
-    older_undo_segment = 0; // nothing is dropped before the first commit of this life
-    older_rollback_segment = 0;
+    older_segments.history = 0; // nothing is dropped before the first commit of this life
+    older_segments.rollback = 0;
     if (!newest) {
         const auto refused = decide_recovery(gather(newest));
         REPL_ASSERT(refused.refuse);
@@ -268,7 +268,8 @@ result<> replica_group::impl::open() {
     evidence.images_changed = worst == image_case::not_as_left;
     evidence.images_doubtful = worst == image_case::doubtful;
     FS_CHECK(recover(decide_recovery(evidence)));
-    packer = std::make_unique<history_packer>(files, core, packer_options_of(options, identity));
+    packing.packer =
+        std::make_unique<history_packer>(files, core, packer_options_of(options, identity));
     apply_stage =
         std::make_unique<applier>(*core, *journal, *loans, options.batch_bytes_max, applied,
                                   known.points.empty() ? interval_id{} : known.points.back().id,
@@ -288,34 +289,6 @@ own_writes replica_group::impl::our_writes() const {
         ours.add(committed.touched);
     }
     return ours;
-}
-
-// What it stands for ends before the place where the history ended at the commit, or it is of
-// another time than the rest of the state.
-result<std::unique_ptr<packed_store>> replica_group::impl::open_packed() {
-    FS_TRY(packed,
-           packed_store::open(files, join_path(options.state_directory, "packed"), identity));
-    if (const std::uint64_t covered = covered_segment(*packed->list());
-        covered != 0 && covered >= committed.undo_segment) {
-        log::error("{}/packed is newer than the rest of the group's state: it is removed",
-                   options.state_directory);
-        FS_CHECK(packed->clear());
-    }
-    return packed;
-}
-
-/// Stretches that raw undo does not go on from are of no use.
-result<> replica_group::impl::settle_packed() {
-    const std::uint64_t covered = covered_segment(*core->packed().list());
-    const auto segments = core->history().segments();
-    const bool joins = !segments.empty() && segments.front().number <= covered + 1;
-    if (covered == 0 || (joins && !core->history().evidence().history_broken)) {
-        return {};
-    }
-    log::error("{}: what is packed of the history does not join the rest of it: it is removed",
-               options.state_directory);
-    FS_CHECK(core->packed().clear());
-    return core->set_packed();
 }
 
 /// The gravest case of any. A group that was never opened has nothing to say.

@@ -30,8 +30,8 @@ result<> replica_group::impl::reclaim() {
     std::uint64_t rollback_segment = 0;
     {
         const std::scoped_lock lock(mutex);
-        segment = older_undo_segment;
-        rollback_segment = older_rollback_segment;
+        segment = older_segments.history;
+        rollback_segment = older_segments.rollback;
         needed = known.points.empty() ? safe : std::min(safe, known.points.front().id);
         rolled_back_to = safe;
     }

@@ -70,6 +70,10 @@ struct receiver_group_config {
     std::uint32_t volumes_max = 64;
     std::uint64_t size_max = 128ULL << 40; ///< virtual bytes of all volumes
     bool loans = true;                     ///< false: nothing is lent to this group, nor by it
+    // Of its logs and its packed history; 0: as replica_options says. In no file: tests have little
+    // data, and want many pieces.
+    std::uint64_t segment_bytes = 0;
+    std::uint64_t stretch_bytes = 0;
 };
 
 struct receiver_config {

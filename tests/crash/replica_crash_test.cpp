@@ -27,6 +27,15 @@ replica_options options_of(std::uint64_t batch = 32 << 20) {
     return o;
 }
 
+/// One point in ten stays, history is packed in small pieces, and they are merged.
+replica_options packing_options() {
+    replica_options o = options_of();
+    o.segment_bytes = 24 * 1024;
+    o.stretch_bytes = 1; // a segment each
+    o.retain = {{std::chrono::seconds(10), std::chrono::hours(1)}};
+    return o;
+}
+
 /// The primary's side of a scenario, made once: the frames of each interval.
 struct story {
     primary_model model{11, sizes};
@@ -75,6 +84,13 @@ struct promise {
     std::uint64_t given = 0;   ///< last interval that append saw
 };
 
+/// Packs what there is; an error is no reason to stop.
+void pack(replica_group &group) {
+    for (auto more = group.pack(); more && *more;) {
+        more = group.pack();
+    }
+}
+
 /// One life: from where the group stands to the end of the story.
 result<> live(file_system &files, const replica_options &options, const story &s, promise &p) {
     FS_TRY(group, replica_group::open(files, options));
@@ -91,12 +107,31 @@ result<> live(file_system &files, const replica_options &options, const story &s
         if (id % 4 == 0) {
             FS_CHECK(group->commit());
             FS_CHECK(group->retain(wall_time{}));
+            if (options.stretch_bytes != 0) {
+                FS_CHECK(group->commit()); // both commit records are past it
+                pack(*group);
+            }
         }
     }
     return group->commit();
 }
 
-void check_content(replica_group &group, const story &s) {
+/// With retention: the first of each ten and the newest are there, and none that was no point.
+void check_kept(const std::set<std::uint64_t> &points, const std::set<std::uint64_t> &all) {
+    CHECK(std::ranges::includes(all, points));
+    std::set<std::uint64_t> wanted;
+    std::uint64_t bucket = UINT64_MAX;
+    for (const std::uint64_t id : all) { // at second 1,000,000 + id
+        if (id / 10 != bucket) {
+            wanted.insert(id);
+        }
+        bucket = id / 10;
+    }
+    CHECK(std::ranges::includes(points, wanted));
+    CHECK((all.empty() || points.contains(*all.rbegin())));
+}
+
+void check_content(replica_group &group, const story &s, bool retained = false) {
     const std::uint64_t applied = group.position().applied.interval.value;
     CHECK(*test::read_images(group) == s.model.at(interval_id{applied}));
     std::set<std::uint64_t> points;
@@ -108,7 +143,12 @@ void check_content(replica_group &group, const story &s) {
         REQUIRE(images.has_value());
         CHECK(*images == s.model.at(point.id));
     }
-    CHECK(points == std::set(s.points.begin(), s.points.upper_bound(applied)));
+    const std::set<std::uint64_t> all(s.points.begin(), s.points.upper_bound(applied));
+    if (retained) {
+        check_kept(points, all);
+    } else {
+        CHECK(points == all);
+    }
 }
 
 void check(file_system &files, const replica_options &options, const story &s, const promise &p) {
@@ -119,12 +159,13 @@ void check(file_system &files, const replica_options &options, const story &s, c
     CHECK(durable >= p.durable);
     CHECK(durable <= p.given);
     CHECK(group.position().damage_count == 0);
-    check_content(group, s);
+    const bool retained = !options.retain.empty();
+    check_content(group, s, retained);
     const auto applied = test::apply_all(group);
     REQUIRE_MESSAGE(applied.has_value(), (applied ? "" : applied.error().text()));
     CHECK(applied->damaged.empty());
     CHECK(group.position().applied.interval.value == durable);
-    check_content(group, s);
+    check_content(group, s, retained);
 }
 
 void cut(sim_file_system &files, std::uint64_t seed) {
@@ -194,6 +235,25 @@ TEST_CASE("replica: the same in a long catch-up when every interval is applied i
     sweep(story(long_catch_up), options_of(8192), 3);
 }
 
+constexpr std::string_view many_points = "............--o-O.............";
+
+TEST_CASE("replica: the same while its history is packed, thinned and merged") {
+    const story s(many_points);
+    {
+        sim_file_system whole(3);
+        REQUIRE(
+            replica_group::create(whole, packing_options(), test::volumes_of(sizes)).has_value());
+        promise all;
+        REQUIRE(live(whole, packing_options(), s, all).has_value());
+        bool merged = false;
+        for (const std::string &name : *whole.list("/state/packed")) {
+            merged = merged || !name.ends_with("-000000.pack");
+        }
+        CHECK(merged); // else this shows nothing
+    }
+    sweep(s, packing_options(), 7);
+}
+
 TEST_CASE("replica: create stopped after each call can be tried again") {
     for (std::uint64_t stop = 0;; ++stop) {
         sim_file_system files(stop);
@@ -252,11 +312,14 @@ TEST_CASE("replica: any one call may fail") {
     fail_each_call(story(), options_of(8192), sim_scope::mutating, ENOSPC);
     fail_each_call(story(long_catch_up), options_of(), sim_scope::every, EIO);
     fail_each_call(story(long_catch_up), options_of(8192), sim_scope::mutating, ENOSPC);
+    fail_each_call(story(many_points), packing_options(), sim_scope::every, EIO);
+    fail_each_call(story(many_points), packing_options(), sim_scope::mutating, ENOSPC);
 }
 
 TEST_CASE("replica: any one sync may fail, and what was not synced is never counted on") {
     fail_each_call(story(), options_of(), sim_scope::syncs, EIO);
     fail_each_call(story(long_catch_up), options_of(8192), sim_scope::syncs, EIO);
+    fail_each_call(story(many_points), packing_options(), sim_scope::syncs, EIO);
 }
 
 TEST_CASE("replica: a full disk stops it, nothing is lost, and it goes on when there is space") {

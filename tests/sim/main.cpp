@@ -15,6 +15,8 @@ namespace {
 using namespace farshore;
 
 std::uint64_t seeds_with_loans = 0;
+std::uint64_t seeds_packed = 0; ///< their history
+std::uint64_t seeds_merged = 0;
 /// So many seeds have always had some; without any the simulation no longer reaches them.
 constexpr std::uint64_t seeds_that_lend = 200;
 
@@ -33,6 +35,9 @@ bool run_seed(std::uint64_t seed, bool verbose, std::uint64_t &trace) {
         }
         trace = w.trace();
         seeds_with_loans += w.lent() ? 1 : 0;
+        const auto packed = w.packed();
+        seeds_packed += packed.stretches > 0 ? 1 : 0;
+        seeds_merged += packed.merged ? 1 : 0;
     } catch (const sim::broken_promise &e) {
         std::printf("seed %llu: %s\n", static_cast<unsigned long long>(seed), e.what.c_str());
         return false;
@@ -89,9 +94,16 @@ int main(int argc, char **argv) {
             }
         }
     }
-    std::printf("%llu passed, 0 failed, %llu with loans between groups\n",
+    std::printf("%llu passed, 0 failed, %llu with loans between groups, %llu with packed history, "
+                "%llu of them merged\n",
                 static_cast<unsigned long long>(count),
-                static_cast<unsigned long long>(seeds_with_loans));
+                static_cast<unsigned long long>(seeds_with_loans),
+                static_cast<unsigned long long>(seeds_packed),
+                static_cast<unsigned long long>(seeds_merged));
+    if (count >= seeds_that_lend && (seeds_packed == 0 || seeds_merged == 0)) {
+        std::printf("no seed packed its history, or none merged it\n");
+        return 1;
+    }
     if (count >= seeds_that_lend && seeds_with_loans == 0) {
         std::printf("no seed had a loan between its groups\n");
         return 1;

@@ -71,6 +71,12 @@ class two_sites {
     std::uint64_t trace() const { return trace_; }
     /// Content of one group was copied for the other at the DR site.
     bool lent();
+    /// Of a group at the DR site: stretches at the end, and whether some were merged.
+    struct packed_history {
+        std::size_t stretches = 0;
+        bool merged = false;
+    };
+    packed_history packed();
 
   private:
     // hosts

@@ -78,6 +78,10 @@ void two_sites::start_receiver() {
             group.journal_bytes_max = 64 * limits::MiB;
             group.retain = {{duration{}, retain_all_},
                             {std::chrono::minutes(1), std::chrono::hours(24)}};
+            if (options_.seed % 3 != 0) { // a history of many pieces
+                group.segment_bytes = 64 * limits::KiB;
+                group.stretch_bytes = options_.seed % 3 == 1 ? 1 : 128 * limits::KiB;
+            }
             config.groups.push_back(group);
         }
         const executor ex = io_.get_executor();

@@ -235,6 +235,18 @@ std::vector<byte_vector> two_sites::read_replica(const replicated_group &g) {
     return images;
 }
 
+two_sites::packed_history two_sites::packed() {
+    packed_history all;
+    for (const replicated_group &g : groups_) {
+        const auto names = site_.list("/state/receiver/groups/" + g.name + "/packed");
+        for (const std::string &name : names ? *names : std::vector<std::string>()) {
+            ++all.stretches;
+            all.merged = all.merged || !name.ends_with("-000000.pack");
+        }
+    }
+    return all;
+}
+
 bool two_sites::lent() {
     for (const replicated_group &g : groups_) {
         const auto kept =
