@@ -1,7 +1,7 @@
 #pragma once
-// The stage behind apply: packs the history of the copy that is open (replica/history_packer.hpp), in
-// small steps on the pool for computing, as long as apply keeps up. Undo that it does not come to
-// stays raw, and is packed later.
+// The stage behind apply: packs the history of the copy that is open (replica/history_packer.hpp),
+// in small steps on the pool for computing, as long as apply keeps up. Undo that it does not come
+// to stays raw, and is packed later.
 //
 // Thread: home; the copy's calls on the pool.
 

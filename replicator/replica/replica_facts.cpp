@@ -15,6 +15,40 @@ namespace farshore {
 
 catalogue &replica_group::facts() const { return *impl_->facts; }
 
+// Points stand in the history, each in the last record of its interval. The newest one stands in
+// the commit record as well, for it needs no undo while it is what the images show.
+std::vector<catalogued_point> replica_group::impl::points_of_history() const {
+    std::vector<catalogued_point> found;
+    const interval_id at = committed.applied.interval;
+    for (const auto &s : *core->packed().list()) {
+        for (const packed_point &p : s->points()) {
+            found.push_back({p.id, p.time, p.arrival});
+        }
+    }
+    const interval_id packed = found.empty() ? interval_id{} : found.back().id;
+    core->history().each([&](const undo_record &record) {
+        if (record.header.last && record.header.point && record.header.position.interval > packed &&
+            record.header.position.interval <= at) {
+            found.push_back(
+                {record.header.position.interval, record.header.time, record.header.arrival});
+        }
+    });
+    if (committed.point.value != 0 && committed.point == at &&
+        (found.empty() || found.back().id != at)) {
+        found.push_back({at, committed.point_time, committed.point_arrival});
+    }
+    return found;
+}
+
+result<> replica_group::impl::rebuild_points(const recovery_decision &decision) {
+    if (decision.drop_points) {
+        return settle_facts({});
+    }
+    known.suspect = committed.suspect;
+    known.suspect_time = committed.suspect_time;
+    return settle_facts(points_of_history());
+}
+
 // Nothing else runs yet.
 result<> replica_group::impl::settle_facts(std::vector<catalogued_point> history) {
     FS_CHECK(facts->cut_after(committed.applied.interval));

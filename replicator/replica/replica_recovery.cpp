@@ -472,38 +472,4 @@ result<std::uint64_t> replica_group::impl::put_back(const undo_log &log,
     return blocks;
 }
 
-// Points stand in the history, each in the last record of its interval. The newest one stands in
-// the commit record as well, for it needs no undo while it is what the images show.
-std::vector<catalogued_point> replica_group::impl::points_of_history() const {
-    std::vector<catalogued_point> found;
-    const interval_id at = committed.applied.interval;
-    for (const auto &s : *core->packed().list()) {
-        for (const packed_point &p : s->points()) {
-            found.push_back({p.id, p.time, p.arrival});
-        }
-    }
-    const interval_id packed = found.empty() ? interval_id{} : found.back().id;
-    core->history().each([&](const undo_record &record) {
-        if (record.header.last && record.header.point && record.header.position.interval > packed &&
-            record.header.position.interval <= at) {
-            found.push_back(
-                {record.header.position.interval, record.header.time, record.header.arrival});
-        }
-    });
-    if (committed.point.value != 0 && committed.point == at &&
-        (found.empty() || found.back().id != at)) {
-        found.push_back({at, committed.point_time, committed.point_arrival});
-    }
-    return found;
-}
-
-result<> replica_group::impl::rebuild_points(const recovery_decision &decision) {
-    if (decision.drop_points) {
-        return settle_facts({});
-    }
-    known.suspect = committed.suspect;
-    known.suspect_time = committed.suspect_time;
-    return settle_facts(points_of_history());
-}
-
 } // namespace farshore
