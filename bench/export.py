@@ -1,13 +1,20 @@
 #!/usr/bin/env python3
-"""Export of a volume of which half is data to a raw file, against `nbdcopy` from `nbdkit file` of the same image:
+"""Exports. To a raw file, of a volume of which half is data, against `nbdcopy` from `nbdkit file` of the same image:
 alternating, each synced, caches warm, ratio of the medians printed.
 
     bench/export.py [--size 4GiB] [--rounds 5]
+    bench/export.py --incremental [--size 1GiB] [--rounds 3] [--settle 20]
+
+--incremental: 1 % of the volume changes in 4 KiB blocks here and there, then the export of what changed since the
+point before. Printed is what the receiver read for it (rchar of /proc/PID/io) for each changed byte: once as soon
+as the point is there, and once when the same blocks changed again and the history has come to rest, so that they
+are read from it.
 """
 
 import argparse
 import json
 import os
+import random
 import statistics
 import subprocess
 import sys
@@ -15,9 +22,11 @@ import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(ROOT, "tests", "e2e"))
+import dr_site  # noqa: E402
 import harness  # noqa: E402
 
 MIB = 1 << 20
+BLOCK = 4096
 RUN = 8 * MIB  # data and holes in turn
 
 
@@ -38,18 +47,71 @@ def timed(words, path):
     return seconds, stored
 
 
-def bench(context):
-    harness.need("nbdcopy", "nbdkit")
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--size", default="4GiB")
-    parser.add_argument("--rounds", type=int, default=5)
-    options = parser.parse_known_args(context.options.words)[0]
-    size = harness.size_of(options.size)
+def half_filled_pair(context, size):
     os.makedirs(context.path("primary"))
     half_filled(context.path("primary", "data.img"), size)
-    pair = harness.Pair(context, {"data": options.size}, memory="1GiB").start()
+    pair = harness.Pair(context, {"data": size}, memory="1GiB").start()
     pair.wait_state("streaming", timeout=600)
     pair.wait(timeout=600)
+    return pair
+
+
+def write_blocks(pair, blocks, value):
+    """Each with content of its own; returns the point that shows them all."""
+    script = pair.context.path("writes.qemu-io")
+    lines = [f"write -q -P {(value + block) % 255 + 1} {block * BLOCK} {BLOCK}" for block in blocks]
+    harness.write_text(script, "\n".join(lines + ["flush", "q"]) + "\n")
+    with open(script, encoding="ascii") as commands:
+        subprocess.run(["qemu-io", "-f", "raw", pair.uri("data")], stdin=commands, check=True,
+                       stdout=subprocess.DEVNULL)
+    return str(pair.wait(timeout=600)["point"])
+
+
+def read_per_changed_byte(context, pair, since, point, expected):
+    """What the receiver reads for one incremental export."""
+    target = context.path("increment.qcow2")
+    before = dr_site.io_counts(pair.receiver)["rchar"]
+    document = pair.receiver.cli("export", pair.group, "data", "--since", since, "--point", point, "--to", target,
+                                 "--no-compare", timeout=600)
+    seen = dr_site.io_counts(pair.receiver)["rchar"] - before
+    os.unlink(target)
+    context.check(document["changed_bytes"] == expected, f"it has what changed: {document['changed_bytes']} bytes")
+    return seen / document["changed_bytes"]
+
+
+def incremental(context, options):
+    """`export --since` after 1 % changed."""
+    harness.need("qemu-io")
+    size = harness.size_of(options.size or "1GiB")
+    pair = half_filled_pair(context, size)
+    chance = random.Random(context.options.seed)
+    fresh, old = [], []
+    for number in range(options.rounds):
+        blocks = chance.sample(range(size // BLOCK), size // BLOCK // 100)
+        since = str(pair.wait()["point"])
+        point = write_blocks(pair, blocks, number)
+        fresh.append(read_per_changed_byte(context, pair, since, point, len(blocks) * BLOCK))
+        write_blocks(pair, blocks, number + 100)
+        context.check(dr_site.settled(pair, options.settle, 600), "the history has come to rest")
+        old.append(read_per_changed_byte(context, pair, since, point, len(blocks) * BLOCK))
+    print(json.dumps({"size": size, "changed": size // 100, "fresh": fresh, "from_history": old, "bar": 1.2}))
+    for what, ratios in (("as soon as the point is there", fresh), ("from the history", old)):
+        middle = statistics.median(ratios)
+        context.check(middle <= 1.2, f"incremental export, {what}: {middle:.2f} bytes read per changed byte (bar 1.2)")
+
+
+def bench(context):
+    options = context.options.ours
+    if options.incremental:
+        incremental(context, options)
+    else:
+        whole(context, options)
+
+
+def whole(context, options):
+    harness.need("nbdcopy", "nbdkit")
+    size = harness.size_of(options.size or "4GiB")
+    pair = half_filled_pair(context, size)
     pair.sender.stop()  # its part is done
     target, image = context.path("target.img"), pair.replica("data")
     ours = [harness.find("farshore"), "--socket", pair.receiver.control, "export", pair.group, "data", "--no-compare",
@@ -69,12 +131,24 @@ def bench(context):
     context.check(ratio >= 0.7, f"export runs at {ratio:.2f}x of nbdcopy from nbdkit file (bar 0.7x)")
 
 
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--incremental", action="store_true")
+    parser.add_argument("--size", help="of the volume (4GiB; --incremental: 1GiB)")
+    parser.add_argument("--rounds", type=int, help="5; --incremental: 3")
+    parser.add_argument("--settle", type=float, default=20, help="seconds without shrinking: the history is packed")
+    parser.add_argument("--keep", action="store_true")
+    options = parser.parse_args()
+    options.rounds = options.rounds or (3 if options.incremental else 5)
+    return options
+
+
 if __name__ == "__main__":
-    known = [w for w in sys.argv[1:] if w not in ("--keep",)]
-    sys.argv = sys.argv[:1] + [w for w in sys.argv[1:] if w == "--keep"]
+    ours = arguments()
+    sys.argv = sys.argv[:1] + ["--keep"] * ours.keep
 
     def run(context):
-        context.options.words = known
+        context.options.ours = ours
         context.options.verify_encoding = False
         bench(context)
     sys.exit(harness.main(run, __doc__))

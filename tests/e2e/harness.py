@@ -229,7 +229,7 @@ class Pair:
 
     def __init__(self, context, volumes, line=None, group="shop", interval="200ms", spool="1GiB",
                  sender_lines="", group_lines="", receiver_lines="", receiver_group_lines="",
-                 journal="4GiB", memory="512MiB", trust=None):
+                 journal="4GiB", memory="512MiB", retain=("all 1h",), trust=None):
         self.trust = trust or getattr(context.options, "trust", "pinned")
         self.ca = SiteCa(context) if self.trust == "ca" else None
         self.context, self.group, self.volumes = context, group, volumes
@@ -239,7 +239,7 @@ class Pair:
         self.settings = dict(verify_encoding=getattr(context.options, "verify_encoding", False),
                              interval=interval, spool=spool, sender_lines=sender_lines, group_lines=group_lines,
                              receiver_lines=receiver_lines, receiver_group_lines=receiver_group_lines,
-                             journal=journal, memory=memory)
+                             journal=journal, memory=memory, retain=list(retain))
         for name in ("primary", "replica", "run"):
             os.makedirs(context.path(name), exist_ok=True)
         for name, size in volumes.items():
@@ -288,7 +288,7 @@ class Pair:
                     f'control = "{self.receiver.control}"\nmemory = "{s["memory"]}"\n'
                     f'{s["receiver_lines"]}\n[[group]]\nname = "{self.group}"\n'
                     f'replica = "{path("replica")}"\njournal = "{s["journal"]}"\n'
-                    f'retain = ["all 1h"]\n{s["receiver_group_lines"]}\n')
+                    f'retain = {json.dumps(s["retain"])}\n{s["receiver_group_lines"]}\n')
         if self.ca:
             sender += self.ca.tls_lines("primary", ["DNS:primary.test"])
             receiver += self.ca.tls_lines("dr", ["DNS:dr.test", "IP:127.0.0.1"])
