@@ -4,6 +4,7 @@
 #
 #   deploy/deps.sh build   to build it and to run `farshore demo`
 #   deploy/deps.sh test    what its tests use besides (NBD clients, PostgreSQL, fio, ...)
+#   deploy/deps.sh guest   QEMU, a kernel and busybox, for tests/e2e/guest.py (the kernel goes to /boot)
 #   deploy/deps.sh bench   what bench/traces and the peers of bench/wan_bytes.py use besides
 set -eu
 
@@ -13,15 +14,17 @@ build="clang-19 lld-19 cmake ninja-build
     libnbd-dev libnbd-bin libarchive-dev qemu-utils e2fsprogs mount util-linux fuse3 procps"
 test="binutils clang-format-19 clang-tidy-19 libclang-rt-19-dev doctest-dev librapidcheck-dev libbenchmark-dev
     nbdkit fdisk libarchive-tools fio postgresql-15 postgresql-client-15 iproute2 python3"
+guest="qemu-system-x86 linux-image-cloud-amd64 busybox-static"
 bench="mariadb-server sysbench debootstrap restic borgbackup casync rsync git zstd sqlite3 openssl
     libnbd-dev libnbd-bin fuse3 e2fsprogs postgresql-15 postgresql-client-15 python3"
 
 case "${1:-}" in
 build) wanted="$build" ;;
 test) wanted="$test" ;;
+guest) wanted="$guest" ;;
 bench) wanted="$bench" ;;
 *)
-    sed -n '2,7s/^# \{0,1\}//p' "$0" >&2
+    sed -n '2,8s/^# \{0,1\}//p' "$0" >&2
     exit 2
     ;;
 esac
