@@ -164,7 +164,7 @@ def attempt(context, pair, load, point, prefixes, pause):
 
 def thinned(context, pair, load, chance, prefixes):
     """Points that the rules let go at their next turn, opened one after the other until they are gone."""
-    outcomes, gone = {True: 0, False: 0}, 20 if context.long else 1
+    outcomes, gone = {True: 0, False: 0}, 10 if context.long else 1
     until = time.monotonic() + (60 if context.long else 3)
     while time.monotonic() < until or outcomes[False] < gone:
         doomed = [p["id"] for p in points_of(pair)][:20]
