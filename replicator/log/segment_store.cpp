@@ -192,11 +192,16 @@ result<segment_place> segment_store::begin() {
     if (writable_ && last.bytes < options_.segment_bytes) {
         return segment_place{last.number, tail_};
     }
+    FS_CHECK(end_segment());
+    return segment_place{last.number + 1, tail_};
+}
+
+result<> segment_store::end_segment() {
+    const end_of_log last = end();
     if (const auto synced = sync(); !synced) {
         return fail(errc::dead, synced.error().text()); // whatever the errno: kept records are gone
     }
-    FS_CHECK(add_segment(last));
-    return segment_place{last.number + 1, tail_};
+    return add_segment(last);
 }
 
 result<> segment_store::write(std::uint64_t offset, bytes_view data) {

@@ -76,6 +76,9 @@ class segment_store {
     /// Where the next record goes; begins a new segment if the last one has passed its size or
     /// can't be written. An error changes nothing that counts.
     result<segment_place> begin();
+    /// The next record begins a new segment, which is there, durably, on return. Not inside a
+    /// record. An error as begin()'s.
+    result<> end_segment();
     /// Writes into the record being written, at `offset` of the last segment. After an error:
     /// drop().
     result<> write(std::uint64_t offset, bytes_view data);

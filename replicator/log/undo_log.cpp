@@ -289,6 +289,11 @@ result<> undo_log::sync() {
     return store_->sync();
 }
 
+result<> undo_log::end_segment() {
+    REPL_ASSERT(!open_.begun && fresh_.empty());
+    return store_->end_segment();
+}
+
 void undo_log::publish() {
     const std::scoped_lock lock(mutex_);
     for (const undo_table &t : fresh_) {

@@ -91,6 +91,9 @@ class undo_log {
     /// Records that are complete and not yet published, with their tables.
     const std::vector<undo_table> &fresh() const { return fresh_; }
     std::uint64_t fresh_entries() const { return fresh_entries_; }
+    /// What is there is closed, so that it can be packed; a new segment is begun, durably. Not with
+    /// fresh records. An error changes nothing but errc::dead, which is a failed sync.
+    result<> end_segment();
     /// Makes the fresh ones part of the published ones.
     void publish();
 

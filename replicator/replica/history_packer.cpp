@@ -4,6 +4,7 @@
 #include "replicator/base/limits.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <map>
 
 namespace farshore {
@@ -13,12 +14,15 @@ constexpr std::size_t step_blocks = 512;
 constexpr std::uint64_t kept_share = 4;        ///< at most one in so many points stays
 constexpr std::size_t merged_min = 4;          ///< stretches, or
 constexpr std::size_t let_go_min = 64;         ///< points
+constexpr std::size_t small_run = 8;           ///< stretches of about one size
 constexpr std::uint64_t room_share = 2;        ///< a stretch is reckoned with half of its undo
 constexpr std::uint64_t entries_max = 1 << 20; ///< of raw undo in one stretch (but one segment)
 
 } // namespace
 
-merge_choice choose_merge(std::span<const merge_candidate> all) {
+namespace {
+
+merge_choice let_go_run(std::span<const merge_candidate> all) {
     for (std::size_t first = 0; first < all.size(); ++first) {
         std::size_t count = 0;
         std::size_t let_go = 0;
@@ -36,6 +40,34 @@ merge_choice choose_merge(std::span<const merge_candidate> all) {
         }
     }
     return {};
+}
+
+/// Of stretches of one tier each is rewritten once for the next one.
+unsigned tier_of(const merge_candidate &c) {
+    constexpr unsigned bits = 3; // a factor of small_run
+    constexpr std::uint64_t least = 512;
+    return static_cast<unsigned>(std::bit_width(std::max(c.rows, least)) - 1) / bits;
+}
+
+merge_choice small_ones(std::span<const merge_candidate> all) {
+    std::size_t first = 0;
+    for (std::size_t at = 0; at < all.size(); ++at) {
+        if (all[at].rows > merged_rows_max / small_run) {
+            first = at + 1;
+        } else if (tier_of(all[at]) != tier_of(all[first])) {
+            first = at;
+        } else if (at + 1 - first == small_run) {
+            return {first, small_run};
+        }
+    }
+    return {};
+}
+
+} // namespace
+
+merge_choice choose_merge(std::span<const merge_candidate> all) {
+    const merge_choice thinned = let_go_run(all);
+    return thinned.count > 0 ? thinned : small_ones(all);
 }
 
 struct history_packer::job {
@@ -149,7 +181,8 @@ std::vector<segment_info> choose_segments(const undo_log &history, std::uint64_t
         entries += some;
     }
     const bool old = oldest != 0 && facts.now - oldest > options.age_max.count();
-    return full || old ? chosen : std::vector<segment_info>();
+    const bool quiet = facts.now - history.last_written() > history_packer::quiet_after.count();
+    return full || old || quiet ? chosen : std::vector<segment_info>();
 }
 
 void add_stream(std::vector<packed_stream> &streams, stream_position at) {

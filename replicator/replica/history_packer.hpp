@@ -34,7 +34,7 @@ struct packer_facts {
     std::int64_t now = 0;          ///< file_system::now()
 };
 
-/// Whose points were let go, and so is worth merging: [first, first + count) of the list.
+/// What is worth merging: [first, first + count) of the list.
 struct merge_choice {
     std::size_t first = 0;
     std::size_t count = 0;
@@ -46,8 +46,9 @@ struct merge_candidate {
     std::size_t kept = 0;   ///< of these
 };
 constexpr std::uint64_t merged_rows_max = 1 << 19; ///< of what goes into one merged stretch
-/// The oldest run of neighbours worth it: of each at most a quarter of its points stays; together
-/// at least four of them, or that have lost 64 points. Nothing: count 0.
+/// The oldest run of neighbours whose points were let go: of each at most a quarter stays; together
+/// at least four of them, or that have lost 64 points. Else the oldest run of eight that are small
+/// and of about one size, for a history of quiet days would be of thousands. Nothing: count 0.
 merge_choice choose_merge(std::span<const merge_candidate> all);
 
 class history_packer {
@@ -56,6 +57,9 @@ class history_packer {
     ~history_packer();
     history_packer(const history_packer &) = delete;
     history_packer &operator=(const history_packer &) = delete;
+
+    /// Undo is packed, however little, when nothing was added for so long.
+    static constexpr duration quiet_after = std::chrono::seconds(5);
 
     enum class outcome : std::uint8_t {
         idle, ///< nothing to do

@@ -12,8 +12,9 @@ namespace farshore {
 namespace {
 
 constexpr std::uint64_t piece_bytes = limits::MiB;
-constexpr std::uint64_t look_blocks = 16384; ///< how far a status looks at a time
-constexpr std::uint32_t hole_and_zero = 3;   // NBD_STATE_HOLE | NBD_STATE_ZERO
+constexpr std::uint64_t look_blocks = 16384;  ///< how far a status looks at a time
+constexpr std::size_t data_ranges_max = 1024; ///< of an image in one look
+constexpr std::uint32_t hole_and_zero = 3;    // NBD_STATE_HOLE | NBD_STATE_ZERO
 
 } // namespace
 
@@ -45,32 +46,53 @@ result<> point_device::read(std::uint64_t offset, bytes_span out) {
     return {};
 }
 
-/// The state of the first blocks at `offset`: zero as of the point for sure, or data. Whether an
-/// image has a hole is asked before the index is looked at, so a later write there shows in the
-/// index.
-result<status_extent> point_device::extent_at(std::uint64_t offset, std::uint64_t end) {
-    FS_TRY(data, core_->images().next_data(volume_, offset));
-    const std::uint64_t block = offset / block_bytes;
-    const std::uint64_t last = ceil_div(end, block_bytes);
-    FS_TRY(runs, core_->look(*view_, volume_, block, std::min(last - block, look_blocks)));
-    const auto until = [&](std::uint64_t byte) { return std::min(byte, end) - offset; };
-    if (!runs.empty() && runs.front().block == block) {
-        return status_extent{until((block + runs.front().count) * block_bytes),
-                             runs.front().zero ? hole_and_zero : 0};
+/// The states from `offset` on, up to `end` or less. Whether an image has a hole is asked before
+/// stretches and undo are looked at, so a later write there shows in them.
+result<std::vector<status_extent>> point_device::extents_at(std::uint64_t offset,
+                                                            std::uint64_t end) {
+    const std::uint64_t first = offset / block_bytes;
+    std::uint64_t last = std::min(ceil_div(end, block_bytes), first + look_blocks);
+    std::vector<byte_range> data; // of the image, in whole blocks
+    for (std::uint64_t at = offset; at < last * block_bytes && at < size_;) {
+        FS_TRY(range, core_->images().next_data(volume_, at));
+        if (range.length == 0) {
+            break;
+        }
+        const std::uint64_t from = range.offset / block_bytes;
+        const std::uint64_t to = std::max(ceil_div(range.end(), block_bytes), from + 1);
+        data.push_back({from * block_bytes, (to - from) * block_bytes});
+        at = data.back().end();
+        if (data.size() == data_ranges_max) { // what is behind is for the next look
+            last = std::min(last, to);
+            break;
+        }
     }
-    // As in the image, up to the next block that the index has.
-    std::uint64_t stop = std::min(end, (block + look_blocks) * block_bytes);
-    if (!runs.empty()) {
-        stop = std::min(stop, runs.front().block * block_bytes);
+    FS_TRY(runs, core_->look(*view_, volume_, first, last - first));
+    std::vector<status_extent> extents;
+    const std::uint64_t stop = std::min(end, last * block_bytes);
+    const auto add = [&](std::uint64_t to, bool zero) {
+        to = std::min(to, stop);
+        if (to > offset) {
+            extents.push_back({to - offset, zero ? hole_and_zero : 0});
+            offset = to;
+        }
+    };
+    auto in = data.begin();
+    const auto as_image = [&](std::uint64_t to) {
+        while (offset < std::min(to, stop)) {
+            while (in != data.end() && in->end() <= offset) {
+                ++in;
+            }
+            const bool hole = in == data.end() || in->offset > offset;
+            add(std::min(to, in == data.end() ? to : hole ? in->offset : in->end()), hole);
+        }
+    };
+    for (const known_run &run : runs) {
+        as_image(run.block * block_bytes);
+        add((run.block + run.count) * block_bytes, run.zero);
     }
-    const std::uint64_t hole_end =
-        data.length == 0 ? size_ : data.offset / block_bytes * block_bytes;
-    if (hole_end > offset) {
-        return status_extent{until(std::min(stop, hole_end)), hole_and_zero};
-    }
-    return status_extent{
-        until(std::min(stop, std::max(ceil_div(data.end(), block_bytes), block + 1) * block_bytes)),
-        0};
+    as_image(stop);
+    return extents;
 }
 
 result<std::vector<status_extent>> point_device::status(byte_range range, status_context context,
@@ -83,16 +105,17 @@ result<std::vector<status_extent>> point_device::status(byte_range range, status
         extents.push_back({range.length, 0});
         return extents;
     }
-    std::uint64_t at = range.offset;
-    while (at < range.end()) {
-        FS_TRY(extent, extent_at(at, range.end()));
-        at += extent.length;
-        if (!extents.empty() && extents.back().flags == extent.flags) {
-            extents.back().length += extent.length;
-        } else if (extents.size() < max) {
-            extents.push_back(extent);
-        } else {
-            break;
+    for (std::uint64_t at = range.offset; at < range.end();) {
+        FS_TRY(some, extents_at(at, range.end()));
+        for (const status_extent &extent : some) {
+            at += extent.length;
+            if (!extents.empty() && extents.back().flags == extent.flags) {
+                extents.back().length += extent.length;
+            } else if (extents.size() < max) {
+                extents.push_back(extent);
+            } else {
+                return extents;
+            }
         }
     }
     return extents;

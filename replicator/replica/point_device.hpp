@@ -32,7 +32,7 @@ class point_device final : public block_device {
 
   private:
     static result<> refuse();
-    result<status_extent> extent_at(std::uint64_t offset, std::uint64_t end);
+    result<std::vector<status_extent>> extents_at(std::uint64_t offset, std::uint64_t end);
 
     std::shared_ptr<replica_core> core_;
     std::shared_ptr<point_view> view_;

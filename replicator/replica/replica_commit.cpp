@@ -107,9 +107,15 @@ result<> replica_group::impl::commit(bool always) {
             return die(checked.error());
         }
     }
+    if (apply_stage && !apply_stage->inside_step()) {
+        if (auto closed = close_quiet_history(); !closed) {
+            return die(closed.error());
+        }
+    }
     // Once more after the last interval: then the older record needs no more than the newer one,
     // and journal and undo give all their space back.
-    bool due = always || uncommitted || safe != committed.applied.interval;
+    bool due = always || uncommitted || safe != committed.applied.interval ||
+               older_segments.history < core->history().end_place().segment;
     {
         const std::scoped_lock lock(mutex);
         due = due || known.suspect != committed.suspect;

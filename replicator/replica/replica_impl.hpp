@@ -119,6 +119,7 @@ struct replica_group::impl {
 
     // Packing (replica_packing.cpp)
     packer_facts facts_for_packing();
+    result<> close_quiet_history();
     result<> drop_packed_before(interval_id needed);
 
     // Space (replica_space.cpp)

@@ -7,6 +7,8 @@
 
 namespace farshore {
 
+/// Less undo is not worth a segment of its own.
+constexpr std::uint64_t quiet_bytes_min = limits::MiB;
 /// For a while it is better to wait for more of the same block.
 constexpr duration undo_age_max = std::chrono::minutes(1);
 
@@ -70,6 +72,23 @@ packer_facts replica_group::impl::facts_for_packing() {
     f.kept.insert(known.opened.begin(), known.opened.end());
     f.newest_point = known.points.empty() ? interval_id{} : known.points.back().id;
     return f;
+}
+
+/// Of the apply thread, outside a step. What was written last would else stay raw, and be a good
+/// part of a small history.
+result<> replica_group::impl::close_quiet_history() {
+    const undo_log &history = core->history();
+    const bool quiet = history.last_written() != 0 &&
+                       files.now() - history.last_written() > history_packer::quiet_after.count();
+    if (!quiet || history.end_place().offset < quiet_bytes_min) {
+        return {};
+    }
+    const auto ended = core->history().end_segment();
+    if (!ended && !is(ended.error(), errc::dead)) {
+        log::warning("{}: {}", options.state_directory, ended.error().text());
+        return {};
+    }
+    return ended;
 }
 
 result<bool> replica_group::pack() {

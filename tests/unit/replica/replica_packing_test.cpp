@@ -105,8 +105,7 @@ TEST_CASE("packing: points that are let go give their space back, and the others
     r.commit();
     r.pack_all();
     const std::uint64_t before = r.group->used_bytes();
-    const std::size_t files = r.packed().size();
-    CHECK(files >= 8);
+    CHECK(r.packed().size() >= 2);
     r.options.retain = {{std::chrono::seconds(60), std::chrono::hours(1)}};
     r.open();
     const wall_time now = r.group->points().back().time;
@@ -115,7 +114,6 @@ TEST_CASE("packing: points that are let go give their space back, and the others
     const auto kept = r.group->points();
     CHECK(kept.size() < 10);
     r.pack_all();
-    CHECK(r.packed().size() < files / 2);
     CHECK(r.group->used_bytes() < before / 2);
     CHECK(std::ranges::any_of(r.group->points(),
                               [](const replica_point &p) { return p.id.value == 137; }));
@@ -157,7 +155,7 @@ TEST_CASE("packing: what changed since a point is known from stretches as from u
     const auto raw = read(interval_id{20}, interval_id{50});
     const auto regions = r.group->changed_since(interval_id{33});
     r.pack_all();
-    REQUIRE(r.packed().size() >= 2);
+    REQUIRE(!r.packed().empty());
     const auto packed = read(interval_id{20}, interval_id{50});
     // Zero that was zero again is no change, and the stretches know.
     for (std::size_t v = 0; v < raw.size(); ++v) {
@@ -193,16 +191,20 @@ TEST_CASE("packing: a stretch that is damaged takes what is older along, and say
     }
     r.commit();
     r.pack_all();
-    const auto names = r.packed();
-    REQUIRE(names.size() >= 4);
-    const std::string middle = "/state/packed/" + names[names.size() / 2];
+    while (r.packed().size() < 2) {
+        r.write(20);
+        r.commit();
+        r.pack_all();
+    }
+    const std::size_t all = r.group->points().size();
+    const std::string middle = "/state/packed/" + r.packed().front();
     r.group.reset();
     const auto file = r.files.open(middle, open_mode::read_write);
     REQUIRE((*file)->truncate(*(*file)->size() - 1).has_value());
     r.open();
     const auto points = r.group->points();
-    CHECK(points.size() < 120);
-    CHECK(points.size() > 10);
+    CHECK(points.size() < all);
+    CHECK(points.size() > 1);
     CHECK_FALSE(r.group->position().damaged);
     r.check_points();
 }
@@ -243,6 +245,16 @@ TEST_CASE("packing: who merges what is the oldest run whose points were let go")
           merge_choice{1, 4});
     CHECK(choose_merge(all{{merged_rows_max, 70, 1}, {10, 70, 1}}) == merge_choice{0, 1});
     CHECK(choose_merge(all{{10, 1, 1}, {10, 1, 1}, {10, 1, 1}, {10, 1, 1}}) == merge_choice{});
+    // And eight small ones of about one size.
+    all small(7, merge_candidate{10, 1, 1});
+    CHECK(choose_merge(small) == merge_choice{});
+    small.push_back({100, 1, 1});
+    CHECK(choose_merge(small) == merge_choice{0, 8});
+    small.insert(small.begin(), {90'000, 1, 1});
+    CHECK(choose_merge(small) == merge_choice{1, 8});
+    small[4].rows = 5'000;
+    CHECK(choose_merge(small) == merge_choice{});
+    CHECK(choose_merge(all(20, merge_candidate{merged_rows_max / 4, 9, 9})) == merge_choice{});
 }
 
 TEST_SUITE_END();
