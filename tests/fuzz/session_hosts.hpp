@@ -32,6 +32,8 @@ class receiver_host {
             group.name = name;
             group.replica = std::string("/srv/") + name;
             group.journal_bytes_max = 16 * limits::MiB;
+            group.segment_bytes = 8 * limits::KiB; // some of the history is packed
+            group.stretch_bytes = 1;
             config.groups.push_back(group);
         }
         return config;

@@ -1,11 +1,11 @@
 // Both daemons on state directories that somebody damaged while they were stopped: files flipped,
 // cut, swapped, doubled, removed, emptied; of every kind that they keep (segments of journal, spool
-// and both undo logs, group.state, group.volumes, loans, dirty maps, capture.state, trust and
-// settings).
+// and both undo logs, packed history, group.state, group.volumes, loans, dirty maps, capture.state,
+// trust and settings).
 //   - a daemon that does not start says why and changes nothing that was durable elsewhere;
 //   - one that starts answers, and each point that it lists opens with what the group held then;
-//   - where the primary's state was damaged after a stop in order and its daemon starts, `wait` makes
-//     both sites equal.
+//   - where the primary's state was damaged after a stop in order and its daemon starts, `wait`
+// makes     both sites equal.
 
 #include "replicator/storage/block_device.hpp"
 #include "tests/fuzz/session_hosts.hpp"
@@ -122,15 +122,18 @@ struct prepared {
         sender_host s(w, primary, "boot", address);
         receiver_host r(w, site, address);
         pair_both(w, s, r);
-        for (int i = 0; i < 4; ++i) {
+        for (int i = 0; i < 8; ++i) {
             const byte_vector bytes(9000, static_cast<std::byte>(i + 1));
-            REPL_ASSERT(
-                s.device("shop")->write(static_cast<std::uint64_t>(i) * 7000, bytes, false));
-            std::copy(bytes.begin(), bytes.end(), content.begin() + i * 7000);
+            const int where = i % 4 * 7000;
+            REPL_ASSERT(s.device("shop")->write(static_cast<std::uint64_t>(where), bytes, false));
+            std::copy(bytes.begin(), bytes.end(), content.begin() + where);
             const auto waited = w.await(s.engine.wait("shop", false, std::chrono::seconds(60)));
             REPL_ASSERT(waited);
             at[std::to_string(waited->barrier.value)] = content;
         }
+        w.pass(std::chrono::seconds(40)); // commits, and packing
+        const auto packed = site.list("/state/groups/shop/packed");
+        REPL_ASSERT(packed && !packed->empty());
     }
 };
 
