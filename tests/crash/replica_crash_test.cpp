@@ -107,10 +107,12 @@ result<> live(file_system &files, const replica_options &options, const story &s
         if (id % 4 == 0) {
             FS_CHECK(group->commit());
             FS_CHECK(group->retain(wall_time{}));
-            if (options.stretch_bytes != 0) {
+        }
+        if (options.stretch_bytes != 0) {
+            if (id % 8 == 0) {
                 FS_CHECK(group->commit()); // both commit records are past it
-                pack(*group);
             }
+            pack(*group);
         }
     }
     return group->commit();

@@ -190,8 +190,9 @@ struct packed_rig {
         input.about.first_segment = packed_to + 1;
         input.about.last_segment = last;
         input.about.last_interval = interval_id{last};
-        input.about.moment = interval_id{with_moment ? last : 0};
-        contents.moment = &of.states[last];
+        const std::uint64_t moment = packed_to + 1 + of.random() % (last - packed_to);
+        input.about.moment = interval_id{with_moment ? moment : 0};
+        contents.moment = &of.states[moment];
         stretch_options options{identity, interval_id{packed_to + 1}, 0, 1};
         stretch_maker maker(files, store->draft_path(), options, std::move(input), contents,
                             depths);
