@@ -53,6 +53,7 @@ constexpr std::uint64_t stretch_undo_bytes_max = 256 * MiB; ///< raw undo in one
 // Scrub
 constexpr std::size_t damages_max = 4096; ///< marks of damaged pieces, of one group; coarser beyond
 constexpr std::size_t damaged_points_listed_max = 1000; ///< of one damaged piece, in answers
+constexpr std::uint64_t compare_bytes_max = 64 * GiB;   ///< asked for at a time; holes but 64 MiB
 constexpr std::size_t scrub_findings_max = 256;         ///< of one pass, in answers
 
 // Numbers that peers say

@@ -277,6 +277,8 @@ class replica_group {
     result<std::vector<noted_damage>> note_damage(std::span<const scrub_damage> found);
     /// What is marked; ids grow. Any thread.
     std::vector<catalogued_damage> damages() const;
+    /// The same after an id, with the kept points that need each.
+    std::vector<noted_damage> marks_after(std::uint64_t id) const;
 
     /// Key of the digests in verify entries, the copy's for its life: what is not equal is damage,
     /// and its barrier no point. Not while apply runs.

@@ -211,4 +211,22 @@ std::vector<catalogued_damage> replica_group::damages() const {
     return impl_->known.damages;
 }
 
+std::vector<noted_damage> replica_group::marks_after(std::uint64_t id) const {
+    std::vector<noted_damage> all;
+    const std::scoped_lock lock(impl_->mutex);
+    for (const catalogued_damage &d : impl_->known.damages) {
+        if (d.id > id) {
+            auto reached = impl_->known.points_in({d.from, d.to});
+            all.push_back({.part = d.what == name_of(scrub_part::images) ? scrub_part::images
+                                                                         : scrub_part::history,
+                           .run = {d.volume, d.block, d.count},
+                           .points = {d.from, d.to},
+                           .interval = {},
+                           .point_count = reached.count,
+                           .ids = std::move(reached.ids)});
+        }
+    }
+    return all;
+}
+
 } // namespace farshore
