@@ -22,6 +22,9 @@ constexpr duration again_after = std::chrono::seconds(10);
 /// What somebody who asked waits for: a sender, and one that is connected to be in sync.
 constexpr duration sender_patience = std::chrono::seconds(10);
 constexpr duration sync_patience = std::chrono::minutes(1);
+/// Of a daemon that finds a copy which was never read through, unless the period is shorter: that
+/// copy is being made, or came from the primary not long ago.
+constexpr duration first_pass_after = std::chrono::hours(1);
 /// A disk that fails is not asked again at once.
 constexpr duration after_failure = std::chrono::minutes(1);
 
@@ -82,8 +85,8 @@ void scrub_desk::pass::note_different() {
     for (const auto &[volume, range] : different) {
         bool marked = false;
         for (const noted_damage &n : marks) {
-            const byte_range at{n.run.block * block_bytes, n.run.count * block_bytes};
-            if (n.part == scrub_part::images && n.run.volume == volume && at.overlaps(range)) {
+            const byte_range spoilt{n.run.block * block_bytes, n.run.count * block_bytes};
+            if (n.part == scrub_part::images && n.run.volume == volume && spoilt.overlaps(range)) {
                 marked = true;
                 note(n);
             }
@@ -175,11 +178,14 @@ scrub_status scrub_desk::status() const {
 
 // The copy is held only while pass_ is there, for suspend() waits until it is let go.
 task<void> scrub_desk::run() {
+    const time_point first =
+        run_.time->now() + std::min(every_.value_or(duration{}), first_pass_after);
     while (!ending_) {
         duration pause{};
         {
             const auto copy = usable() ? host_.scrub_copy() : nullptr;
-            const auto due = copy && last_ && every_
+            const bool never = last_ && last_->began == wall_time{} && run_.time->now() < first;
+            const auto due = copy && last_ && every_ && !never
                                  ? scrub_due_in(*last_, *every_, run_.time->wall())
                                  : std::optional(again_after);
             if (!copy && asked_) {

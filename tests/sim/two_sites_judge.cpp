@@ -51,7 +51,7 @@ void two_sites::look_at_newest_point(const replicated_group &g) {
     const auto images = read_point(g, "latest");
     if (!images) {
         const bool marked = receiver_->status()[g.number].damaged_points > 0;
-        if (g.spoilt_once && (g.history_spoilt || marked)) {
+        if (g.history_spoilt || (marked && (g.spoilt_once || images_touched_))) {
             return;
         }
         if (g.durable_sequence > 0 && !excused(g)) {

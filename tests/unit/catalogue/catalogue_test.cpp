@@ -293,7 +293,9 @@ TEST_SUITE("catalogue") {
         CHECK(r.ids() == std::vector<std::uint64_t>{1});
         CHECK(r.kept->points()->front().pinned);
         CHECK(r.kept->damages()->empty());
-        REQUIRE(r.kept->add_damages(std::array{catalogued_damage{.id = 1}}));
+        catalogued_damage d;
+        d.id = 1;
+        REQUIRE(r.kept->add_damages(std::array{d}));
         r.start();
         CHECK(r.kept->damages()->size() == 1);
     }

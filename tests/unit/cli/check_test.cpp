@@ -83,7 +83,7 @@ TEST_SUITE("check") {
     TEST_CASE("a damaged point is critical, however good the newest is") {
         json r = receiver("following", {{"time", "1970-01-01T10:00:00Z"}});
         CHECK(level_of(r) == check_level::ok);
-        r["groups"][0]["damaged_points"] = 2;
+        r["groups"][0]["damaged_points"] = 2U;
         CHECK(level_of(r) == check_level::critical);
         CHECK(judge(r, {}, wall_time(std::chrono::hours(10))).line.find("2 damaged point(s)") !=
               std::string::npos);

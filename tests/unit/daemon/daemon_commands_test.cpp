@@ -127,7 +127,11 @@ struct fake_receiver {
         if (!wait) {
             co_return std::nullopt;
         }
-        scrub_outcome s{.group = group, .read_bytes = 77, .compared = true, .findings = 1};
+        scrub_outcome s;
+        s.group = group;
+        s.read_bytes = 77;
+        s.compared = true;
+        s.findings = 1;
         s.damaged.push_back({"history", "data", {4096, 8192}, interval_id{9}, 2, {"7", "8"}});
         co_return s;
     }

@@ -133,20 +133,20 @@ TEST_SUITE("sites") {
         "scrub: once a period by itself, and a restart in the middle does not begin it anew") {
         pair_of_sites p;
         p.site.stop();
-        p.site.scrub_every(std::chrono::hours(1));
+        p.site.scrub_every(std::chrono::minutes(10));
         p.site.start();
         const auto finished = [&] {
             const auto s = p.site.status().scrub;
             return s && s->last_finished;
         };
-        REQUIRE(p.w.run_until(finished, std::chrono::minutes(10)));
+        REQUIRE(p.w.run_until(finished, std::chrono::minutes(15)));
         const auto first = p.site.status().scrub->last_finished;
         p.site.stop();
         p.site.start();
-        test::run_for(p.w.io, p.w.clock, std::chrono::minutes(30));
+        test::run_for(p.w.io, p.w.clock, std::chrono::minutes(5));
         CHECK(p.site.status().scrub->last_finished == first);
         REQUIRE(p.w.run_until([&] { return p.site.status().scrub->last_finished != first; },
-                              std::chrono::minutes(40)));
+                              std::chrono::minutes(10)));
         CHECK(p.site.status().scrub->damaged == 0);
     }
 
@@ -155,14 +155,14 @@ TEST_SUITE("sites") {
         p.w.line.cut(duration{});
         REQUIRE(p.w.run_until([&] { return !p.site.status().connected; }, std::chrono::minutes(1)));
         p.site.stop();
-        p.site.scrub_every(std::chrono::hours(1));
+        p.site.scrub_every(std::chrono::minutes(10));
         p.site.start();
         REQUIRE(p.w.run_until(
             [&] {
                 const auto s = p.site.status().scrub;
                 return s && s->waits;
             },
-            std::chrono::minutes(10)));
+            std::chrono::minutes(15)));
         CHECK_FALSE(p.site.status().scrub->last_finished);
         p.w.line.heal();
         REQUIRE(p.w.run_until([&] { return p.site.status().scrub->last_finished.has_value(); },
