@@ -13,7 +13,7 @@
 // Lost or damaged: a file that SQLite can't read, or that is of a newer version of its table
 // layout, is moved aside (catalogue.db.damaged) and a new one is begun, as where there was no file
 // (begun_anew). The points come from the history then. Openings are lost, and who kept a point is
-// not known; damage is found again by the next scrub.
+// not known; damage of the history is found again by the next scrub.
 //
 // The tables: catalogue.cpp, docs/formats-log.md "Catalogue".
 //
