@@ -142,13 +142,13 @@ result<> replica_group::impl::mark_different(const std::vector<verify_answer> &a
         return {};
     }
     FS_CHECK(walk_back(core->history(), walk));
-    std::vector<noted_damage> noted;
+    std::vector<noted_damage> found;
     for (const reach_from &w : walk) {
         for (const damage_mark &m : w.reach.marks()) {
-            noted.push_back({.part = scrub_part::images, .run = m.run, .points = m.points});
+            found.push_back({.part = scrub_part::images, .run = m.run, .points = m.points});
         }
     }
-    return mark(noted);
+    return mark(found);
 }
 
 // In memory first: from here on nobody is served such a point as a good one.
