@@ -51,6 +51,15 @@ void damage_reach::older(interval_id id, const damaged_run &has) {
     }
 }
 
+bool damage_reach::wants(const damaged_run &has) const {
+    const auto after = open_.lower_bound({has.volume.value, has.block + has.count});
+    if (after == open_.begin()) {
+        return false;
+    }
+    const auto &[place, open] = *std::prev(after);
+    return place.first == has.volume.value && open.end > has.block;
+}
+
 std::vector<damage_mark> damage_reach::marks() const {
     std::vector<damage_mark> all = met_;
     for (const auto &[place, open] : open_) {

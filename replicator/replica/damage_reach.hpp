@@ -50,6 +50,8 @@ class damage_reach {
 
     /// An entry of an older record, or of an older part of the same interval. Newest records first.
     void older(interval_id id, const damaged_run &has);
+    /// A block of it was not met yet.
+    bool wants(const damaged_run &has) const;
     /// Every block was met: older records say nothing more.
     bool settled() const { return open_.empty(); }
     /// In order of place; neighbours with the same points are one. What was not met reaches back to

@@ -4,12 +4,14 @@
 #include "replicator/base/geometry.hpp"
 #include "replicator/base/limits.hpp"
 #include "replicator/base/log.hpp"
+#include "replicator/history/packed_store.hpp"
 #include "replicator/replica/replica_impl.hpp"
 #include "replicator/replica/scrub_source.hpp"
 
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <functional>
 #include <utility>
 
 namespace farshore {
@@ -49,6 +51,34 @@ result<> walk_back(const undo_log &history, std::vector<reach_from> &all) {
             }
             for (const undo_entry &e : table->entries) {
                 f.reach.older(id, {e.volume, e.block.value, e.count});
+            }
+        }
+    }
+    return {};
+}
+
+/// The same with what is packed, which is older than what is not, or says the same. A page that
+/// can't be read says nothing, and nothing behind it in its stretch.
+result<> walk_packed(const packed_store &packed, std::vector<reach_from> &all) {
+    const auto list = packed.list();
+    for (auto s = list->rbegin(); s != list->rend(); ++s) {
+        std::vector<std::pair<interval_id, damaged_run>> rows;
+        const auto read = (*s)->visit([&](const packed_row &row) -> result<> {
+            const damaged_run run{row.volume, row.block, row.count};
+            if (std::ranges::any_of(all, [&](const reach_from &f) { return f.reach.wants(run); })) {
+                rows.emplace_back(row.interval, run);
+            }
+            return {};
+        });
+        if (!read && !is_damage(read.error()) && !is(read.error(), errc::not_found)) {
+            return read;
+        }
+        std::ranges::sort(rows, std::greater<>(), &std::pair<interval_id, damaged_run>::first);
+        for (const auto &[id, run] : rows) {
+            for (reach_from &f : all) {
+                if (id <= f.newest) {
+                    f.reach.older(id, run);
+                }
             }
         }
     }
@@ -114,6 +144,7 @@ result<std::vector<noted_damage>> replica_group::note_damage(std::span<const scr
         }
     }
     FS_CHECK(walk_back(i.core->history(), walk));
+    FS_CHECK(walk_packed(i.core->packed(), walk));
     for (const reach_from &w : walk) {
         const bool image = w.place == behind_all;
         for (const damage_mark &m : w.reach.marks()) {
@@ -142,6 +173,7 @@ result<> replica_group::impl::mark_different(const std::vector<verify_answer> &a
         return {};
     }
     FS_CHECK(walk_back(core->history(), walk));
+    FS_CHECK(walk_packed(core->packed(), walk));
     std::vector<noted_damage> found;
     for (const reach_from &w : walk) {
         for (const damage_mark &m : w.reach.marks()) {
