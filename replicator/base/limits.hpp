@@ -50,6 +50,12 @@ constexpr std::size_t covered_bytes_max = 64 * MiB; ///< which blocks the histor
 // Packed history
 constexpr std::uint64_t stretch_undo_bytes_max = 256 * MiB; ///< raw undo in one stretch
 
+// Scrub
+constexpr std::size_t damages_max = 4096; ///< marks of damaged pieces, of one group; coarser beyond
+constexpr std::size_t damaged_points_listed_max = 1000; ///< of one damaged piece, in answers
+constexpr std::uint64_t compare_bytes_max = 64 * GiB;   ///< asked for at a time; holes but 64 MiB
+constexpr std::size_t scrub_findings_max = 256;         ///< of one pass, in answers
+
 // Numbers that peers say
 constexpr std::uint64_t interval_id_max =
     (1ULL << 63) - 1; ///< and of all other counts: sums can't overflow

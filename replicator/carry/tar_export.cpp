@@ -24,7 +24,8 @@ std::int64_t seconds_of_point(const opening &o) {
 /// What does not change with the day: the same point makes the same stream.
 control::json lasting_facts(const opening &o) {
     control::json out = control::json::object();
-    for (const char *key : {"id", "time", "arrived", "kind", "name", "note", "suspect"}) {
+    for (const char *key :
+         {"id", "time", "arrived", "kind", "name", "note", "suspect", "damaged"}) {
         if (o.facts.is_object() && o.facts.contains(key)) {
             out[key] = o.facts[key];
         }

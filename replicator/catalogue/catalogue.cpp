@@ -11,7 +11,8 @@ namespace farshore {
 namespace {
 
 /// Of the layout below, in the database's user_version.
-constexpr std::int64_t layout_version = 1;
+// Version 1: points, openings, facts. Version 2: damages.
+constexpr std::int64_t layout_version = 2;
 constexpr const char *layout =
     "BEGIN IMMEDIATE;"
     "CREATE TABLE IF NOT EXISTS points(id INTEGER PRIMARY KEY, time INTEGER NOT NULL,"
@@ -22,7 +23,10 @@ constexpr const char *layout =
     " nbd TEXT NOT NULL, mount TEXT NOT NULL, since INTEGER NOT NULL,"
     " changed_since INTEGER NOT NULL) STRICT;"
     "CREATE TABLE IF NOT EXISTS facts(name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;"
-    "PRAGMA user_version = 1;"
+    "CREATE TABLE IF NOT EXISTS damages(id INTEGER PRIMARY KEY, what TEXT NOT NULL,"
+    " volume INTEGER NOT NULL, block INTEGER NOT NULL, count INTEGER NOT NULL,"
+    " from_id INTEGER NOT NULL, to_id INTEGER NOT NULL, found INTEGER NOT NULL) STRICT;"
+    "PRAGMA user_version = 2;"
     "COMMIT;";
 
 std::int64_t to_ns(wall_time t) { return t.time_since_epoch().count(); }
@@ -40,7 +44,7 @@ result<std::unique_ptr<sqlite_database>> open_layout(sqlite_files &files, const 
                     fmt::format("{}: layout {} of a newer version", path, version));
     }
     fresh = version == 0;
-    if (fresh) {
+    if (version < layout_version) {
         FS_CHECK(database->execute("PRAGMA synchronous = FULL"));
         FS_CHECK(database->execute(layout));
         FS_CHECK(database->execute("PRAGMA synchronous = NORMAL"));
@@ -189,6 +193,8 @@ result<> catalogue::cut_after(interval_id id) {
     return impl_->transact(true, [&]() -> result<> {
         FS_TRY(drop, impl_->database->prepare("DELETE FROM points WHERE id > ?"));
         FS_CHECK(drop.number(to_sql(id)).run());
+        FS_TRY(marks, impl_->database->prepare("DELETE FROM damages WHERE from_id > ?"));
+        FS_CHECK(marks.number(to_sql(id)).run());
         FS_TRY(through, impl_->fact("noted_through"));
         return impl_->set_fact("noted_through", std::min(through, to_sql(id)));
     });
@@ -221,6 +227,89 @@ result<> catalogue::set_rebuilt(const std::optional<rebuilt_points> &what) {
     return impl_->transact(true, [&]() -> result<> {
         FS_CHECK(impl_->set_fact("rebuilt_through", to_sql(r.through)));
         return impl_->set_fact("rebuilt_at", to_ns(r.at));
+    });
+}
+
+// ---- damage
+// ----------------------------------------------------------------------------------------
+
+result<std::vector<catalogued_damage>> catalogue::damages() {
+    const std::scoped_lock lock(impl_->mutex);
+    std::vector<catalogued_damage> all;
+    FS_TRY(rows, impl_->database->prepare("SELECT id, what, volume, block, count, from_id, to_id,"
+                                          " found FROM damages ORDER BY id"));
+    const auto unsigned_at = [&rows](int column) {
+        return static_cast<std::uint64_t>(rows.number_at(column));
+    };
+    for (;;) {
+        FS_TRY(there, rows.step());
+        if (!there) {
+            return all;
+        }
+        all.push_back({unsigned_at(0), rows.text_at(1),
+                       volume_index{static_cast<std::uint16_t>(rows.number_at(2))}, unsigned_at(3),
+                       unsigned_at(4), from_sql(rows.number_at(5)), from_sql(rows.number_at(6)),
+                       from_ns(rows.number_at(7))});
+    }
+}
+
+result<> catalogue::add_damages(std::span<const catalogued_damage> found) {
+    const std::scoped_lock lock(impl_->mutex);
+    return impl_->transact(true, [&]() -> result<> {
+        for (const catalogued_damage &d : found) {
+            FS_TRY(add, impl_->database->prepare(
+                            "INSERT OR REPLACE INTO damages(id, what, volume, block, count,"
+                            " from_id, to_id, found) VALUES(?, ?, ?, ?, ?, ?, ?, ?)"));
+            FS_CHECK(add.number(static_cast<std::int64_t>(d.id))
+                         .text(d.what)
+                         .number(d.volume.value)
+                         .number(static_cast<std::int64_t>(d.block))
+                         .number(static_cast<std::int64_t>(d.count))
+                         .number(to_sql(d.from))
+                         .number(to_sql(d.to))
+                         .number(to_ns(d.found))
+                         .run());
+        }
+        return {};
+    });
+}
+
+result<> catalogue::drop_damages(std::span<const std::uint64_t> ids) {
+    const std::scoped_lock lock(impl_->mutex);
+    return impl_->transact(false, [&]() -> result<> {
+        for (const std::uint64_t id : ids) {
+            FS_TRY(drop, impl_->database->prepare("DELETE FROM damages WHERE id = ?"));
+            FS_CHECK(drop.number(static_cast<std::int64_t>(id)).run());
+        }
+        return {};
+    });
+}
+
+result<scrub_record> catalogue::scrubbed() {
+    const std::scoped_lock lock(impl_->mutex);
+    FS_TRY(began, impl_->fact("scrub_began"));
+    FS_TRY(finished, impl_->fact("scrub_finished"));
+    FS_TRY(under_way, impl_->fact("scrub_under_way"));
+    FS_TRY(part, impl_->fact("scrub_part"));
+    FS_TRY(place, impl_->fact("scrub_place"));
+    FS_TRY(bytes, impl_->fact("scrub_bytes"));
+    return scrub_record{from_ns(began),
+                        from_ns(finished),
+                        under_way != 0,
+                        static_cast<std::uint64_t>(part),
+                        static_cast<std::uint64_t>(place),
+                        static_cast<std::uint64_t>(bytes)};
+}
+
+result<> catalogue::set_scrubbed(const scrub_record &what) {
+    const std::scoped_lock lock(impl_->mutex);
+    return impl_->transact(true, [&]() -> result<> {
+        FS_CHECK(impl_->set_fact("scrub_began", to_ns(what.began)));
+        FS_CHECK(impl_->set_fact("scrub_finished", to_ns(what.finished)));
+        FS_CHECK(impl_->set_fact("scrub_under_way", what.under_way ? 1 : 0));
+        FS_CHECK(impl_->set_fact("scrub_part", static_cast<std::int64_t>(what.part)));
+        FS_CHECK(impl_->set_fact("scrub_place", static_cast<std::int64_t>(what.place)));
+        return impl_->set_fact("scrub_bytes", static_cast<std::int64_t>(what.bytes));
     });
 }
 

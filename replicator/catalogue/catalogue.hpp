@@ -8,10 +8,12 @@
 // checkpoints; a power cut before it makes the catalogue older than the history, never wrong: who
 // owns both adds what the history has beyond it, and drops what it has not (point_cases.hpp).
 //
+// A file of an older version of the table layout gets what it lacks.
+//
 // Lost or damaged: a file that SQLite can't read, or that is of a newer version of its table
 // layout, is moved aside (catalogue.db.damaged) and a new one is begun, as where there was no file
 // (begun_anew). The points come from the history then. Openings are lost, and who kept a point is
-// not known.
+// not known; damage of the history is found again by the next scrub.
 //
 // The tables: catalogue.cpp, docs/formats-log.md "Catalogue".
 //
@@ -61,6 +63,29 @@ struct catalogued_opening {
     interval_id changed_since{}; ///< an older point whose later changes are told; 0: none
 };
 
+/// A piece of the copy that can't be trusted, and the points that need it: those with
+/// from <= id < to.
+struct catalogued_damage {
+    std::uint64_t id = 0; ///< given by who adds it
+    std::string what;     ///< history, image
+    volume_index volume{};
+    std::uint64_t block = 0;
+    std::uint64_t count = 0; ///< blocks; 0: it is not known which
+    interval_id from{};
+    interval_id to{};
+    wall_time found{};
+};
+
+/// How far the reading of everything has come.
+struct scrub_record {
+    wall_time began{};       ///< the pass under way, or the last one; 1970: there was none
+    wall_time finished{};    ///< the last pass that came to its end
+    bool under_way = false;  ///< it began and did not end
+    std::uint64_t part = 0;  ///< scrub_part that it is at
+    std::uint64_t place = 0; ///< in it
+    std::uint64_t bytes = 0; ///< read so far, or in the last pass
+};
+
 class catalogue {
   public:
     /// Made if absent. Errors: the disk's.
@@ -95,6 +120,14 @@ class catalogue {
     /// What set_rebuilt said last.
     result<std::optional<rebuilt_points>> rebuilt();
     result<> set_rebuilt(const std::optional<rebuilt_points> &what); ///< durable
+
+    // Damage
+    result<std::vector<catalogued_damage>> damages(); ///< oldest first
+    /// Added, or put in the place of those with the same ids. Durable.
+    result<> add_damages(std::span<const catalogued_damage> found);
+    result<> drop_damages(std::span<const std::uint64_t> ids); ///< not durable by itself
+    result<scrub_record> scrubbed();
+    result<> set_scrubbed(const scrub_record &what); ///< durable
 
     // Openings
     result<std::vector<catalogued_opening>> openings();

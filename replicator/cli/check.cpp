@@ -124,6 +124,12 @@ finding judge_receiver(const json &g, const check_limits &limits, wall_time now,
     if (const std::uint64_t suspect = count_field(g, "/suspect_points"); suspect > 0) {
         f.text += fmt::format(", {} suspect point(s)", suspect);
     }
+    if (const std::uint64_t damaged = count_field(g, "/damaged_points"); damaged > 0) {
+        f.level = worse(f.level, check_level::critical);
+        f.text += fmt::format(", {} damaged point(s): a scrub found what they need unreadable or "
+                              "changed; `farshore points` lists them",
+                              damaged);
+    }
     perfdata += fmt::format(" '{}_open'={};;;0", name, count_field(g, "/opened/count"));
     perfdata += fmt::format(" '{0}_points'={1};;;0 '{0}_journal'={2}B;;{3};0", name,
                             count_field(g, "/points"), count_field(g, "/journal/used_bytes"),

@@ -153,6 +153,12 @@ void print_text(const invocation &inv, const json &d, const terminal &term) {
         term.err("close it with: farshore close " + text_field(d, "/id") + "\n");
     } else if (c == "verify") {
         term.out(render_verify(d));
+    } else if (c == "scrub" && inv.wait) {
+        term.out(render_scrub(d));
+        if (const std::string why = text_field(d, "/not_compared"); !why.empty()) {
+            term.err(inv.group + ": not all of the images was compared with the primary: " + why +
+                     "\n");
+        }
     } else if (c.starts_with("throttle")) {
         term.out(render_throttle(d));
     } else if (c == "wait") {
@@ -185,6 +191,10 @@ void print_text(const invocation &inv, const json &d, const terminal &term) {
 
 int exit_of(const invocation &inv, const json &document) {
     const bool differs = inv.command == "verify" && !flag_field(document, "/equal");
+    if (inv.command == "scrub" && inv.wait &&
+        (count_field(document, "/damaged_count") > 0 || !flag_field(document, "/compared"))) {
+        return value_of(exit_code::partly);
+    }
     return value_of(differs ? exit_code::not_in_sync : exit_code::ok);
 }
 

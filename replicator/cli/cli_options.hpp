@@ -75,6 +75,7 @@ struct invocation {
     bool watch = false;
     bool durable = false;
     bool full = false;
+    bool wait = false; ///< scrub --wait
     bool applied = false;
     bool list = false;  ///< invite --list
     std::string revoke; ///< invite --revoke ID

@@ -112,6 +112,8 @@ std::expected<control_request, control::failure> request_of(const invocation &in
     }
     if (inv.command == "points" && inv.applied) {
         args["applied"] = true;
+    } else if (inv.command == "scrub") {
+        args["wait"] = inv.wait;
     } else if (inv.command == "resync") {
         args["full"] = inv.full;
     } else if (inv.command == "pin" || inv.command == "unpin" || inv.command == "forget") {
@@ -147,7 +149,7 @@ std::expected<control::call_limits, control::failure> call_limits_of(const invoc
     } else if (c == "wait") {
         limits.total = given ? std::optional(*given + wait_grace) : std::nullopt;
     } else if (c == "verify" || c == "open" || c == "close" || c == "join" || c == "pin" ||
-               c == "unpin" || c == "forget" || is_carry_command(c)) {
+               c == "unpin" || c == "forget" || c == "scrub" || is_carry_command(c)) {
         limits.total = given;
     } else {
         limits.total = given.value_or(std::chrono::seconds(30));

@@ -181,7 +181,9 @@ std::string render_points(const json &points) {
     std::vector<row> rows;
     for (const json &p : list_field(points, "/points")) {
         rows.push_back({id_text(field(p, "/id")), text_field(p, "/time", "-"),
-                        flag_field(p, "/suspect") ? "suspect" : text_field(p, "/kind", "-"),
+                        flag_field(p, "/suspect")   ? "suspect"
+                        : flag_field(p, "/damaged") ? "damaged"
+                                                    : text_field(p, "/kind", "-"),
                         or_dash(text_field(p, "/name")),
                         format_bytes(count_field(p, "/size_bytes")),
                         flag_field(p, "/pinned") ? "yes" : "no", kept_text(p),
@@ -299,6 +301,27 @@ std::string render_verify(const json &verify) {
     }
     return at + ": different\n" +
            format_table({{"VOLUME"}, {"OFFSET", true}, {"LENGTH", true}}, rows);
+}
+
+std::string render_scrub(const json &scrub) {
+    const std::uint64_t count = count_field(scrub, "/damaged_count");
+    std::string text =
+        fmt::format("{}: {} read, {}\n", text_field(scrub, "/group", "-"),
+                    format_bytes(count_field(scrub, "/read_bytes")),
+                    count == 0 ? "nothing damaged" : fmt::format("{} damaged piece(s)", count));
+    if (count == 0) {
+        return text;
+    }
+    std::vector<row> rows;
+    for (const json &d : list_field(scrub, "/damaged")) {
+        rows.push_back({text_field(d, "/what", "-"), or_dash(text_field(d, "/volume")),
+                        std::to_string(count_field(d, "/offset")),
+                        std::to_string(count_field(d, "/length")),
+                        std::to_string(count_field(d, "/point_count"))});
+    }
+    return text +
+           format_table(
+               {{"WHAT"}, {"VOLUME"}, {"OFFSET", true}, {"LENGTH", true}, {"POINTS", true}}, rows);
 }
 
 } // namespace farshore

@@ -21,6 +21,7 @@ std::string render_opened(const json &opened);
 /// The id on the first line, then a volume and its URI a line.
 std::string render_open(const json &opened);
 std::string render_verify(const json &verify);
+std::string render_scrub(const json &scrub); ///< scrub --wait
 
 /// Share of the written bytes that did not have to be sent: "93 %"; "-" when nothing was written or
 /// more was sent than written (a first synchronisation).

@@ -22,6 +22,11 @@ void add_retention_commands(CLI::App &app, invocation &inv) {
               "keep a point until it is unpinned, whatever `retain` says (receiver)");
     keep_verb(app, inv, "unpin", "let `retain` and space decide about a point again (receiver)");
     keep_verb(app, inv, "forget", "drop a point now (receiver)");
+    CLI::App *scrub = app.add_subcommand(
+        "scrub", "read journal, history and images, compare with the primary (receiver)");
+    scrub->callback([&inv] { inv.command = "scrub"; });
+    scrub->add_option("GROUP", inv.group, "name of the group")->required()->type_name("");
+    scrub->add_flag("--wait", inv.wait, "return when it is over, with what is damaged");
 }
 
 void add_plan_options(CLI::App &points, invocation &inv) {

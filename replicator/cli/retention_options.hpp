@@ -1,5 +1,6 @@
 #pragma once
-// The command line of which points are kept: pin, unpin, forget, and `points --plan`.
+// The command line of which points are kept and good: pin, unpin, forget, scrub, and
+// `points --plan`.
 
 #include "replicator/cli/cli_options.hpp"
 #include "replicator/cli/cli_request.hpp"

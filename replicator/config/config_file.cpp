@@ -5,6 +5,7 @@
 #include "replicator/base/plain_name.hpp"
 #include "replicator/base/unique_fd.hpp"
 #include "replicator/config/config_reader.hpp"
+#include "replicator/config/scrub_key.hpp"
 #include "replicator/config/units.hpp"
 #include "replicator/nbd/server.hpp"
 #include "replicator/session/group_memory.hpp"
@@ -306,7 +307,9 @@ void read_volumes(table_reader &r, receiver_group_config &g, config_problems &pr
 }
 
 receiver_group_config receiver_group(const toml::table &table, uniqueness &groups,
-                                     uniqueness &paths, bool site_ca, config_problems &problems) {
+                                     uniqueness &paths, bool site_ca,
+                                     std::optional<duration> scrub_every,
+                                     config_problems &problems) {
     table_reader r(table, "[[group]]", problems);
     receiver_group_config g;
     g.name = name_of(r);
@@ -326,6 +329,7 @@ receiver_group_config receiver_group(const toml::table &table, uniqueness &group
     }
     g.size_max = size_of(r, "size_max", g.size_max, 1);
     g.loans = r.flag("loans").value_or(true);
+    g.scrub_every = scrub_of(r, scrub_every);
     r.finish();
     return g;
 }
@@ -333,6 +337,7 @@ receiver_group_config receiver_group(const toml::table &table, uniqueness &group
 receiver_config read_receiver(const toml::table &document, config_problems &problems) {
     table_reader root(document, "the file", problems);
     receiver_config c;
+    std::optional<duration> scrub_every = scrub_every_default;
     if (const toml::table *table = root.table("receiver")) {
         table_reader r(*table, "[receiver]", problems);
         c.state = r.text("state", true).value_or("");
@@ -340,13 +345,15 @@ receiver_config read_receiver(const toml::table &document, config_problems &prob
         c.control = socket_of(r, "control");
         c.http = address_of(r, "http", false);
         c.memory_bytes_max = memory_of(r, document, c.memory_bytes_max);
+        scrub_every = scrub_of(r, scrub_every);
         r.finish();
     }
     c.tls = tls_of(root, problems);
     uniqueness groups{"group name"};
     uniqueness paths{"path"};
     for (const toml::table *t : root.tables("group")) {
-        c.groups.push_back(receiver_group(*t, groups, paths, c.tls.has_value(), problems));
+        c.groups.push_back(
+            receiver_group(*t, groups, paths, c.tls.has_value(), scrub_every, problems));
     }
     check_group_count(root, document, c.groups.size());
     root.finish();

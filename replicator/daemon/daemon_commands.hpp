@@ -9,6 +9,7 @@
 #include "replicator/daemon/arguments.hpp"
 #include "replicator/daemon/attached_opening.hpp"
 #include "replicator/daemon/retention_commands.hpp"
+#include "replicator/daemon/scrub_commands.hpp"
 #include "replicator/daemon/shielded.hpp"
 #include "replicator/daemon/status_json.hpp"
 #include "replicator/session/config.hpp"
@@ -34,7 +35,7 @@ inline control::outcome unknown_command(const std::string &command, const std::s
                                    "throttle_set", "throttle_clear", "throttle_show"};
     constexpr std::array at_receiver{
         "points", "open",  "opened", "close", "invite",        "invitations", "revoke",
-        "pin",    "unpin", "forget", "plan",  "open_attached", "seed_target"};
+        "pin",    "unpin", "forget", "plan",  "open_attached", "seed_target", "scrub"};
     std::string text = "the " + role + " has no command \"" + command + "\"";
     if (role == "receiver" && std::ranges::find(at_sender, command) != at_sender.end()) {
         text += "; the sender has: run it at the primary site, or name its socket with --socket";
@@ -226,6 +227,9 @@ class receiver_commands {
         if (retention_commands<Engine>::knows(command)) {
             retention_commands<Engine> keeping(engine_, owner_);
             co_return co_await keeping.run(std::move(command), args, std::move(progress));
+        }
+        if (command == "scrub") {
+            co_return co_await run_scrub(engine_, owner_, args, std::move(progress));
         }
         if (command == "open") {
             co_return co_await open(args, std::move(progress));

@@ -89,6 +89,43 @@ json to_json(const sender_group_status &g) {
     };
 }
 
+namespace {
+
+json to_json(const std::optional<scrub_status> &s) {
+    if (!s) {
+        return nullptr;
+    }
+    return {
+        {"running", s->running},
+        {"done_bytes", s->done_bytes},
+        {"total_bytes", s->total_bytes},
+        {"last_finished", s->last_finished ? json(to_rfc3339(*s->last_finished)) : json(nullptr)},
+        {"damaged", s->damaged},
+        {"waits", or_null(s->waits)}};
+}
+
+} // namespace
+
+json to_json(const scrub_outcome &s) {
+    json damaged = json::array();
+    for (const scrub_finding &f : s.damaged) {
+        damaged.push_back(
+            {{"what", f.what},
+             {"volume", f.volume.empty() ? json(nullptr) : json(f.volume)},
+             {"offset", f.range.offset},
+             {"length", f.range.length},
+             {"interval", f.interval.value == 0 ? json(nullptr) : json(f.interval.value)},
+             {"points", f.points},
+             {"point_count", f.point_count}});
+    }
+    return {{"group", s.group},
+            {"read_bytes", s.read_bytes},
+            {"compared", s.compared},
+            {"not_compared", s.compared ? json(nullptr) : json(s.why_not)},
+            {"damaged_count", s.findings},
+            {"damaged", std::move(damaged)}};
+}
+
 json to_json(const receiver_group_status &g) {
     const json replay =
         !g.replay
@@ -106,6 +143,8 @@ json to_json(const receiver_group_status &g) {
         {"replay", replay},
         {"points", g.points},
         {"suspect_points", g.suspect_points},
+        {"damaged_points", g.damaged_points},
+        {"scrub", to_json(g.scrub)},
         {"points_held_back", or_null(g.held_back)},
         {"opened", {{"count", g.open_points}, {"oldest_seconds", rounded(g.oldest_open_seconds)}}},
         {"oldest_point", point_or_null(g.oldest_point)},
@@ -156,6 +195,7 @@ json to_json(const point_info &p) {
             {"note", p.note},
             {"pinned", p.pinned},
             {"suspect", p.suspect},
+            {"damaged", p.damaged},
             {"size_bytes", p.size_bytes},
             {"kept_by", p.kept_by},
             {"until", p.until ? json(to_rfc3339(*p.until)) : json(nullptr)}};

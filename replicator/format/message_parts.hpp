@@ -33,6 +33,8 @@ enum class message_type : std::uint16_t {
     changed_reply = 19,
     extent_request = 20,
     extent_reply = 21,
+    compare_request = 22,
+    compare_reply = 23,
 };
 
 /// What `parse` demands of an integer; the name is for whoever has to mend the peer.

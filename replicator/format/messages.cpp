@@ -282,6 +282,8 @@ FS_MESSAGE(nak)
 FS_MESSAGE(heartbeat)
 FS_MESSAGE(verify_result)
 FS_MESSAGE(notice)
+FS_MESSAGE(compare_request)
+FS_MESSAGE(compare_reply)
 FS_MESSAGE(join_request)
 FS_MESSAGE(join_reply)
 #undef FS_MESSAGE

@@ -16,6 +16,8 @@
 //   loan_request -------------------->
 //                   <------------------ loan_reply
 //                   <------------------ ack, nak, verify_result, notice
+//                   <------------------ compare_request   only to who offered it
+//   compare_reply ------------------->
 //   heartbeat <-----------------------> heartbeat
 //
 // Each message is a flat list of fields: integers as LEB128 varints, byte strings and texts with a
@@ -60,6 +62,9 @@
 //   clock_ms                     before 2200            (a warning; session/peer_clock.hpp)
 //   changed_*, extent_*          see there              looked at where they are used (sender_session, extents)
 //   verify_result                1..4096 items          ranges of that barrier without an answer
+//   compare_request              place as digests', one   inside its volume, and none without an answer;
+//                                range, not empty       only when the sender offered it
+//   compare_reply.id                                    the request without an answer
 //   frame                        format/frame.hpp       stream and place in order; a barrier fits its frames
 //   barrier.heals                0..2^63-1              damage that was told (counts lost in a crash forgiven)
 //   barrier.time                 1970..2199             (skew is another matter)
@@ -79,8 +84,10 @@ namespace farshore::wire {
 
 constexpr std::uint32_t protocol_version = 1;
 
-/// Features both sides must know when one side requires them. None in version 1.
-constexpr std::uint64_t features_known = 0;
+/// What a side may offer besides version 1: bits of hello.features_offered, and of welcome.features
+/// what the receiver takes of them.
+constexpr std::uint64_t feature_compare = 1; ///< the sender answers compare_request
+constexpr std::uint64_t features_known = feature_compare;
 
 struct volume_entry {
     std::string name;
@@ -299,6 +306,36 @@ struct notice {
     template <class V>
     void visit(V &v) {
         v(text, text_field("notice.text"));
+    }
+};
+
+/// The copy's scrub wants this range compared by digests, as a verify does, and what differs
+/// shipped again. One at a time.
+struct compare_request {
+    static constexpr auto type = message_type::compare_request;
+    std::uint64_t id = 0;
+    std::uint32_t volume = 0;
+    std::uint64_t offset = 0;
+    std::uint64_t length = 0;
+    template <class V>
+    void visit(V &v) {
+        v(id, id_field("compare_request.id"));
+        v(volume, volume_field("compare_request.volume"));
+        v(offset, field{"compare_request.offset", 0, limits::volume_bytes_max, block_unit});
+        v(length, field{"compare_request.length", 1, limits::compare_bytes_max});
+    }
+};
+/// All of it was compared, and the answers are in the DR site's barriers; or why not.
+struct compare_reply {
+    static constexpr auto type = message_type::compare_reply;
+    std::uint64_t id = 0;
+    bool compared = false;
+    std::string text; ///< why not
+    template <class V>
+    void visit(V &v) {
+        v(id, id_field("compare_reply.id"));
+        v(compared, "compare_reply.compared");
+        v(text, text_field("compare_reply.text"));
     }
 };
 

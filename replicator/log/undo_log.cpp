@@ -313,6 +313,13 @@ void undo_log::each(const std::function<void(const undo_record &)> &fn) const {
     std::ranges::for_each(records_, fn);
 }
 
+std::vector<undo_record> undo_log::records_from(segment_place place, std::size_t max) const {
+    const std::scoped_lock lock(mutex_);
+    const auto first = std::ranges::lower_bound(records_, place, {}, &undo_record::place);
+    const auto some = std::min<std::size_t>(max, static_cast<std::size_t>(records_.end() - first));
+    return {first, first + static_cast<std::ptrdiff_t>(some)};
+}
+
 std::vector<undo_record> undo_log::records_after(interval_id id) const {
     const std::scoped_lock lock(mutex_);
     return {std::ranges::upper_bound(records_, first_of(id), older), records_.end()};

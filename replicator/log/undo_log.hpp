@@ -63,6 +63,13 @@ struct undo_evidence {
     bool tail_broken = false; ///< a record after the commit that was durable can't be read
 };
 
+/// What of a record can't be read or fails its checksum.
+struct undo_faults {
+    bool all = false;                ///< header or table: not even which blocks it has is known
+    std::vector<undo_entry> entries; ///< raw ones, in their order
+    std::string why;
+};
+
 class undo_log {
   public:
     /// `committed` and `committed_end`: the last interval that needs no roll-back and where the log
@@ -103,7 +110,13 @@ class undo_log {
     /// When the newest published record was written (ns, by the clock that stamps files); 0: there
     /// is none.
     std::int64_t last_written() const;
+    /// Published records from this place on, oldest first, at most `max`.
+    std::vector<undo_record> records_from(segment_place place, std::size_t max) const;
     result<undo_table> read_table(const undo_record &record) const;
+    /// Reads all of a record, past what is damaged: its header as it is on disk, table, contents.
+    /// errc::not_found: it was dropped meanwhile. Other errors: the disk's, which say nothing of
+    /// the record.
+    result<undo_faults> check(const undo_record &record) const;
     /// Calls back for each entry, raw content in hand, checked. Any error of `fn` ends it.
     using entry_visitor = std::function<result<>(const undo_entry &, bytes_view content)>;
     result<> visit(const undo_record &record, const entry_visitor &fn) const;
@@ -137,6 +150,7 @@ class undo_log {
     result<> scan(interval_id committed, segment_place committed_end);
     result<std::uint64_t> scan_record(const segment_info &segment, std::uint64_t at,
                                       interval_id committed);
+    result<> check_contents(const undo_table &table, undo_faults &faults) const;
     bool was_durable(const segment_info &segment, std::uint64_t at) const;
     result<> make_room(std::uint64_t bytes);
     result<> begin_record();

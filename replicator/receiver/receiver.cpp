@@ -249,6 +249,12 @@ task<result<retention_outlook>> receiver::plan(std::string group, retention_tria
     co_return co_await g->plan(std::move(trial));
 }
 
+task<result<std::optional<scrub_outcome>>> receiver::scrub(std::string group, bool wait,
+                                                           progress_report progress) {
+    FS_CO_TRY(g, impl_->find(group));
+    co_return co_await g->scrub(wait, std::move(progress));
+}
+
 task<result<>> receiver::reach(std::string group, std::string point, progress_report progress) {
     FS_CO_TRY(g, impl_->find(group));
     co_return co_await g->reach(std::move(point), std::move(progress));

@@ -46,6 +46,9 @@ class receiver {
     task<result<point_info>> pin(std::string group, std::string point, bool pinned);
     task<result<point_info>> forget(std::string group, std::string point);
     task<result<retention_outlook>> plan(std::string group, retention_trial trial);
+    /// Reads everything; `wait`: returns what it found.
+    task<result<std::optional<scrub_outcome>>> scrub(std::string group, bool wait,
+                                                     progress_report progress);
     /// Waits until apply has reached what `point` means: `latest` is the newest durable barrier.
     task<result<>> reach(std::string group, std::string point, progress_report progress);
     /// Why no point is made of what arrives; for `points`.

@@ -27,7 +27,8 @@ receiver_group::receiver_group(receiver_group_options options, runtime run, file
       failure_{make_error_code(errc::busy),
                "its copy is being opened, and its disks have not answered yet"},
       log_(options_.config.name, *run_.time), clock_(*run_.time), desk_(run_),
-      openings_(opening_means(std::move(nbd_loops)), run_, commands_), stage_(*this, log_, run_) {
+      openings_(opening_means(std::move(nbd_loops)), run_, commands_), stage_(*this, log_, run_),
+      scrub_(*this, log_, run_, options_.config.scrub_every) {
     fill_random(digest_key_);
 }
 receiver_group::~receiver_group() = default;
@@ -70,6 +71,7 @@ task<void> receiver_group::start() {
     }
     resume_openings(false);
     tasks_.spawn(live());
+    tasks_.spawn(scrub_.run());
 }
 
 // A mount may take its time: neither start nor apply waits for it.
@@ -101,6 +103,7 @@ task<void> receiver_group::live() {
 
 void receiver_group::end_commands() {
     commands_.end();
+    scrub_.end();
     stage_.applied().notify_all();
 }
 
@@ -230,9 +233,12 @@ task<result<>> receiver_group::create_copy(std::vector<wire::volume_entry> volum
 
 task<void> receiver_group::reopen_copy() {
     co_await openings_.suspend(); // their devices read through the object that failed
+    co_await scrub_.suspend();
     stage_.let_go();
     copy_.reset();
-    if (auto opened = co_await open_if_present(); !opened) {
+    auto opened = co_await open_if_present();
+    scrub_.go_on();
+    if (!opened) {
         open_failed(opened.error());
         co_return;
     }

@@ -23,6 +23,7 @@
 #include "replicator/receiver/opened_points.hpp"
 #include "replicator/receiver/receiver_cases.hpp"
 #include "replicator/receiver/receiver_loans.hpp"
+#include "replicator/receiver/scrub_desk.hpp"
 #include "replicator/receiver/session_host.hpp"
 #include "replicator/replica/replica_group.hpp"
 #include "replicator/session/commands_under_way.hpp"
@@ -54,7 +55,7 @@ struct receiver_group_options {
 
 class receiver_session;
 
-class receiver_group final : session_host, apply_host {
+class receiver_group final : session_host, apply_host, scrub_host {
   public:
     receiver_group(receiver_group_options options, runtime run, file_system &files,
                    std::vector<executor> nbd_loops);
@@ -96,6 +97,10 @@ class receiver_group final : session_host, apply_host {
     task<result<point_info>> pin(std::string point, bool pinned);
     task<result<point_info>> forget(std::string point);
     task<result<retention_outlook>> plan(retention_trial trial);
+    // Scrub (receiver_group_scrub.cpp)
+    /// Begins a pass; `wait`: and returns when it is over. errc::busy: one runs that was asked for;
+    /// errc::not_in_sync: there is no copy to read.
+    task<result<std::optional<scrub_outcome>>> scrub(bool wait, progress_report progress);
     /// Of what the images show now. `suspect`: also of a point that is.
     task<result<opened_point>> open_point(open_request wanted);
     result<open_replica_point> open_devices(const std::string &point);
@@ -133,6 +138,12 @@ class receiver_group final : session_host, apply_host {
     task<void> tell(wire::verify_result v) override;
     std::string words_of(const error &e) const override;
     wall_time retention_time() override;
+
+    // scrub_host
+    std::shared_ptr<replica_group> scrub_copy() const override;
+    bool apply_behind() const override;
+    bool sender_connected() const override { return connected(); }
+    task<result<>> compare(volume_index volume, byte_range range) override;
 
     /// The only place that changes the phase.
     group_action step(group_event event);
@@ -189,6 +200,7 @@ class receiver_group final : session_host, apply_host {
     opened_points openings_;
     bool resuming_ = false; ///< openings_, by a task of its own
     apply_stage stage_;
+    scrub_desk scrub_;
 };
 
 } // namespace farshore

@@ -35,6 +35,7 @@ point_info receiver_group::info_of(const replica_point &p) const {
     i.note = p.note;
     i.pinned = p.pinned;
     i.suspect = p.suspect;
+    i.damaged = p.damaged;
     return i;
 }
 
@@ -209,6 +210,8 @@ receiver_group_status receiver_group::status() const {
     const points_overview seen = copy_->overview();
     s.points = seen.points;
     s.suspect_points = seen.suspect;
+    s.damaged_points = seen.damaged;
+    s.scrub = scrub_.status();
     if (seen.oldest) {
         s.oldest_point = info_of(*seen.oldest);
         s.newest_point = info_of(*seen.newest);

@@ -80,6 +80,7 @@ void receiver_session::close(const char *why) {
     frames_.notify_all();
     questions_wanted_.notify_all();
     loans_.end();
+    comparison_.answered.notify_all();
     quiet_.notify_all();
     ended_.notify_all();
 }
@@ -191,6 +192,7 @@ wire::welcome receiver_session::make_welcome() {
     const replica_group &copy = *over_.copy;
     const replica_position at = copy.position();
     wire::welcome w;
+    w.features = hello_.features_offered & wire::features_known;
     w.receiver = copy.identity();
     w.durable = at.durable;
     w.applied = at.applied;
@@ -311,6 +313,10 @@ task<result<>> receiver_session::dispatch(transport::message m) {
     case wire::message_type::changed_request: {
         FS_CO_TRY(request, wire::parse<wire::changed_request>(payload));
         co_return take(request);
+    }
+    case wire::message_type::compare_reply: {
+        FS_CO_TRY(reply, wire::parse<wire::compare_reply>(payload));
+        co_return take(std::move(reply));
     }
     case wire::message_type::loan_request: {
         FS_CO_TRY(request, wire::parse<wire::loan_request>(payload));

@@ -17,6 +17,7 @@
 
 #include <deque>
 #include <memory>
+#include <optional>
 #include <variant>
 #include <vector>
 
@@ -52,6 +53,11 @@ class receiver_session {
     void tell_damage_soon(std::uint64_t damage_count);
     /// Text for the sender's operator.
     void tell_soon(std::string text);
+    /// Has the sender compare a range of the copy at barriers, and ship again what differs; one at
+    /// a time. Returns when all answers of it are in barriers that were applied here.
+    /// errc::unsupported: an older sender, which can't; errc::not_in_sync: not now, and why;
+    /// errc::closed: the session ended. The caller shares the session meanwhile.
+    task<result<>> compare(volume_index volume, byte_range range);
     /// An acknowledgement of the newest position; the caller doesn't wait until the line takes it.
     void ack_soon();
 
@@ -98,6 +104,7 @@ class receiver_session {
     result<> take(wire::extent_request r);
     result<> take(wire::changed_request r);
     result<> take(wire::loan_request r);
+    result<> take(wire::compare_reply r);
     task<result<>> suspect_durably();
 
     task<void> journal_loop();
@@ -135,6 +142,14 @@ class receiver_session {
     std::uint64_t damage_told_ = 0;
     std::deque<std::variant<wire::digest_request, wire::extent_request>>
         questions_; ///< about the copy
+    /// compare_request without an answer.
+    struct comparison {
+        bool open = false;
+        std::uint64_t id = 0; ///< of the last one
+        std::optional<wire::compare_reply> reply;
+        condition answered;
+    };
+    comparison comparison_;
     lending loans_;
     condition frames_; ///< frames arrived, or the end
     condition questions_wanted_;

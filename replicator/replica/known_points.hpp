@@ -6,6 +6,7 @@
 // Threads: none; the owner locks.
 
 #include "replicator/catalogue/catalogue.hpp"
+#include "replicator/replica/damage_reach.hpp"
 #include "replicator/replica/replica_group.hpp"
 #include "replicator/replica/retention.hpp"
 
@@ -27,11 +28,34 @@ struct known_points {
     std::optional<rebuilt_points> rebuilt; ///< whose pins are not known
     interval_id suspect;                   ///< points up to it are not served
     wall_time suspect_time{};
+    std::vector<catalogued_damage> damages; ///< oldest first; ids grow
+    std::vector<point_span> spoilt;         ///< merged(): points that need a damaged piece
+    std::vector<catalogued_damage> unsaved; ///< of these: the catalogue does not have them yet
+    std::uint64_t next_damage = 1;          ///< id; never used again
 
     /// Its place in the list. errc::not_found, without the group's name.
     result<std::size_t> place_of(interval_id id) const;
     replica_point seen(const catalogued_point &p) const;
     points_overview overview() const;
+    bool good(interval_id id) const { return id > suspect && span_of(spoilt, id) == nullptr; }
+    /// The place of the newest point that is neither suspect nor damaged.
+    std::optional<std::size_t> newest_good() const;
+
+    // Damage (known_damage.cpp)
+    /// Those that need it; at most limits::damaged_points_listed_max are named.
+    struct reached {
+        std::uint64_t count = 0;
+        std::vector<interval_id> ids;
+    };
+    reached points_in(const point_span &span) const;
+    /// Of what the catalogue has.
+    void set_damages(std::vector<catalogued_damage> all);
+    /// Gives it an id and keeps it; false: what is kept says as much already. Beyond
+    /// limits::damages_max the newest one is made to speak of both.
+    bool add_damage(catalogued_damage &d);
+    /// Marks that no point has any more go; their ids.
+    std::vector<std::uint64_t> drop_marks();
+
     bool open(interval_id id, const std::set<interval_id> &in_use) const {
         return in_use.contains(id) || opened.contains(id);
     }

@@ -60,6 +60,8 @@ result<> replica_group::impl::settle_facts(std::vector<catalogued_point> history
                    options.state_directory, id.value);
     }
     known.points.assign(settled.points.begin(), settled.points.end());
+    FS_TRY(damages, facts->damages());
+    known.set_damages(std::move(damages));
     noted = through;
     if (facts->begun_anew() && !history.empty()) {
         known.rebuilt = rebuilt_points{history.back().id, wall_time(duration(files.now()))};

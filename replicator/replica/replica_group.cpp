@@ -32,9 +32,9 @@ replica_position replica_group::position() const {
     p.durable = durable && durable->interval > p.applied.interval ? *durable : i.applied.position;
     if (!i.known.points.empty()) {
         p.newest_kept = i.known.seen(i.known.points.back());
-        if (!p.newest_kept->suspect) {
-            p.newest_point = p.newest_kept;
-        }
+    }
+    if (const auto newest = i.known.newest_good()) {
+        p.newest_point = i.known.seen(i.known.points[*newest]);
     }
     p.applied_time = i.applied.time;
     p.durable_time =
@@ -213,6 +213,11 @@ result<apply_outcome> replica_group::apply() {
     }
     if (std::ranges::any_of(outcome->verified, &verify_answer::differs)) {
         i.found_damage("verify compared it with the primary");
+        if (auto marked = i.mark_different(outcome->verified); !marked) {
+            log::error("{}: points that need what verify found different are not marked durably "
+                       "yet: {}",
+                       i.options.state_directory, marked.error().text());
+        }
     } else if (outcome->damaged.empty() && i.damage_counted() > counted) {
         i.found_damage("a payload of the sender's could not be decoded: " + outcome->undecoded);
     }

@@ -51,12 +51,14 @@
 #include "replicator/catalogue/catalogue.hpp"
 #include "replicator/format/frame.hpp"
 #include "replicator/format/position.hpp"
+#include "replicator/replica/damage_reach.hpp"
 #include "replicator/storage/block_device.hpp"
 #include "replicator/storage/file_system.hpp"
 
 #include <array>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -97,13 +99,34 @@ struct replica_point {
     bool pinned = false;
     bool suspect =
         false; ///< the images were changed by somebody else after it: it may show what never was
+    bool damaged = false; ///< a piece of the copy that it needs can't be trusted
+};
+
+/// The parts of a copy that a scrub reads, in this order (replica/scrub_source.hpp).
+enum class scrub_part : std::uint8_t { journal, history, images };
+constexpr std::size_t scrub_parts = 3;
+const char *name_of(scrub_part part); ///< as said to operators
+
+class scrub_source;
+struct scrub_damage;
+
+/// A damaged piece, and the points that need it. Of the journal: an interval, which no point needs
+/// yet.
+struct noted_damage {
+    scrub_part part = scrub_part::journal;
+    damaged_run run{};                 ///< count 0: it is not known which blocks
+    point_span points{};               ///< kept or not
+    interval_id interval{};            ///< journal, history: of the record
+    std::uint64_t point_count = 0;     ///< of those that are kept
+    std::vector<interval_id> ids = {}; ///< the oldest of them
 };
 
 /// The points at a glance; costs the same however many there are, but for suspect ones.
 struct points_overview {
     std::uint64_t points = 0;
     std::uint64_t suspect = 0;             ///< of these; they are the oldest
-    std::optional<replica_point> oldest{}; ///< that is not suspect
+    std::uint64_t damaged = 0;             ///< of these
+    std::optional<replica_point> oldest{}; ///< that is neither
     std::optional<replica_point> newest{}; ///< likewise
 };
 
@@ -132,8 +155,8 @@ struct replica_position {
     stream_position applied;  ///< replica images show it
     wall_time durable_time{}; ///< of their barriers
     wall_time applied_time{};
-    std::optional<replica_point> newest_point; ///< that is not suspect
-    std::optional<replica_point> newest_kept;  ///< suspect or not
+    std::optional<replica_point> newest_point; ///< that is neither suspect nor damaged
+    std::optional<replica_point> newest_kept;  ///< good or not
     bool in_catch_up = false; ///< the applied barrier is not consistent, or damage is not healed
     std::uint64_t damage_count = 0;
     bool damaged = false; ///< damage not healed yet
@@ -243,6 +266,20 @@ class replica_group {
     /// Counts damage that somebody else found: from the next interval on no barrier is a point
     /// until it is healed. Any thread; durable with the next commit. `why`: for the operator.
     void report_damage(std::string why);
+
+    // Scrub (replica/scrub_source.hpp)
+    /// Reads a part of the copy from a place that an earlier source told, or 0. The group outlives
+    /// it.
+    std::unique_ptr<scrub_source> scrub(scrub_part part, std::uint64_t place) const;
+    /// Marks the points that need what was found, durably, and says which they are. Damage of the
+    /// journal is reported (report_damage). Goes through the history: not on the home thread.
+    /// Errors: the disk's; what was to be marked is marked until the group is closed.
+    result<std::vector<noted_damage>> note_damage(std::span<const scrub_damage> found);
+    /// What is marked; ids grow. Any thread.
+    std::vector<catalogued_damage> damages() const;
+    /// The same after an id, with the kept points that need each.
+    std::vector<noted_damage> marks_after(std::uint64_t id) const;
+
     /// Key of the digests in verify entries, the copy's for its life: what is not equal is damage,
     /// and its barrier no point. Not while apply runs.
     void set_verify_key(const std::array<std::byte, 32> &key);
@@ -272,8 +309,8 @@ class replica_group {
     result<> forget(interval_id id);
     /// What is kept of the points besides the history, openings too. Its calls block.
     catalogue &facts() const;
-    /// errc::not_found when no such point is kept; errc::refused when it is suspect, unless that is
-    /// what is wanted.
+    /// errc::not_found when no such point is kept; errc::refused when it is suspect or damaged,
+    /// unless that is what is wanted.
     /// `since`: an older point, likewise; the devices tell what was written after it
     /// (block_device::changed_since), from undo alone.
     result<open_replica_point> open_point(interval_id id, bool suspect_too = false,

@@ -1,7 +1,7 @@
 #pragma once
 // The inside of replica_group: shared by replica_group.cpp, replica_commit.cpp,
 // replica_space.cpp, replica_points.cpp, replica_facts.cpp, replica_changed.cpp and
-// replica_packing.cpp (running), and replica_recovery.cpp (create and open).
+// replica_packing.cpp and replica_scrub.cpp (running), and replica_recovery.cpp (create and open).
 
 #include "replicator/format/group_state.hpp"
 #include "replicator/log/interval_log.hpp"
@@ -113,6 +113,12 @@ struct replica_group::impl {
     result<> note_points_now(interval_id through);
     result<> check_committed(interval_id id) const;
     result<> in_words(result<> of_points) const;
+
+    // Damage (replica_scrub.cpp)
+    result<> mark_different(const std::vector<verify_answer> &answers);
+    result<> mark(std::span<noted_damage> all);
+    result<> save_marks();
+    result<> settle_marks();
 
     // Points (replica_points.cpp)
     std::vector<std::uint64_t> history_bytes(const std::vector<interval_id> &ids) const;

@@ -141,6 +141,14 @@ result<open_replica_point> replica_group::open_point(interval_id id, bool suspec
                             "show what the primary never had. `--suspect` opens it nevertheless",
                             id.value, to_rfc3339(i.known.suspect_time)));
         }
+        if (opened.point.damaged && !suspect_too) {
+            return fail(errc::refused,
+                        fmt::format("point {} is damaged: a piece of the copy that it needs can't "
+                                    "be read as it was written, so it may show what the primary "
+                                    "never had. `farshore points` lists others; `--suspect` opens "
+                                    "it nevertheless",
+                                    id.value));
+        }
         i.core->hold(id); // nothing it needs is dropped from here on
     }
     auto view = i.core->open_view(id, view_kind::point);

@@ -1,6 +1,7 @@
 // Space of a group: what append may take, what retention keeps of the points, and the undo that
 // goes with the others.
 
+#include "replicator/base/log.hpp"
 #include "replicator/base/rfc3339.hpp"
 #include "replicator/replica/replica_impl.hpp"
 
@@ -100,6 +101,9 @@ result<> replica_group::retain(wall_time now) {
         FS_CHECK(i.reclaim());
     }
     i.note_points(i.committed.applied.interval); // nothing may be applied for long
+    if (auto settled = i.settle_marks(); !settled) {
+        log::warning("{}: {}", i.options.state_directory, settled.error().text());
+    }
     return {};
 }
 

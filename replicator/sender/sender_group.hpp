@@ -103,6 +103,7 @@ class sender_group final : private pipeline_host, private site_link_host {
     void order_lost(const std::string &why) override;
     void came_in_sync() override;
     result<> on_verify(const wire::verify_result &r) override;
+    void on_compare(const wire::compare_request &r) override;
     void verified_through(interval_id barrier) override { verify_->forget_through(barrier); }
     void session_ended(const error &reason) override;
 
@@ -115,6 +116,7 @@ class sender_group final : private pipeline_host, private site_link_host {
     template <class F>
     task<result<>> change_throttle(F f);
     site_link_options link_options() const;
+    std::string why_no_verify() const;
     task<std::optional<barrier_info>> cut_for_wait(time_point deadline);
 
     // sender_group_status.cpp

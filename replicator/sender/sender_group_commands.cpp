@@ -135,15 +135,24 @@ task<result<>> sender_group::throttle_clear() {
 
 // ---- verify ------------------------------------------------------------------------------------
 
+/// Empty: the DR site can be compared with now.
+std::string sender_group::why_no_verify() const {
+    const bool may = site_->connected() && stream_->ledger().recorded() && in_sync() && !paused();
+    return may ? ""
+               : fmt::format("group \"{}\" is {}; verify compares when it is streaming", name(),
+                             name_of(state()));
+}
+
 task<result<verify_outcome>> sender_group::verify(progress_report progress) {
     const commands_under_way::mark here(commands_);
-    if (!verify_->running() &&
-        (!site_->connected() || !stream_->ledger().recorded() || !in_sync() || paused())) {
-        co_return fail(errc::not_in_sync,
-                       fmt::format("group \"{}\" is {}; verify compares when it is streaming",
-                                   name(), name_of(state())));
+    if (const std::string why = why_no_verify(); !verify_->verifying() && !why.empty()) {
+        co_return fail(errc::not_in_sync, why);
     }
     co_return co_await verify_->run(std::move(progress));
+}
+
+void sender_group::on_compare(const wire::compare_request &r) {
+    tasks_.spawn(verify_->answer(r, stopping_ ? "the sender stops" : why_no_verify()));
 }
 
 } // namespace farshore

@@ -95,7 +95,7 @@ task<result<wire::welcome>> sender_session::open(make_connector connect, wire::h
     }
     const wire::welcome &welcome = *parsed;
     if (welcome.version != wire::protocol_version ||
-        (welcome.features & ~wire::features_known) != 0) {
+        (welcome.features & ~hello_.features_offered) != 0) {
         co_return fail_peer(errc::unsupported,
                             "the DR site chose a protocol version or feature that this sender "
                             "did not offer");
@@ -220,6 +220,17 @@ task<result<>> sender_session::ask(wire::digest_request question) {
 task<result<>> sender_session::ask(wire::loan_request question) {
     claims_.asked(question);
     co_return co_await send_control(std::move(question));
+}
+
+void sender_session::answer(wire::compare_reply reply) {
+    if (live()) {
+        claims_.answers(reply);
+        tasks_.spawn(send_and_forget(std::move(reply)));
+    }
+}
+
+task<void> sender_session::send_and_forget(wire::compare_reply reply) {
+    co_await send_control(std::move(reply));
 }
 
 void sender_session::start_sending(stream_id stream, interval_id from, std::uint32_t index) {
@@ -363,6 +374,12 @@ result<> sender_session::dispatch(const transport::message &m) {
         calls_.on_notice(notice);
         return {};
     }
+    case wire::message_type::compare_request: {
+        FS_TRY(request, wire::parse<wire::compare_request>(body));
+        FS_CHECK(claims_.may_ask(request, (hello_.features_offered & wire::feature_compare) != 0));
+        calls_.on_compare(request);
+        return {};
+    }
     case wire::message_type::refusal: {
         FS_TRY(refusal, wire::parse<wire::refusal>(body));
         return std::unexpected(error_of(refusal));
@@ -379,6 +396,7 @@ result<> sender_session::dispatch(const transport::message &m) {
     case wire::message_type::extent_request:
     case wire::message_type::loan_request:
     case wire::message_type::changed_request:
+    case wire::message_type::compare_reply:
     case wire::message_type::join_request:
     case wire::message_type::join_reply:
     case wire::message_type::nak: // take_nak()

@@ -39,6 +39,7 @@ class sender_session {
         std::function<task<void>(wire::nak)> on_nak;
         std::function<result<>(const wire::verify_result &)> on_verify;
         std::function<void(const wire::notice &)> on_notice;
+        std::function<void(const wire::compare_request &)> on_compare; ///< answer() follows
         std::function<result<>(std::uint64_t clock_ms)> on_clock;
     };
     using make_connector =
@@ -73,6 +74,9 @@ class sender_session {
         return send(std::move(out));
     }
 
+    /// Of what on_compare was told; does not wait for the line.
+    void answer(wire::compare_reply reply);
+
     void set_paused(bool paused);
     /// New intervals are in the spool.
     void kick() { sendable_.notify_all(); }
@@ -100,6 +104,7 @@ class sender_session {
     task<std::optional<buffer>> next_frame();
     result<> dispatch(const transport::message &m);
     task<result<>> take_nak(const transport::message &m);
+    task<void> send_and_forget(wire::compare_reply reply);
     result<> take_changed(wire::changed_reply r);
 
     runtime run_;

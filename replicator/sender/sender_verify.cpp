@@ -58,6 +58,14 @@ verify_run::verify_run(std::vector<std::uint64_t> sizes) : sizes_(std::move(size
     }
 }
 
+// The walk goes from its beginning to the last volume's end.
+verify_run::verify_run(std::vector<std::uint64_t> sizes, const pending_range &part)
+    : sizes_(std::move(sizes)), walk_volume_(part.volume.value), walk_offset_(part.range.offset),
+      total_bytes_(part.range.length) {
+    sizes_.resize(std::size_t{part.volume.value} + 1);
+    sizes_.back() = std::min(sizes_.back(), part.range.end());
+}
+
 bool verify_run::is_hole(const pending_range &r) { return r.range.length > coarse_bytes; }
 
 std::optional<pending_range> verify_run::wants_data() const {

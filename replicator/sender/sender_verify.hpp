@@ -45,6 +45,8 @@ class verify_run {
   public:
     /// `sizes`: bytes of each volume, in order.
     explicit verify_run(std::vector<std::uint64_t> sizes);
+    /// Of this range alone; its volume exists.
+    verify_run(std::vector<std::uint64_t> sizes, const pending_range &part);
 
     /// Next ranges to look at for the open interval: at most `max`, and about `bytes_max` of those
     /// that are read. Fewer when wants_data() is true then.

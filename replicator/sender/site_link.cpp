@@ -183,6 +183,7 @@ sender_session::callbacks site_link::callbacks() {
         return scan_ ? scan_->on_extents(r) : result<>(); // of a scan that was given up
     };
     calls.on_verify = [this](const wire::verify_result &r) { return host_.on_verify(r); };
+    calls.on_compare = [this](const wire::compare_request &r) { host_.on_compare(r); };
     calls.on_clock = [this](std::uint64_t ms) { return words_.clock.heard(ms, run_.time->wall()); };
     calls.on_notice = [this](const wire::notice &n) {
         words_.notice = n.text.empty() ? std::nullopt : std::optional(n.text);

@@ -43,6 +43,8 @@ class site_link_host {
     virtual void came_in_sync() = 0;
     /// fault::peer when it answers what was not asked.
     virtual result<> on_verify(const wire::verify_result &r) = 0;
+    /// The DR site wants a range compared; tell() answers.
+    virtual void on_compare(const wire::compare_request &r) = 0;
     /// Answers to barriers through this one went to an earlier session, or go to none.
     virtual void verified_through(interval_id barrier) = 0;
     virtual void session_ended(const error &reason) = 0;
@@ -116,6 +118,8 @@ class site_link {
     /// Its copy is wrong, as it counts such findings: `count` of them are dirty here, or known. A
     /// catch-up repairs it.
     void on_damage(std::string what, std::uint64_t count);
+    /// To the session that is live; it asked.
+    void tell(wire::compare_reply reply);
     /// Findings that it told in passing and that nothing else explained.
     void look_at_damage_said();
     std::uint64_t damage_known() const { return damage_known_; }

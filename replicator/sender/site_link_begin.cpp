@@ -15,6 +15,7 @@ namespace farshore {
 wire::hello site_link::make_hello() const {
     const capture_group &capture = stream_.capture();
     wire::hello h;
+    h.features_offered = wire::feature_compare;
     h.group = options_.group;
     h.session = random_u64();
     h.sender = options_.sender;

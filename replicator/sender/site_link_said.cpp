@@ -67,6 +67,12 @@ void site_link::look_at_damage_said() {
     }
 }
 
+void site_link::tell(wire::compare_reply reply) {
+    if (session_) {
+        session_->answer(std::move(reply));
+    }
+}
+
 void site_link::note_damage_known(std::uint64_t count) {
     damage_known_ = std::max(damage_known_, count);
 }

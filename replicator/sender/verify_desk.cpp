@@ -92,6 +92,7 @@ void verify_desk::on_late_answer(const wire::verify_result &r) {
 }
 
 void verify_desk::session_ended(const error &reason) {
+    ++sessions_;
     if (run_) {
         run_->fail_with({make_error_code(errc::not_in_sync),
                          fmt::format("the session with the DR site ended ({})", reason.text())});
@@ -172,16 +173,16 @@ void verify_desk::heal(const verify_run &run) {
                     wrong.size(), bytes));
 }
 
-task<result<verify_outcome>> verify_desk::run(progress_report progress) {
-    if (run_) {
-        co_return fail(errc::busy,
-                       fmt::format("a verify of group \"{}\" is running already", group_));
-    }
-    std::vector<std::uint64_t> sizes;
+std::vector<std::uint64_t> verify_desk::sizes() const {
+    std::vector<std::uint64_t> all;
     for (std::size_t i = 0; i < volumes_.size(); ++i) {
-        sizes.push_back(stream_.capture().volume_size(volume_index{static_cast<std::uint16_t>(i)}));
+        all.push_back(stream_.capture().volume_size(volume_index{static_cast<std::uint16_t>(i)}));
     }
-    run_ = std::make_unique<verify_run>(std::move(sizes));
+    return all;
+}
+
+/// Until run_ is done; it is over then, with an error when not all of it was compared.
+task<result<std::unique_ptr<verify_run>>> verify_desk::walk(progress_report progress) {
     digest_ = [digester = std::make_shared<dedupe::digester>(site_.digest_key())](
                   bytes_view bytes) { return digester->of(bytes).bytes; };
     time_point heard = runtime_.time->now();
@@ -204,7 +205,9 @@ task<result<verify_outcome>> verify_desk::run(progress_report progress) {
             progress(run_->done_bytes(), run_->total_bytes());
         }
     }
-    const auto over = std::move(run_);
+    auto over = std::move(run_);
+    comparing_ = false;
+    answered_.notify_all();
     heal(*over);
     site_.look_at_damage_said();
     if (over->failure()) {
@@ -213,6 +216,21 @@ task<result<verify_outcome>> verify_desk::run(progress_report progress) {
     if (ending_) {
         co_return fail(errc::closed, "the sender stops");
     }
+    co_return over;
+}
+
+task<result<verify_outcome>> verify_desk::run(progress_report progress) {
+    ++waiting_;
+    while (comparing_ && !ending_) {
+        co_await answered_.wait();
+    }
+    --waiting_;
+    if (run_) {
+        co_return fail(errc::busy,
+                       fmt::format("a verify of group \"{}\" is running already", group_));
+    }
+    run_ = std::make_unique<verify_run>(sizes());
+    FS_CO_TRY(over, co_await walk(std::move(progress)));
     verify_outcome out;
     out.group = group_;
     out.barrier = over->last_barrier();
@@ -221,6 +239,32 @@ task<result<verify_outcome>> verify_desk::run(progress_report progress) {
     }
     out.equal = out.differences.empty();
     co_return out;
+}
+
+task<result<>> verify_desk::compare(pending_range range) {
+    if (run_ || waiting_ > 0) {
+        co_return fail(errc::busy, "the primary runs a verify");
+    }
+    run_ = std::make_unique<verify_run>(sizes(), range);
+    comparing_ = true;
+    auto over = co_await walk({});
+    co_return over ? result<>() : std::unexpected(over.error());
+}
+
+task<void> verify_desk::answer(wire::compare_request request, std::string not_now) {
+    const std::uint64_t asked_in = sessions_;
+    result<> done = fail(errc::not_in_sync, std::move(not_now));
+    if (done.error().context.empty()) {
+        done = co_await compare({volume_index{static_cast<std::uint16_t>(request.volume)},
+                                 {request.offset, request.length}});
+    }
+    if (asked_in == sessions_) {
+        wire::compare_reply reply;
+        reply.id = request.id;
+        reply.compared = done.has_value();
+        reply.text = done ? "" : done.error().context.substr(0, limits::peer_text_bytes_max);
+        site_.tell(std::move(reply));
+    }
 }
 
 } // namespace farshore

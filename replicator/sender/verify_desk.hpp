@@ -1,6 +1,8 @@
 #pragma once
-// `verify` of a group: one at a time. Puts ranges into barriers, hears what the DR site found, and
-// has what differs shipped again. The bookkeeping of a run is in sender_verify.hpp. Thread: home.
+// `verify` of a group, and what the DR site's scrub wants compared: one at a time. Puts ranges into
+// barriers, hears what the DR site found, and has what differs shipped again. The bookkeeping of a
+// run is in sender_verify.hpp. A verify waits for the range that a scrub is at; a scrub tries again
+// later. Thread: home.
 
 #include "replicator/sender/pipeline.hpp"
 #include "replicator/sender/sender_verify.hpp"
@@ -25,7 +27,10 @@ class verify_desk {
     /// errc::closed: end() came. Any other error: not all of it was compared; what was found
     /// different by then is shipped again all the same.
     task<result<verify_outcome>> run(progress_report progress);
+    /// Compares what the DR site asked for, and answers. `not_now`: why not; empty: it may.
+    task<void> answer(wire::compare_request request, std::string not_now);
     bool running() const { return run_ != nullptr; }
+    bool verifying() const { return run_ != nullptr && !comparing_; } ///< for an operator
     /// A run under way ends soon.
     void end();
 
@@ -38,6 +43,9 @@ class verify_desk {
 
   private:
     void on_late_answer(const wire::verify_result &r);
+    std::vector<std::uint64_t> sizes() const;
+    task<result<>> compare(pending_range range);
+    task<result<std::unique_ptr<verify_run>>> walk(progress_report progress);
     task<void> compare_more();
     task<std::vector<pending_range>> take_ranges();
     task<void> add(const std::vector<pending_range> &ranges);
@@ -52,6 +60,9 @@ class verify_desk {
     std::unique_ptr<verify_run> run_;
     digest_function digest_; ///< of the session that it runs over
     condition answered_;
+    bool comparing_ = false;     ///< the run is a scrub's
+    std::uint64_t waiting_ = 0;  ///< verifies that wait for it
+    std::uint64_t sessions_ = 0; ///< that ended: an answer goes to who asked
     bool ending_ = false;
 };
 

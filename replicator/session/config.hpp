@@ -74,6 +74,8 @@ struct receiver_group_config {
     // data, and want many pieces.
     std::uint64_t segment_bytes = 0;
     std::uint64_t stretch_bytes = 0;
+    /// How often everything is read once (`scrub`); nothing: never, but when it is asked for.
+    std::optional<duration> scrub_every = {};
 };
 
 struct receiver_config {

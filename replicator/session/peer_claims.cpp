@@ -149,6 +149,22 @@ result<> receiver_claims::take(const wire::ack &said) {
     return {};
 }
 
+result<> receiver_claims::may_ask(const wire::compare_request &question, bool offered) {
+    if (!offered || comparing_) {
+        return fail_peer(errc::corrupt, offered ? "compare_request while another one is unanswered"
+                                                : "compare_request, which was not offered");
+    }
+    const std::uint64_t size = question.volume < sizes_.size() ? sizes_[question.volume] : 0;
+    if (question.offset >= size || question.length > size - question.offset) {
+        return fail_peer(errc::corrupt,
+                         fmt::format("compare_request is about {} bytes at {} of volume {}, which "
+                                     "has {}",
+                                     question.length, question.offset, question.volume, size));
+    }
+    comparing_ = true;
+    return {};
+}
+
 result<> receiver_claims::take(const wire::nak &said) {
     FS_CHECK(not_back("the DR site's nak.damage_count", said.damage_count, damage_count_));
     for (const wire::damaged_entry &b : said.blocks) {

@@ -47,6 +47,9 @@ class receiver_claims {
     result<> answered(const wire::loan_reply &answer);
     result<> take(const wire::ack &said);
     result<> take(const wire::nak &said);
+    /// It may ask this, now: `offered` to answer, nothing of it unanswered, inside a volume.
+    result<> may_ask(const wire::compare_request &question, bool offered);
+    void answers(const wire::compare_reply &) { comparing_ = false; }
 
     std::uint64_t bytes_on_the_way() const { return sent_bytes_ - journaled_bytes_; }
     bool something_sent() const { return sent_bytes_ > 0; }
@@ -64,6 +67,7 @@ class receiver_claims {
     interval_id sent_through_;
     std::uint64_t sent_bytes_ = 0;
     std::uint64_t journaled_bytes_ = 0;
+    bool comparing_ = false;                         ///< compare_request without an answer
     std::optional<std::uint64_t> beginning_;         ///< begin_stream without an answer
     std::map<std::uint64_t, std::uint64_t> digests_; ///< requests without an answer: their units
     std::map<std::uint64_t, std::uint64_t> loans_;   ///< the same: their blocks

@@ -81,6 +81,7 @@ struct point_info {
     bool pinned = false;
     std::uint64_t size_bytes = 0;          ///< undo kept for it
     bool suspect = false;                  ///< the images were changed by somebody else after it
+    bool damaged = false;                  ///< a piece of the copy that it needs can't be trusted
     std::vector<std::string> kept_by = {}; ///< rules as written, pin, open, newest, rebuilt
     std::optional<wall_time> until = {};   ///< by this site's clock; nothing: no rule ends it
 };
@@ -105,6 +106,33 @@ struct replay_status {
     std::optional<double> eta_seconds;
 };
 
+/// A pass of a scrub, under way or the last one.
+struct scrub_status {
+    bool running = false;
+    std::uint64_t done_bytes = 0, total_bytes = 0;
+    std::optional<wall_time> last_finished;
+    std::uint64_t damaged = 0; ///< pieces of the copy that kept points need and can't be trusted
+    std::optional<std::string> waits; ///< for what it does not go on
+};
+
+/// What a pass found.
+struct scrub_finding {
+    std::string what; ///< journal, history, image
+    std::string volume;
+    byte_range range;       ///< in the volume; length 0: it is not known what of it
+    interval_id interval{}; ///< journal, history: whose record
+    std::uint64_t point_count = 0;
+    std::vector<std::string> points; ///< that need it; the oldest of them
+};
+struct scrub_outcome {
+    std::string group;
+    std::uint64_t read_bytes = 0;
+    bool compared = false; ///< all images with the primary
+    std::string why_not;   ///< else
+    std::uint64_t findings = 0;
+    std::vector<scrub_finding> damaged; ///< the first of them
+};
+
 struct receiver_group_status {
     std::string name;
     receiver_state state = receiver_state::empty;
@@ -113,7 +141,9 @@ struct receiver_group_status {
     std::optional<barrier_info> durable_barrier;
     std::uint64_t points = 0;
     std::uint64_t suspect_points = 0;                     ///< of these
+    std::uint64_t damaged_points = 0;                     ///< of these
     std::optional<point_info> oldest_point, newest_point; ///< of the others
+    std::optional<scrub_status> scrub;                    ///< of a copy that is served
     std::optional<std::string> held_back;                 ///< why no point is made of what arrives
     std::optional<replay_status> replay;
     std::uint64_t open_points = 0;

@@ -58,6 +58,8 @@ MESSAGES = {
     "extent_request": (20, (("id", "int"), ("ranges", RANGE))),
     "extent_reply": (21, (("id", "int"), ("parts", (("covered", "int"), ("extents", "int"))),
                           ("extents", (("gap", "int"), ("blocks", "int"))))),
+    "compare_request": (22, (("id", "int"), ("volume", "int"), ("offset", "int"), ("length", "int"))),
+    "compare_reply": (23, (("id", "int"), ("compared", "bool"), ("text", "text"))),
 }
 FRAME = 4
 NAMES = {number: name for name, (number, _) in MESSAGES.items()}

@@ -173,7 +173,7 @@ transport::message any_of(input &in) {
 
 /// A message of any type with any values, or of bytes that are none.
 inline transport::message any_message(input &in) {
-    switch (in.byte() % 21) {
+    switch (in.byte() % 23) {
     case 0:
         return any_of<wire::hello>(in);
     case 1:
@@ -214,6 +214,10 @@ inline transport::message any_message(input &in) {
         return any_of<wire::changed_request>(in);
     case 19:
         return any_of<wire::changed_reply>(in);
+    case 20:
+        return any_of<wire::compare_request>(in);
+    case 21:
+        return any_of<wire::compare_reply>(in);
     default: {
         transport::message m;
         m.type = static_cast<std::uint16_t>(in.byte() % 32);

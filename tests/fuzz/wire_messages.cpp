@@ -50,6 +50,8 @@ constexpr std::array checks = {
     check<wire::heartbeat>,
     check<wire::verify_result>,
     check<wire::notice>,
+    check<wire::compare_request>,
+    check<wire::compare_reply>,
     check<wire::join_request>,
     check<wire::join_reply>,
     check<wire::extent_request>,

@@ -53,6 +53,8 @@ struct replicated_group {
     /// unproved"), and only the sender knows better.
     std::optional<time_point> only_sender_knows;
     std::uint64_t newest_of_before = 0; ///< barrier, then
+    bool spoilt_once = false;           ///< a byte of its history flipped
+    bool history_spoilt = false;        ///< and no scrub came to its end since
 };
 
 struct two_sites_options {
@@ -115,13 +117,17 @@ class two_sites {
     void dr_put_back(bool state, bool images);
     bool written_soon_after(const replicated_group &g);
     void dr_lose_image(replicated_group &g);
-    void dr_lose_catalogue(const replicated_group &g);
+    void dr_lose_catalogue(replicated_group &g);
     void dr_bad_images(const replicated_group &g);
     void put_back(const std::string &path);
+    void dr_spoil_history(replicated_group &g);
     void stop_receiver(bool in_order);
     void command();
     void set_clocks();
     void disturb_clock();
+    // two_sites_scrub.cpp
+    void scrub_step();
+    void scrub(replicated_group &g);
     // points kept by hand (two_sites_points.cpp)
     void keep_points();
     void judge_kept_points();
@@ -175,6 +181,7 @@ class two_sites {
     std::mt19937_64 dice_;
     std::mt19937_64 clock_dice_;   ///< apart, so that clocks change nothing else of a seed
     std::mt19937_64 opening_dice_; ///< likewise
+    std::mt19937_64 scrub_dice_;   ///< likewise
     std::vector<modelled_opening> openings_;
     test::sim_clock clock_;
     own_clock primary_clock_{clock_};

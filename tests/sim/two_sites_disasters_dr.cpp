@@ -38,7 +38,10 @@ void two_sites::dr_disaster() {
     }
     replicated_group &g = any_group();
     kept_points_.clear();
-    switch (roll(6)) {
+    switch (roll(7)) {
+    case 6:
+        dr_spoil_history(g);
+        break;
     case 5:
         dr_lose_catalogue(g);
         break;
@@ -61,9 +64,10 @@ void two_sites::dr_disaster() {
 }
 
 /// Its points are those that the history has.
-void two_sites::dr_lose_catalogue(const replicated_group &g) {
+void two_sites::dr_lose_catalogue(replicated_group &g) {
     say("the catalogue of " + g.name + " is lost");
-    openings_.clear(); // nobody knows of them any more
+    openings_.clear();                // nobody knows of them any more
+    g.history_spoilt = g.spoilt_once; // nor of marks
     stop_receiver(one_in(2));
     const std::string path = "/state/receiver/groups/" + g.name + "/catalogue.db";
     if (one_in(2)) {

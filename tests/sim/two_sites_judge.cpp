@@ -50,6 +50,10 @@ result<std::vector<byte_vector>> two_sites::read_point(const replicated_group &g
 void two_sites::look_at_newest_point(const replicated_group &g) {
     const auto images = read_point(g, "latest");
     if (!images) {
+        const bool marked = receiver_->status()[g.number].damaged_points > 0;
+        if (g.history_spoilt || (marked && (g.spoilt_once || images_touched_))) {
+            return;
+        }
         if (g.durable_sequence > 0 && !excused(g)) {
             throw broken_promise{"the newest complete point can't be opened: " +
                                  images.error().text()};
@@ -70,11 +74,11 @@ void two_sites::look_at_newest_point(const replicated_group &g) {
 /// All of them, or `max` by dice: whatever is served is a prefix.
 void two_sites::look_at_points(const replicated_group &g, std::size_t max) {
     const auto listed = await(receiver_->points(g.name), std::chrono::minutes(1));
-    if (!listed) {
+    if (!listed || g.history_spoilt) {
         return;
     }
     for (const point_info &p : *listed) {
-        if (p.suspect || may_be_mixed(g, p.id) ||
+        if (p.suspect || p.damaged || may_be_mixed(g, p.id) ||
             (listed->size() > max && roll(listed->size()) >= max)) {
             continue;
         }

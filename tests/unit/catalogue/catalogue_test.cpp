@@ -1,4 +1,5 @@
 #include "replicator/catalogue/catalogue.hpp"
+#include "replicator/catalogue/sqlite_database.hpp"
 #include "tests/support/sim_file_system.hpp"
 
 #include <doctest/doctest.h>
@@ -231,6 +232,72 @@ TEST_SUITE("catalogue") {
         r.disk.set_capacity(1ULL << 40);
         REQUIRE(r.kept->note_points(many, interval_id{2999}));
         CHECK(r.ids().size() == 2999);
+    }
+
+    TEST_CASE("damage and how far a scrub came are there after a power cut") {
+        rig r;
+        const catalogued_damage d{
+            4, "history",      volume_index{2}, 100,
+            3, interval_id{5}, interval_id{9},  wall_time(std::chrono::seconds(77))};
+        REQUIRE(r.kept->add_damages(std::array{d}));
+        scrub_record s{wall_time(std::chrono::seconds(1)),
+                       wall_time(std::chrono::seconds(2)),
+                       true,
+                       1,
+                       1ULL << 60,
+                       42};
+        REQUIRE(r.kept->set_scrubbed(s));
+        r.disk.power_cut(0);
+        r.start();
+        auto all = r.kept->damages();
+        REQUIRE(all);
+        REQUIRE(all->size() == 1);
+        const catalogued_damage &b = all->front();
+        CHECK(b.id == 4);
+        CHECK(b.what == "history");
+        CHECK(b.volume == volume_index{2});
+        CHECK(b.block == 100);
+        CHECK(b.count == 3);
+        CHECK(b.from == interval_id{5});
+        CHECK(b.to == interval_id{9});
+        CHECK(b.found == d.found);
+        const auto was = r.kept->scrubbed();
+        REQUIRE(was);
+        CHECK(was->began == s.began);
+        CHECK(was->finished == s.finished);
+        CHECK(was->under_way);
+        CHECK(was->part == 1);
+        CHECK(was->place == s.place);
+        CHECK(was->bytes == 42);
+        REQUIRE(r.kept->cut_after(interval_id{4}));
+        CHECK(r.kept->damages()->empty());
+        REQUIRE(r.kept->add_damages(std::array{d}));
+        REQUIRE(r.kept->drop_damages(std::array{std::uint64_t{4}}));
+        CHECK(r.kept->damages()->empty());
+    }
+
+    TEST_CASE("a catalogue of version 1 gets what it lacks, and keeps what it has") {
+        rig r;
+        REQUIRE(r.kept->note_points(std::array{point(1)}, interval_id{1}));
+        REQUIRE(r.kept->pin(interval_id{1}, true));
+        REQUIRE(r.kept->checkpoint());
+        r.kept.reset();
+        {
+            sqlite_files files(*r.process);
+            auto database = sqlite_database::open(files, path);
+            REQUIRE(database);
+            REQUIRE((*database)->execute("DROP TABLE damages; PRAGMA user_version = 1;"));
+        }
+        r.start();
+        CHECK_FALSE(r.kept->begun_anew());
+        CHECK(r.ids() == std::vector<std::uint64_t>{1});
+        CHECK(r.kept->points()->front().pinned);
+        CHECK(r.kept->damages()->empty());
+        catalogued_damage d;
+        d.id = 1;
+        REQUIRE(r.kept->add_damages(std::array{d}));
+        r.start();
+        CHECK(r.kept->damages()->size() == 1);
     }
 
     TEST_CASE("going back forgets what came after") {

@@ -80,6 +80,15 @@ TEST_SUITE("check") {
         CHECK(level_of(two) == check_level::critical);
     }
 
+    TEST_CASE("a damaged point is critical, however good the newest is") {
+        json r = receiver("following", {{"time", "1970-01-01T10:00:00Z"}});
+        CHECK(level_of(r) == check_level::ok);
+        r["groups"][0]["damaged_points"] = 2U;
+        CHECK(level_of(r) == check_level::critical);
+        CHECK(judge(r, {}, wall_time(std::chrono::hours(10))).line.find("2 damaged point(s)") !=
+              std::string::npos);
+    }
+
     TEST_CASE("an error is shown on the one line, without what would break it") {
         json s = sender("streaming", 1);
         s["groups"][0]["error"] = "no space | in\nspool";

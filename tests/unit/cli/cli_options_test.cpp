@@ -63,6 +63,8 @@ TEST_SUITE("cli_options") {
         is("resync shop --full", "resync", {{"group", "shop"}, {"full", true}});
         is("verify shop", "verify", {{"group", "shop"}});
         is("points shop", "points", {{"group", "shop"}});
+        is("scrub shop", "scrub", {{"group", "shop"}, {"wait", false}});
+        is("scrub shop --wait", "scrub", {{"group", "shop"}, {"wait", true}});
         is("open shop --point -5m --nbd unix:/x", "open",
            {{"group", "shop"}, {"point", "-5m"}, {"nbd", "unix:/x"}, {"writable", false}});
         is("open shop --writable --nbd unix:/x", "open",

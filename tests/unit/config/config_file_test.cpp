@@ -175,6 +175,27 @@ TEST_SUITE("config_file") {
         }
     }
 
+    TEST_CASE("how often everything is read: for all groups, for one, never") {
+        const auto every = [](const std::string &text) {
+            const auto config = parse_receiver_config(text);
+            REQUIRE(config);
+            return std::pair(config->groups.at(0).scrub_every, config->groups.at(1).scrub_every);
+        };
+        const auto days = [](int n) { return duration(std::chrono::hours(24 * n)); };
+        CHECK(every(receiver_text) == std::pair(std::optional(days(7)), std::optional(days(7))));
+        const std::string all = replaced(receiver_text, "state ", "scrub = \"30d\"\nstate ");
+        CHECK(every(all) == std::pair(std::optional(days(30)), std::optional(days(30))));
+        const auto one = every(replaced(all, "retain ", "scrub = \"never\"\nretain "));
+        CHECK_FALSE(one.first);
+        CHECK(one.second == days(30));
+        for (const char *wrong : {"0s", "often", "7"}) {
+            CAPTURE(wrong);
+            CHECK(problem_of(replaced(receiver_text, "retain ",
+                                      std::string("scrub = \"") + wrong + "\"\nretain "))
+                      .find("how often") != std::string::npos);
+        }
+    }
+
     TEST_CASE("what is left out has its documented default") {
         std::string text = replaced(sender_text, "http    = \"127.0.0.1:7421\"\n", "");
         text = replaced(text, "rate     = \"40Mbit/s\"\n", "");

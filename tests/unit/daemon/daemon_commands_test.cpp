@@ -122,6 +122,19 @@ struct fake_receiver {
         o.limit_bytes = trial.journal_bytes.value_or(100);
         co_return o;
     }
+    task<result<std::optional<scrub_outcome>>> scrub(std::string group, bool wait,
+                                                     progress_report) {
+        if (!wait) {
+            co_return std::nullopt;
+        }
+        scrub_outcome s;
+        s.group = group;
+        s.read_bytes = 77;
+        s.compared = true;
+        s.findings = 1;
+        s.damaged.push_back({"history", "data", {4096, 8192}, interval_id{9}, 2, {"7", "8"}});
+        co_return s;
+    }
     std::optional<std::string> held_back(const std::string &) const { return "it differs"; }
     task<result<opened_point>> open(std::string group, open_request wanted) {
         const std::string &point = wanted.point;
@@ -346,6 +359,24 @@ TEST_SUITE("daemon_commands") {
             CAPTURE(wrong);
             r.refuses("plan", {{"group", "shop"}, {"retain", wrong}}, "usage", 2);
         }
+    }
+
+    TEST_CASE("a scrub is begun, or waited for with what it found") {
+        receiver_rig r;
+        CHECK((*r.run("scrub", {{"group", "shop"}}))["done"] == "scrub_started");
+        const auto found = *r.run("scrub", {{"group", "shop"}, {"wait", true}});
+        CHECK(found["group"] == "shop");
+        CHECK(found["read_bytes"] == 77);
+        CHECK(found["compared"] == true);
+        CHECK(found["damaged_count"] == 1);
+        const control::json &d = found["damaged"][0];
+        CHECK(d["what"] == "history");
+        CHECK(d["volume"] == "data");
+        CHECK(d["offset"] == 4096);
+        CHECK(d["length"] == 8192);
+        CHECK(d["interval"] == 9);
+        CHECK(d["points"] == control::json::array({"7", "8"}));
+        r.refuses("scrub", {{"wait", true}}, "usage", 2);
     }
 
     TEST_CASE("open: writable with its space, mounted, and what does not fit together") {

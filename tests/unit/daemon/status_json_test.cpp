@@ -82,22 +82,32 @@ TEST_SUITE("status_json") {
         const json d = receiver_status_document({g});
         CHECK(d["role"] == "receiver");
         const json &o = d["groups"][0];
-        CHECK(keys_of(o) == std::set<std::string>{"name", "state", "connected", "applied_barrier",
-                                                  "durable_barrier", "points", "oldest_point",
-                                                  "newest_point", "journal", "bytes", "volumes",
-                                                  "warnings", "error", "replay", "suspect_points",
-                                                  "points_held_back", "opened"});
+        CHECK(keys_of(o) == std::set<std::string>{
+                                "name", "state", "connected", "applied_barrier", "durable_barrier",
+                                "points", "oldest_point", "newest_point", "journal", "bytes",
+                                "volumes", "warnings", "error", "replay", "suspect_points",
+                                "points_held_back", "opened", "damaged_points", "scrub"});
+        CHECK(o["scrub"].is_null());
         CHECK(o["replay"].is_null());
         CHECK(o["points_held_back"].is_null());
         CHECK(o["opened"] == json{{"count", 0}, {"oldest_seconds", 0.0}});
         g.state = receiver_state::replaying;
         g.replay = replay_status{10, 40, 1.5};
         g.held_back = "it differs";
+        g.damaged_points = 3;
+        g.scrub = scrub_status{true, 10, 40, wall_time{}, 2, "no sender is connected"};
         const json replaying = receiver_status_document({g})["groups"][0];
         CHECK(replaying["state"] == "replaying");
         CHECK(replaying["replay"] ==
               json{{"done_bytes", 10}, {"total_bytes", 40}, {"eta_seconds", 1.5}});
         CHECK(replaying["points_held_back"] == "it differs");
+        CHECK(replaying["damaged_points"] == 3);
+        CHECK(replaying["scrub"] == json{{"running", true},
+                                         {"done_bytes", 10},
+                                         {"total_bytes", 40},
+                                         {"last_finished", "1970-01-01T00:00:00.000Z"},
+                                         {"damaged", 2},
+                                         {"waits", "no sender is connected"}});
         CHECK(o["points"] == 2);
         CHECK(o["oldest_point"].is_null());
         CHECK(o["newest_point"] ==
@@ -112,7 +122,11 @@ TEST_SUITE("status_json") {
               std::set<std::string>{"group", "point", "barrier", "time", "applied"});
         CHECK(keys_of(to_json(point_info{})) ==
               std::set<std::string>{"id", "time", "arrived", "age_seconds", "kind", "name", "note",
-                                    "pinned", "size_bytes", "suspect", "kept_by", "until"});
+                                    "pinned", "size_bytes", "suspect", "damaged", "kept_by",
+                                    "until"});
+        CHECK(keys_of(to_json(scrub_outcome{})) ==
+              std::set<std::string>{"group", "read_bytes", "damaged", "damaged_count", "compared",
+                                    "not_compared"});
         opened_point o;
         o.id = "3";
         o.group = "shop";

@@ -233,6 +233,24 @@ TEST_SUITE("format") {
                  {0, 4097});
     }
 
+    TEST_CASE("messages: what a scrub wants compared") {
+        compare_request r;
+        r.length = 4096;
+        using C = compare_request;
+        holds<C>("compare_request.id", r, [](C &m, std::uint64_t v) { m.id = v; }, {0, id_max},
+                 {id_max + 1, top});
+        holds<C>("compare_request.volume", r,
+                 [](C &m, std::uint64_t v) { m.volume = static_cast<std::uint32_t>(v); }, {0, 1023},
+                 {1024, 0xffffffff});
+        holds<C>("compare_request.offset", r, [](C &m, std::uint64_t v) { m.offset = v; },
+                 {0, limits::volume_bytes_max}, {1, limits::volume_bytes_max + 4096, top});
+        holds<C>("compare_request.length", r, [](C &m, std::uint64_t v) { m.length = v; },
+                 {1, limits::compare_bytes_max}, {0, limits::compare_bytes_max + 1, top});
+        holds<compare_reply>("compare_reply.id", {},
+                             [](compare_reply &m, std::uint64_t v) { m.id = v; }, {0, id_max},
+                             {id_max + 1, top});
+    }
+
     TEST_CASE("messages: numbers of a frame's header and barrier") {
         frame_header h;
         h.stream = stream_id{1};

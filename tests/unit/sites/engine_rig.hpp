@@ -127,6 +127,8 @@ struct receiver_host {
     void retain(std::vector<retain_rule> rules) {
         config_.groups.front().retain = std::move(rules);
     }
+    /// Likewise.
+    void scrub_every(duration every) { config_.groups.front().scrub_every = every; }
     receiver_group_status status() const { return engine->status().front(); }
     std::string token(const std::string &group = "shop") {
         return world_.await(engine->invite(group, address)).value().token;

@@ -10,6 +10,8 @@
 
 #include <doctest/doctest.h>
 
+#include <tuple>
+
 namespace farshore {
 namespace {
 
@@ -220,6 +222,33 @@ TEST_SUITE("sites") {
             open.answered(result_of(20, 1, 2 << 20, 1 << 20)); // of the session before
         REQUIRE(late);
         CHECK_FALSE(*late);
+    }
+
+    TEST_CASE("peer claims: a scrub asks for one range at a time, inside a volume, of who offered "
+              "it") {
+        receiver_claims c = shipping();
+        wire::compare_request r;
+        r.id = 1;
+        r.length = limits::MiB;
+        CHECK(is_peers_fault(c.may_ask(r, false)));
+        for (const auto &[volume, offset, length] :
+             {std::tuple(0U, std::uint64_t{0}, limits::MiB + 1),
+              std::tuple(0U, limits::MiB, std::uint64_t{1}),
+              std::tuple(1U, std::uint64_t{4096}, std::uint64_t{905}),
+              std::tuple(2U, std::uint64_t{0}, std::uint64_t{1})}) {
+            wire::compare_request beyond;
+            beyond.volume = volume;
+            beyond.offset = offset;
+            beyond.length = length;
+            CHECK(is_peers_fault(c.may_ask(beyond, true)));
+        }
+        REQUIRE(c.may_ask(r, true));
+        CHECK(is_peers_fault(c.may_ask(r, true)));
+        c.answers({});
+        r.volume = 1;
+        r.offset = 4096;
+        r.length = 904;
+        CHECK(c.may_ask(r, true));
     }
 
     TEST_CASE("peer claims: where a sender's stream may begin") {
