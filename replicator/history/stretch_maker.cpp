@@ -5,6 +5,7 @@
 #include "replicator/base/hash.hpp"
 
 #include <algorithm>
+#include <cerrno>
 #include <set>
 
 namespace farshore {
@@ -12,6 +13,8 @@ namespace {
 
 /// A delta of up to so many bytes is taken before a copy is looked for.
 constexpr std::size_t small_delta = 256;
+
+bool is_lost(const error &e) { return is(e, errc::corrupt) || is_errno(e, EIO); }
 
 std::size_t bytes_of(std::span<const codec_format::delta_run> runs) {
     std::size_t sum = 0;
@@ -83,8 +86,11 @@ result<> stretch_maker::look(std::size_t blocks) {
     for (std::size_t n = 0; n < blocks && at_ < input_.facts.size(); ++n) {
         const auto group = next_group();
         if (group.front().count == 1) {
-            FS_CHECK(contents_.read_as_of_moment(group.front().key, base_));
-            if (!is_zero(base_)) {
+            const auto read = contents_.read_as_of_moment(group.front().key, base_);
+            if (!read && !is_lost(read.error())) {
+                return read;
+            }
+            if (read && !is_zero(base_)) {
                 as_of_moment_.try_emplace(checksum64(base_), group.front().key);
             }
         }
@@ -151,20 +157,28 @@ result<> stretch_maker::write_group(std::span<const packed_fact> group) {
     return {};
 }
 
+namespace {
+/// What is lost is no base for anything.
+result<bool> usable(result<> read) {
+    if (!read && !is_lost(read.error())) {
+        return std::unexpected(read.error());
+    }
+    return read.has_value();
+}
+} // namespace
+
 /// Into base_; false: there is none that helps. `after`: the next row of the block.
 result<bool> stretch_maker::next_version(const packed_fact &fact, const packed_fact *after) {
     if (after != nullptr) {
         if (after->zero) {
             return false;
         }
-        FS_CHECK(contents_.read(*after, base_));
-        return true;
+        return usable(contents_.read(*after, base_));
     }
     if (fact.interval > input_.about.moment) {
         return false;
     }
-    FS_CHECK(contents_.read_as_of_moment(fact.key, base_));
-    return true;
+    return usable(contents_.read_as_of_moment(fact.key, base_));
 }
 
 /// Another block that holds content_ as of the moment, into `row`.
@@ -175,8 +189,8 @@ result<bool> stretch_maker::find_copy(const packed_fact &fact, packed_row &row) 
         fact.interval > input_.about.moment) {
         return false;
     }
-    FS_CHECK(contents_.read_as_of_moment(found->second, base_));
-    if (!std::ranges::equal(base_, content_)) {
+    FS_TRY(there, usable(contents_.read_as_of_moment(found->second, base_)));
+    if (!there || !std::ranges::equal(base_, content_)) {
         return false;
     }
     row.from_volume = packed_volume(found->second);
@@ -188,11 +202,16 @@ result<bool> stretch_maker::find_copy(const packed_fact &fact, packed_row &row) 
 result<bool> stretch_maker::write_content(packed_row row, const packed_fact &fact,
                                           const packed_fact *after, std::uint8_t allowed) {
     const std::size_t window = window_of(fact.interval);
-    FS_CHECK(contents_.read(fact, content_));
+    FS_TRY(there, usable(contents_.read(fact, content_)));
+    if (!there) {
+        lost_.push_back(fact);
+        FS_CHECK(writer_->add_lost(row, window, contents_.checksum(fact)));
+        return false;
+    }
     bool delta = false;
     if (row.depth < allowed) {
-        FS_TRY(there, next_version(fact, after));
-        delta = there && dedupe::find_runs(base_, content_, runs_);
+        FS_TRY(base, next_version(fact, after));
+        delta = base && dedupe::find_runs(base_, content_, runs_);
     }
     if ((!delta || bytes_of(runs_) > small_delta) && row.depth < packed_depth_max) {
         packed_row copy = row;

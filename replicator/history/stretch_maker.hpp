@@ -7,6 +7,9 @@
 // through a double-write area); in full. What is read back is the content or an error, for deltas
 // and copies have a checksum of their own.
 //
+// A content that can't be read (errc::corrupt, EIO) is written as lost: who needs it gets an error,
+// the rest of the history is packed all the same.
+//
 // A delta or copy leads to other content, which may itself lead on; chain_depths.hpp bounds that.
 // In a merged stretch the last row of a block leads on only where the last row of what was merged
 // did, with no more behind it: the rows that come after have reckoned with that.
@@ -30,7 +33,8 @@ class fact_contents {
     virtual ~fact_contents() = default;
     /// One block. Checked.
     virtual result<> read(const packed_fact &fact, bytes_span out) = 0;
-    /// XXH3-64 of the content, where it is known without reading; 0: it is not.
+    /// XXH3-64 of the content, where it is known without reading; 0: it is not. A content that is
+    /// lost keeps it.
     virtual std::uint64_t checksum(const packed_fact &fact) = 0;
     /// One block as of the stretch's moment.
     virtual result<> read_as_of_moment(std::uint64_t key, bytes_span out) = 0;
@@ -54,6 +58,9 @@ class stretch_maker {
     result<bool> step(std::size_t blocks);
     /// Once it is finished: of every block in it, and of what copies lead to.
     const std::unordered_map<std::uint64_t, std::uint8_t> &depths() const { return new_depths_; }
+
+    /// Facts whose content is lost.
+    const std::vector<packed_fact> &lost() const { return lost_; }
 
   private:
     enum class stage : std::uint8_t { sort, look, write, finish, done };
@@ -80,6 +87,7 @@ class stretch_maker {
     std::unique_ptr<stretch_writer> writer_;
     std::unordered_map<std::uint64_t, std::uint64_t> as_of_moment_; ///< checksum to key
     std::unordered_map<std::uint64_t, std::uint8_t> new_depths_;
+    std::vector<packed_fact> lost_;
     std::vector<codec_format::delta_run> runs_;
     byte_vector content_;
     byte_vector base_;

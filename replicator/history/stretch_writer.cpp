@@ -39,6 +39,13 @@ result<> stretch_writer::add_copy(packed_row row, std::size_t window, bytes_view
     return add_row(row, window, 0);
 }
 
+// No runs over the next version, and a checksum that it will not have.
+result<> stretch_writer::add_lost(packed_row row, std::size_t window, std::uint64_t checksum) {
+    row.kind = packed_kind::delta;
+    row.checksum = checksum;
+    return add_content(row, window, {});
+}
+
 result<> stretch_writer::add_full(packed_row row, std::size_t window, bytes_view content) {
     REPL_ASSERT(content.size() == block_bytes);
     row.kind = packed_kind::full;

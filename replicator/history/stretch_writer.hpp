@@ -52,6 +52,9 @@ class stretch_writer {
     result<> add_delta(packed_row row, std::size_t window, bytes_view content,
                        std::span<const codec_format::delta_run> runs);
     result<> add_copy(packed_row row, std::size_t window, bytes_view content);
+    /// A content that can't be read any more, and had this checksum (0: not known): a reader gets
+    /// errc::corrupt, but for the case that the next version happens to be the same.
+    result<> add_lost(packed_row row, std::size_t window, std::uint64_t checksum);
     std::uint64_t rows() const { return rows_; }
 
     /// Durable on return.

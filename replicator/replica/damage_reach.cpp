@@ -6,7 +6,7 @@
 
 namespace farshore {
 
-damage_reach::damage_reach(std::span<const damaged_run> runs, interval_id to) : to_(to) {
+damage_reach::damage_reach(std::span<const damaged_run> runs, interval_id to) {
     std::vector<damaged_run> sorted(runs.begin(), runs.end());
     std::ranges::sort(sorted, {},
                       [](const damaged_run &r) { return std::pair(r.volume.value, r.block); });
@@ -20,12 +20,17 @@ damage_reach::damage_reach(std::span<const damaged_run> runs, interval_id to) : 
             }
         }
         if (r.count > 0) {
-            open_.emplace(std::pair(r.volume.value, r.block), open_run{end});
+            open_.emplace(std::pair(r.volume.value, r.block), open_run{end, to});
         }
     }
 }
 
-void damage_reach::older(interval_id id, const damaged_run &has) {
+void damage_reach::spoilt(interval_id id, const damaged_run &has) {
+    open_.insert_or_assign(std::pair(has.volume.value, has.block),
+                           open_run{has.block + has.count, id});
+}
+
+void damage_reach::older(interval_id id, const damaged_run &has, bool leads) {
     const std::uint64_t last = has.block + has.count;
     auto at = open_.upper_bound({has.volume.value, has.block});
     if (at != open_.begin()) {
@@ -34,6 +39,7 @@ void damage_reach::older(interval_id id, const damaged_run &has) {
     while (at != open_.end() && at->first < std::pair(has.volume.value, last)) {
         const std::uint64_t first_open = at->first.second;
         const std::uint64_t end_open = at->second.end;
+        const interval_id to = at->second.to;
         if (at->first.first != has.volume.value || end_open <= has.block) {
             ++at;
             continue;
@@ -42,12 +48,15 @@ void damage_reach::older(interval_id id, const damaged_run &has) {
         const std::uint64_t end = std::min(end_open, last);
         at = open_.erase(at);
         if (first_open < first) {
-            open_.emplace(std::pair(has.volume.value, first_open), open_run{first});
+            open_.emplace(std::pair(has.volume.value, first_open), open_run{first, to});
         }
         if (end < end_open) {
-            at = open_.emplace(std::pair(has.volume.value, end), open_run{end_open}).first;
+            at = open_.emplace(std::pair(has.volume.value, end), open_run{end_open, to}).first;
         }
-        met_.push_back({{has.volume, first, end - first}, {id, to_}});
+        if (leads) {
+            open_.emplace(std::pair(has.volume.value, first), open_run{end, id});
+        }
+        met_.push_back({{has.volume, first, end - first}, {id, to}});
     }
 }
 
@@ -64,7 +73,7 @@ std::vector<damage_mark> damage_reach::marks() const {
     std::vector<damage_mark> all = met_;
     for (const auto &[place, open] : open_) {
         all.push_back({{volume_index{place.first}, place.second, open.end - place.second},
-                       {interval_id{}, to_}});
+                       {interval_id{}, open.to}});
     }
     std::ranges::sort(
         all, {}, [](const damage_mark &m) { return std::pair(m.run.volume.value, m.run.block); });

@@ -6,6 +6,9 @@
 // the newest older record that has b too (none: all points before k). An image's block is like a
 // record behind all others.
 //
+// Packed rows may lead to other content: a delta to what its own block held next, a copy to another
+// block. Where that is damaged, so is what they say themselves, and the reach goes on from them.
+//
 // Cost: one look at each entry of the older records, newest first, until every block was met.
 //
 // Threads: none.
@@ -49,7 +52,10 @@ class damage_reach {
     damage_reach(std::span<const damaged_run> runs, interval_id to);
 
     /// An entry of an older record, or of an older part of the same interval. Newest records first.
-    void older(interval_id id, const damaged_run &has);
+    /// `leads`: it is a delta; what it says is damaged then, too.
+    void older(interval_id id, const damaged_run &has, bool leads = false);
+    /// After older() of the same entry: a copy of what is damaged.
+    void spoilt(interval_id id, const damaged_run &has);
     /// A block of it was not met yet.
     bool wants(const damaged_run &has) const;
     /// Every block was met: older records say nothing more.
@@ -61,9 +67,9 @@ class damage_reach {
   private:
     struct open_run {
         std::uint64_t end;
+        interval_id to; ///< of the entry that says it
     };
-    interval_id to_;
-    /// What is not met yet: (volume, first block) -> end. Nothing overlaps.
+    /// What is not met yet: (volume, first block) -> end and interval. Nothing overlaps.
     std::map<std::pair<std::uint16_t, std::uint64_t>, open_run> open_;
     std::vector<damage_mark> met_;
 };

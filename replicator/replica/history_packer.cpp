@@ -129,7 +129,9 @@ class merged_contents final : public fact_contents {
         row.count = fact.count;
         return core_->read_row(stretches_[rows_[fact.source].stretch], row, out);
     }
-    std::uint64_t checksum(const packed_fact &) override { return 0; }
+    std::uint64_t checksum(const packed_fact &fact) override {
+        return rows_[fact.source].row.checksum;
+    }
     result<> read_as_of_moment(std::uint64_t key, bytes_span out) override {
         return core_->read_as_of(stretches_.back()->foot().moment, packed_volume(key),
                                  packed_block(key), out);
@@ -350,6 +352,7 @@ result<> history_packer::take_in() {
     const auto done = std::move(job_);
     FS_TRY(adopted, core_->packed().adopt_draft());
     FS_CHECK(core_->set_packed());
+    lost_.insert(lost_.end(), done->maker->lost().begin(), done->maker->lost().end());
     if (done->last_segment != 0) { // merged ones have no place among the newest
         for (const auto &[key, depth] : done->maker->depths()) {
             depths_.set(key, depth);

@@ -4,8 +4,7 @@
 // thinned in the same step. One job at a time, in steps of some ten milliseconds.
 //
 // A job reads what never changes; what it made is shown and what it stands for removed at its end,
-// so it may be given up at any time. Where a record can't be read it fails, is tried again later,
-// and undo stays raw.
+// so it may be given up at any time. A content that can't be read is packed as lost, and told.
 //
 // Threads: one at a time; apply and readers run beside it.
 
@@ -15,6 +14,8 @@
 #include <memory>
 #include <optional>
 #include <set>
+#include <utility>
+#include <vector>
 
 namespace farshore {
 
@@ -70,6 +71,8 @@ class history_packer {
     /// After `made`, and under the lock that keeps others from dropping history: the draft is shown
     /// and what it stands for goes. Errors: the disk's; the raw undo is still there then.
     result<> take_in();
+    /// Of what was taken in: facts whose content is lost, each one once.
+    std::vector<packed_fact> take_lost() { return std::exchange(lost_, {}); }
     /// Ends a job, after an error or to let it go.
     void give_up();
 
@@ -84,6 +87,7 @@ class history_packer {
     packer_options options_;
     chain_depths depths_;
     std::unique_ptr<job> job_;
+    std::vector<packed_fact> lost_;
 };
 
 } // namespace farshore

@@ -2,6 +2,7 @@
 
 #include "replicator/base/log.hpp"
 #include "replicator/replica/replica_impl.hpp"
+#include "replicator/replica/scrub_source.hpp"
 
 #include <algorithm>
 
@@ -91,6 +92,20 @@ result<> replica_group::impl::close_quiet_history() {
     return ended;
 }
 
+namespace {
+std::vector<scrub_damage> damage_of(const std::vector<packed_fact> &lost) {
+    std::vector<scrub_damage> found;
+    for (const packed_fact &fact : lost) {
+        found.push_back({.part = scrub_part::history,
+                         .interval = fact.interval,
+                         .place = {},
+                         .runs = {{packed_volume(fact.key), packed_block(fact.key), fact.count}},
+                         .why = "it could not be read when it was packed"});
+    }
+    return found;
+}
+} // namespace
+
 result<bool> replica_group::pack() {
     impl &i = *impl_;
     FS_CHECK(i.check_alive());
@@ -100,6 +115,8 @@ result<bool> replica_group::pack() {
         const std::scoped_lock lock(i.packing.mutex);
         taken = i.packing.packer->take_in();
     }
+    // Points that need what is lost are marked, as a scrub marks them.
+    FS_CHECK(note_damage(damage_of(i.packing.packer->take_lost())));
     if (!done || !taken) {
         i.packing.packer->give_up();
         return std::unexpected(done ? taken.error() : done.error());

@@ -12,6 +12,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <set>
 #include <utility>
 
 namespace farshore {
@@ -57,28 +58,76 @@ result<> walk_back(const undo_log &history, std::vector<reach_from> &all) {
     return {};
 }
 
+/// A row that may matter to a walk.
+struct walked_row {
+    interval_id interval;
+    damaged_run run;
+    packed_kind kind = packed_kind::zero;
+    damaged_run source; ///< of a copy
+};
+
+bool wanted(std::span<const reach_from> all, const damaged_run &run) {
+    return std::ranges::any_of(all, [&](const reach_from &f) { return f.reach.wants(run); });
+}
+
+/// The rows of one stretch, newest first; copies see what was damaged as of the moment. True: a
+/// block was spoilt whose rows are not all among these.
+bool walk_rows(std::span<const walked_row> rows, interval_id moment, std::vector<reach_from> &all,
+               std::set<std::uint64_t> &spoilt) {
+    bool missing = false;
+    std::vector<reach_from> at_moment;
+    for (const walked_row &row : rows) {
+        if (at_moment.empty() && row.interval <= moment) {
+            at_moment = all;
+        }
+        for (std::size_t i = 0; i < all.size(); ++i) {
+            if (row.interval > all[i].newest) {
+                continue;
+            }
+            all[i].reach.older(row.interval, row.run, row.kind == packed_kind::delta);
+            if (row.kind == packed_kind::copy && !at_moment.empty() &&
+                at_moment[i].reach.wants(row.source)) {
+                all[i].reach.spoilt(row.interval, row.run);
+                missing =
+                    spoilt.insert(packed_key(row.run.volume, row.run.block)).second || missing;
+            }
+        }
+    }
+    return missing;
+}
+
+/// What a stretch says of blocks that are wanted, or were spoilt; and copies.
+result<std::vector<walked_row>> rows_wanted(const stretch &from, std::span<const reach_from> all,
+                                            const std::set<std::uint64_t> &spoilt) {
+    std::vector<walked_row> rows;
+    const auto read = from.visit([&](const packed_row &row) -> result<> {
+        const damaged_run run{row.volume, row.block, row.count};
+        const damaged_run source{row.from_volume, row.from_block, 1};
+        const bool copy = row.kind == packed_kind::copy;
+        if (copy || wanted(all, run) || spoilt.contains(packed_key(row.volume, row.block))) {
+            rows.push_back({row.interval, run, row.kind, source});
+        }
+        return {};
+    });
+    if (!read && !is_damage(read.error()) && !is(read.error(), errc::not_found)) {
+        return std::unexpected(read.error());
+    }
+    std::ranges::sort(rows, std::greater<>(), &walked_row::interval);
+    return rows;
+}
+
 /// The same with what is packed, which is older than what is not, or says the same. A page that
 /// can't be read says nothing, and nothing behind it in its stretch.
 result<> walk_packed(const packed_store &packed, std::vector<reach_from> &all) {
     const auto list = packed.list();
     for (auto s = list->rbegin(); s != list->rend(); ++s) {
-        std::vector<std::pair<interval_id, damaged_run>> rows;
-        const auto read = (*s)->visit([&](const packed_row &row) -> result<> {
-            const damaged_run run{row.volume, row.block, row.count};
-            if (std::ranges::any_of(all, [&](const reach_from &f) { return f.reach.wants(run); })) {
-                rows.emplace_back(row.interval, run);
-            }
-            return {};
-        });
-        if (!read && !is_damage(read.error()) && !is(read.error(), errc::not_found)) {
-            return read;
-        }
-        std::ranges::sort(rows, std::greater<>(), &std::pair<interval_id, damaged_run>::first);
-        for (const auto &[id, run] : rows) {
-            for (reach_from &f : all) {
-                if (id <= f.newest) {
-                    f.reach.older(id, run);
-                }
+        std::set<std::uint64_t> spoilt;
+        for (;;) {
+            FS_TRY(rows, rows_wanted(**s, all, spoilt));
+            std::vector<reach_from> walked = all;
+            if (!walk_rows(rows, (*s)->foot().moment, walked, spoilt)) {
+                all = std::move(walked);
+                break;
             }
         }
     }
@@ -115,7 +164,7 @@ std::unique_ptr<scrub_source> replica_group::scrub(scrub_part part, std::uint64_
     case scrub_part::journal:
         return make_journal_source(*i.journal, applied, place);
     case scrub_part::history:
-        return make_history_source(i.core->history(), committed, place);
+        return make_history_source(i.core->history(), i.core->packed(), committed, place);
     case scrub_part::images:
         return make_image_source(i.core->images(), place);
     }
@@ -136,6 +185,9 @@ result<std::vector<noted_damage>> replica_group::note_damage(std::span<const scr
                              .run = {},
                              .points = {interval_id{}, d.interval},
                              .interval = d.interval});
+        } else if (d.part == scrub_part::history && d.place == segment_place{}) { // packed
+            walk.push_back(
+                {d.place, interval_id{d.interval.value - 1}, damage_reach(d.runs, d.interval)});
         } else if (d.part == scrub_part::history) {
             walk.push_back({d.place, d.interval, damage_reach(d.runs, d.interval)});
         } else {
@@ -151,7 +203,7 @@ result<std::vector<noted_damage>> replica_group::note_damage(std::span<const scr
             noted.push_back({.part = image ? scrub_part::images : scrub_part::history,
                              .run = m.run,
                              .points = m.points,
-                             .interval = image ? interval_id{} : w.newest});
+                             .interval = image ? interval_id{} : m.points.to});
         }
     }
     FS_CHECK(i.mark(noted));

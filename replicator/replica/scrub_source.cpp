@@ -2,6 +2,7 @@
 
 #include "replicator/base/geometry.hpp"
 #include "replicator/base/limits.hpp"
+#include "replicator/history/packed_store.hpp"
 #include "replicator/log/interval_log.hpp"
 #include "replicator/log/undo_log.hpp"
 #include "replicator/replica/images.hpp"
@@ -10,6 +11,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <map>
 #include <utility>
 
 namespace farshore {
@@ -88,17 +90,111 @@ class journal_source final : public scrub_source {
     interval_id done_;
 };
 
+/// One stretch after the other: pages, then units.
+class packed_pieces {
+  public:
+    packed_pieces(const packed_store &packed, std::uint64_t place)
+        : packed_(packed), segment_(place) {}
+
+    std::uint64_t place() const { return segment_; } ///< of the stretch that is being read
+
+    /// Reads on; nothing: no stretch is left.
+    result<bool> next(std::uint64_t bytes_max, scrub_piece &piece) {
+        if (!stretch_ && !find()) {
+            return false;
+        }
+        const packed_foot &foot = stretch_->foot();
+        for (; page_ < foot.pages && piece.read_bytes < bytes_max; ++page_) {
+            const auto rows = stretch_->read_page(page_);
+            piece.read_bytes += packed_page_bytes;
+            if (!rows && !is_damage(rows.error())) {
+                return std::unexpected(rows.error());
+            }
+            if (!rows) {
+                piece.damaged.push_back({.part = scrub_part::history,
+                                         .interval = foot.last_interval,
+                                         .place = {},
+                                         .all = true,
+                                         .runs = {},
+                                         .why = rows.error().text()});
+            }
+        }
+        for (; page_ == foot.pages && unit_ < foot.units && piece.read_bytes < bytes_max; ++unit_) {
+            FS_CHECK(read_unit(piece));
+        }
+        if (page_ == foot.pages && unit_ == foot.units) {
+            segment_ = foot.last_segment + 1;
+            stretch_.reset();
+        }
+        return true;
+    }
+
+  private:
+    bool find() {
+        for (const auto &s : *packed_.list()) {
+            if (s->foot().last_segment >= segment_) {
+                stretch_ = s;
+                page_ = 0;
+                unit_ = 0;
+                return true;
+            }
+        }
+        return false;
+    }
+
+    result<> read_unit(scrub_piece &piece) {
+        piece.read_bytes += packed_unit_bytes;
+        const auto read = stretch_->check_unit(unit_);
+        if (read || !is_damage(read.error())) {
+            return read;
+        }
+        std::map<interval_id, scrub_damage> found;
+        const auto rows = stretch_->visit([&](const packed_row &row) -> result<> {
+            const bool inside = row.kind == packed_kind::full || row.kind == packed_kind::delta;
+            if (inside && row.unit == unit_) {
+                scrub_damage &d = found[row.interval];
+                d.part = scrub_part::history;
+                d.interval = row.interval;
+                d.runs.push_back({row.volume, row.block, row.count});
+                d.why = read.error().text();
+            }
+            return {};
+        });
+        if (!rows && !is_damage(rows.error())) {
+            return rows;
+        }
+        for (auto &[interval, d] : found) {
+            piece.damaged.push_back(std::move(d));
+        }
+        return {};
+    }
+
+    const packed_store &packed_;
+    std::uint64_t segment_;
+    std::shared_ptr<const stretch> stretch_;
+    std::uint64_t page_ = 0;
+    std::uint64_t unit_ = 0;
+};
+
 class history_source final : public scrub_source {
   public:
-    history_source(const undo_log &history, std::function<interval_id()> committed,
-                   std::uint64_t place)
-        : history_(history), committed_(std::move(committed)), next_{place, 0} {}
+    history_source(const undo_log &history, const packed_store &packed,
+                   std::function<interval_id()> committed, std::uint64_t place)
+        : history_(history), packed_store_(packed), packed_(packed, place),
+          committed_(std::move(committed)), next_{place, 0} {}
 
-    std::uint64_t total_bytes() const override { return history_.used_bytes(); }
+    std::uint64_t total_bytes() const override {
+        return history_.used_bytes() + packed_store_.used_bytes();
+    }
     std::uint64_t place() const override { return next_.segment; }
 
     result<scrub_piece> next(std::uint64_t bytes_max) override {
         scrub_piece piece;
+        FS_TRY(packed, packed_.next(bytes_max, piece));
+        if (packed) {
+            next_ = {packed_.place(), 0};
+            return piece;
+        }
         const auto records = history_.records_from(next_, looked_up_max);
         const interval_id committed = committed_();
         piece.end = records.empty();
@@ -153,6 +249,8 @@ class history_source final : public scrub_source {
     }
 
     const undo_log &history_;
+    const packed_store &packed_store_;
+    packed_pieces packed_;
     std::function<interval_id()> committed_;
     segment_place next_;
 };
@@ -247,9 +345,10 @@ std::unique_ptr<scrub_source> make_journal_source(const interval_log &journal,
 }
 
 std::unique_ptr<scrub_source> make_history_source(const undo_log &history,
+                                                  const packed_store &packed,
                                                   std::function<interval_id()> committed,
                                                   std::uint64_t place) {
-    return std::make_unique<history_source>(history, std::move(committed), place);
+    return std::make_unique<history_source>(history, packed, std::move(committed), place);
 }
 
 std::unique_ptr<scrub_source> make_image_source(const replica_images &images, std::uint64_t place) {

@@ -18,13 +18,15 @@
 namespace farshore {
 
 class interval_log;
+class packed_store;
 class replica_images;
 class undo_log;
 
 /// Something that can't be read, or fails its checksum.
 struct scrub_damage {
     scrub_part part = scrub_part::journal;
-    /// History: the record's, and its place in the log. Journal: the interval that is damaged.
+    /// History: the record's, and its place in the log; {}: it is packed. Journal: the interval that
+    /// is damaged.
     interval_id interval;
     segment_place place;
     /// History: not even which blocks the record has can be read.
@@ -58,8 +60,10 @@ bool is_damage(const error &e);
 std::unique_ptr<scrub_source> make_journal_source(const interval_log &journal,
                                                   std::function<interval_id()> applied,
                                                   std::uint64_t place);
-/// Records of intervals up to the committed one, which nothing takes back. `place`: a segment.
+/// Packed stretches, then records of intervals up to the committed one, which nothing takes back.
+/// `place`: a segment of undo, packed or not.
 std::unique_ptr<scrub_source> make_history_source(const undo_log &history,
+                                                  const packed_store &packed,
                                                   std::function<interval_id()> committed,
                                                   std::uint64_t place);
 /// What the images have data of, for errors of their disk only. `place`: volume and byte.

@@ -1,6 +1,7 @@
 // A group whose history is packed while it lives: points, views over it, thinning, restarts.
 
 #include "replicator/replica/history_packer.hpp"
+#include "replicator/replica/scrub_source.hpp"
 #include "tests/unit/replica/replica_test_rig.hpp"
 
 #include <doctest/doctest.h>
@@ -233,6 +234,85 @@ TEST_CASE("packing: a unit that is damaged is an error for who needs it, and for
     }
     CHECK(wrong > 0);
     CHECK(wrong < r.group->points().size());
+}
+
+/// Reads everything and has what is damaged noted.
+void scrub(replica_group &group) {
+    const auto source = group.scrub(scrub_part::history, 0);
+    for (;;) {
+        const auto piece = source->next(64 * 1024);
+        REQUIRE_MESSAGE(piece.has_value(), (piece ? "" : piece.error().text()));
+        REQUIRE(group.note_damage(piece->damaged).has_value());
+        if (piece->end) {
+            return;
+        }
+    }
+}
+
+/// Exactly the points that can't be read right are marked; how many that are.
+std::size_t check_marks(packing_rig &r) {
+    std::size_t wrong = 0;
+    for (const replica_point &p : r.group->points()) {
+        const auto opened = r.group->open_point(p.id, true);
+        REQUIRE(opened.has_value());
+        const auto shown = test::read_point(*opened);
+        if (shown) {
+            REQUIRE(*shown == r.model.at(p.id));
+        }
+        wrong += shown ? 0 : 1;
+        CHECK_MESSAGE(p.damaged == !shown.has_value(), "point ", p.id.value);
+    }
+    return wrong;
+}
+
+TEST_CASE("packing: a scrub marks the points that need a damaged unit, through deltas and copies") {
+    std::size_t marked = 0;
+    for (std::uint64_t seed = 1; seed <= 12; ++seed) {
+        CAPTURE(seed);
+        packing_rig r;
+        for (std::uint64_t i = 0; i < 60 + seed * 3; ++i) {
+            r.write(4);
+            if (i % 25 == 24) {
+                r.commit();
+                r.pack_all();
+            }
+        }
+        r.commit();
+        r.pack_all();
+        scrub(*r.group);
+        CHECK(check_marks(r) == 0);
+        const auto names = r.packed();
+        const std::string path = "/state/packed/" + names[seed % names.size()];
+        r.files.corrupt(path, 64 + seed * 977); // in one of its first units
+        r.open();
+        scrub(*r.group);
+        marked += check_marks(r);
+    }
+    CHECK(marked > 0);
+}
+
+TEST_CASE("packing: raw undo that can't be read is packed as lost, and its points are marked") {
+    packing_rig r;
+    r.options.stretch_bytes = 1ULL << 30; // nothing yet
+    r.open();
+    for (int i = 0; i < 40; ++i) {
+        r.write(4);
+    }
+    r.commit();
+    REQUIRE(r.packed().empty());
+    const auto segments = *r.files.list("/state/undo");
+    REQUIRE(segments.size() > 4);
+    r.files.corrupt("/state/undo/" + segments[2], 3000);
+    r.options.stretch_bytes = 96 * 1024;
+    r.open();
+    r.commit();
+    r.pack_all();
+    REQUIRE(!r.packed().empty());
+    CHECK(check_marks(r) > 0);
+    r.open();
+    CHECK(check_marks(r) > 0);
+    scrub(*r.group);
+    CHECK(check_marks(r) > 0);
 }
 
 TEST_CASE("packing: who merges what is the oldest run whose points were let go") {
