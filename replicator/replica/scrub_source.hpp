@@ -25,8 +25,8 @@ class undo_log;
 /// Something that can't be read, or fails its checksum.
 struct scrub_damage {
     scrub_part part = scrub_part::journal;
-    /// History: the record's, and its place in the log; {}: it is packed. Journal: the interval that
-    /// is damaged.
+    /// History: the record's, and its place in the log; {}: it is packed. Journal: the interval
+    /// that is damaged.
     interval_id interval;
     segment_place place;
     /// History: not even which blocks the record has can be read.
