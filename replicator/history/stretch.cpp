@@ -174,6 +174,9 @@ result<> stretch::check_unit(std::uint64_t unit) const {
 
 result<> stretch::read(const packed_row &row, unit_cache &cache, bytes_span out) const {
     REPL_ASSERT(out.size() == row.length);
+    if (row.length == 0) { // a delta of nothing: its unit may be none
+        return {};
+    }
     auto content = cache.find(number_, row.unit);
     if (!content) {
         auto read = read_unit(row.unit);

@@ -14,8 +14,6 @@ namespace {
 /// A delta of up to so many bytes is taken before a copy is looked for.
 constexpr std::size_t small_delta = 256;
 
-bool is_lost(const error &e) { return is(e, errc::corrupt) || is_errno(e, EIO); }
-
 std::size_t bytes_of(std::span<const codec_format::delta_run> runs) {
     std::size_t sum = 0;
     for (const auto &run : runs) {
@@ -87,10 +85,8 @@ result<> stretch_maker::look(std::size_t blocks) {
         const auto group = next_group();
         if (group.front().count == 1) {
             const auto read = contents_.read_as_of_moment(group.front().key, base_);
-            if (!read && !is_lost(read.error())) {
-                return read;
-            }
-            if (read && !is_zero(base_)) {
+            FS_TRY(there, usable(read));
+            if (there && !is_zero(base_)) {
                 as_of_moment_.try_emplace(checksum64(base_), group.front().key);
             }
         }
@@ -157,15 +153,15 @@ result<> stretch_maker::write_group(std::span<const packed_fact> group) {
     return {};
 }
 
-namespace {
-/// What is lost is no base for anything.
-result<bool> usable(result<> read) {
-    if (!read && !is_lost(read.error())) {
+/// False: lost.
+result<bool> stretch_maker::usable(const result<> &read) const {
+    const bool lost = !read && (is(read.error(), errc::corrupt) ||
+                                (input_.unreadable_is_lost && is_errno(read.error(), EIO)));
+    if (!read && !lost) {
         return std::unexpected(read.error());
     }
     return read.has_value();
 }
-} // namespace
 
 /// Into base_; false: there is none that helps. `after`: the next row of the block.
 result<bool> stretch_maker::next_version(const packed_fact &fact, const packed_fact *after) {
@@ -202,7 +198,11 @@ result<bool> stretch_maker::find_copy(const packed_fact &fact, packed_row &row) 
 result<bool> stretch_maker::write_content(packed_row row, const packed_fact &fact,
                                           const packed_fact *after, std::uint8_t allowed) {
     const std::size_t window = window_of(fact.interval);
-    FS_TRY(there, usable(contents_.read(fact, content_)));
+    auto read = contents_.read(fact, content_);
+    if (!read) { // once more: nothing is lost because of one read
+        read = contents_.read(fact, content_);
+    }
+    FS_TRY(there, usable(read));
     if (!there) {
         lost_.push_back(fact);
         FS_CHECK(writer_->add_lost(row, window, contents_.checksum(fact)));

@@ -7,8 +7,8 @@
 // through a double-write area); in full. What is read back is the content or an error, for deltas
 // and copies have a checksum of their own.
 //
-// A content that can't be read (errc::corrupt, EIO) is written as lost: who needs it gets an error,
-// the rest of the history is packed all the same.
+// A content that fails its checksum (or, where that is said, can't be read) is written as lost: who
+// needs it gets an error, the rest of the history is packed all the same.
 //
 // A delta or copy leads to other content, which may itself lead on; chain_depths.hpp bounds that.
 // In a merged stretch the last row of a block leads on only where the last row of what was merged
@@ -44,6 +44,7 @@ struct stretch_input {
     std::vector<packed_fact> facts; ///< in any order
     stretch_facts about;            ///< points: those that are kept
     bool merged = false;
+    bool unreadable_is_lost = false; ///< EIO, too; else it is an error
 };
 
 class stretch_maker {
@@ -72,6 +73,7 @@ class stretch_maker {
     result<> write_group(std::span<const packed_fact> group);
     result<bool> write_content(packed_row row, const packed_fact &fact, const packed_fact *after,
                                std::uint8_t allowed);
+    result<bool> usable(const result<> &read) const;
     result<bool> next_version(const packed_fact &fact, const packed_fact *after);
     result<bool> find_copy(const packed_fact &fact, packed_row &row);
     std::size_t window_of(interval_id interval) const;

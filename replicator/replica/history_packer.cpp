@@ -14,6 +14,7 @@ constexpr std::size_t step_blocks = 512;
 constexpr std::uint64_t kept_share = 4;        ///< at most one in so many points stays
 constexpr std::size_t merged_min = 4;          ///< stretches, or
 constexpr std::size_t let_go_min = 64;         ///< points
+constexpr unsigned refused_max = 5;            ///< failed jobs; then what can't be read is lost
 constexpr std::size_t small_run = 8;           ///< stretches of about one size
 constexpr std::uint64_t room_share = 2;        ///< a stretch is reckoned with half of its undo
 constexpr std::uint64_t entries_max = 1 << 20; ///< of raw undo in one stretch (but one segment)
@@ -210,8 +211,12 @@ result<history_packer::outcome> history_packer::step(const packer_facts &facts) 
         job_ = std::move(next);
         return job_ ? outcome::goes_on : outcome::idle;
     }
-    FS_TRY(more, job_->maker->step(step_blocks));
-    return more ? outcome::goes_on : outcome::made;
+    const auto more = job_->maker->step(step_blocks);
+    if (!more) {
+        ++failures_;
+        return std::unexpected(more.error());
+    }
+    return *more ? outcome::goes_on : outcome::made;
 }
 
 void history_packer::give_up() { job_.reset(); }
@@ -232,6 +237,7 @@ result<std::unique_ptr<history_packer::job>> history_packer::raw(const packer_fa
         return nullptr;
     }
     stretch_input input;
+    input.unreadable_is_lost = failures_ >= refused_max;
     input.about.first_segment = segments.front().number;
     input.about.last_segment = segments.back().number;
     auto contents = std::make_unique<raw_contents>(core_);
@@ -298,6 +304,7 @@ result<std::unique_ptr<history_packer::job>> history_packer::merge(const packer_
     }
     stretch_input input;
     input.merged = true;
+    input.unreadable_is_lost = failures_ >= refused_max;
     auto contents = std::make_unique<merged_contents>(core_);
     const packed_foot &oldest = (*list)[choice.first]->foot();
     const packed_foot &newest = (*list)[choice.first + choice.count - 1]->foot();
@@ -352,6 +359,7 @@ result<> history_packer::take_in() {
     const auto done = std::move(job_);
     FS_TRY(adopted, core_->packed().adopt_draft());
     FS_CHECK(core_->set_packed());
+    failures_ = 0;
     lost_.insert(lost_.end(), done->maker->lost().begin(), done->maker->lost().end());
     if (done->last_segment != 0) { // merged ones have no place among the newest
         for (const auto &[key, depth] : done->maker->depths()) {

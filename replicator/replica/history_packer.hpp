@@ -4,7 +4,8 @@
 // thinned in the same step. One job at a time, in steps of some ten milliseconds.
 //
 // A job reads what never changes; what it made is shown and what it stands for removed at its end,
-// so it may be given up at any time. A content that can't be read is packed as lost, and told.
+// so it may be given up at any time. A content that fails its checksum is packed as lost, and told;
+// so is one that the disk refused in several jobs.
 //
 // Threads: one at a time; apply and readers run beside it.
 
@@ -88,6 +89,7 @@ class history_packer {
     chain_depths depths_;
     std::unique_ptr<job> job_;
     std::vector<packed_fact> lost_;
+    unsigned failures_ = 0; ///< jobs since one was made
 };
 
 } // namespace farshore

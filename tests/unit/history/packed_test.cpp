@@ -386,6 +386,41 @@ TEST_CASE(
     CHECK(seen == wanted);
 }
 
+TEST_CASE("packed history: a delta of nothing needs no unit, and what is lost is an error") {
+    sim_file_system files(1);
+    const byte_vector same(block_bytes, std::byte{0x31});
+    auto writer = stretch_writer::create(files, "/one", {identity, interval_id{1}, 2, 1});
+    REQUIRE(writer.has_value());
+    packed_row row;
+    row.interval = interval_id{1};
+    REQUIRE((*writer)->add_delta(row, 0, same, {}).has_value());
+    row.block = 1;
+    REQUIRE((*writer)->add_lost(row, 0, checksum64(same)).has_value());
+    row.block = 2;
+    REQUIRE((*writer)->add_lost(row, 0, 0).has_value());
+    stretch_facts about;
+    about.first_segment = about.last_segment = 1;
+    about.last_interval = about.moment = interval_id{1};
+    REQUIRE((*writer)->finish(about).has_value());
+    const auto opened = stretch::open(files, "/one", identity);
+    REQUIRE(opened.has_value());
+    state now;
+    for (std::uint64_t b = 0; b < 3; ++b) {
+        now[packed_key(volume_index{0}, b)] = same;
+    }
+    const stretch_list list{*opened};
+    model_present present(now);
+    unit_cache cache;
+    const packed_reader reader(list, present, cache);
+    byte_vector out(block_bytes);
+    CHECK(reader.read_as_of(interval_id{0}, volume_index{0}, 0, out).has_value());
+    CHECK(out == same);
+    CHECK(reader.read_as_of(interval_id{0}, volume_index{0}, 1, out).has_value()); // it is the same
+    const auto lost = reader.read_as_of(interval_id{0}, volume_index{0}, 2, out);
+    REQUIRE_FALSE(lost.has_value());
+    CHECK(is(lost.error(), errc::corrupt));
+}
+
 TEST_CASE("chain depths: what is not known counts as the most, and a full table forgets all") {
     chain_depths fresh(true);
     CHECK(fresh.of(5) == 0);
