@@ -278,7 +278,7 @@ result<std::unique_ptr<history_packer::job>> history_packer::raw(const packer_fa
     auto made = std::make_unique<job>();
     made->last_segment = input.about.last_segment;
     if (input.about.moment.value != 0) {
-        FS_TRY(view, core_->open_view(input.about.moment, view_kind::point));
+        FS_TRY(view, core_->open_view(input.about.moment, view_kind::moment));
         contents->set_view(view);
         made->view = std::move(view);
     }
@@ -344,7 +344,7 @@ result<std::unique_ptr<history_packer::job>> history_packer::merge(const packer_
     input.about.last_interval = newest.last_interval;
     input.about.moment = newest.moment;
     auto made = std::make_unique<job>();
-    FS_TRY(view, core_->open_view(newest.last_interval, view_kind::point));
+    FS_TRY(view, core_->open_view(newest.last_interval, view_kind::moment));
     made->view = std::move(view);
     made->maker = std::make_unique<stretch_maker>(
         files_, core_->packed().draft_path(),

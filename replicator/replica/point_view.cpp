@@ -9,10 +9,20 @@ namespace farshore {
 
 point_view::point_view(std::shared_ptr<replica_core> c, interval_id i, view_kind k)
     : core(std::move(c)), id(i), kind(k) {
-    core->hold(id);
+    if (kind == view_kind::moment) {
+        core->hold_moment(id);
+    } else {
+        core->hold(id);
+    }
 }
 
-point_view::~point_view() { core->release(id); }
+point_view::~point_view() {
+    if (kind == view_kind::moment) {
+        core->release_moment(id);
+    } else {
+        core->release(id);
+    }
+}
 
 replica_core::replica_core(std::unique_ptr<file> state_lock, std::unique_ptr<replica_images> images,
                            std::unique_ptr<undo_log> history, std::unique_ptr<undo_log> rollback,
@@ -34,6 +44,29 @@ void replica_core::release(interval_id id) {
     holds_.erase(at);
 }
 
+void replica_core::hold_moment(interval_id id) {
+    const std::scoped_lock lock(holds_mutex_);
+    moments_.insert(id);
+}
+
+void replica_core::release_moment(interval_id id) {
+    const std::scoped_lock lock(holds_mutex_);
+    const auto at = moments_.find(id);
+    REPL_ASSERT(at != moments_.end());
+    moments_.erase(at);
+}
+
+std::optional<interval_id> replica_core::oldest_held() const {
+    const std::scoped_lock lock(holds_mutex_);
+    std::optional<interval_id> oldest;
+    for (const auto *ids : {&holds_, &moments_}) {
+        if (!ids->empty() && (!oldest || *ids->begin() < *oldest)) {
+            oldest = *ids->begin();
+        }
+    }
+    return oldest;
+}
+
 std::set<interval_id> replica_core::held() const {
     const std::scoped_lock lock(holds_mutex_);
     return {holds_.begin(), holds_.end()};
@@ -45,7 +78,7 @@ std::set<interval_id> replica_core::held() const {
 result<std::shared_ptr<point_view>> replica_core::open_view(interval_id id, view_kind kind) {
     auto view = std::make_shared<point_view>(shared_from_this(), id, kind);
     const std::scoped_lock lock(views_mutex_);
-    REPL_ASSERT(kind == view_kind::point ||
+    REPL_ASSERT(kind != view_kind::any_state ||
                 (history_->records_after(id).empty() && rollback_->records_after(id).empty()));
     if (const auto now = past(); now->reaches(id)) {
         if (!now->raw) {

@@ -30,6 +30,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <vector>
 
@@ -40,6 +41,7 @@ class replica_core;
 /// What a view is of.
 enum class view_kind : std::uint8_t {
     point,    ///< a point: the history is enough
+    moment,   ///< the same for packing: it keeps history and is nobody's opening
     any_state ///< the newest applied state, point or not, while what follows it is not committed
 };
 
@@ -95,6 +97,8 @@ class replica_core : public std::enable_shared_from_this<replica_core> {
     void hold(interval_id id);
     void release(interval_id id);
     std::set<interval_id> held() const;
+    /// The oldest that is held, also by packing; nothing: none is.
+    std::optional<interval_id> oldest_held() const;
 
     /// A view of the state after interval `id`; all undo after it must be held by the caller.
     /// Scans the undo tables after it: apply waits meanwhile. Errors: the disk's, errc::corrupt.
@@ -143,6 +147,9 @@ class replica_core : public std::enable_shared_from_this<replica_core> {
                                                           volume_index volume, std::uint64_t block,
                                                           std::uint64_t count);
     friend class past_present;
+    friend struct point_view;
+    void hold_moment(interval_id id);
+    void release_moment(interval_id id);
 
     std::unique_ptr<file> lock_; ///< group.state, locked as long as anybody reads
     std::unique_ptr<replica_images> images_;
@@ -154,7 +161,8 @@ class replica_core : public std::enable_shared_from_this<replica_core> {
     std::shared_ptr<const packed_past> past_;
     mutable std::mutex holds_mutex_;
     std::multiset<interval_id> holds_;
-    std::mutex views_mutex_; ///< publishing, opening and packing exclude each other
+    std::multiset<interval_id> moments_; ///< what packing reads; guarded by holds_mutex_
+    std::mutex views_mutex_;             ///< publishing, opening and packing exclude each other
     std::vector<std::weak_ptr<point_view>> views_;
 };
 

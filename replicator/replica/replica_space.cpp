@@ -36,8 +36,8 @@ result<> replica_group::impl::reclaim() {
         needed = known.points.empty() ? safe : std::min(safe, known.points.front().id);
         rolled_back_to = safe;
     }
-    if (const auto held = core->held(); !held.empty()) {
-        needed = std::min(needed, *held.begin());
+    if (const auto held = core->oldest_held()) {
+        needed = std::min(needed, *held);
     }
     FS_CHECK(drop_packed_before(needed)); // oldest first: what is behind it may lead further on
     FS_CHECK(core->history().drop_before(needed, segment));

@@ -315,6 +315,26 @@ TEST_CASE("packing: raw undo that can't be read is packed as lost, and its point
     CHECK(check_marks(r) > 0);
 }
 
+TEST_CASE("packing: what is being packed is nobody's opening") {
+    packing_rig r;
+    for (int i = 0; i < 60; ++i) {
+        r.write(6);
+    }
+    r.commit();
+    std::size_t steps = 0;
+    for (bool more = true; more; ++steps) {
+        more = *r.group->pack();
+        for (const point_keeping &k : r.group->points_and_keepers(wall_time{})) {
+            REQUIRE_FALSE(k.open);
+        }
+        if (steps == 3) {
+            CHECK(r.group->forget(interval_id{7}).has_value());
+        }
+    }
+    CHECK(steps > 4);
+    r.check_points();
+}
+
 TEST_CASE("packing: who merges what is the oldest run whose points were let go") {
     using all = std::vector<merge_candidate>;
     CHECK(choose_merge(all{}) == merge_choice{});
