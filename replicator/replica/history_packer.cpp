@@ -13,7 +13,7 @@ namespace {
 constexpr std::size_t step_blocks = 512;
 constexpr std::uint64_t kept_share = 4;        ///< at most one in so many points stays
 constexpr std::size_t merged_min = 4;          ///< stretches, or
-constexpr std::size_t let_go_min = 64;         ///< points
+constexpr std::size_t let_go_min = 8;          ///< points
 constexpr unsigned refused_max = 5;            ///< failed jobs; then what can't be read is lost
 constexpr std::size_t small_run = 8;           ///< stretches of about one size
 constexpr std::uint64_t room_share = 2;        ///< a stretch is reckoned with half of its undo

@@ -48,9 +48,10 @@ struct merge_candidate {
     std::size_t kept = 0;   ///< of these
 };
 constexpr std::uint64_t merged_rows_max = 1 << 19; ///< of what goes into one merged stretch
-/// The oldest run of neighbours whose points were let go: of each at most a quarter stays; together
-/// at least four of them, or that have lost 64 points. Else the oldest run of eight that are small
-/// and of about one size, for a history of quiet days would be of thousands. Nothing: count 0.
+/// The oldest run of neighbours whose points were let go: of each at most a quarter stays, so that
+/// none is written anew often; together at least four of them, or that have lost eight points. Else
+/// the oldest run of eight that are small and of about one size, for a history of quiet days would
+/// be of thousands. Nothing: count 0.
 merge_choice choose_merge(std::span<const merge_candidate> all);
 
 class history_packer {

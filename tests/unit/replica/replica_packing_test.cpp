@@ -339,8 +339,9 @@ TEST_CASE("packing: who merges what is the oldest run whose points were let go")
     using all = std::vector<merge_candidate>;
     CHECK(choose_merge(all{}) == merge_choice{});
     CHECK(choose_merge(all{{10, 20, 20}, {10, 20, 18}}) == merge_choice{});
-    CHECK(choose_merge(all{{10, 20, 2}, {10, 20, 2}}) == merge_choice{});
-    CHECK(choose_merge(all{{10, 70, 2}}) == merge_choice{0, 1});
+    CHECK(choose_merge(all{{10, 4, 1}, {10, 4, 1}}) == merge_choice{});
+    CHECK(choose_merge(all{{10, 20, 6}}) == merge_choice{});
+    CHECK(choose_merge(all{{10, 20, 2}}) == merge_choice{0, 1});
     CHECK(choose_merge(all{{10, 9, 9}, {10, 9, 1}, {10, 9, 1}, {10, 9, 0}, {10, 0, 0}}) ==
           merge_choice{1, 4});
     CHECK(choose_merge(all{{merged_rows_max, 70, 1}, {10, 70, 1}}) == merge_choice{0, 1});
