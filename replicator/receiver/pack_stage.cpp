@@ -8,6 +8,9 @@ namespace farshore {
 namespace {
 
 constexpr duration idle_every = std::chrono::seconds(10);
+/// Where nothing was applied for some looks, so that hosts of many idle groups stay idle.
+constexpr duration quiet_every = std::chrono::minutes(1);
+constexpr unsigned quiet_looks = 3;
 constexpr duration behind_every = std::chrono::seconds(1);
 constexpr duration again_every = std::chrono::minutes(1);
 /// Durable intervals that the images lack; beyond, apply has the processor to itself.
@@ -38,6 +41,8 @@ task<void> pack_stage::wait(duration every) {
 }
 
 task<void> pack_stage::live(std::shared_ptr<replica_group> copy) {
+    unsigned looks = 0; // that found nothing to do, and nothing applied
+    interval_id applied;
     while (!ending_) {
         if (!keeps_up(*copy)) {
             co_await wait(behind_every);
@@ -51,7 +56,10 @@ task<void> pack_stage::live(std::shared_ptr<replica_group> copy) {
                                   more.error().text(), seconds_of(again_every)));
             co_await wait(again_every);
         } else if (!*more) {
-            co_await wait(idle_every);
+            const interval_id now = copy->position().applied.interval;
+            looks = now == applied ? looks + 1 : 0;
+            applied = now;
+            co_await wait(looks < quiet_looks ? idle_every : quiet_every);
         }
     }
 }
