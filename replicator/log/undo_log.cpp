@@ -403,6 +403,16 @@ result<> undo_log::drop_before(interval_id id, std::uint64_t segment) {
     return store_->remove_before(segment);
 }
 
+result<> undo_log::drop_packed(std::uint64_t segment) {
+    {
+        const std::scoped_lock lock(mutex_);
+        while (!records_.empty() && records_.front().place.segment <= segment) {
+            records_.pop_front();
+        }
+    }
+    return store_->remove_before(segment + 1);
+}
+
 result<> undo_log::cut_after(interval_id id, segment_place end) {
     {
         const std::scoped_lock lock(mutex_);

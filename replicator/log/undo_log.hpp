@@ -132,6 +132,8 @@ class undo_log {
 
     /// Drops whole segments before `segment` that hold only records of intervals before `id`.
     result<> drop_before(interval_id id, std::uint64_t segment);
+    /// Drops the segments up to this one and their records, but for the open one: they are packed.
+    result<> drop_packed(std::uint64_t segment);
     /// Drops the records after `id`, durably. For recovery, after the roll-back.
     result<> cut_after(interval_id id, segment_place end);
     std::uint64_t used_bytes() const { return store_->used_bytes(); }

@@ -365,8 +365,7 @@ result<> history_packer::take_in() {
         for (const auto &[key, depth] : done->maker->depths()) {
             depths_.set(key, depth);
         }
-        FS_CHECK(core_->history().drop_before(interval_id{UINT64_MAX},
-                                              adopted->foot().last_segment + 1));
+        FS_CHECK(core_->history().drop_packed(adopted->foot().last_segment));
     }
     return core_->packed().remove_covered();
 }

@@ -237,8 +237,8 @@ TEST_CASE("replica: the same in a long catch-up when every interval is applied i
     sweep(story(long_catch_up), options_of(8192), 3);
 }
 
-/// Packing makes many calls; a third of them is enough, and less under sanitizers.
-constexpr std::uint64_t packing_stride = 3 * test::one_in;
+/// Packing makes many calls; a fifth of them is enough, and less under sanitizers.
+constexpr std::uint64_t packing_stride = 5 * test::one_in;
 constexpr std::string_view many_points = "............--o-O.............";
 
 TEST_CASE("replica: the same while its history is packed, thinned and merged") {
@@ -255,7 +255,7 @@ TEST_CASE("replica: the same while its history is packed, thinned and merged") {
         }
         CHECK(merged); // else this shows nothing
     }
-    sweep(s, packing_options(), 7);
+    sweep(s, packing_options(), 11);
 }
 
 TEST_CASE("replica: create stopped after each call can be tried again") {

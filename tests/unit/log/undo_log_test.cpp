@@ -62,6 +62,28 @@ struct rig {
 
 TEST_SUITE_BEGIN("log");
 
+TEST_CASE("undo log: what is packed goes, all of it, also when nothing newer is there") {
+    rig r;
+    for (std::uint64_t id = 1; id <= 12; ++id) {
+        r.add(id);
+        r.finish();
+    }
+    const std::uint64_t last = r.log->end_place().segment;
+    CHECK(last > 1);
+    REQUIRE(r.log->end_segment().has_value());
+    CHECK(r.log->end_place().segment == last + 1);
+    r.commit(12);
+    REQUIRE(r.log->drop_packed(last).has_value());
+    CHECK(r.ids().empty());
+    REQUIRE(r.log->segments().size() == 1);
+    CHECK(r.log->segments().front().number == last + 1);
+    r.add(13);
+    r.finish();
+    r.log.reset();
+    r.log = r.open();
+    CHECK(r.ids() == std::vector<std::uint64_t>{13});
+}
+
 TEST_CASE("undo log: entries and contents come back, also after reopening") {
     rig r;
     r.add(1);
