@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cerrno>
 #include <map>
 
 namespace farshore {
@@ -213,7 +214,8 @@ result<history_packer::outcome> history_packer::step(const packer_facts &facts) 
     }
     const auto more = job_->maker->step(step_blocks);
     if (!more) {
-        ++failures_;
+        failures_ +=
+            is_errno(more.error(), EIO) ? 1 : 0; // a full disk is no reason to lose content
         return std::unexpected(more.error());
     }
     return *more ? outcome::goes_on : outcome::made;

@@ -90,7 +90,7 @@ class history_packer {
     chain_depths depths_;
     std::unique_ptr<job> job_;
     std::vector<packed_fact> lost_;
-    unsigned failures_ = 0; ///< jobs since one was made
+    unsigned failures_ = 0; ///< jobs that the disk refused (EIO) since one was made
 };
 
 } // namespace farshore
