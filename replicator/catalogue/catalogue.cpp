@@ -1,6 +1,7 @@
 #include "replicator/catalogue/catalogue.hpp"
 
 #include "replicator/base/log.hpp"
+#include "replicator/catalogue/catalogue_limits.hpp"
 #include "replicator/catalogue/sqlite_database.hpp"
 
 #include <fmt/format.h>
@@ -11,13 +12,14 @@ namespace farshore {
 namespace {
 
 /// Of the layout below, in the database's user_version.
-// Version 1: points, openings, facts. Version 2: damages.
-constexpr std::int64_t layout_version = 2;
-constexpr const char *layout =
-    "BEGIN IMMEDIATE;"
+// Version 1: points, openings, facts. Version 2: damages. Version 3: tests, and of points keep_ns
+// and hooks.
+constexpr std::int64_t layout_version = 3;
+constexpr const char *tables =
     "CREATE TABLE IF NOT EXISTS points(id INTEGER PRIMARY KEY, time INTEGER NOT NULL,"
     " arrival INTEGER NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL, note TEXT NOT NULL,"
-    " pinned INTEGER NOT NULL) STRICT;"
+    " pinned INTEGER NOT NULL, keep_ns INTEGER NOT NULL DEFAULT 0,"
+    " hooks TEXT NOT NULL DEFAULT '') STRICT;"
     "CREATE TABLE IF NOT EXISTS openings(id TEXT PRIMARY KEY, point INTEGER NOT NULL,"
     " writable INTEGER NOT NULL, suspect INTEGER NOT NULL, space INTEGER NOT NULL,"
     " nbd TEXT NOT NULL, mount TEXT NOT NULL, since INTEGER NOT NULL,"
@@ -26,8 +28,20 @@ constexpr const char *layout =
     "CREATE TABLE IF NOT EXISTS damages(id INTEGER PRIMARY KEY, what TEXT NOT NULL,"
     " volume INTEGER NOT NULL, block INTEGER NOT NULL, count INTEGER NOT NULL,"
     " from_id INTEGER NOT NULL, to_id INTEGER NOT NULL, found INTEGER NOT NULL) STRICT;"
-    "PRAGMA user_version = 2;"
-    "COMMIT;";
+    "CREATE TABLE IF NOT EXISTS tests(id INTEGER PRIMARY KEY, point INTEGER NOT NULL,"
+    " time INTEGER NOT NULL, name TEXT NOT NULL, passed INTEGER NOT NULL,"
+    " took_ns INTEGER NOT NULL, message TEXT NOT NULL) STRICT;"
+    "CREATE INDEX IF NOT EXISTS tests_of ON tests(point, id);";
+/// What tables of versions 1 and 2 lack in columns.
+constexpr const char *columns_of_3 =
+    "ALTER TABLE points ADD COLUMN keep_ns INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE points ADD COLUMN hooks TEXT NOT NULL DEFAULT '';";
+
+/// From `version` (0: nothing is there) to ours, in one transaction.
+std::string steps_to_layout(std::int64_t version) {
+    return fmt::format("BEGIN IMMEDIATE;{}{}PRAGMA user_version = {};COMMIT;",
+                       version == 1 || version == 2 ? columns_of_3 : "", tables, layout_version);
+}
 
 std::int64_t to_ns(wall_time t) { return t.time_since_epoch().count(); }
 wall_time from_ns(std::int64_t ns) { return wall_time(duration(ns)); }
@@ -46,7 +60,7 @@ result<std::unique_ptr<sqlite_database>> open_layout(sqlite_files &files, const 
     fresh = version == 0;
     if (version < layout_version) {
         FS_CHECK(database->execute("PRAGMA synchronous = FULL"));
-        FS_CHECK(database->execute(layout));
+        FS_CHECK(database->execute(steps_to_layout(version).c_str()));
         FS_CHECK(database->execute("PRAGMA synchronous = NORMAL"));
     }
     return database;
@@ -71,6 +85,7 @@ struct catalogue::impl {
 
     result<> set_fact(const char *name, std::int64_t value);
     result<std::int64_t> fact(const char *name);
+    result<> must_have(interval_id point);
     result<> rolled_back(result<> done);
     template <class Change>
     result<> transact(bool durably, Change change);
@@ -103,6 +118,12 @@ result<std::int64_t> catalogue::impl::fact(const char *name) {
     FS_TRY(get, database->prepare("SELECT value FROM facts WHERE name = ?"));
     FS_TRY(there, get.text(name).step());
     return there ? get.number_at(0) : 0;
+}
+
+result<> catalogue::impl::must_have(interval_id point) {
+    FS_TRY(there, database->prepare("SELECT id FROM points WHERE id = ?"));
+    FS_TRY(row, there.number(to_sql(point)).step());
+    return row ? result<>() : fail(errc::not_found, fmt::format("no point {}", point.value));
 }
 
 catalogue::catalogue(std::unique_ptr<impl> inner) : impl_(std::move(inner)) {}
@@ -138,8 +159,8 @@ bool catalogue::begun_anew() const { return impl_->begun_anew; }
 result<std::vector<catalogued_point>> catalogue::points() {
     const std::scoped_lock lock(impl_->mutex);
     std::vector<catalogued_point> all;
-    FS_TRY(rows, impl_->database->prepare("SELECT id, time, arrival, kind, name, note, pinned "
-                                          "FROM points ORDER BY id"));
+    FS_TRY(rows, impl_->database->prepare("SELECT id, time, arrival, kind, name, note, pinned,"
+                                          " keep_ns, hooks FROM points ORDER BY id"));
     for (;;) {
         FS_TRY(there, rows.step());
         if (!there) {
@@ -147,7 +168,8 @@ result<std::vector<catalogued_point>> catalogue::points() {
         }
         all.push_back({from_sql(rows.number_at(0)), from_ns(rows.number_at(1)),
                        from_ns(rows.number_at(2)), rows.text_at(3), rows.text_at(4),
-                       rows.text_at(5), rows.number_at(6) != 0});
+                       rows.text_at(5), rows.number_at(6) != 0, duration(rows.number_at(7)),
+                       rows.text_at(8)});
     }
 }
 
@@ -161,9 +183,9 @@ result<> catalogue::note_points(std::span<const catalogued_point> points, interv
     const std::scoped_lock lock(impl_->mutex);
     return impl_->transact(false, [&]() -> result<> {
         for (const catalogued_point &p : points) {
-            FS_TRY(add,
-                   impl_->database->prepare("INSERT OR IGNORE INTO points(id, time, arrival, kind,"
-                                            " name, note, pinned) VALUES(?, ?, ?, ?, ?, ?, ?)"));
+            FS_TRY(add, impl_->database->prepare(
+                            "INSERT OR IGNORE INTO points(id, time, arrival, kind, name, note,"
+                            " pinned, keep_ns, hooks) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?)"));
             FS_CHECK(add.number(to_sql(p.id))
                          .number(to_ns(p.time))
                          .number(to_ns(p.arrival))
@@ -171,6 +193,8 @@ result<> catalogue::note_points(std::span<const catalogued_point> points, interv
                          .text(p.name)
                          .text(p.note)
                          .number(p.pinned ? 1 : 0)
+                         .number(p.keep.count())
+                         .text(p.hooks)
                          .run());
         }
         return impl_->set_fact("noted_through", to_sql(through));
@@ -183,6 +207,8 @@ result<> catalogue::drop_points(std::span<const interval_id> ids, bool durably) 
         for (const interval_id id : ids) {
             FS_TRY(drop, impl_->database->prepare("DELETE FROM points WHERE id = ?"));
             FS_CHECK(drop.number(to_sql(id)).run());
+            FS_TRY(tests, impl_->database->prepare("DELETE FROM tests WHERE point = ?"));
+            FS_CHECK(tests.number(to_sql(id)).run());
         }
         return {};
     });
@@ -193,6 +219,8 @@ result<> catalogue::cut_after(interval_id id) {
     return impl_->transact(true, [&]() -> result<> {
         FS_TRY(drop, impl_->database->prepare("DELETE FROM points WHERE id > ?"));
         FS_CHECK(drop.number(to_sql(id)).run());
+        FS_TRY(tests, impl_->database->prepare("DELETE FROM tests WHERE point > ?"));
+        FS_CHECK(tests.number(to_sql(id)).run());
         FS_TRY(marks, impl_->database->prepare("DELETE FROM damages WHERE from_id > ?"));
         FS_CHECK(marks.number(to_sql(id)).run());
         FS_TRY(through, impl_->fact("noted_through"));
@@ -203,11 +231,7 @@ result<> catalogue::cut_after(interval_id id) {
 result<> catalogue::pin(interval_id id, bool pinned) {
     const std::scoped_lock lock(impl_->mutex);
     return impl_->transact(true, [&]() -> result<> {
-        FS_TRY(there, impl_->database->prepare("SELECT id FROM points WHERE id = ?"));
-        FS_TRY(row, there.number(to_sql(id)).step());
-        if (!row) {
-            return fail(errc::not_found, fmt::format("no point {}", id.value));
-        }
+        FS_CHECK(impl_->must_have(id));
         FS_TRY(set, impl_->database->prepare("UPDATE points SET pinned = ? WHERE id = ?"));
         return set.number(pinned ? 1 : 0).number(to_sql(id)).run();
     });
@@ -228,6 +252,77 @@ result<> catalogue::set_rebuilt(const std::optional<rebuilt_points> &what) {
         FS_CHECK(impl_->set_fact("rebuilt_through", to_sql(r.through)));
         return impl_->set_fact("rebuilt_at", to_ns(r.at));
     });
+}
+
+// ---- tests
+// -----------------------------------------------------------------------------------------
+
+result<std::vector<catalogued_test>> catalogue::tests() {
+    const std::scoped_lock lock(impl_->mutex);
+    std::vector<catalogued_test> all;
+    FS_TRY(rows, impl_->database->prepare("SELECT point, time, name, passed, took_ns, message"
+                                          " FROM tests ORDER BY id"));
+    for (;;) {
+        FS_TRY(there, rows.step());
+        if (!there) {
+            return all;
+        }
+        all.push_back({from_sql(rows.number_at(0)), from_ns(rows.number_at(1)), rows.text_at(2),
+                       rows.number_at(3) != 0, duration(rows.number_at(4)), rows.text_at(5)});
+    }
+}
+
+result<> catalogue::add_test(const catalogued_test &test) {
+    const std::scoped_lock lock(impl_->mutex);
+    return impl_->transact(true, [&]() -> result<> {
+        FS_CHECK(impl_->must_have(test.point));
+        FS_TRY(add, impl_->database->prepare("INSERT INTO tests(point, time, name, passed,"
+                                             " took_ns, message) VALUES(?, ?, ?, ?, ?, ?)"));
+        FS_CHECK(add.number(to_sql(test.point))
+                     .number(to_ns(test.time))
+                     .text(test.name)
+                     .number(test.passed ? 1 : 0)
+                     .number(test.took.count())
+                     .text(test.message)
+                     .run());
+        FS_TRY(drop, impl_->database->prepare(
+                         "DELETE FROM tests WHERE point = ?1 AND id NOT IN (SELECT id FROM tests"
+                         " WHERE point = ?1 ORDER BY id DESC LIMIT ?2)"));
+        FS_CHECK(drop.number(to_sql(test.point))
+                     .number(static_cast<std::int64_t>(limits::tests_per_point_max))
+                     .run());
+        FS_CHECK(impl_->set_fact("test_last", to_ns(test.time)));
+        FS_CHECK(impl_->set_fact("test_last_point", to_sql(test.point)));
+        FS_CHECK(impl_->set_fact("test_last_passed", test.passed ? 1 : 0));
+        if (!test.passed) {
+            return {};
+        }
+        FS_CHECK(impl_->set_fact("test_passed", to_ns(test.time)));
+        return impl_->set_fact("test_passed_point", to_sql(test.point));
+    });
+}
+
+result<test_record> catalogue::tested() {
+    const std::scoped_lock lock(impl_->mutex);
+    FS_TRY(last, impl_->fact("test_last"));
+    FS_TRY(last_point, impl_->fact("test_last_point"));
+    FS_TRY(last_passed, impl_->fact("test_last_passed"));
+    FS_TRY(passed, impl_->fact("test_passed"));
+    FS_TRY(passed_point, impl_->fact("test_passed_point"));
+    return test_record{from_ns(last), from_sql(last_point), last_passed != 0, from_ns(passed),
+                       from_sql(passed_point)};
+}
+
+result<wall_time> catalogue::begun(const std::string &what) {
+    const std::scoped_lock lock(impl_->mutex);
+    FS_TRY(at, impl_->fact(("begun " + what).c_str()));
+    return from_ns(at);
+}
+
+result<> catalogue::set_begun(const std::string &what, wall_time at) {
+    const std::scoped_lock lock(impl_->mutex);
+    return impl_->transact(
+        true, [&]() -> result<> { return impl_->set_fact(("begun " + what).c_str(), to_ns(at)); });
 }
 
 // ---- damage

@@ -3,10 +3,11 @@
 // who keeps them, which are open, and which retention let go. One SQLite file in the group's state
 // directory, reached through file_system (sqlite_files.hpp), so that simulated disks hold it, too.
 //
-// Durability. A change that somebody asked for (pin, forget, opening) is durable on return. What is
-// merely noted of points (note_points) becomes durable with the next such change, or when SQLite
-// checkpoints; a power cut before it makes the catalogue older than the history, never wrong: who
-// owns both adds what the history has beyond it, and drops what it has not (point_cases.hpp).
+// Durability. A change that somebody asked for (pin, forget, opening, the result of a test) is
+// durable on return. What is merely noted of points (note_points) becomes durable with the next
+// such change, or when SQLite checkpoints; a power cut before it makes the catalogue older than the
+// history, never wrong: who owns both adds what the history has beyond it, and drops what it has
+// not (point_cases.hpp).
 //
 // A file of an older version of the table layout gets what it lacks.
 //
@@ -42,6 +43,27 @@ struct catalogued_point {
     std::string name = {};
     std::string note = {};
     bool pinned = false;
+    duration keep{};        ///< so long after its time a bookmark is to be kept; 0: no wish
+    std::string hooks = {}; ///< JSON: what each hook of the bookmark said; empty: there were none
+};
+
+/// How a rehearsal on a point ended.
+struct catalogued_test {
+    interval_id point;
+    wall_time time{}; ///< when it began
+    std::string name; ///< of the test in the configuration; empty: somebody's own
+    bool passed = false;
+    duration took{};
+    std::string message; ///< the last lines of what it printed, or why it failed
+};
+
+/// The last rehearsals of a group: known also when their points are gone. 1970: there was none.
+struct test_record {
+    wall_time last{}; ///< when it began
+    interval_id last_point{};
+    bool last_passed = false;
+    wall_time passed{}; ///< the last one that passed
+    interval_id passed_point{};
 };
 
 /// After a catalogue was lost: nobody knows who kept the points up to this one.
@@ -110,7 +132,8 @@ class catalogue {
     /// Adds them (those that are there stay as they are), and remembers that it knows all up to
     /// `through`. Not durable by itself.
     result<> note_points(std::span<const catalogued_point> points, interval_id through);
-    /// They are no points any more: retention's choice (not durable by itself) or somebody's.
+    /// They are no points any more: retention's choice (not durable by itself) or somebody's. Their
+    /// tests go, too.
     result<> drop_points(std::span<const interval_id> ids, bool durably);
     /// Points after `id` never were: the group went back to it. Durable.
     result<> cut_after(interval_id id);
@@ -120,6 +143,17 @@ class catalogue {
     /// What set_rebuilt said last.
     result<std::optional<rebuilt_points>> rebuilt();
     result<> set_rebuilt(const std::optional<rebuilt_points> &what); ///< durable
+
+    // Tests
+    /// Oldest first, of all points.
+    result<std::vector<catalogued_test>> tests();
+    /// Durable. Beyond limits::tests_per_point_max the point's oldest go. errc::not_found: no such
+    /// point, or it was not noted yet.
+    result<> add_test(const catalogued_test &test);
+    result<test_record> tested();
+    /// When what a schedule asks for was last begun, by its name; 1970: never.
+    result<wall_time> begun(const std::string &what);
+    result<> set_begun(const std::string &what, wall_time at); ///< durable
 
     // Damage
     result<std::vector<catalogued_damage>> damages(); ///< oldest first

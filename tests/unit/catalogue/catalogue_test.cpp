@@ -1,4 +1,5 @@
 #include "replicator/catalogue/catalogue.hpp"
+#include "replicator/catalogue/catalogue_limits.hpp"
 #include "replicator/catalogue/sqlite_database.hpp"
 #include "tests/support/sim_file_system.hpp"
 
@@ -55,6 +56,8 @@ TEST_SUITE("catalogue") {
         named.kind = "app";
         named.name = "before the upgrade";
         named.note = "agreed with \"ops\"";
+        named.keep = std::chrono::hours(24 * 7);
+        named.hooks = R"([{"name":"db","ok":true}])";
         REQUIRE(r.kept->note_points(std::array{point(1), named, point(3)}, interval_id{4}));
         REQUIRE(r.kept->drop_points(std::array{interval_id{1}}, false));
         r.start();
@@ -66,6 +69,10 @@ TEST_SUITE("catalogue") {
         CHECK(all->front().name == "before the upgrade");
         CHECK(all->front().note == "agreed with \"ops\"");
         CHECK(all->front().arrival == wall_time(std::chrono::seconds(3)));
+        CHECK(all->front().keep == std::chrono::hours(24 * 7));
+        CHECK(all->front().hooks == R"([{"name":"db","ok":true}])");
+        CHECK(all->back().keep == duration{});
+        CHECK(all->back().hooks.empty());
     }
 
     TEST_CASE("a point that is there stays as it is") {
@@ -276,7 +283,81 @@ TEST_SUITE("catalogue") {
         CHECK(r.kept->damages()->empty());
     }
 
-    TEST_CASE("a catalogue of version 1 gets what it lacks, and keeps what it has") {
+    TEST_CASE("results of tests are there after a power cut, and go with their point") {
+        rig r;
+        REQUIRE(r.kept->note_points(std::array{point(1), point(2), point(3)}, interval_id{3}));
+        const catalogued_test t{
+            interval_id{1}, wall_time(std::chrono::seconds(50)), "nightly",
+            true,           std::chrono::milliseconds(1500),     "a line\nand another"};
+        REQUIRE(r.kept->add_test(t));
+        catalogued_test failed;
+        failed.point = interval_id{2};
+        REQUIRE(r.kept->add_test(failed));
+        failed.point = interval_id{3};
+        REQUIRE(r.kept->add_test(failed));
+        r.disk.power_cut(0);
+        r.start();
+        auto all = r.kept->tests();
+        REQUIRE(all);
+        REQUIRE(all->size() == 3);
+        const catalogued_test &b = all->front();
+        CHECK(b.point == t.point);
+        CHECK(b.time == t.time);
+        CHECK(b.name == t.name);
+        CHECK(b.passed);
+        CHECK(b.took == t.took);
+        CHECK(b.message == t.message);
+        CHECK_FALSE(all->back().passed);
+        CHECK(r.kept->tested()->last == wall_time{});
+        CHECK(r.kept->tested()->last_point == interval_id{3});
+        CHECK_FALSE(r.kept->tested()->last_passed);
+
+        REQUIRE(r.kept->drop_points(std::array{interval_id{1}}, true));
+        REQUIRE(r.kept->tests()->size() == 2);
+        CHECK(r.kept->tested()->passed == t.time); // its point is gone
+        CHECK(r.kept->tested()->passed_point == t.point);
+        CHECK(r.kept->tests()->front().point == interval_id{2});
+        REQUIRE(r.kept->cut_after(interval_id{2}));
+        CHECK(r.kept->tests()->size() == 1);
+        failed.point = interval_id{1};
+        const auto gone = r.kept->add_test(failed);
+        REQUIRE_FALSE(gone);
+        CHECK(is(gone.error(), errc::not_found));
+        CHECK(r.kept->tests()->size() == 1);
+    }
+
+    TEST_CASE("when a schedule's work began is there after a power cut") {
+        rig r;
+        CHECK(*r.kept->begun("test nightly") == wall_time{});
+        REQUIRE(r.kept->set_begun("test nightly", wall_time(std::chrono::seconds(9))));
+        r.disk.power_cut(0);
+        r.start();
+        CHECK(*r.kept->begun("test nightly") == wall_time(std::chrono::seconds(9)));
+        CHECK(*r.kept->begun("test weekly") == wall_time{});
+    }
+
+    TEST_CASE("of the tests of one point the oldest go, and none of another's") {
+        rig r;
+        REQUIRE(r.kept->note_points(std::array{point(1), point(2)}, interval_id{2}));
+        catalogued_test t;
+        t.point = interval_id{2};
+        REQUIRE(r.kept->add_test(t));
+        t.point = interval_id{1};
+        for (std::size_t n = 0; n < limits::tests_per_point_max + 3; ++n) {
+            t.name = std::to_string(n);
+            REQUIRE(r.kept->add_test(t));
+        }
+        const auto all = r.kept->tests();
+        REQUIRE(all->size() == limits::tests_per_point_max + 1);
+        CHECK(all->front().point == interval_id{2});
+        CHECK((*all)[1].name == "3");
+        CHECK(all->back().name == std::to_string(limits::tests_per_point_max + 2));
+    }
+
+    TEST_CASE("a catalogue of version 1 or 2 gets what it lacks, and keeps what it has") {
+        const char *older = "PRAGMA user_version = 2;";
+        SUBCASE("1") { older = "DROP TABLE damages; PRAGMA user_version = 1;"; }
+        SUBCASE("2") {}
         rig r;
         REQUIRE(r.kept->note_points(std::array{point(1)}, interval_id{1}));
         REQUIRE(r.kept->pin(interval_id{1}, true));
@@ -286,18 +367,28 @@ TEST_SUITE("catalogue") {
             sqlite_files files(*r.process);
             auto database = sqlite_database::open(files, path);
             REQUIRE(database);
-            REQUIRE((*database)->execute("DROP TABLE damages; PRAGMA user_version = 1;"));
+            const std::string downgrade = std::string(older) +
+                                          "DROP TABLE tests;"
+                                          "ALTER TABLE points DROP COLUMN keep_ns;"
+                                          "ALTER TABLE points DROP COLUMN hooks;";
+            REQUIRE((*database)->execute(downgrade.c_str()));
         }
         r.start();
         CHECK_FALSE(r.kept->begun_anew());
         CHECK(r.ids() == std::vector<std::uint64_t>{1});
         CHECK(r.kept->points()->front().pinned);
+        CHECK(r.kept->points()->front().keep == duration{});
+        CHECK(r.kept->points()->front().hooks.empty());
         CHECK(r.kept->damages()->empty());
         catalogued_damage d;
         d.id = 1;
         REQUIRE(r.kept->add_damages(std::array{d}));
+        catalogued_test t;
+        t.point = interval_id{1};
+        REQUIRE(r.kept->add_test(t));
         r.start();
         CHECK(r.kept->damages()->size() == 1);
+        CHECK(r.kept->tests()->size() == 1);
     }
 
     TEST_CASE("going back forgets what came after") {
