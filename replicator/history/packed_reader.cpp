@@ -33,11 +33,33 @@ void take_out(std::vector<open_range> &left, open_range open,
 
 } // namespace
 
-std::size_t packed_reader::first_after(interval_id after) const {
+std::size_t packed_reader::first_after(const stretch_list &stretches, interval_id after) {
     return static_cast<std::size_t>(
         std::ranges::partition_point(
-            stretches_, [&](const auto &s) { return s->foot().last_interval <= after; }) -
-        stretches_.begin());
+            stretches, [&](const auto &s) { return s->foot().last_interval <= after; }) -
+        stretches.begin());
+}
+
+bool packed_reader::may_hold(std::size_t stretch, volume_index volume, std::uint64_t block) const {
+    if (filters_.empty()) {
+        const auto asked = stretches_[stretch]->filter();
+        return !asked || asked->may_hold(packed_key(volume, block));
+    }
+    const auto &filter = filters_[stretch];
+    return !filter || filter->may_hold(packed_key(volume, block));
+}
+
+bool packed_reader::untouched(const stretch_list &stretches, const filter_list &filters,
+                              interval_id after, volume_index volume, std::uint64_t block,
+                              std::uint64_t count) {
+    for (std::size_t s = first_after(stretches, after); s < stretches.size(); ++s) {
+        for (std::uint64_t b = block; b < block + count; ++b) {
+            if (!filters[s] || filters[s]->may_hold(packed_key(volume, b))) {
+                return false;
+            }
+        }
+    }
+    return true;
 }
 
 result<std::vector<packed_reader::place>> packed_reader::find(interval_id after,
@@ -49,10 +71,11 @@ result<std::vector<packed_reader::place>> packed_reader::find(interval_id after,
     std::vector<open_range> left;
     std::vector<packed_row> rows;
     std::vector<place> places;
-    for (std::size_t s = first_after(after); s < stretches_.size() && !open.empty(); ++s) {
+    for (std::size_t s = first_after(stretches_, after); s < stretches_.size() && !open.empty();
+         ++s) {
         left.clear();
         for (const open_range &range : open) {
-            if (range.end - range.first == 1 && !stretches_[s]->may_hold(volume, range.first)) {
+            if (range.end - range.first == 1 && !may_hold(s, volume, range.first)) {
                 left.push_back(range);
                 continue;
             }
@@ -76,7 +99,7 @@ result<> packed_reader::read_as_of(std::size_t from, interval_id after, volume_i
                                    std::uint64_t block, bytes_span out, unsigned hops) const {
     std::vector<packed_row> rows;
     for (std::size_t s = from; s < stretches_.size(); ++s) {
-        if (!stretches_[s]->may_hold(volume, block)) {
+        if (!may_hold(s, volume, block)) {
             continue;
         }
         FS_CHECK(stretches_[s]->find(volume, block, 1, after, rows));

@@ -7,6 +7,8 @@
 
 #include "replicator/history/packed_store.hpp"
 
+#include <span>
+
 namespace farshore {
 
 /// What comes after the newest stretch.
@@ -22,8 +24,15 @@ class packed_reader {
     /// Deltas and copies in a row, and what one stretch may add to them; more is damage.
     static constexpr unsigned hops_max = 64;
 
-    packed_reader(const stretch_list &stretches, packed_present &present, unit_cache &cache)
-        : stretches_(stretches), present_(present), cache_(cache) {}
+    /// `filters`: of each stretch, so that a look costs no lock; empty: they are asked for theirs.
+    packed_reader(const stretch_list &stretches, packed_present &present, unit_cache &cache,
+                  std::span<const std::shared_ptr<const packed_filter>> filters = {})
+        : stretches_(stretches), filters_(filters), present_(present), cache_(cache) {}
+
+    /// No stretch says anything of these blocks after `after`; false: one may. Reads nothing.
+    static bool untouched(const stretch_list &stretches, const filter_list &filters,
+                          interval_id after, volume_index volume, std::uint64_t block,
+                          std::uint64_t count);
 
     struct place {
         std::size_t stretch = 0;
@@ -38,16 +47,18 @@ class packed_reader {
     /// One block as of `after`.
     result<> read_as_of(interval_id after, volume_index volume, std::uint64_t block,
                         bytes_span out) const {
-        return read_as_of(first_after(after), after, volume, block, out, 0);
+        return read_as_of(first_after(stretches_, after), after, volume, block, out, 0);
     }
 
   private:
-    std::size_t first_after(interval_id after) const;
+    static std::size_t first_after(const stretch_list &stretches, interval_id after);
+    bool may_hold(std::size_t stretch, volume_index volume, std::uint64_t block) const;
     result<> read(const place &at, bytes_span out, unsigned hops) const;
     result<> read_as_of(std::size_t from, interval_id after, volume_index volume,
                         std::uint64_t block, bytes_span out, unsigned hops) const;
 
     const stretch_list &stretches_;
+    std::span<const std::shared_ptr<const packed_filter>> filters_;
     packed_present &present_;
     unit_cache &cache_;
 };

@@ -21,6 +21,8 @@
 namespace farshore {
 
 using stretch_list = std::vector<std::shared_ptr<const stretch>>; ///< oldest first
+/// Of a list's stretches, in its order; null: it has none that can be read.
+using filter_list = std::vector<std::shared_ptr<const packed_filter>>;
 
 /// Segments of undo/ up to this one are in stretches; 0: none is.
 inline std::uint64_t covered_segment(const stretch_list &stretches) {

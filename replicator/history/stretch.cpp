@@ -76,25 +76,18 @@ result<> stretch::load(const std::array<std::byte, 16> &identity) {
     return {};
 }
 
-bool stretch::may_hold(volume_index volume, std::uint64_t block) const {
-    std::shared_ptr<const packed_filter> filter;
-    {
-        const std::scoped_lock lock(mutex_);
-        if (!filter_) {
-            byte_vector bytes(static_cast<std::size_t>(foot_.filter_bytes));
-            if (!file_->read_at(foot_.filter_offset, bytes) ||
-                checksum64(bytes) != foot_.filter_checksum) {
-                return true; // its rows say for themselves
+std::shared_ptr<const packed_filter> stretch::filter() const {
+    const std::scoped_lock lock(mutex_);
+    if (!filter_) {
+        byte_vector bytes(static_cast<std::size_t>(foot_.filter_bytes));
+        if (file_->read_at(foot_.filter_offset, bytes) &&
+            checksum64(bytes) == foot_.filter_checksum) {
+            if (auto parsed = packed_filter::parse(bytes)) {
+                filter_ = std::make_shared<const packed_filter>(std::move(*parsed));
             }
-            auto parsed = packed_filter::parse(bytes);
-            if (!parsed) {
-                return true;
-            }
-            filter_ = std::make_shared<const packed_filter>(std::move(*parsed));
         }
-        filter = filter_;
     }
-    return filter->may_hold(packed_key(volume, block));
+    return filter_;
 }
 
 void stretch::forget_filter() const {

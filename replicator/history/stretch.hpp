@@ -32,8 +32,8 @@ class stretch {
     const std::string &path() const { return file_->path(); }
     std::uint64_t file_bytes() const { return file_bytes_; }
 
-    /// False: it has no fact of the block for sure. Errors of the filter count as true.
-    bool may_hold(volume_index volume, std::uint64_t block) const;
+    /// Read at its first use; null: it can't be, and the rows say for themselves.
+    std::shared_ptr<const packed_filter> filter() const;
     /// Gives the filter's memory back.
     void forget_filter() const;
 

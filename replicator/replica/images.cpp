@@ -88,6 +88,16 @@ result<> replica_images::read_blocks(volume_index volume, std::uint64_t block,
     return {};
 }
 
+result<bool> replica_images::try_read_blocks(volume_index volume, std::uint64_t block,
+                                             bytes_span out) const {
+    const image &i = images_[volume.value];
+    const std::uint64_t offset = block * block_bytes;
+    if (offset > i.size || out.size() > i.size - offset) {
+        return false;
+    }
+    return i.disk->read_at_cached(offset, out);
+}
+
 result<> replica_images::write_blocks(volume_index volume, std::uint64_t block,
                                       bytes_view content) {
     image &i = images_[volume.value];

@@ -48,6 +48,8 @@ class replica_images {
     result<> read(volume_index volume, byte_range range, bytes_span out) const;
     /// Whole blocks, zero-padded past the volume's end.
     result<> read_blocks(volume_index volume, std::uint64_t block, bytes_span out) const;
+    /// The same if it needs no waiting, and nothing past the volume's end; else false.
+    result<bool> try_read_blocks(volume_index volume, std::uint64_t block, bytes_span out) const;
     result<> write_blocks(volume_index volume, std::uint64_t block, bytes_view content);
     result<> zero_blocks(volume_index volume, std::uint64_t block, std::uint64_t count);
     /// As file::next_data, not beyond the volume's end.

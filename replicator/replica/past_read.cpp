@@ -75,6 +75,12 @@ std::shared_ptr<const packed_past> replica_core::past() const {
 }
 
 void replica_core::set_past(packed_past past) {
+    past.filters.clear();
+    for (const auto &s : *past.stretches) {
+        if (past.raw) {
+            past.filters.push_back(s->filter());
+        }
+    }
     auto made = std::make_shared<const packed_past>(std::move(past));
     const std::scoped_lock lock(past_mutex_);
     past_ = std::move(made);
@@ -151,7 +157,8 @@ replica_core::look_packed(const packed_past &past, interval_id id, volume_index 
             return fail(errc::invalid, "a look reads nothing");
         }
     } none;
-    return packed_reader(*past.stretches, none, units_).find(id, volume, block, count);
+    return packed_reader(*past.stretches, none, units_, past.filters)
+        .find(id, volume, block, count);
 }
 
 result<> replica_core::read_once(const point_view &view, volume_index volume, std::uint64_t block,
@@ -177,11 +184,29 @@ result<> replica_core::read_once(const point_view &view, volume_index volume, st
         }
     }
     past_present present(*this, seen);
-    const packed_reader reader(*seen->stretches, present, units_);
+    const packed_reader reader(*seen->stretches, present, units_, seen->filters);
     for (const packed_reader::place &p : packed) {
         FS_CHECK(reader.read(p, part_of(out, block, p.row.block, p.row.count)));
     }
     return {};
+}
+
+// As read_once, where nothing but the image has the blocks.
+result<bool> replica_core::try_read_blocks(const point_view &view, volume_index volume,
+                                           std::uint64_t block, bytes_span out) {
+    const std::uint64_t count = out.size() / block_bytes;
+    const auto seen = past();
+    const bool behind = seen->reaches(view.id);
+    if (behind && (!seen->raw || !packed_reader::untouched(*seen->stretches, seen->filters, view.id,
+                                                           volume, block, count))) {
+        return false;
+    }
+    const undo_places &places = behind ? *seen->raw : view.places;
+    if (!places.surely_none(volume, block, count)) {
+        return false;
+    }
+    FS_TRY(read, images_->try_read_blocks(volume, block, out));
+    return read && places.surely_none(volume, block, count) && past() == seen;
 }
 
 result<> replica_core::read_blocks(const point_view &view, volume_index volume, std::uint64_t block,
@@ -242,7 +267,7 @@ result<> replica_core::read_as_of(interval_id after, volume_index volume, std::u
     return again_while_moved([&]() -> result<> {
         FS_TRY(seen, past_with_raw());
         past_present present(*this, seen);
-        return packed_reader(*seen->stretches, present, units_)
+        return packed_reader(*seen->stretches, present, units_, seen->filters)
             .read_as_of(after, volume, block, out);
     });
 }
@@ -256,7 +281,7 @@ result<> replica_core::read_row(const std::shared_ptr<const stretch> &from, cons
             return fail(errc::not_found, from->path() + " is gone");
         }
         past_present present(*this, seen);
-        const packed_reader reader(*seen->stretches, present, units_);
+        const packed_reader reader(*seen->stretches, present, units_, seen->filters);
         return reader.read({static_cast<std::size_t>(at - seen->stretches->begin()), row}, out);
     });
 }

@@ -12,6 +12,7 @@ namespace farshore {
 namespace {
 
 constexpr std::uint64_t piece_bytes = limits::MiB;
+constexpr std::uint64_t try_blocks_max = 16;  ///< each is looked for in each stretch
 constexpr std::uint64_t look_blocks = 16384;  ///< how far a status looks at a time
 constexpr std::size_t data_ranges_max = 1024; ///< of an image in one look
 constexpr std::uint32_t hole_and_zero = 3;    // NBD_STATE_HOLE | NBD_STATE_ZERO
@@ -44,6 +45,16 @@ result<> point_device::read(std::uint64_t offset, bytes_span out) {
         offset += some;
     }
     return {};
+}
+
+// What did not change since is read where the request came in; all else on a pool.
+result<bool> point_device::try_read(std::uint64_t offset, bytes_span out) {
+    REPL_ASSERT(offset <= size_ && out.size() <= size_ - offset);
+    if (offset % block_bytes != 0 || out.size() % block_bytes != 0 ||
+        out.size() > try_blocks_max * block_bytes) {
+        return false;
+    }
+    return core_->try_read_blocks(*view_, volume_, offset / block_bytes, out);
 }
 
 /// The states from `offset` on, up to `end` or less. Whether an image has a hole is asked before

@@ -19,7 +19,7 @@ class point_device final : public block_device {
         return changes_.blocks ? std::to_string(changes_.since.value) : std::string();
     }
     result<> read(std::uint64_t offset, bytes_span out) override;
-    result<bool> try_read(std::uint64_t, bytes_span) override { return false; } // needs the disk
+    result<bool> try_read(std::uint64_t offset, bytes_span out) override;
     result<> write(std::uint64_t, bytes_view, bool) override { return refuse(); }
     result<bool> try_write(std::uint64_t, bytes_view) override {
         return std::unexpected(refuse().error());

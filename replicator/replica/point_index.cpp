@@ -98,6 +98,12 @@ void point_index::merge() {
     late_.clear();
 }
 
+bool point_index::none(volume_index volume, std::uint64_t block, std::uint64_t count) const {
+    const std::uint64_t at = key_of(volume, block);
+    const node *n = next(at);
+    return n == nullptr || n->key >= at + count;
+}
+
 std::vector<indexed_run> point_index::find(volume_index volume, std::uint64_t block,
                                            std::uint64_t count) const {
     std::vector<indexed_run> found;

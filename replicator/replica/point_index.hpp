@@ -38,6 +38,8 @@ class point_index {
     /// The parts of [block, block + count) that are in the index, in order, trimmed to it.
     std::vector<indexed_run> find(volume_index volume, std::uint64_t block,
                                   std::uint64_t count) const;
+    /// None of [block, block + count) is in the index.
+    bool none(volume_index volume, std::uint64_t block, std::uint64_t count) const;
     std::size_t runs() const { return old_.size() + late_.size(); }
 
   private:

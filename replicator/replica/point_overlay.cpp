@@ -165,6 +165,17 @@ result<> point_overlay::read(std::uint64_t offset, bytes_span out) {
     return {};
 }
 
+result<bool> point_overlay::try_read(std::uint64_t offset, bytes_span out) {
+    REPL_ASSERT(offset <= size_ && out.size() <= size_ - offset);
+    const index_range blocks = blocks_of({offset, out.size()});
+    const auto run = look(blocks.first, blocks.count());
+    if (run.count < blocks.count()) {
+        return false;
+    }
+    return run.what == overlay_map::state::below ? below_->try_read(offset, out)
+                                                 : data_->read_at_cached(offset, out);
+}
+
 result<std::vector<status_extent>> point_overlay::status(byte_range range, status_context context,
                                                          std::size_t max) {
     REPL_ASSERT(max > 0 && range.length > 0 && range.offset <= size_ &&

@@ -51,9 +51,9 @@ class point_overlay final : public block_device {
     std::uint64_t size() const override { return size_; }
     bool read_only() const override { return false; }
     result<> read(std::uint64_t offset, bytes_span out) override;
-    result<bool> try_read(std::uint64_t, bytes_span) override { return false; } // needs the disk
+    result<bool> try_read(std::uint64_t offset, bytes_span out) override;
     result<> write(std::uint64_t offset, bytes_view data, bool fua) override;
-    result<bool> try_write(std::uint64_t, bytes_view) override { return false; } // likewise
+    result<bool> try_write(std::uint64_t, bytes_view) override { return false; } // needs the disk
     result<> flush() override;
     result<> trim(byte_range range, bool fua) override;
     result<> write_zeroes(byte_range range, zero_options options) override;

@@ -67,6 +67,7 @@ struct point_view {
 struct packed_past {
     std::shared_ptr<const stretch_list> stretches;
     std::shared_ptr<undo_places> raw; ///< all raw history; null: nobody reads behind the stretches
+    filter_list filters = {};         ///< of the stretches, as long as somebody does
 
     /// The state after `id` needs stretches.
     bool reaches(interval_id id) const {
@@ -108,6 +109,10 @@ class replica_core : public std::enable_shared_from_this<replica_core> {
     /// Whole blocks as of the view, zero-padded past the volume's end.
     result<> read_blocks(const point_view &view, volume_index volume, std::uint64_t block,
                          bytes_span out);
+    /// The same of a few blocks, if it needs no waiting and no stretch or undo has any of them;
+    /// false: unspecified content.
+    result<bool> try_read_blocks(const point_view &view, volume_index volume, std::uint64_t block,
+                                 bytes_span out);
     /// What stretches and undo say of [block, block + count); what is not in it is as in the image.
     result<std::vector<known_run>> look(const point_view &view, volume_index volume,
                                         std::uint64_t block, std::uint64_t count);
@@ -137,6 +142,7 @@ class replica_core : public std::enable_shared_from_this<replica_core> {
 
   private:
     std::shared_ptr<const packed_past> past() const;
+    /// With filters where there is an index of raw undo.
     void set_past(packed_past past);
     result<std::shared_ptr<undo_places>> index_raw(const stretch_list &stretches);
     result<> read_once(const point_view &view, volume_index volume, std::uint64_t block,

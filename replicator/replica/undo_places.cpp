@@ -39,6 +39,11 @@ std::vector<indexed_run> undo_places::find(volume_index volume, std::uint64_t bl
     return index_.find(volume, block, count);
 }
 
+bool undo_places::surely_none(volume_index volume, std::uint64_t block, std::uint64_t count) const {
+    const std::shared_lock lock(mutex_, std::try_to_lock);
+    return lock.owns_lock() && index_.none(volume, block, count);
+}
+
 std::size_t undo_places::runs() const {
     const std::shared_lock lock(mutex_);
     return index_.runs();

@@ -16,6 +16,8 @@ class undo_places {
     void insert(const undo_table &table, bool rollback);
     std::vector<indexed_run> find(volume_index volume, std::uint64_t block,
                                   std::uint64_t count) const;
+    /// None of these blocks is here; false also when somebody puts tables in just now. Never waits.
+    bool surely_none(volume_index volume, std::uint64_t block, std::uint64_t count) const;
     std::size_t runs() const;
     void clear();
 
