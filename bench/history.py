@@ -1,16 +1,17 @@
 #!/usr/bin/env python3
 """What a history of every second costs at the DR site, on recorded writes of real programs.
 
-    sudo bench/history.py sizes [TRACE...] [--rules every,minute] [--speed 1] [--settle 20]
+    sudo bench/history.py sizes [TRACE...] [--rules every,minute,hour] [--speed 1] [--settle 20]
 
 A TRACE is a directory made by bench/traces/record.py, or its name below $FARSHORE_TRACES (all of MariaDB's,
 PostgreSQL's and Debian's there unless told). It is replayed at its own pace with intervals of 1 s, once for each of
-the rules: every point (`all 1h`) and one a minute (`1m 24h`). Then the bench waits until the history has not become
-smaller for --settle seconds. Counted are allocated bytes of every file of the group's state directory but the queues
-(journal, rollback log); beside it what the disk of the DR site was made to write, a loop device of its own (so it needs
-root): images, journal, history, packing and the file system's own. Both are given per folded byte, as the sender's
-status counts it. Primary and copy are compared. --speed 4 replays, cuts and thins four
-times as fast, for a try-out that writes no result; else it is in bench/results/history-TRACE.json.
+the rules: every point (`all 1h`), one a minute (`1m 24h`) and one an hour (`1h 7d`), which is the first and the last
+of a recording that is shorter; its history is given per byte of the blocks that changed, each counted once. Then the
+bench waits until the history has not become smaller for --settle seconds. Counted are allocated bytes of every file of
+the group's state directory but the queues (journal, rollback log); beside it what the disk of the DR site was made to
+write, a loop device of its own (so it needs root): images, journal, history, packing and the file system's own. Both
+are given per folded byte, as the sender's status counts it. Primary and copy are compared. --speed 4 replays, cuts and
+thins four times as fast, for a try-out that writes no result; else it is in bench/results/history-TRACE.json.
 """
 
 import argparse
@@ -32,13 +33,19 @@ TRACES = ("mariadb-write-only", "postgres-n", "debian")
 BARS = {"mariadb": {"every": 0.35, "minute": 0.30}, "postgres": {"every": 0.05, "minute": 0.05},
         "debian": {"every": 0.03, "minute": 0.02}}
 DEVICE_BAR = 2.5
+HOUR_BAR = 0.5  # of the distinct blocks
 DISK_BYTES = 24 << 30  # sparse: room for history and journal beside the images
 SETTLE_LIMIT = 1200  # seconds until packing must have come to rest
 
 
 def rules_of(name, speed):
     """`retain` for a name, with times as short as the replay is fast."""
-    return {"every": ["all 1h"], "minute": [f"{60_000 / speed:.0f}ms 24h"]}[name]
+    return {"every": ["all 1h"], "minute": [f"{60_000 / speed:.0f}ms 24h"], "hour": ["1h 7d"]}[name]
+
+
+def distinct_bytes(trace):
+    """Of the blocks that changed in the recording, each counted once."""
+    return 4096 * sum(len(changed) for changed in trace.intervals(10 ** 9))
 
 
 def measure(context, options, trace, rules):
@@ -62,11 +69,12 @@ def measure(context, options, trace, rules):
     pair.receiver.stop()
     context.check(rest, f"{trace.name}, {rules}: packing came to rest")
     context.check(not outcome["order_lost"], f"{trace.name}, {rules}: the order was kept")
+    base = distinct_bytes(trace) if rules == "hour" else folded
     seconds = trace.meta["seconds"]
     if rules == "every":  # a history without its points would be small for the wrong reason
         context.check(len(fresh) >= 0.9 * seconds, f"{trace.name}: {len(fresh)} points from {seconds} s of writes")
     return {"rules": rules, "folded": folded, "grown": grown, "history": history, "device": written,
-            "history_per_folded": history / folded, "device_per_folded": written / folded, "points": len(fresh),
+            "history_per_folded": history / base, "device_per_folded": written / folded, "points": len(fresh),
             "lag_seconds": outcome["lag_seconds"], "cpu_seconds": outcome["cpu_seconds"]}
 
 
@@ -84,7 +92,7 @@ def table(outcomes):
 
 
 def bar_of(name, rules):
-    return BARS.get(name.split("-")[0], {}).get(rules, 1.0)
+    return HOUR_BAR if rules == "hour" else BARS.get(name.split("-")[0], {}).get(rules, 1.0)
 
 
 def of_trace(options, name, outcomes):
@@ -102,7 +110,8 @@ def of_trace(options, name, outcomes):
             outcomes.append((trace.name, one))
             for what, value, bar in (("history", one["history_per_folded"], bar_of(trace.name, rules)),
                                      ("written to devices", one["device_per_folded"], DEVICE_BAR)):
-                bench.row(f"{what} per folded byte, {trace.name}, {rules}", f"{value:.3f}x", f"<= {bar}x", value <= bar)
+                per = "changed block's" if rules == "hour" and what == "history" else "folded"
+                bench.row(f"{what} per {per} byte, {trace.name}, {rules}", f"{value:.3f}x", f"<= {bar}x", value <= bar)
         if options.speed == 1:
             bench.finish(f"bench/history.py sizes {trace.name}")
         return all(row["ok"] for row in bench.rows) and not bench.context.failures
@@ -121,15 +130,15 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["sizes"])
     parser.add_argument("traces", nargs="*", metavar="TRACE")
-    parser.add_argument("--rules", type=lambda text: text.split(","), default=["every", "minute"])
+    parser.add_argument("--rules", type=lambda text: text.split(","), default=["every", "minute", "hour"])
     parser.add_argument("--speed", type=float, default=1.0, help="of the replay; 1: as recorded")
     parser.add_argument("--settle", type=float, default=20, help="seconds without shrinking that end the wait")
     parser.add_argument("--memory", default="512MiB")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--keep", action="store_true")
     options = parser.parse_args()
-    if not set(options.rules) <= {"every", "minute"}:
-        parser.error("--rules are of: every, minute")
+    if not set(options.rules) <= {"every", "minute", "hour"}:
+        parser.error("--rules are of: every, minute, hour")
     options.long, options.scale = True, 1
     return options
 
