@@ -179,9 +179,10 @@ result<interval_id> catalogue::noted_through() {
     return from_sql(through);
 }
 
-result<> catalogue::note_points(std::span<const catalogued_point> points, interval_id through) {
+result<> catalogue::note_points(std::span<const catalogued_point> points, interval_id through,
+                                bool durably) {
     const std::scoped_lock lock(impl_->mutex);
-    return impl_->transact(false, [&]() -> result<> {
+    return impl_->transact(durably, [&]() -> result<> {
         for (const catalogued_point &p : points) {
             FS_TRY(add, impl_->database->prepare(
                             "INSERT OR IGNORE INTO points(id, time, arrival, kind, name, note,"

@@ -130,8 +130,9 @@ class catalogue {
     /// the history has beyond it is new.
     result<interval_id> noted_through();
     /// Adds them (those that are there stay as they are), and remembers that it knows all up to
-    /// `through`. Not durable by itself.
-    result<> note_points(std::span<const catalogued_point> points, interval_id through);
+    /// `through`. Durable if asked, for that costs a sync.
+    result<> note_points(std::span<const catalogued_point> points, interval_id through,
+                         bool durably = false);
     /// They are no points any more: retention's choice (not durable by itself) or somebody's. Their
     /// tests go, too.
     result<> drop_points(std::span<const interval_id> ids, bool durably);

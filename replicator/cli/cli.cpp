@@ -166,6 +166,13 @@ void print_text(const invocation &inv, const json &d, const terminal &term) {
         term.err(fmt::format("{}: the point of {} is durable at the DR site{}\n", inv.group,
                              text_field(d, "/time"),
                              flag_field(d, "/applied") ? " and its replica images show it" : ""));
+    } else if (c == "bookmark") {
+        term.out(text_field(d, "/point") + "\n");
+        term.err(render_bookmark(inv.group, d));
+        const std::string why = text_field(d, "/why_not_app");
+        if (inv.bookmark.app && !why.empty()) {
+            term.err(inv.group + ": the point is NOT application-consistent: " + why + "\n");
+        }
     } else if (c == "invite") {
         term.out(text_field(d, "/token") + "\n");
         term.err(fmt::format("good once, until {}; at the primary site: farshore join, and this "
@@ -193,6 +200,11 @@ int exit_of(const invocation &inv, const json &document) {
     const bool differs = inv.command == "verify" && !flag_field(document, "/equal");
     if (inv.command == "scrub" && inv.wait &&
         (count_field(document, "/damaged_count") > 0 || !flag_field(document, "/compared"))) {
+        return value_of(exit_code::partly);
+    }
+    if (inv.command == "bookmark" &&
+        ((inv.bookmark.app && text_field(document, "/kind") != "app") ||
+         !flag_field(document, "/durable"))) {
         return value_of(exit_code::partly);
     }
     return value_of(differs ? exit_code::not_in_sync : exit_code::ok);

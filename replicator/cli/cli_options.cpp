@@ -19,7 +19,8 @@ constexpr const char *footer =
     "point, 11 busy, 12 not trusted, 13 would lose data or a suspect point, 14 not in sync, 15 "
     "timed\n"
     "out, 130 interrupted.\n"
-    "A point P is an id, an RFC 3339 time, latest, or an age such as -5m. See farshore(1).";
+    "A point P is an id, an RFC 3339 time, latest, an age such as -5m, or a bookmark's name. See\n"
+    "farshore(1).";
 
 /// A subcommand that sets `command` when it is used.
 CLI::App *verb(CLI::App &parent, invocation &inv, const char *name, const std::string &full_name,
@@ -66,6 +67,21 @@ void add_sender_commands(CLI::App &app, invocation &inv) {
     wait->add_flag("--durable", inv.durable, "return as soon as it is durable there");
     wait->add_option("--timeout", inv.timeout,
                      "give up after this time, such as 60s (default: never)")
+        ->type_name("TIME");
+    auto *bookmark = verb(app, inv, "bookmark", "bookmark",
+                          "cut a named point, with applications still around it (sender)");
+    group_argument(bookmark, inv, true);
+    bookmark
+        ->add_option("NAME", inv.bookmark.name, "such as before-upgrade; {time} in it is the time")
+        ->required()
+        ->type_name("");
+    bookmark->add_flag("--app", inv.bookmark.app,
+                       "freeze the group's hooks around the barrier (kind app, or exit 3)");
+    bookmark->add_option("--note", inv.bookmark.note, "one line that stays with the point")
+        ->type_name("TEXT");
+    bookmark
+        ->add_option("--keep", inv.bookmark.keep,
+                     "how long the DR site keeps it (default: as long as `retain` reaches)")
         ->type_name("TIME");
     group_argument(verb(app, inv, "pause", "pause", "stop shipping; capture goes on (sender)"), inv,
                    true);
@@ -224,7 +240,7 @@ std::expected<invocation, parse_end> parse_invocation(cli_program program,
     app.add_flag("--json", inv.as_json, "one JSON document on standard output, failures too");
     app.add_option("--timeout", inv.timeout,
                    "how long the command may take, such as 30s (default: check and each look of "
-                   "--watch 10s; wait, "
+                   "--watch 10s; bookmark 60s; wait, "
                    "verify, open, close and join as long as the daemon is alive; others 30s)")
         ->type_name("TIME");
     if (throttle) {

@@ -47,6 +47,14 @@ struct carry_words {
     bool force = false;
 };
 
+/// Of `bookmark`.
+struct bookmark_words {
+    std::string name;
+    std::string note;
+    std::string keep;
+    bool app = false;
+};
+
 /// What `check` takes.
 struct check_words {
     std::string lag_max = "5m";
@@ -72,6 +80,7 @@ struct invocation {
     check_words check;
     plan_words plan;
     demo_words demo;
+    bookmark_words bookmark;
     bool watch = false;
     bool durable = false;
     bool full = false;

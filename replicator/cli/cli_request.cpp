@@ -36,6 +36,26 @@ std::expected<control_request, control::failure> wait_request(const invocation &
     return control_request{"wait", std::move(args)};
 }
 
+std::expected<control_request, control::failure> bookmark_request(const invocation &inv) {
+    json args{{"group", inv.group},
+              {"name", inv.bookmark.name},
+              {"note", inv.bookmark.note},
+              {"app", inv.bookmark.app}};
+    const std::pair<const char *, const std::string &> times[] = {{"--keep", inv.bookmark.keep},
+                                                                  {"--timeout", inv.timeout}};
+    for (const auto &[option, text] : times) {
+        if (text.empty()) {
+            continue;
+        }
+        const auto ms = milliseconds_of(option, text);
+        if (!ms) {
+            return std::unexpected(ms.error());
+        }
+        args[std::string(option).substr(2) + "_ms"] = *ms;
+    }
+    return control_request{"bookmark", std::move(args)};
+}
+
 std::expected<control_request, control::failure> throttle_request(const invocation &inv) {
     const auto limit = parse_limit(inv.rate);
     if (!limit) {
@@ -90,6 +110,9 @@ std::expected<control_request, control::failure> open_request(const invocation &
 std::expected<control_request, control::failure> request_of(const invocation &inv) {
     if (inv.command == "wait") {
         return wait_request(inv);
+    }
+    if (inv.command == "bookmark") {
+        return bookmark_request(inv);
     }
     if (inv.command == "throttle set") {
         return throttle_request(inv);
@@ -146,6 +169,8 @@ std::expected<control::call_limits, control::failure> call_limits_of(const invoc
     const std::string &c = inv.command;
     if (c == "check" || inv.watch) {
         limits.total = given.value_or(std::chrono::seconds(10));
+    } else if (c == "bookmark") { // the daemon's own limit ends it, hooks included
+        limits.total = std::nullopt;
     } else if (c == "wait") {
         limits.total = given ? std::optional(*given + wait_grace) : std::nullopt;
     } else if (c == "verify" || c == "open" || c == "close" || c == "join" || c == "pin" ||

@@ -148,6 +148,24 @@ std::string render_status(const json &status, const json &before, double seconds
                                                      : render_sender(status, before, seconds);
 }
 
+std::string render_bookmark(const std::string &group, const json &bookmark) {
+    const std::string kind = text_field(bookmark, "/kind");
+    std::string text =
+        fmt::format("{}: bookmark {} of {}, kind {}; {}\n", group, text_field(bookmark, "/name"),
+                    text_field(bookmark, "/time"), kind,
+                    flag_field(bookmark, "/durable")
+                        ? "the DR site shows it"
+                        : "the DR site can't be reached and gets it with the backlog");
+    for (const json &h : list_field(bookmark, "/hooks")) {
+        const double ms = h.value("freeze_ms", 0.0);
+        const std::string why = text_field(h, "/message");
+        text += fmt::format("  {} ({}): {}, {:.0f} ms{}{}\n", text_field(h, "/name"),
+                            text_field(h, "/type"), flag_field(h, "/ok") ? "ok" : "NOT ok", ms,
+                            why.empty() ? "" : ": ", why);
+    }
+    return text;
+}
+
 std::string render_plan(const json &plan) {
     const auto row_of = [&](const char *what, const std::string &at) -> row {
         return {what, std::to_string(count_field(plan, (at + "/points").c_str())),

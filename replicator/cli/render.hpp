@@ -12,6 +12,7 @@ using json = nlohmann::json;
 
 /// A row a group. `before` is the status `seconds` earlier (null: none) and gives the throughput.
 std::string render_status(const json &status, const json &before, double seconds);
+std::string render_bookmark(const std::string &group, const json &bookmark); ///< for standard error
 std::string render_plan(const json &plan);
 std::string render_points(const json &points);
 std::string render_peers(const json &peers);

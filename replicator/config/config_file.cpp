@@ -5,6 +5,7 @@
 #include "replicator/base/plain_name.hpp"
 #include "replicator/base/unique_fd.hpp"
 #include "replicator/config/config_reader.hpp"
+#include "replicator/config/hook_keys.hpp"
 #include "replicator/config/scrub_key.hpp"
 #include "replicator/config/units.hpp"
 #include "replicator/nbd/server.hpp"
@@ -197,6 +198,7 @@ sender_group_config sender_group(const toml::table &table, sender_names &all,
     g.loans = r.flag("loans").value_or(true);
     g.verify_encoding = r.flag("verify_encoding").value_or(false);
     g.rate = r.parsed<std::uint64_t>("rate", false, parse_rate);
+    g.hooks = hooks_of(r, problems);
     uniqueness names{"volume name"};
     for (const toml::table *t : r.tables("volume")) {
         g.volumes.push_back(sender_volume(*t, g.name, names, all, problems));

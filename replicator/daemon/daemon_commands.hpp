@@ -8,6 +8,7 @@
 #include "replicator/base/opening_limits.hpp"
 #include "replicator/daemon/arguments.hpp"
 #include "replicator/daemon/attached_opening.hpp"
+#include "replicator/daemon/bookmark_commands.hpp"
 #include "replicator/daemon/retention_commands.hpp"
 #include "replicator/daemon/scrub_commands.hpp"
 #include "replicator/daemon/shielded.hpp"
@@ -30,9 +31,9 @@ inline control::outcome no_such_group(const std::string &name) {
 }
 /// Most often the command is meant for the other daemon.
 inline control::outcome unknown_command(const std::string &command, const std::string &role) {
-    constexpr std::array at_sender{"wait",         "verify",         "join",
-                                   "pause",        "resume",         "resync",
-                                   "throttle_set", "throttle_clear", "throttle_show"};
+    constexpr std::array at_sender{"wait",           "bookmark",     "verify", "join",
+                                   "pause",          "resume",       "resync", "throttle_set",
+                                   "throttle_clear", "throttle_show"};
     constexpr std::array at_receiver{
         "points", "open",  "opened", "close", "invite",        "invitations", "revoke",
         "pin",    "unpin", "forget", "plan",  "open_attached", "seed_target", "scrub"};
@@ -92,6 +93,9 @@ class sender_commands {
         }
         if (command == "wait") {
             co_return co_await wait(args);
+        }
+        if (command == "bookmark") {
+            co_return co_await run_bookmark(engine_, owner_, args);
         }
         if (command == "verify") {
             co_return co_await verify(args, std::move(progress));

@@ -185,6 +185,31 @@ json to_json(const verify_outcome &v) {
             {"differences", std::move(differences)}};
 }
 
+json to_json(const bookmark_outcome &b) {
+    json hooks = json::array();
+    for (const hook_result &h : b.label.hooks) {
+        json facts = json::object();
+        for (const auto &[key, value] : h.facts) {
+            facts[key] = value;
+        }
+        const double freeze_ms = std::chrono::duration<double, std::milli>(h.freeze).count();
+        hooks.push_back({{"name", h.name},
+                         {"type", h.type},
+                         {"ok", h.ok},
+                         {"freeze_ms", std::round(freeze_ms * 1000) / 1000},
+                         {"message", h.message},
+                         {"facts", std::move(facts)}});
+    }
+    json document = to_json(b.point);
+    document["name"] = b.label.name;
+    document["kind"] = name_of(b.label.kind);
+    document["note"] = b.label.note;
+    document["durable"] = b.durable;
+    document["hooks"] = std::move(hooks);
+    document["why_not_app"] = b.why_not_app.empty() ? json(nullptr) : json(b.why_not_app);
+    return document;
+}
+
 json to_json(const point_info &p) {
     return {{"id", p.id},
             {"time", to_rfc3339(p.time)},
@@ -193,6 +218,7 @@ json to_json(const point_info &p) {
             {"kind", p.kind},
             {"name", p.name},
             {"note", p.note},
+            {"hooks", p.hooks.empty() ? json::array() : json::parse(p.hooks, nullptr, false)},
             {"pinned", p.pinned},
             {"suspect", p.suspect},
             {"damaged", p.damaged},

@@ -20,6 +20,7 @@ json sender_status_document(const std::vector<sender_group_status> &groups);
 json receiver_status_document(const std::vector<receiver_group_status> &groups);
 
 json to_json(const wait_outcome &w);
+json to_json(const bookmark_outcome &b);
 json to_json(const verify_outcome &v);
 json to_json(const scrub_outcome &s);
 json to_json(const point_info &p);

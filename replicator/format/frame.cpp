@@ -53,12 +53,14 @@ struct barrier_disk {
     le64 heals;
     le64 frames_checksum;
     le32 verify_count;
-    std::array<std::byte, 12> reserved;
+    le32 label_bytes;
+    std::array<std::byte, 8> reserved;
 };
 static_assert(sizeof(barrier_disk) == 64 && wire_struct<barrier_disk>);
 static_assert(offsetof(barrier_disk, time_ns) == 8);
 static_assert(offsetof(barrier_disk, frames_checksum) == 40);
-static_assert(offsetof(barrier_disk, reserved) == 52);
+static_assert(offsetof(barrier_disk, label_bytes) == 52);
+static_assert(offsetof(barrier_disk, reserved) == 56);
 
 /// 2200-01-01: later than any clock that is merely wrong says, and far from where nanoseconds end.
 constexpr std::uint64_t barrier_time_ns_max =
@@ -69,6 +71,8 @@ constexpr std::uint64_t barrier_time_ns_max =
 constexpr std::uint16_t barrier_version = 1;
 constexpr std::uint16_t barrier_consistent = 1;
 constexpr std::uint16_t barrier_requested = 2;
+constexpr std::uint16_t barrier_labelled = 4;
+constexpr std::uint16_t barrier_flags = barrier_consistent | barrier_requested | barrier_labelled;
 
 struct verify_disk {
     le16 volume;
@@ -216,10 +220,14 @@ result<parsed_frame> parse_frame(bytes_view frame) {
 
 byte_vector encode_barrier(const barrier &b) {
     REPL_ASSERT(b.verify.size() <= verify_entries_max);
+    REPL_ASSERT(b.consistent || !b.label);
+    const byte_vector label = b.label ? encode_label(*b.label) : byte_vector{};
     barrier_disk disk{};
     disk.version = barrier_version;
     disk.flags = static_cast<std::uint16_t>((b.consistent ? barrier_consistent : 0) |
-                                            (b.requested ? barrier_requested : 0));
+                                            (b.requested ? barrier_requested : 0) |
+                                            (b.label ? barrier_labelled : 0));
+    disk.label_bytes = static_cast<std::uint32_t>(label.size());
     disk.data_frames = b.data_frames;
     disk.time_ns = static_cast<std::uint64_t>(b.time.time_since_epoch().count());
     disk.blocks = b.blocks;
@@ -229,7 +237,7 @@ byte_vector encode_barrier(const barrier &b) {
     disk.verify_count = static_cast<std::uint32_t>(b.verify.size());
 
     byte_vector out;
-    out.reserve(sizeof(barrier_disk) + b.verify.size() * sizeof(verify_disk));
+    out.reserve(sizeof(barrier_disk) + b.verify.size() * sizeof(verify_disk) + label.size());
     append_struct(out, disk);
     for (const verify_entry &entry : b.verify) {
         verify_disk v{};
@@ -240,6 +248,7 @@ byte_vector encode_barrier(const barrier &b) {
         REPL_ASSERT(parse_verify(v).has_value());
         append_struct(out, v);
     }
+    append_bytes(out, label);
     return out;
 }
 
@@ -249,7 +258,7 @@ result<barrier> parse_barrier(bytes_view payload) {
     if (disk.version != barrier_version) {
         return fail(errc::unsupported, fmt::format("barrier version {}", disk.version.get()));
     }
-    if ((disk.flags & ~(barrier_consistent | barrier_requested)) != 0) {
+    if ((disk.flags & ~barrier_flags) != 0) {
         return fail(errc::unsupported, fmt::format("barrier flags {:#x}", disk.flags.get()));
     }
     if (!is_zero(disk.reserved)) {
@@ -275,14 +284,23 @@ result<barrier> parse_barrier(bytes_view payload) {
     b.written_bytes = disk.written_bytes;
     b.heals = disk.heals;
     b.frames_checksum = disk.frames_checksum;
-    if (in.remaining() != disk.verify_count * sizeof(verify_disk)) {
-        return fail(errc::corrupt, "barrier of another length than its verify ranges take");
+    if (in.remaining() != disk.verify_count * sizeof(verify_disk) + disk.label_bytes) {
+        return fail(errc::corrupt, "barrier of another length than its verify ranges and label "
+                                   "take");
     }
     b.verify.reserve(disk.verify_count);
-    while (!in.at_end()) {
+    for (std::uint32_t i = 0; i < disk.verify_count; ++i) {
         FS_TRY(v, in.structure<verify_disk>());
         FS_TRY(entry, parse_verify(v));
         b.verify.push_back(entry);
+    }
+    const bool labelled = (disk.flags & barrier_labelled) != 0;
+    if (labelled != (disk.label_bytes != 0) || (labelled && !b.consistent)) {
+        return fail(errc::corrupt, "barrier with a label that its flags don't allow");
+    }
+    if (labelled) {
+        FS_TRY(label, parse_label(in.rest()));
+        b.label = std::move(label);
     }
     return b;
 }

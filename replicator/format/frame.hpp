@@ -29,9 +29,11 @@
 #include "replicator/base/clock.hpp"
 #include "replicator/base/error.hpp"
 #include "replicator/base/types.hpp"
+#include "replicator/format/point_label.hpp"
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 namespace farshore {
@@ -68,10 +70,10 @@ struct parsed_frame {
 };
 result<parsed_frame> parse_frame(bytes_view frame);
 
-// Barrier payload, 64 bytes and the verify ranges:
+// Barrier payload, 64 bytes, the verify ranges, the label:
 //   off size name             meaning, valid range
 //     0    2 version          1; any other is refused (errc::unsupported)
-//     2    2 flags            1 consistent, 2 requested; others refused
+//     2    2 flags            1 consistent, 2 requested, 4 labelled; others refused
 //     4    4 data_frames      the barrier frame's index
 //     8    8 time             of the cut, ns since 1970, to the end of 2199
 //    16    8 blocks           sum over the data frames
@@ -79,7 +81,9 @@ result<parsed_frame> parse_frame(bytes_view frame);
 //    32    8 heals            < 2^63
 //    40    8 frames_checksum  low half of XXH3-128 over their payload checksums in order
 //    48    4 verify_count     <= verify_entries_max
-//    52   12 reserved         zero
+//    52    4 label_bytes      of the label behind the verify ranges (format/point_label.hpp), with
+//                             flag 4; else 0
+//    56    8 reserved         zero
 // Verify range, 32 bytes:
 //     0    2 volume           index in the group
 //     2    2 reserved         zero
@@ -110,6 +114,7 @@ struct barrier {
     std::uint64_t heals = 0; ///< damage count of the receiver that the stream's catch-up repairs
     std::uint64_t frames_checksum = 0;
     std::vector<verify_entry> verify;
+    std::optional<point_label> label; ///< it is a bookmark; only with `consistent`
     bool operator==(const barrier &) const = default;
 };
 byte_vector encode_barrier(const barrier &b);

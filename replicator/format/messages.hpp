@@ -87,7 +87,8 @@ constexpr std::uint32_t protocol_version = 1;
 /// What a side may offer besides version 1: bits of hello.features_offered, and of welcome.features
 /// what the receiver takes of them.
 constexpr std::uint64_t feature_compare = 1; ///< the sender answers compare_request
-constexpr std::uint64_t features_known = feature_compare;
+constexpr std::uint64_t feature_labels = 2;  ///< barriers may have labels
+constexpr std::uint64_t features_known = feature_compare | feature_labels;
 
 struct volume_entry {
     std::string name;

@@ -1,6 +1,7 @@
 #include "replicator/receiver/point_name.hpp"
 
 #include "replicator/base/rfc3339.hpp"
+#include "replicator/format/point_label.hpp"
 
 #include <fmt/format.h>
 
@@ -47,9 +48,12 @@ result<point_name> parse_point_name(const std::string &text) {
     } else if (const auto time = parse_rfc3339(text)) {
         return point_by_time{*time};
     }
+    if (is_bookmark_name(text)) {
+        return point_by_label{text};
+    }
     return fail(errc::invalid,
                 fmt::format("\"{}\" names no point: give an id from `farshore points`, a time like "
-                            "2026-01-31T18:00:00Z, latest, or an age like -5m",
+                            "2026-01-31T18:00:00Z, latest, an age like -5m, or a bookmark's name",
                             text));
 }
 

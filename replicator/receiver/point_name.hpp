@@ -1,5 +1,6 @@
 #pragma once
-// How an operator names a point: an id, an RFC 3339 time, "latest", or an age such as "-5m". Pure.
+// How an operator names a point: an id, an RFC 3339 time, "latest", an age such as "-5m", or the
+// name of a bookmark, which looks like none of these (format/point_label.hpp). Pure.
 //
 // Times of points are those of the primary's clock and are printed in milliseconds, so they are
 // compared as printed: what `wait` and `points` say opens the point that it was said of. That clock
@@ -28,7 +29,12 @@ struct point_by_time {
 struct point_by_age {
     duration age{};
 };
-using point_name = std::variant<point_latest, point_by_id, point_by_time, point_by_age>;
+/// A bookmark's name; the newest of the points that have it.
+struct point_by_label {
+    std::string name;
+};
+using point_name =
+    std::variant<point_latest, point_by_id, point_by_time, point_by_age, point_by_label>;
 
 /// Empty text is latest. errc::invalid says what forms there are.
 result<point_name> parse_point_name(const std::string &text);

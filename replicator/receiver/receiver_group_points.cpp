@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <ranges>
 
 namespace farshore {
 namespace {
@@ -34,6 +35,7 @@ point_info receiver_group::info_of(const replica_point &p) const {
     i.name = p.name;
     i.note = p.note;
     i.pinned = p.pinned;
+    i.hooks = p.hooks;
     i.suspect = p.suspect;
     i.damaged = p.damaged;
     return i;
@@ -56,6 +58,17 @@ result<replica_point> receiver_group::resolve_point(const std::string &text) con
                 errc::not_found,
                 fmt::format("group \"{}\" keeps no point {}; `farshore points {}` lists them",
                             name(), id->id, name()));
+        }
+        return *at;
+    }
+    if (const auto *label = std::get_if<point_by_label>(&wanted)) {
+        const auto newest_first = std::views::reverse(all);
+        const auto at = std::ranges::find(newest_first, label->name, &replica_point::name);
+        if (at == newest_first.end()) {
+            return fail(errc::not_found,
+                        fmt::format("group \"{}\" keeps no bookmark \"{}\"; `farshore points {}` "
+                                    "lists its points",
+                                    name(), label->name, name()));
         }
         return *at;
     }

@@ -24,6 +24,9 @@ std::vector<std::string> keepers_of(const point_keeping &k,
     if (retain.empty()) {
         by.emplace_back("all"); // as long as there is space
     }
+    if (k.bookmark) {
+        by.emplace_back("bookmark");
+    }
     if (k.point.pinned) {
         by.emplace_back("pin");
     }

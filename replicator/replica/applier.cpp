@@ -353,6 +353,7 @@ result<> applier::finish_interval(const interval_entry &entry) {
     next.consistent = entry.commit.consistent;
     next.time = entry.commit.time;
     next.arrival = entry.arrival;
+    next.label.reset();
     const std::size_t verified_before = outcome_.verified.size();
     auto done = verify(entry);
     const bool differs = std::ranges::any_of(outcome_.verified.begin() +
@@ -363,6 +364,9 @@ result<> applier::finish_interval(const interval_entry &entry) {
         next.healed_count = next.damage_count;
     }
     next.point = next.consistent && next.healed_count == next.damage_count;
+    if (next.point && entry.commit.label) {
+        next.label = std::make_shared<const point_label>(*entry.commit.label);
+    }
     if (done) {
         done = undo_.end({next.consistent, next.point, next.time, next.arrival, next.damage_count,
                           next.healed_count});

@@ -39,6 +39,7 @@ struct applied_state {
     bool consistent = false;
     wall_time time{};
     wall_time arrival{};
+    std::shared_ptr<const point_label> label; ///< of a bookmark that became a point; may be null
     bool point = false;
     std::uint64_t damage_count = 0;
     std::uint64_t healed_count = 0;

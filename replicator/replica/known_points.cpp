@@ -15,9 +15,8 @@ result<std::size_t> known_points::place_of(interval_id id) const {
 }
 
 replica_point known_points::seen(const catalogued_point &p) const {
-    return {p.id,     p.time,          p.arrival,
-            p.kind,   p.name,          p.note,
-            p.pinned, p.id <= suspect, span_of(spoilt, p.id) != nullptr};
+    return {p.id,   p.time,   p.arrival, p.kind,          p.name,
+            p.note, p.pinned, p.hooks,   p.id <= suspect, span_of(spoilt, p.id) != nullptr};
 }
 
 points_overview known_points::overview() const {
@@ -64,7 +63,8 @@ std::vector<kept_candidate> known_points::candidates(const std::set<interval_id>
     const auto newest = newest_good(); // else space or a rule could leave damaged ones only
     for (std::size_t n = 0; n < points.size(); ++n) {
         const catalogued_point &p = points[n];
-        all.push_back({p.id, p.time, n == newest || held(p, in_use, now), p.arrival});
+        all.push_back({p.id, p.time, n == newest || held(p, in_use, now), p.arrival,
+                       !p.name.empty(), p.keep});
     }
     return all;
 }

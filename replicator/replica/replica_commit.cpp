@@ -136,7 +136,7 @@ result<> replica_group::impl::commit(bool always) {
     uncommitted = false;
     note_points(record->applied.interval);
     // The records are good whether or not space comes back now.
-    auto dropped = journal->drop_through(safe);
+    auto dropped = journal->drop_through(std::min(safe, labels_noted()));
     if (dropped) {
         dropped = reclaim();
     }

@@ -1,8 +1,10 @@
 // What the catalogue holds of a group: settled with the history at open, told what becomes of
 // points, and changed by who pins or forgets one.
 
+#include "replicator/base/limits.hpp"
 #include "replicator/base/log.hpp"
 #include "replicator/base/rfc3339.hpp"
+#include "replicator/replica/label_text.hpp"
 #include "replicator/replica/point_cases.hpp"
 #include "replicator/replica/replica_impl.hpp"
 
@@ -54,6 +56,7 @@ result<> replica_group::impl::settle_facts(std::vector<catalogued_point> history
     FS_CHECK(facts->cut_after(committed.applied.interval));
     FS_TRY(listed, facts->points());
     FS_TRY(through, facts->noted_through());
+    take_labels(history, through);
     const settled_points settled = settle_points({history, listed, through});
     for (const interval_id id : settled.gone_and_pinned) {
         log::error("{}: point {} was pinned and is gone: the history does not reach back to it",
@@ -79,6 +82,30 @@ result<> replica_group::impl::settle_facts(std::vector<catalogued_point> history
         FS_CHECK(facts->drop_points(settled.gone, false));
     }
     return read_openings();
+}
+
+// A label that the catalogue does not have yet keeps its interval in the journal (labels_noted).
+void replica_group::impl::take_labels(std::vector<catalogued_point> &history,
+                                      interval_id through) const {
+    const auto first = std::ranges::upper_bound(history, through, {}, &catalogued_point::id);
+    for (auto p = first; p != history.end(); ++p) {
+        const auto entry = journal->entries_after(interval_id{p->id.value - 1}, 1);
+        if (!entry.empty() && entry.front().position.interval == p->id &&
+            entry.front().commit.label) {
+            put_label(*p, *entry.front().commit.label);
+        }
+    }
+}
+
+/// Up to this interval the journal is needed by no label.
+interval_id replica_group::impl::labels_noted() {
+    const std::scoped_lock one(facts_mutex);
+    const std::scoped_lock lock(mutex);
+    const auto first = std::ranges::upper_bound(known.points, noted, {}, &catalogued_point::id);
+    const auto labelled = std::find_if(first, known.points.end(),
+                                       [](const catalogued_point &p) { return !p.name.empty(); });
+    return interval_id{labelled == known.points.end() ? limits::interval_id_max
+                                                      : labelled->id.value - 1};
 }
 
 /// Openings come and go through facts(); a point that is being served is held besides.
@@ -120,7 +147,9 @@ result<> replica_group::impl::note_points_now(interval_id through) {
         return done; // intervals without points are noted with the next one
     }
     if (through > noted) {
-        done = facts->note_points(fresh, through);
+        const bool named =
+            std::ranges::any_of(fresh, [](const catalogued_point &p) { return !p.name.empty(); });
+        done = facts->note_points(fresh, through, named);
         noted = done ? through : noted;
     }
     if (done && !dropped.empty()) {

@@ -4,6 +4,7 @@
 #include "replicator/replica/replica_group.hpp"
 
 #include "replicator/base/log.hpp"
+#include "replicator/replica/label_text.hpp"
 #include "replicator/replica/replica_impl.hpp"
 
 #include <fmt/format.h>
@@ -174,6 +175,9 @@ result<apply_outcome> replica_group::impl::apply_once() {
         uncommitted = true;
         if (state.point) {
             known.points.push_back({state.position.interval, state.time, state.arrival});
+            if (state.label) {
+                put_label(known.points.back(), *state.label);
+            }
         }
     }
     outcome.applied = applied.position;

@@ -97,6 +97,7 @@ struct replica_point {
     std::string name = {};
     std::string note = {};
     bool pinned = false;
+    std::string hooks = {}; ///< of a bookmark: what they answered (replica/label_text.hpp)
     bool suspect =
         false; ///< the images were changed by somebody else after it: it may show what never was
     bool damaged = false; ///< a piece of the copy that it needs can't be trusted
@@ -135,6 +136,7 @@ struct point_keeping {
     replica_point point;
     std::uint64_t undo_bytes = 0; ///< of the history, to go back to it from the next newer point
     std::uint32_t rules = 0;      ///< bit i: rule i of `retain`
+    bool bookmark = false;        ///< it has a name, and is not too old for that
     bool open = false;
     bool newest = false;
     bool rebuilt = false;           ///< the catalogue was lost: nobody knows whether it was pinned

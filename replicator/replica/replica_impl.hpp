@@ -110,6 +110,8 @@ struct replica_group::impl {
     result<> settle_facts(std::vector<catalogued_point> history);
     result<> read_openings();
     void note_points(interval_id through);
+    interval_id labels_noted();
+    void take_labels(std::vector<catalogued_point> &history, interval_id through) const;
     result<> note_points_now(interval_id through);
     result<> check_committed(interval_id id) const;
     result<> in_words(result<> of_points) const;

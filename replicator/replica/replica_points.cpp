@@ -68,12 +68,13 @@ std::vector<point_keeping> replica_group::points_and_keepers(wall_time now) cons
             point_keeping k;
             k.point = i.known.seen(p);
             k.rules = kept[n].rules;
+            k.bookmark = kept[n].bookmark;
             k.open = i.known.open(p.id, in_use);
             k.newest = n + 1 == kept.size();
-            k.rebuilt = !p.pinned && !k.open && k.rules == 0 && i.known.held(p, in_use, now);
+            k.rebuilt = !p.pinned && !k.open && !kept[n].any() && i.known.held(p, in_use, now);
             if (k.rebuilt) {
                 k.until = i.known.rebuilt->at + known_points::rebuilt_points_stay;
-            } else if (!p.pinned && !k.open && !k.newest && k.rules != 0) {
+            } else if (!p.pinned && !k.open && !k.newest && kept[n].any()) {
                 k.until = kept[n].until;
             }
             all.push_back(std::move(k));

@@ -17,11 +17,33 @@ wall_time born_at(const kept_candidate &p, wall_time now) {
     return p.time <= now + ahead_max ? std::max(p.arrival, p.time) : p.arrival;
 }
 
+/// A time in the future (a clock was set back) is young.
+bool younger(wall_time born, duration age, wall_time now) {
+    return born >= now || now - born <= age;
+}
+
+void keep_bookmarks(std::span<const kept_candidate> points, std::span<const spacing_rule> rules,
+                    wall_time now, std::vector<kept_by_rules> &kept) {
+    duration longest{};
+    for (const spacing_rule &rule : rules) {
+        longest = std::max(longest, rule.age);
+    }
+    for (std::size_t i = 0; i < points.size(); ++i) {
+        const duration age = points[i].keep > duration::zero() ? points[i].keep : longest;
+        const wall_time born = born_at(points[i], now);
+        if (points[i].bookmark && younger(born, age, now)) {
+            kept[i].bookmark = true;
+            kept[i].until = born + age;
+        }
+    }
+}
+
 } // namespace
 
 std::vector<kept_by_rules> rules_that_keep(std::span<const kept_candidate> points,
                                            std::span<const spacing_rule> rules, wall_time now) {
     std::vector<kept_by_rules> kept(points.size());
+    keep_bookmarks(points, rules, now, kept);
     for (std::size_t r = 0; r < rules.size(); ++r) {
         const spacing_rule &rule = rules[r];
         std::set<std::int64_t> seen; // buckets
@@ -35,8 +57,7 @@ std::vector<kept_by_rules> rules_that_keep(std::span<const kept_candidate> point
                 first = seen.insert(since / rule.spacing).second;
             }
             const wall_time born = born_at(points[i], now);
-            // A time in the future (a clock was set back) is young.
-            if (first && (born >= now || now - born <= rule.age)) {
+            if (first && younger(born, rule.age, now)) {
                 kept[i].rules |= std::uint32_t{1} << r;
                 kept[i].until = std::max(kept[i].until, born + rule.age);
             }
@@ -50,7 +71,7 @@ std::vector<bool> points_to_keep(std::span<const kept_candidate> points,
     const auto kept = rules_that_keep(points, rules, now);
     std::vector<bool> keep(points.size());
     for (std::size_t i = 0; i < points.size(); ++i) {
-        keep[i] = rules.empty() || kept[i].rules != 0 || points[i].held || i + 1 == points.size();
+        keep[i] = rules.empty() || kept[i].any() || points[i].held || i + 1 == points.size();
     }
     return keep;
 }

@@ -22,13 +22,18 @@ struct kept_candidate {
     bool held = false; ///< pinned or open: stays whatever the rules say
     wall_time
         arrival{}; ///< at this site, by its clock; 1970: not known, the barrier's own time counts
+    bool bookmark = false; ///< it has a name
+    duration keep{};       ///< of a bookmark: so long it was asked to stay; 0: as the longest rule
 };
 
 /// The rules that keep a point: bit i for rule i (limits::retain_rules_max), and until when the
 /// last of them does, by this site's clock.
 struct kept_by_rules {
     std::uint32_t rules = 0;
+    bool bookmark = false; ///< it has a name, and is not too old for that
     wall_time until{};
+
+    bool any() const { return rules != 0 || bookmark; }
 };
 
 /// For each point (oldest first) which rules keep it.
@@ -42,6 +47,9 @@ struct kept_by_rules {
 /// Buckets are counted from 1970 on, so that the choice
 /// doesn't depend on when one asks, and what was kept once is kept until it is too old for its
 /// rule.
+///
+/// Bookmarks stay as long as they were asked to, whatever the rules; those of which nobody said how
+/// long, as long as the rule that reaches farthest.
 std::vector<kept_by_rules> rules_that_keep(std::span<const kept_candidate> points,
                                            std::span<const spacing_rule> rules, wall_time now);
 

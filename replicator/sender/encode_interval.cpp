@@ -4,15 +4,19 @@
 #include "replicator/base/hash.hpp"
 #include "replicator/format/endian.hpp"
 
+#include <utility>
+
 namespace farshore {
 
 result<encoded_interval> encode_interval(dedupe::encoder &encoder, const interval &closed,
                                          std::uint64_t heals, const dedupe::source_reader &source,
-                                         std::span<const dedupe::loan> loans) {
+                                         std::span<const dedupe::loan> loans,
+                                         std::optional<point_label> label) {
     encoded_interval out;
     const stream_position position = closed.position();
     barrier commit = closed.commit();
     commit.heals = heals;
+    commit.label = std::move(label);
     checksum_stream checksums;
     std::uint32_t index = 0;
     const auto add = [&](frame_header header, bytes_view payload) {

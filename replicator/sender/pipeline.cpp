@@ -44,7 +44,7 @@ void pipeline::end() {
 }
 
 void pipeline::cut_soon() {
-    cut_soon_ = true;
+    cut_due_.soon = true;
     work_.notify_all();
 }
 
@@ -64,6 +64,22 @@ std::optional<pipeline::cut_outcome> pipeline::cut(bool even_if_empty, bool requ
     return cut_outcome{ledger_.last_cut(), consistent};
 }
 
+std::optional<pipeline::cut_outcome> pipeline::cut_bookmark() {
+    const auto made = cut(true, true);
+    if (made && made->consistent) {
+        labels_.waiting.emplace(made->barrier.id, std::nullopt);
+        labels_.newest = made->barrier.id;
+    }
+    return made;
+}
+
+void pipeline::label(interval_id barrier, point_label label) {
+    if (const auto at = labels_.waiting.find(barrier); at != labels_.waiting.end()) {
+        at->second = std::move(label);
+        work_.notify_all();
+    }
+}
+
 std::uint64_t pipeline::closed_bytes() const {
     std::uint64_t sum = encoding_.bytes;
     for (const auto &interval : closed_) {
@@ -80,7 +96,7 @@ task<void> pipeline::close_loop() {
             lose_order(capture_->fallback_reason());
         }
         const time_point now = run_.time->now();
-        const bool due = cut_soon_ || now >= next_cut_;
+        const bool due = cut_due_.soon || now >= cut_due_.next;
         const bool room = closed_bytes() < closed_room() && may_cut();
         if (due && room) {
             if (ledger_.recorded()) {
@@ -88,10 +104,11 @@ task<void> pipeline::close_loop() {
                 // point.
                 cut(host_.wants_point() && capture_->pending_bytes() == 0, false);
             }
-            cut_soon_ = false;
-            next_cut_ = now + options_.interval;
+            cut_due_.soon = false;
+            cut_due_.next = now + options_.interval;
         }
-        co_await work_.wait_until(*run_.time, due && !room ? now + look_for_room_every : next_cut_);
+        co_await work_.wait_until(*run_.time,
+                                  due && !room ? now + look_for_room_every : cut_due_.next);
     }
 }
 
@@ -153,6 +170,8 @@ void pipeline::end_stream() {
     capture_->begin_tracking();
     ledger_.end();
     closed_.clear();
+    labels_.waiting.clear();
+    work_.notify_all();
     spool_->clear();
     tidy_soon();
     host_.stream_ended();

@@ -26,6 +26,7 @@
 
 #include <atomic>
 #include <deque>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -95,6 +96,15 @@ class pipeline {
         bool consistent = false;
     };
     std::optional<cut_outcome> cut(bool even_if_empty, bool requested);
+    /// A barrier that gets a name. If it is consistent, it and what follows are kept back from the
+    /// encoder until label() says what it is: whoever cuts it calls that, soon, whatever happens.
+    std::optional<cut_outcome> cut_bookmark();
+    /// Of a stream that ended: nothing.
+    void label(interval_id barrier, point_label label);
+    /// A DR site that lacks something of the stream may get one.
+    bool holds_labels() const {
+        return ledger_.recorded() && labels_.newest >= ledger_.first_held();
+    }
     /// Few enough intervals wait for the encoder.
     bool may_cut() const { return closed_.size() < limits::interval_queue_max; }
     /// The next cut need not wait for its tick.
@@ -135,6 +145,7 @@ class pipeline {
     task<void> close_loop();
     task<void> encode_loop();
     task<void> encode_next();
+    task<std::optional<point_label>> label_of(interval_id id, std::uint64_t epoch);
     task<void> spool_encoded(std::shared_ptr<result<encoded_interval>> encoded,
                              std::uint64_t epoch);
     encoder_load load_of(const interval &taken) const;
@@ -160,8 +171,15 @@ class pipeline {
     bool ending_ = false;
 
     std::deque<std::unique_ptr<interval>> closed_;
-    bool cut_soon_ = false;
-    time_point next_cut_{};
+    struct {
+        /// Of bookmarks that were cut and not encoded; nothing: it is not said yet.
+        std::map<interval_id, std::optional<point_label>> waiting;
+        interval_id newest; ///< over all streams
+    } labels_;
+    struct {
+        bool soon = false;
+        time_point next{};
+    } cut_due_;
 
     /// Of the interval being encoded.
     struct in_hand {

@@ -75,11 +75,30 @@ task<void> pipeline::encode_loop() {
     }
 }
 
+// What hooks answer is not known before they are released, and the barrier says it.
+task<std::optional<point_label>> pipeline::label_of(interval_id id, std::uint64_t epoch) {
+    const auto awaited = [&] {
+        const auto at = labels_.waiting.find(id);
+        return at != labels_.waiting.end() && !at->second;
+    };
+    while (!ending_ && epoch == ledger_.epoch() && awaited()) {
+        co_await work_.wait();
+    }
+    std::optional<point_label> label;
+    if (const auto at = labels_.waiting.find(id);
+        epoch == ledger_.epoch() && at != labels_.waiting.end()) {
+        label = std::move(at->second);
+        labels_.waiting.erase(at);
+    }
+    co_return label;
+}
+
 task<void> pipeline::encode_next() {
     const std::shared_ptr<interval> taken = std::move(closed_.front());
     closed_.pop_front();
     const std::uint64_t epoch = ledger_.epoch();
     encoding_ = {taken->memory_bytes(), taken->first_write()};
+    const std::optional<point_label> label = co_await label_of(taken->position().interval, epoch);
     const encoder_load load = load_of(*taken);
     const int level = level_.next(load);
     encoder_->set_level(level);
@@ -91,7 +110,7 @@ task<void> pipeline::encode_next() {
     const time_point began = run_.time->now();
     const auto encoded = std::make_shared<result<encoded_interval>>(
         co_await run_on(pool, [this, encoder = encoder_, taken, heals = heals_,
-                               patient = !host_.in_sync(), &loans] {
+                               patient = !host_.in_sync(), &loans, &label] {
             taken->wait_settled();
             learn(*encoder);
             duration left = patient ? cold_reads_each_interval : duration{};
@@ -103,7 +122,7 @@ task<void> pipeline::encode_next() {
                 left -= run_.time->now() - reads;
                 return found;
             };
-            return encode_interval(*encoder, *taken, heals, source, loans);
+            return encode_interval(*encoder, *taken, heals, source, loans, label);
         }));
     busy_.add(began, run_.time->now());
     level_.took(level, load.bytes, run_.time->now() - began);

@@ -60,6 +60,9 @@ void sender::end_commands() {
     impl_->throttle.end();
 }
 void sender::use_pools(pool_maker make) { impl_->here->use_pools(std::move(make)); }
+void sender::use_applications(std::shared_ptr<application_host> applications) {
+    impl_->applications = std::move(applications);
+}
 
 void sender_access::set_network(sender &s, std::unique_ptr<network> net, std::string boot_id,
                                 wall_time boot_began) {
@@ -175,6 +178,7 @@ task<void> sender::impl::start_group(std::size_t index) {
     o.volume_disks = s.volume_disks;
     o.clients = nbd::client_bounds{account->open_share(), places};
     o.trust = here->mode();
+    o.applications = applications;
     o.shared = g.loans ? shared : nullptr; // a group beside it neither offers nor asks
     if (g.loans) {
         o.gather_offers = [this, name = g.name](std::function<bool()> wanted) {
@@ -278,6 +282,9 @@ task<void> sender::stop(duration drain) {
         impl_->stops.spawn(g->stop(until));
     }
     co_await impl_->stops.join();
+    if (impl_->applications) {
+        co_await impl_->applications->join();
+    }
     co_await impl_->tasks
         .join(); // last: a group that is being started may wait for a disk that does not answer
     impl_->groups.clear();

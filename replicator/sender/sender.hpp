@@ -21,6 +21,7 @@ namespace farshore {
 /// Called now and then by commands that take long: bytes done, bytes in all.
 
 struct sender_access;
+class application_host;
 
 class sender {
   public:
@@ -41,6 +42,8 @@ class sender {
     /// Before start(): threads for each group and volume (pools.hpp). Without it everything runs on
     /// the runtime's.
     void use_pools(pool_maker make);
+    /// Before start(): who freezes applications for bookmarks. Without it no hook can be frozen.
+    void use_applications(std::shared_ptr<application_host> applications);
     /// Stops: no new NBD clients, drain to a durable point for at most `drain`, close everything.
     task<void> stop(duration drain);
 
@@ -48,6 +51,8 @@ class sender {
     std::vector<sender_group_status> status() const;
     /// All commands: errc::not_found when there is no such group.
     task<result<wait_outcome>> wait(std::string group, bool durable_only, duration timeout);
+    /// See bookmark_desk::make().
+    task<result<bookmark_outcome>> bookmark(std::string group, bookmark_request wanted);
     task<result<>> pause(std::string group); ///< survives a restart
     task<result<>> resume(std::string group);
     /// Compares the whole group by digests and ships what differs; returns when it has begun.

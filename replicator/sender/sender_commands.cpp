@@ -37,6 +37,10 @@ task<result<wait_outcome>> sender::wait(std::string group, bool durable_only, du
     FS_CO_TRY(g, impl_->find(group));
     co_return co_await g->wait(durable_only, timeout);
 }
+task<result<bookmark_outcome>> sender::bookmark(std::string group, bookmark_request wanted) {
+    FS_CO_TRY(g, impl_->find(group));
+    co_return co_await g->bookmark(std::move(wanted));
+}
 task<result<>> sender::pause(std::string group) {
     FS_CO_TRY(g, impl_->find(group));
     co_return co_await g->set_paused(true);

@@ -97,8 +97,22 @@ task<result<>> sender_group::open_stages() {
     site_ = std::make_unique<site_link>(link_options(), run_, net_, *stream_, *loans_, site_host);
     verify_ = std::make_unique<verify_desk>(name(), volume_names(options_.config), run_, *stream_,
                                             *site_);
+    bookmarks_ =
+        std::make_unique<bookmark_desk>(desk_options(), run_, files_, *stream_, *site_, progress_);
     upkeep_ = std::make_unique<volume_upkeep>(name(), run_, stream_->capture());
-    co_return result<>{};
+    co_return co_await bookmarks_->open(files_);
+}
+
+bookmark_options sender_group::desk_options() const {
+    bookmark_options o;
+    o.group = name();
+    o.state_directory = options_.state_directory;
+    for (const sender_volume_config &v : options_.config.volumes) {
+        o.volumes.emplace_back(v.name, v.path);
+    }
+    o.hooks = options_.config.hooks;
+    o.applications = options_.applications;
+    return o;
 }
 
 site_link_options sender_group::link_options() const {
@@ -147,6 +161,7 @@ void sender_group::end_commands() {
     commands_.end();
     if (verify_) {
         verify_->end();
+        bookmarks_->end(); // made together with verify_
     }
     progress_.notify_all();
 }

@@ -5,6 +5,7 @@
 //   site_link      the DR site: session, what it has, catch-up, damage
 //   borrower       loans to and from other groups of the pair
 //   verify_desk    verify, under way or answered late
+//   bookmark_desk  named points, with applications still around them
 //   volume_upkeep  what has to be looked at while volumes are served
 //
 // They know each other one way (link -> pipeline -> borrower) and ask this class for the rest
@@ -12,6 +13,7 @@
 
 #include "replicator/base/async.hpp"
 #include "replicator/nbd/server.hpp"
+#include "replicator/sender/bookmark_desk.hpp"
 #include "replicator/sender/borrower.hpp"
 #include "replicator/sender/group_settings.hpp"
 #include "replicator/sender/group_share.hpp"
@@ -54,6 +56,7 @@ struct sender_group_options {
     std::shared_ptr<pair_index> shared; ///< of all groups; null when this is the only one
     /// See site_link_options.
     std::function<task<void>(std::function<bool()> wanted)> gather_offers;
+    std::shared_ptr<application_host> applications; ///< null: no hook can be frozen
 };
 
 class sender_group final : private pipeline_host, private site_link_host {
@@ -82,6 +85,7 @@ class sender_group final : private pipeline_host, private site_link_host {
     /// Who is trusted has changed: connects again.
     void prove_anew() { site_->restart("the files of [tls] changed"); }
     task<result<wait_outcome>> wait(bool durable_only, duration timeout);
+    task<result<bookmark_outcome>> bookmark(bookmark_request wanted);
     task<result<>> set_paused(bool paused);
     task<result<>> resync(bool full);
     task<result<verify_outcome>> verify(progress_report progress);
@@ -116,6 +120,7 @@ class sender_group final : private pipeline_host, private site_link_host {
     template <class F>
     task<result<>> change_throttle(F f);
     site_link_options link_options() const;
+    bookmark_options desk_options() const;
     std::string why_no_verify() const;
     task<std::optional<barrier_info>> cut_for_wait(time_point deadline);
 
@@ -141,13 +146,14 @@ class sender_group final : private pipeline_host, private site_link_host {
     std::unique_ptr<pipeline> stream_;
     std::unique_ptr<site_link> site_;
     std::unique_ptr<verify_desk> verify_;
+    std::unique_ptr<bookmark_desk> bookmarks_;
     std::unique_ptr<volume_upkeep> upkeep_;
     std::vector<std::unique_ptr<nbd::server>> servers_;
 
     task_group tasks_;
     bool stopping_ = false;
     commands_under_way commands_; ///< that wait for something
-    commands_under_way waits_;    ///< those of them that are `wait`
+    commands_under_way waits_;    ///< those of them that wait for a barrier to be there
     condition progress_; ///< an ack came, a barrier was cut, order was lost, a command ended
     wall_time started_{};
     std::optional<std::string> order_lost_; ///< why, until it is kept again

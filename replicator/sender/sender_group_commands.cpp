@@ -74,6 +74,15 @@ task<result<wait_outcome>> sender_group::wait(bool durable_only, duration timeou
     co_return out;
 }
 
+task<result<bookmark_outcome>> sender_group::bookmark(bookmark_request wanted) {
+    if (upkeep_->disturbed()) {
+        co_return fail(errc::dead, *upkeep_->disturbed());
+    }
+    const commands_under_way::mark waits(waits_);
+    const commands_under_way::mark here(commands_);
+    co_return co_await bookmarks_->make(std::move(wanted));
+}
+
 // ---- pause, resync, throttle -------------------------------------------------------------------
 
 task<result<>> sender_group::set_paused(bool paused) {

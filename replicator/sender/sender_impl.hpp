@@ -58,6 +58,7 @@ struct sender::impl {
     };
     division memory;
     std::shared_ptr<memory_account> account;
+    std::shared_ptr<application_host> applications; ///< of bookmarks; may be null
     std::shared_ptr<nbd::client_places> places;
     std::shared_ptr<pair_index> shared;
     task_group tasks;

@@ -126,6 +126,8 @@ class site_link {
     void note_damage_known(std::uint64_t count);
 
     bool connected() const { return now_.at >= stage::holding; }
+    /// The DR site of the session that is live knows bookmarks.
+    bool takes_labels() const { return now_.takes_labels; }
     const wire::key32 &digest_key() const { return digest_key_; }
     std::uint64_t wire_bytes() const;
     const sync_progress &sync() const { return sync_; }
@@ -197,6 +199,7 @@ class site_link {
         std::optional<wire::ack> early_ack;
         std::uint64_t damage_said = 0; ///< by its acks
         bool worked = false;           ///< it made something durable
+        bool takes_labels = false;     ///< by its welcome
     };
     in_session now_;
 

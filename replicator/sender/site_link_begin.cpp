@@ -15,7 +15,9 @@ namespace farshore {
 wire::hello site_link::make_hello() const {
     const capture_group &capture = stream_.capture();
     wire::hello h;
-    h.features_offered = wire::feature_compare;
+    h.features_offered = wire::feature_compare | wire::feature_labels;
+    // An older receiver would take a label for damage.
+    h.features_required = stream_.holds_labels() ? wire::feature_labels : 0;
     h.group = options_.group;
     h.session = random_u64();
     h.sender = options_.sender;
@@ -55,6 +57,7 @@ task<result<>> site_link::begin_shipping() {
     const sender_facts mine = facts();
     const interval_id known = std::max(mine.last_used, mine.acknowledged.interval);
     FS_CO_TRY(theirs, co_await session_->open(connector(), make_hello(), known));
+    now_.takes_labels = (theirs.features & wire::feature_labels) != 0;
     host_.verified_through(theirs.applied.interval);
     FS_CO_CHECK(co_await session_->open_data_links(options_.links));
     // What was acknowledged before this session, whatever the DR site said since its welcome;

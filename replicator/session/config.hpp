@@ -17,6 +17,30 @@ struct sender_volume_config {
     std::string nbd; ///< endpoint text, see nbd::parse_endpoint
 };
 
+/// An application that is still while a bookmark's barrier is cut: [[group.hook]].
+struct hook_config {
+    std::string name;
+    std::string type; ///< of hook_types
+    // What its type takes; the others are empty.
+    std::string connect;          ///< postgresql, mariadb, redis
+    std::string mount;            ///< filesystem
+    std::string socket;           ///< qemu-guest-agent
+    std::string file;             ///< sqlite
+    std::vector<std::string> run; ///< script
+    std::string user = {};        ///< script: who runs it; empty: the daemon's own
+    bool outside = false; ///< files that are not on the group's volumes are no reason to refuse
+    duration timeout = std::chrono::seconds(10);
+};
+
+/// When a bookmark is made by itself: [[group.bookmark]].
+struct bookmark_config {
+    std::string name; ///< {time} in it becomes the time
+    std::optional<duration> every;
+    std::optional<std::string> at; ///< HH:MM, local time
+    bool app = false;
+    duration keep{}; ///< 0: as `retain` says
+};
+
 struct sender_group_config {
     std::string name;
     std::string peer; ///< host:port; may be empty until `join` gives it
@@ -32,6 +56,8 @@ struct sender_group_config {
     bool verify_encoding = false;      ///< every payload is decoded and compared before it leaves
     std::optional<std::uint64_t> rate; ///< bytes per second
     std::vector<sender_volume_config> volumes;
+    std::vector<hook_config> hooks; ///< frozen in this order, released in reverse
+    std::vector<bookmark_config> bookmarks;
 };
 
 struct tls_files {

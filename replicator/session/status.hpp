@@ -4,6 +4,7 @@
 
 #include "replicator/base/clock.hpp"
 #include "replicator/base/types.hpp"
+#include "replicator/format/point_label.hpp"
 #include "replicator/session/config.hpp"
 
 #include <cstdint>
@@ -79,6 +80,7 @@ struct point_info {
     std::string name;
     std::string note;
     bool pinned = false;
+    std::string hooks = {};                ///< of a bookmark, a JSON list; empty: none
     std::uint64_t size_bytes = 0;          ///< undo kept for it
     bool suspect = false;                  ///< the images were changed by somebody else after it
     bool damaged = false;                  ///< a piece of the copy that it needs can't be trusted
@@ -171,6 +173,23 @@ struct wait_outcome {
     interval_id barrier;
     wall_time time{};
     bool applied = false;
+};
+
+/// A named point that is asked for.
+struct bookmark_request {
+    std::string name; ///< {time} in it becomes the time
+    std::string note = {};
+    bool app = false;   ///< with the group's hooks
+    duration keep{};    ///< at the DR site; 0: as `retain` says
+    duration timeout{}; ///< for all of it
+};
+/// Of a bookmark, until the DR site shows it, unless told.
+constexpr duration bookmark_timeout_default = std::chrono::seconds(60);
+struct bookmark_outcome {
+    wait_outcome point;   ///< its `applied`: the DR site shows it
+    bool durable = false; ///< the DR site holds it
+    point_label label;
+    std::string why_not_app; ///< it was wanted, and is not: empty
 };
 
 struct difference {

@@ -10,6 +10,7 @@
 #include "replicator/base/hash.hpp"
 
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <set>
 #include <utility>
@@ -59,8 +60,10 @@ class oracle {
     /// From here on the block may show any content: the primary could not read it for a time.
     void forget(std::size_t v, std::uint64_t block) { forgotten_.emplace(v, block); }
 
-    /// The newest k whose prefix these images are; nothing when there is none.
-    std::optional<std::uint64_t> newest_prefix(const std::vector<byte_vector> &images) const {
+    /// The newest k, at most `until`, whose prefix these images are; nothing when there is none.
+    std::optional<std::uint64_t>
+    newest_prefix(const std::vector<byte_vector> &images,
+                  std::uint64_t until = std::numeric_limits<std::uint64_t>::max()) const {
         std::vector<std::int64_t> change(sequence_ + 2, 0);
         std::int64_t blocks = 0;
         for (std::size_t v = 0; v < images.size(); ++v) {
@@ -83,7 +86,7 @@ class oracle {
         std::int64_t fitting = 0;
         for (std::uint64_t k = 0; k <= sequence_; ++k) {
             fitting += change[k];
-            if (fitting == blocks) {
+            if (fitting == blocks && k <= until) {
                 best = k;
             }
         }

@@ -5,6 +5,7 @@
 
 #include "replicator/receiver/receiver.hpp"
 #include "replicator/receiver/receiver_access.hpp"
+#include "replicator/sender/hooks.hpp"
 #include "replicator/sender/sender.hpp"
 #include "replicator/sender/sender_access.hpp"
 #include "tests/sim/oracle.hpp"
@@ -79,6 +80,8 @@ class two_sites {
         bool merged = false;
     };
     packed_history packed();
+    /// Points that were read under the name of their bookmark.
+    std::uint64_t bookmarks_judged() const { return bookmarks_judged_; }
 
   private:
     // hosts
@@ -131,6 +134,27 @@ class two_sites {
     // points kept by hand (two_sites_points.cpp)
     void keep_points();
     void judge_kept_points();
+    // bookmarks (two_sites_bookmarks.cpp)
+    class sim_applications;
+    static constexpr std::size_t hooks_of_a_group = 2;
+    struct known_bookmark {
+        std::string name;
+        std::size_t group = 0;
+        std::uint64_t barrier = 0; ///< 0: nobody was told
+        std::uint64_t first = 0;   ///< writes that it stands for
+        std::uint64_t last = 0;
+        std::string kind;
+        bool durable = false; ///< so it was told
+        bool judged = false;
+    };
+    std::uint64_t roll_bookmarks(std::uint64_t n);
+    bool has_bookmarks() const;
+    std::shared_ptr<application_host> applications();
+    replicated_group &group_named(const std::string &name);
+    void application_write(replicated_group &g);
+    void bookmark_step();
+    void judge_bookmarks();
+    void judge_label(const replicated_group &g, const point_info &p);
     // points that are open (two_sites_openings.cpp)
     struct modelled_opening {
         std::string id;
@@ -179,9 +203,15 @@ class two_sites {
 
     two_sites_options options_;
     std::mt19937_64 dice_;
-    std::mt19937_64 clock_dice_;   ///< apart, so that clocks change nothing else of a seed
-    std::mt19937_64 opening_dice_; ///< likewise
-    std::mt19937_64 scrub_dice_;   ///< likewise
+    std::mt19937_64 clock_dice_;    ///< apart, so that clocks change nothing else of a seed
+    std::mt19937_64 opening_dice_;  ///< likewise
+    std::mt19937_64 scrub_dice_;    ///< likewise
+    std::mt19937_64 bookmark_dice_; ///< likewise
+    std::shared_ptr<application_host> applications_;
+    std::vector<known_bookmark> bookmarks_;
+    std::uint64_t bookmarks_asked_ = 0;
+    std::uint64_t bookmarks_judged_ = 0;
+    bool labels_lost_ = false; ///< with a catalogue of the DR site, or its state of another moment
     std::vector<modelled_opening> openings_;
     test::sim_clock clock_;
     own_clock primary_clock_{clock_};

@@ -38,6 +38,7 @@ void two_sites::dr_disaster() {
     }
     replicated_group &g = any_group();
     kept_points_.clear();
+    labels_lost_ = true; // with the catalogue, or put back to where it did not have them
     switch (roll(7)) {
     case 6:
         dr_spoil_history(g);

@@ -31,11 +31,20 @@ void two_sites::start_sender() {
             for (std::size_t v = 0; v < g.sizes.size(); ++v) {
                 group.volumes.push_back({volume_names[v], g.primary_path(v), ""});
             }
+            for (std::size_t h = 0; has_bookmarks() && h < hooks_of_a_group; ++h) {
+                hook_config hook;
+                hook.name = fmt::format("hook-{}", h);
+                hook.type = "script";
+                group.hooks.push_back(std::move(hook));
+            }
             config.groups.push_back(group);
         }
         const executor ex = io_.get_executor();
         sender_ = std::make_unique<sender>(config, runtime{ex, ex, ex, ex, &primary_clock_},
                                            *sender_files_, std::vector<executor>{ex});
+        if (has_bookmarks()) {
+            sender_->use_applications(applications());
+        }
         sender_access::set_network(
             *sender_,
             std::make_unique<sim_network>(*line_, sender_fingerprint, receiver_fingerprint),

@@ -135,6 +135,9 @@ void two_sites::finish() {
         compare(g);
         look_at_points(g, points_judged_max);
     }
+    if (has_bookmarks()) {
+        judge_bookmarks();
+    }
     check_openings(true);
     check_counters();
     end_sender();

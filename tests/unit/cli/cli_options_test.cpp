@@ -58,6 +58,13 @@ TEST_SUITE("cli_options") {
         is("wait shop", "wait", {{"group", "shop"}, {"durable", false}});
         is("wait shop --durable --timeout 60s", "wait",
            {{"group", "shop"}, {"durable", true}, {"timeout_ms", 60000}});
+        is("bookmark shop nightly-{time} --app --keep 7d --note one --timeout 5s", "bookmark",
+           {{"group", "shop"},
+            {"name", "nightly-{time}"},
+            {"note", "one"},
+            {"app", true},
+            {"keep_ms", 7 * 86'400'000},
+            {"timeout_ms", 5000}});
         is("pause shop", "pause", {{"group", "shop"}});
         is("resume shop", "resume", {{"group", "shop"}});
         is("resync shop --full", "resync", {{"group", "shop"}, {"full", true}});

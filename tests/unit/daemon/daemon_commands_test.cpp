@@ -46,6 +46,16 @@ struct fake_sender {
         FS_CO_CHECK(known(group, durable ? "wait-durable" : "wait"));
         co_return wait_outcome{group, "17", interval_id{17}, {}, !durable};
     }
+    task<result<bookmark_outcome>> bookmark(std::string group, bookmark_request r) {
+        timeout = r.timeout;
+        FS_CO_CHECK(known(group, "bookmark"));
+        bookmark_outcome out;
+        out.point = {group, "18", interval_id{18}, {}, true};
+        out.label.name = r.name;
+        out.label.kind = r.app ? label_kind::app : label_kind::crash;
+        out.label.hooks.push_back({"db", "redis", true, std::chrono::milliseconds(3), "", {}});
+        co_return out;
+    }
     task<result<>> pause(std::string g) { return told(g, "pause"); }
     task<result<>> resume(std::string g) { return told(g, "resume"); }
     task<result<>> resync(std::string g, bool full) {
@@ -236,6 +246,12 @@ TEST_SUITE("daemon_commands") {
                       {{"group", "shop"}, {"durable", true}, {"timeout_ms", 5}}))["applied"] ==
               false);
         CHECK(r.engine.timeout == duration(std::chrono::milliseconds(5)));
+        const auto made =
+            r.run("bookmark", {{"group", "shop"}, {"name", "n"}, {"app", true}, {"keep_ms", 5}});
+        REQUIRE(made);
+        CHECK((*made)["kind"] == "app");
+        CHECK((*made)["hooks"][0]["freeze_ms"] == 3.0);
+        CHECK(r.engine.timeout == bookmark_timeout_default);
         CHECK((*r.run("pause", shop))["done"] == "paused");
         CHECK((*r.run("resume", shop))["done"] == "resumed");
         CHECK(r.run("resync", shop).has_value());
@@ -245,10 +261,10 @@ TEST_SUITE("daemon_commands") {
         CHECK((*r.run("join", {{"token", "good"}}))["fingerprint"] == "ab");
         CHECK((*r.run("peers", json::object()))["peers"].size() == 1);
         CHECK(r.run("unpair", shop).has_value());
-        CHECK(r.engine.calls == std::vector<std::string>{"wait shop", "wait-durable shop",
-                                                         "pause shop", "resume shop", "resync shop",
-                                                         "resync-full shop", "verify shop",
-                                                         "unpair shop"});
+        CHECK(r.engine.calls ==
+              std::vector<std::string>{"wait shop", "wait-durable shop", "bookmark shop",
+                                       "pause shop", "resume shop", "resync shop",
+                                       "resync-full shop", "verify shop", "unpair shop"});
     }
 
     TEST_CASE("the throttle is set, shown and cleared") {
@@ -296,6 +312,7 @@ TEST_SUITE("daemon_commands") {
         r.refuses("wait", {{"group", "shop"}, {"timeout_ms", 18446744073709551615ULL}}, "usage", 2);
         r.refuses("wait", {{"group", "shop"}, {"durable", "yes"}}, "usage", 2);
         r.refuses("pause", {{"group", "shop"}, {"extra", 1}}, "usage", 2);
+        r.refuses("bookmark", shop, "usage", 2);
         r.refuses("pause", {{"group", ""}}, "usage", 2);
         r.refuses("points", shop, "usage", 2);
         CHECK(r.run("points", shop).error().message ==

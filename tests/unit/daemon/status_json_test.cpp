@@ -122,8 +122,8 @@ TEST_SUITE("status_json") {
               std::set<std::string>{"group", "point", "barrier", "time", "applied"});
         CHECK(keys_of(to_json(point_info{})) ==
               std::set<std::string>{"id", "time", "arrived", "age_seconds", "kind", "name", "note",
-                                    "pinned", "size_bytes", "suspect", "damaged", "kept_by",
-                                    "until"});
+                                    "hooks", "pinned", "size_bytes", "suspect", "damaged",
+                                    "kept_by", "until"});
         CHECK(keys_of(to_json(scrub_outcome{})) ==
               std::set<std::string>{"group", "read_bytes", "damaged", "damaged_count", "compared",
                                     "not_compared"});

@@ -171,7 +171,7 @@ TEST_CASE("barrier: cut short, lengthened or with unknown bits it is refused") {
         return parse_barrier(bad);
     };
     CHECK(is(with(0, 2).error(), errc::unsupported));
-    CHECK(is(with(2, 4).error(), errc::unsupported));
+    CHECK(is(with(2, 8).error(), errc::unsupported));
     CHECK(is(with(6, 1).error(), errc::limit));  // data_frames 65543
     CHECK(is(with(50, 1).error(), errc::limit)); // verify_count 65538
     CHECK_FALSE(with(48, 1).has_value());

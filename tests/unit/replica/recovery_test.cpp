@@ -118,6 +118,30 @@ TEST_CASE("retention: spacing keeps the first of each bucket") {
     CHECK(keep == expected);
 }
 
+TEST_CASE("retention: a bookmark stays as long as was asked, else as the longest rule reaches") {
+    auto points = points_each(10, 5); // 10, 20, 30, 40, 50
+    points[0].bookmark = true;
+    points[0].keep = 1000s;
+    points[1].bookmark = true; // nobody said how long
+    points[2].keep = 1000s;    // of no bookmark: nothing
+    const std::vector<spacing_rule> rules = {{0s, 5s}, {60s, 100s}};
+    CHECK(points_to_keep(points, rules, at(110)) ==
+          std::vector<bool>{true, true, false, false, true});
+    CHECK(points_to_keep(points, rules, at(121)) ==
+          std::vector<bool>{true, false, false, false, true});
+    CHECK(points_to_keep(points, rules, at(1011)) ==
+          std::vector<bool>{false, false, false, false, true});
+    const auto kept = rules_that_keep(points, rules, at(60));
+    CHECK(kept[0].bookmark);
+    CHECK(kept[0].until == at(1010));
+    CHECK(kept[1].until == at(120));
+    CHECK_FALSE(kept[2].bookmark);
+    // Space knows no bookmark.
+    const std::vector<std::uint64_t> bytes(5, 10);
+    const auto fitted = fit_into_space(points, bytes, std::vector<bool>(5, true), {50, 35});
+    CHECK(fitted.keep == std::vector<bool>{false, false, true, true, true});
+}
+
 TEST_CASE("retention: the newest and held points stay whatever their age") {
     auto points = points_each(10, 4);
     points[1].held = true;

@@ -5,6 +5,7 @@
 #include "replicator/base/limits.hpp"
 #include "replicator/receiver/receiver.hpp"
 #include "replicator/receiver/receiver_access.hpp"
+#include "replicator/sender/hooks.hpp"
 #include "replicator/sender/sender.hpp"
 #include "replicator/sender/sender_access.hpp"
 #include "tests/sim/sim_network.hpp"
@@ -164,6 +165,14 @@ struct sender_host {
         make_image(limits::MiB);
         start(letter);
     }
+    /// A host with applications.
+    sender_host(world &w, char letter, std::vector<hook_config> hooks,
+                std::shared_ptr<application_host> applications)
+        : world_(w), disk(2), how_(trusting::tokens), hooks_(std::move(hooks)),
+          applications_(std::move(applications)) {
+        make_image(limits::MiB);
+        start(letter);
+    }
     /// A host with a disk that was another one's.
     sender_host(world &w, char letter, trusting how, const sim_file_system &from)
         : world_(w), disk(from), how_(how) {
@@ -189,6 +198,8 @@ struct sender_host {
   private:
     const trusting how_;
     make_network network_of_; ///< empty: a plain one
+    std::vector<hook_config> hooks_;
+    std::shared_ptr<application_host> applications_;
 
     void make_image(std::uint64_t bytes) {
         REQUIRE(disk.make_directories("/srv"));
@@ -207,9 +218,11 @@ struct sender_host {
             group.peer = address;
         }
         group.volumes.push_back({"data", "/srv/data", ""});
+        group.hooks = hooks_;
         config.groups.push_back(group);
         engine.emplace(config, world_.sender_run(), disk,
                        std::vector<executor>{world_.io.get_executor()});
+        engine->use_applications(applications_);
         std::unique_ptr<network> net;
         if (network_of_) {
             net = network_of_(world_.line);

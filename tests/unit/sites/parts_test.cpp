@@ -89,11 +89,13 @@ TEST_SUITE("sites") {
         CHECK(std::get<point_by_time>(*parse_point_name("2026-01-01T01:00:00+01:00")).time == now);
         CHECK(std::get<point_by_time>(*parse_point_name("2026-01-01t00:00:00.5z")).time ==
               now + std::chrono::milliseconds(500));
-        for (const char *bad : {"-5", "-m", "yesterday", "2026-13-01T00:00:00Z",
+        for (const char *bad : {"-5", "-m", "a day ago", "2026-13-01T00:00:00Z",
                                 "2026-01-01T00:00:00", "99999999999999999999999", "4711x"}) {
             CAPTURE(bad);
             CHECK_FALSE(parse_point_name(bad));
         }
+        CHECK(std::get<point_by_label>(*parse_point_name("before-upgrade")).name ==
+              "before-upgrade");
     }
 
     TEST_CASE("point name: what is printed names the point that it was printed of") {
