@@ -11,9 +11,11 @@ set -eu
 build="clang-19 lld-19 cmake ninja-build
     libasio-dev libspdlog-dev libfmt-dev libxxhash-dev libzstd-dev libbrotli-dev libssl-dev libsqlite3-dev
     libcli11-dev libtomlplusplus-dev nlohmann-json3-dev libsmartcols-dev
+    libpq-dev libmariadb-dev libhiredis-dev libblkid-dev libmount-dev
     libnbd-dev libnbd-bin libarchive-dev qemu-utils e2fsprogs mount util-linux fuse3 procps"
 test="binutils clang-format-19 clang-tidy-19 libclang-rt-19-dev doctest-dev librapidcheck-dev libbenchmark-dev
-    nbdkit fdisk libarchive-tools fio postgresql-15 postgresql-client-15 iproute2 python3"
+    nbdkit fdisk libarchive-tools fio postgresql-15 postgresql-client-15 mariadb-server redis-server sqlite3 iproute2
+    python3"
 guest="qemu-system-x86 linux-image-cloud-amd64 busybox-static"
 bench="mariadb-server sysbench debootstrap restic borgbackup casync rsync git zstd sqlite3 openssl
     libnbd-dev libnbd-bin fuse3 e2fsprogs postgresql-15 postgresql-client-15 python3"
@@ -57,7 +59,7 @@ if [ "$1" != build ] && [ ! -e /etc/postgresql-common/createcluster.conf ]; then
         $as_root tee /etc/postgresql-common/createcluster.conf >/dev/null
 fi
 policy=/usr/sbin/policy-rc.d
-if [ "$1" = bench ] && [ ! -e "$policy" ]; then
+if [ "$1" != build ] && [ ! -e "$policy" ]; then
     trap '$as_root rm -f "$policy"' EXIT
     printf '#!/bin/sh\nexit 101\n' | $as_root tee "$policy" >/dev/null
     $as_root chmod 755 "$policy"

@@ -444,7 +444,7 @@ def run_parts(context, parts):
                 child.close()
 
 
-def main(test, description):
+def main(test, description, programs=("farshore", "farshore-sender", "farshore-receiver", "farshore-load")):
     parser = argparse.ArgumentParser(description=description,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--long", action="store_true", help="the long form, not for CI")
@@ -461,7 +461,7 @@ def main(test, description):
     atexit.register(context.close)
     start = time.monotonic()
     try:
-        for name in ("farshore", "farshore-sender", "farshore-receiver", "farshore-load"):
+        for name in programs:
             find(name)
         test(context)
     except Skip as reason:

@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 
-PROGRAMS = ("farshore", "farshore-sender", "farshore-receiver", "farshore-throttle")
+PROGRAMS = ("farshore", "farshore-sender", "farshore-receiver", "farshore-throttle", "farshore-hook")
 
 
 def problems_of(name, text):
