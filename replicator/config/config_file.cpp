@@ -199,6 +199,7 @@ sender_group_config sender_group(const toml::table &table, sender_names &all,
     g.verify_encoding = r.flag("verify_encoding").value_or(false);
     g.rate = r.parsed<std::uint64_t>("rate", false, parse_rate);
     g.hooks = hooks_of(r, problems);
+    g.bookmarks = bookmarks_of(r, problems);
     uniqueness names{"volume name"};
     for (const toml::table *t : r.tables("volume")) {
         g.volumes.push_back(sender_volume(*t, g.name, names, all, problems));

@@ -1,6 +1,7 @@
 #include "replicator/config/hook_keys.hpp"
 
 #include "replicator/base/plain_name.hpp"
+#include "replicator/config/schedule_keys.hpp"
 #include "replicator/config/suggest.hpp"
 #include "replicator/config/units.hpp"
 #include "replicator/format/point_label.hpp"
@@ -16,7 +17,9 @@ namespace {
 
 constexpr duration timeout_min = std::chrono::milliseconds(100);
 constexpr duration timeout_max = std::chrono::minutes(10);
-constexpr std::size_t words_max = 64; ///< of `run`
+constexpr std::size_t words_max = 64;     ///< of `run`
+constexpr std::size_t bookmarks_max = 16; ///< schedules of a group
+constexpr duration every_min = std::chrono::seconds(10);
 
 /// The one key that says what a type is about.
 struct hook_type {
@@ -102,7 +105,54 @@ hook_config hook_of(const toml::table &table, config_problems &problems) {
     return hook;
 }
 
+/// `{time}` in it, so that no name is given twice.
+bookmark_config bookmark_of(const toml::table &table, config_problems &problems) {
+    table_reader r(table, "[[group.bookmark]]", problems);
+    bookmark_config made;
+    const auto name = r.text("name", true);
+    constexpr std::string_view word = "{time}";
+    const auto at = name ? name->find(word) : std::string::npos;
+    if (name && at == std::string::npos) {
+        r.note_at("name", "name has {time} in it, such as \"hourly-{time}\", since a name is given "
+                          "once");
+    } else if (name) {
+        std::string example = *name;
+        example.replace(at, word.size(), "20260131T180000Z");
+        if (!is_bookmark_name(example)) {
+            r.note_at("name",
+                      fmt::format("name \"{}\" is not valid: {}", *name, bookmark_name_rule));
+        }
+    }
+    made.name = name.value_or("");
+    made.when = schedule_of(r, every_min).value_or(schedule{});
+    made.app = r.flag("app").value_or(false);
+    if (const auto keep = r.parsed<duration>("keep", false, parse_duration)) {
+        if (*keep > std::chrono::seconds(label_keep_seconds_max)) {
+            r.note_at("keep", "keep is at most 36600d");
+        }
+        made.keep = *keep;
+    }
+    r.finish();
+    return made;
+}
+
 } // namespace
+
+std::vector<bookmark_config> bookmarks_of(table_reader &group, config_problems &problems) {
+    std::vector<bookmark_config> all;
+    std::set<std::string> names;
+    for (const toml::table *t : group.tables("bookmark")) {
+        all.push_back(bookmark_of(*t, problems));
+        if (const std::string &name = all.back().name;
+            !name.empty() && !names.insert(name).second) {
+            note(problems, t->source(), fmt::format("bookmark name \"{}\" is used twice", name));
+        }
+    }
+    if (all.size() > bookmarks_max) {
+        group.note_at("bookmark", fmt::format("a group has at most {} schedules", bookmarks_max));
+    }
+    return all;
+}
 
 std::vector<hook_config> hooks_of(table_reader &group, config_problems &problems) {
     std::vector<hook_config> hooks;

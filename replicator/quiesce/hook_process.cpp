@@ -213,7 +213,7 @@ class held_by_process final : public held_application {
     }
     task<hook_result> release() override {
         const process_ptr p = std::exchange(process_, nullptr);
-        const time_point deadline = p->began + hook_.timeout + hook_grace;
+        const time_point deadline = p->began + hook_.timeout + release_grace;
         hook_result out = so_far_;
         const auto asked = co_await say(p, {{"command", "release"}}, deadline, time_);
         const auto event = co_await hear(p, deadline, time_);
@@ -269,7 +269,7 @@ task<freeze_outcome> hook_processes::freeze(hook_config hook, hook_context conte
     }
     const auto p = std::make_shared<process>(run_.home, std::move(**started));
     p->began = began;
-    const time_point deadline = began + hook.timeout + hook_grace;
+    const time_point deadline = began + hook.timeout + freeze_grace;
     const auto asked =
         co_await say(p, request_of(hook, context, options_.never), deadline, run_.time);
     const auto event = co_await hear(p, deadline, run_.time);
@@ -278,6 +278,12 @@ task<freeze_outcome> hook_processes::freeze(hook_config hook, hook_context conte
         out.held = std::make_unique<held_by_process>(
             p, hook, out.result, run_.time,
             [this](process_ptr ended) { tasks_.spawn(reap(std::move(ended))); });
+        co_return out;
+    }
+    if (!event && is(event.error(), errc::timeout)) {
+        out.result.message =
+            fmt::format("it was not frozen within its time of {:.1f} s", seconds_of(hook.timeout));
+        tasks_.spawn(reap(p));
         co_return out;
     }
     out.result.message = event   ? words_of(*event, "message")

@@ -194,7 +194,10 @@ task<result<bookmark_desk::cut_point>> bookmark_desk::cut(bookmark_request wante
                                    "again when `farshore status` shows it streaming",
                                    options_.group));
     }
-    cut_point point{made->barrier, epoch, settle_label(name, wanted, std::move(results))};
+    cut_point point{made->barrier, epoch, settle_label(name, wanted, std::move(results)), {}};
+    if (point.label.kind != label_kind::app) { // what failed first, not what followed from it
+        point.why_not_app = still.failed.empty() ? first_failure(point.label) : still.failed;
+    }
     stream_.label(made->barrier.id, point.label);
     log::info("group {}: bookmark \"{}\" ({}) is barrier {}", options_.group, name,
               name_of(point.label.kind), made->barrier.id.value);
@@ -245,7 +248,7 @@ task<result<bookmark_outcome>> bookmark_desk::until_there(cut_point made, time_p
     out.point.time = made.barrier.time;
     out.point.applied = durable;
     out.durable = durable;
-    out.why_not_app = made.label.kind == label_kind::app ? "" : first_failure(made.label);
+    out.why_not_app = std::move(made.why_not_app);
     out.label = std::move(made.label);
     co_return out;
 }

@@ -51,6 +51,7 @@ class bookmark_desk {
     task<result<>> open(file_system &files);
     /// Bookmarks under way end soon; what is frozen is released first.
     void end() { ending_ = true; }
+    bool ending() const { return ending_; }
 
     /// errc::invalid, errc::busy (the name is taken), errc::not_in_sync (no barrier can be a point
     /// now, or its stream was lost), errc::timeout: nothing is bookmarked; but for a timeout after
@@ -72,6 +73,7 @@ class bookmark_desk {
         barrier_info barrier;
         std::uint64_t epoch = 0;
         point_label label;
+        std::string why_not_app; ///< it was wanted, and is not
     };
 
     result<std::string> check(const bookmark_request &wanted) const;

@@ -26,7 +26,7 @@ struct hook_context {
 class held_application {
   public:
     virtual ~held_application() = default;
-    /// Returns when it goes on, or when that was forced after the hook's time. The result is ok
+    /// Returns when it goes on, or when that was forced after the hook's time (release_grace). The result is ok
     /// only when the application was shown to be still until now.
     virtual task<hook_result> release() = 0;
 };
@@ -39,13 +39,15 @@ struct freeze_outcome {
 class application_host {
   public:
     virtual ~application_host() = default;
-    /// Returns within the hook's timeout and hook_grace.
+    /// Returns within the hook's timeout and freeze_grace.
     virtual task<freeze_outcome> freeze(hook_config hook, hook_context context) = 0;
     /// Returns when nothing of what was frozen is left to be waited for.
     virtual task<void> join() = 0;
 };
 
-/// Beyond its timeout, until a hook that hangs is given up.
-constexpr duration hook_grace = std::chrono::seconds(2);
+/// Beyond its timeout: until a hook that is not frozen is given up, so that the others go on; and
+/// until one that is to be released is, for it may have to be done by force.
+constexpr duration freeze_grace = std::chrono::milliseconds(500);
+constexpr duration release_grace = std::chrono::seconds(9);
 
 } // namespace farshore

@@ -99,6 +99,8 @@ task<result<>> sender_group::open_stages() {
                                             *site_);
     bookmarks_ =
         std::make_unique<bookmark_desk>(desk_options(), run_, files_, *stream_, *site_, progress_);
+    scheduled_ =
+        std::make_unique<bookmark_schedule>(name(), options_.config.bookmarks, run_, *bookmarks_);
     upkeep_ = std::make_unique<volume_upkeep>(name(), run_, stream_->capture());
     co_return co_await bookmarks_->open(files_);
 }
@@ -192,6 +194,7 @@ task<void> sender_group::stop(time_point drain_until) {
     co_await stream_->join();
     co_await loans_->wait_ended();
     co_await tasks_.join();
+    co_await scheduled_->join();
     co_await commands_.join();
     const auto closed =
         co_await run_on(run_.disk, [this] { return stream_->capture().close_clean(); });
@@ -252,6 +255,7 @@ task<void> sender_group::upkeep_loop() {
                                  fmt::format("group {}", name()));
             apply_throttle();
         }
+        scheduled_->look();
         co_await upkeep_->look(stream_->ledger().recorded());
     }
 }

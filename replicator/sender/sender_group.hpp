@@ -14,6 +14,7 @@
 #include "replicator/base/async.hpp"
 #include "replicator/nbd/server.hpp"
 #include "replicator/sender/bookmark_desk.hpp"
+#include "replicator/sender/bookmark_schedule.hpp"
 #include "replicator/sender/borrower.hpp"
 #include "replicator/sender/group_settings.hpp"
 #include "replicator/sender/group_share.hpp"
@@ -147,6 +148,7 @@ class sender_group final : private pipeline_host, private site_link_host {
     std::unique_ptr<site_link> site_;
     std::unique_ptr<verify_desk> verify_;
     std::unique_ptr<bookmark_desk> bookmarks_;
+    std::unique_ptr<bookmark_schedule> scheduled_;
     std::unique_ptr<volume_upkeep> upkeep_;
     std::vector<std::unique_ptr<nbd::server>> servers_;
 

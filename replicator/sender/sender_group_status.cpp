@@ -148,6 +148,9 @@ sender_group_status sender_group::status() const {
     if (const auto skew = site_->clock_warning()) {
         s.warnings.push_back(*skew);
     }
+    if (scheduled_->trouble()) {
+        s.warnings.push_back(*scheduled_->trouble());
+    }
     s.error = trouble(s);
     return s;
 }

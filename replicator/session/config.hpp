@@ -3,6 +3,7 @@
 // TOML.
 
 #include "replicator/base/clock.hpp"
+#include "replicator/base/schedule.hpp"
 
 #include <cstdint>
 #include <optional>
@@ -35,8 +36,7 @@ struct hook_config {
 /// When a bookmark is made by itself: [[group.bookmark]].
 struct bookmark_config {
     std::string name; ///< {time} in it becomes the time
-    std::optional<duration> every;
-    std::optional<std::string> at; ///< HH:MM, local time
+    schedule when;
     bool app = false;
     duration keep{}; ///< 0: as `retain` says
 };

@@ -196,58 +196,6 @@ TEST_SUITE("config_file") {
         }
     }
 
-    TEST_CASE("hooks: each type has its key, in the order of the file") {
-        const auto with = [](const std::string &hooks) {
-            return replaced(sender_text, "[tls]", hooks + "\n[tls]");
-        };
-        const auto config = parse_sender_config(with(R"([[group.hook]]
-name    = "db"
-type    = "postgresql"
-connect = "host=/run/postgresql"
-timeout = "3s"
-[[group.hook]]
-name    = "files"
-type    = "filesystem"
-mount   = "/srv/mail"
-outside = true
-[[group.hook]]
-name = "mail"
-type = "script"
-run  = ["/etc/farshore/maildir.sh", "/srv/mail"]
-user = "vmail"
-)"));
-        REQUIRE(config);
-        const auto &hooks = config->groups[0].hooks;
-        REQUIRE(hooks.size() == 3);
-        CHECK(hooks[0].name == "db");
-        CHECK(hooks[0].type == "postgresql");
-        CHECK(hooks[0].connect == "host=/run/postgresql");
-        CHECK(hooks[0].timeout == duration(std::chrono::seconds(3)));
-        CHECK_FALSE(hooks[0].outside);
-        CHECK(hooks[1].mount == "/srv/mail");
-        CHECK(hooks[1].timeout == duration(std::chrono::seconds(10)));
-        CHECK(hooks[1].outside);
-        CHECK(hooks[2].run == std::vector<std::string>{"/etc/farshore/maildir.sh", "/srv/mail"});
-        CHECK(hooks[2].user == "vmail");
-
-        const auto wrong = [&](const std::string &lines, const char *word) {
-            CAPTURE(lines);
-            const std::string said = problem_of(with("[[group.hook]]\n" + lines));
-            CHECK_MESSAGE(said.find(word) != std::string::npos, said);
-        };
-        wrong("name = \"x\"", "type");
-        wrong("name = \"x\"\ntype = \"postgres\"", "did you mean \"postgresql\"");
-        wrong("name = \"x\"\ntype = \"filesystem\"", "mount");
-        wrong("name = \"x\"\ntype = \"filesystem\"\nmount = \"/a\"\nconnect = \"b\"", "connect");
-        wrong("name = \"x\"\ntype = \"script\"\nrun = []", "run");
-        wrong("name = \"x\"\ntype = \"script\"\nrun = [\"freeze\"]", "absolute");
-        wrong("name = \"a/b\"\ntype = \"sqlite\"\nfile = \"/a\"", "not valid");
-        wrong("name = \"x\"\ntype = \"sqlite\"\nfile = \"/a\"\ntimeout = \"1h\"", "timeout");
-        wrong("name = \"x\"\ntype = \"sqlite\"\nfile = \"/a\"\n[[group.hook]]\nname = \"x\"\n"
-              "type = \"sqlite\"\nfile = \"/b\"",
-              "used twice");
-    }
-
     TEST_CASE("what is left out has its documented default") {
         std::string text = replaced(sender_text, "http    = \"127.0.0.1:7421\"\n", "");
         text = replaced(text, "rate     = \"40Mbit/s\"\n", "");

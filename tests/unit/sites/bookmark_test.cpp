@@ -288,6 +288,47 @@ TEST_SUITE("sites") {
         CHECK(p.there("two")->kind == "app");
     }
 
+    TEST_CASE("bookmark: made on a schedule, once after a time without the sender, never twice") {
+        world w;
+        receiver_host site(w);
+        const auto applications = std::make_shared<scripted_applications>(w.clock);
+        bookmark_config hourly;
+        hourly.name = "hourly-{time}";
+        hourly.when.every = 1h;
+        hourly.app = true;
+        std::optional<sender_host> primary(std::in_place, w, 'a', std::vector{hook("db")},
+                                           applications, std::vector{hourly});
+        REQUIRE(primary->join(site.token()));
+        REQUIRE(primary->streams());
+        const auto made = [&] {
+            std::size_t count = 0;
+            for (const point_info &p : *w.await(site.engine->points("shop"))) {
+                count += p.name.starts_with("hourly-") && p.kind == "app" ? 1 : 0;
+            }
+            return count;
+        };
+        REQUIRE(w.until([&] { return made() == 1; })); // the first one at once
+        w.run_until([] { return false; }, 50min);
+        CHECK(made() == 1);
+        REQUIRE(w.run_until([&] { return made() == 2; }, 15min));
+
+        // Down for hours: one is made up for.
+        const sender_host *before = &*primary;
+        sender_host again(*before, 'a');
+        primary.reset();
+        w.run_until([] { return false; }, 1min);
+        CHECK(made() == 2); // it knows when the last one was
+        REQUIRE(w.run_until([&] { return made() == 3; }, 70min));
+        w.run_until([] { return false; }, 30min);
+        CHECK(made() == 3);
+
+        applications->refuses = "db";
+        REQUIRE(w.run_until([&] { return !again.status().warnings.empty(); }, 70min));
+        CHECK(again.status().warnings[0].find("the server is down") != std::string::npos);
+        applications->refuses.clear();
+        REQUIRE(w.run_until([&] { return again.status().warnings.empty(); }, 70min));
+    }
+
     TEST_CASE("bookmark: a group without a partner, and one without hooks") {
         world w;
         sender_host alone(w, 'a');

@@ -167,9 +167,10 @@ struct sender_host {
     }
     /// A host with applications.
     sender_host(world &w, char letter, std::vector<hook_config> hooks,
-                std::shared_ptr<application_host> applications)
+                std::shared_ptr<application_host> applications,
+                std::vector<bookmark_config> bookmarks = {})
         : world_(w), disk(2), how_(trusting::tokens), hooks_(std::move(hooks)),
-          applications_(std::move(applications)) {
+          bookmarks_(std::move(bookmarks)), applications_(std::move(applications)) {
         make_image(limits::MiB);
         start(letter);
     }
@@ -180,7 +181,8 @@ struct sender_host {
     }
     /// Another host with the same disks.
     sender_host(const sender_host &origin, char letter)
-        : world_(origin.world_), disk(origin.disk), how_(origin.how_) {
+        : world_(origin.world_), disk(origin.disk), how_(origin.how_), hooks_(origin.hooks_),
+          bookmarks_(origin.bookmarks_), applications_(origin.applications_) {
         start(letter);
     }
     ~sender_host() { world_.await(engine->stop(duration{})); }
@@ -199,6 +201,7 @@ struct sender_host {
     const trusting how_;
     make_network network_of_; ///< empty: a plain one
     std::vector<hook_config> hooks_;
+    std::vector<bookmark_config> bookmarks_;
     std::shared_ptr<application_host> applications_;
 
     void make_image(std::uint64_t bytes) {
@@ -219,6 +222,7 @@ struct sender_host {
         }
         group.volumes.push_back({"data", "/srv/data", ""});
         group.hooks = hooks_;
+        group.bookmarks = bookmarks_;
         config.groups.push_back(group);
         engine.emplace(config, world_.sender_run(), disk,
                        std::vector<executor>{world_.io.get_executor()});
