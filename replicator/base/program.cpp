@@ -208,6 +208,12 @@ std::string program::words() {
     return said;
 }
 
+std::string program::output() {
+    std::string said;
+    drain(output_.get(), said, program_limits{}.output_bytes_max);
+    return said;
+}
+
 result<program_end> run_program(const std::vector<std::string> &argv, program_limits limits) {
     FS_TRY(running, program::start(argv, false));
     program &child = *running;

@@ -46,6 +46,9 @@ class program {
     bool stop(duration patience);
     /// What it wrote to standard error since the last call, as far as a pipe holds it.
     std::string words();
+    std::string output(); ///< likewise, to standard output
+    /// Its exit code, 128 + n after signal n, once running() was false.
+    std::optional<int> code() const { return code_; }
 
   private:
     friend result<program_end> run_program(const std::vector<std::string> &, program_limits);

@@ -14,6 +14,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 
 namespace farshore::carry {
@@ -35,6 +36,9 @@ struct point_choice {
     bool applied = false;
     bool suspect = false;
     std::string since; ///< an older point, as typed: what changed after it is told, too
+    bool writable = false;
+    bool mount = false;                            ///< by the receiver, in a directory of its own
+    std::optional<std::uint64_t> space_bytes = {}; ///< writable: at most so much is written
 };
 
 enum class image_format : unsigned char { raw, qcow2, vmdk, vhdx, vdi };

@@ -26,6 +26,15 @@ json arguments_of(const point_choice &from) {
     if (from.suspect) {
         args["suspect"] = true;
     }
+    if (from.writable) {
+        args["writable"] = true;
+    }
+    if (from.mount) {
+        args["mount"] = true;
+    }
+    if (from.space_bytes) {
+        args["space_bytes"] = *from.space_bytes;
+    }
     return args;
 }
 
@@ -53,7 +62,8 @@ result<opening> opening_of(const json &told) {
         const auto at = told.find(key);
         return at != told.end() && at->is_string() ? at->get<std::string>() : std::string();
     };
-    opening o{text("group"), text("point"), text("since"), nullptr, {}};
+    opening o{text("id"), text("group"), text("point"), text("since"), nullptr,
+              {},         text("mount"), nullptr};
     const auto uris = told.find("uris");
     if (o.group.empty() || o.point.empty() || uris == told.end() || !uris->is_object()) {
         return fail(errc::corrupt, "the receiver's answer about the opened point can't be read; "
@@ -64,6 +74,15 @@ result<opening> opening_of(const json &told) {
             return fail(errc::corrupt, "the receiver names no place of volume " + name);
         }
         o.volumes.push_back({name, uri.get<std::string>()});
+    }
+    if (const auto mounts = told.find("mounts"); mounts != told.end() && mounts->is_object()) {
+        for (open_volume &v : o.volumes) {
+            const auto at = mounts->find(v.name);
+            v.mount = at != mounts->end() && at->is_string() ? at->get<std::string>() : "";
+        }
+    }
+    if (const auto start = told.find("start"); start != told.end()) {
+        o.start = *start;
     }
     if (const auto facts = told.find("facts"); facts != told.end()) {
         o.facts = *facts;

@@ -13,13 +13,17 @@ namespace farshore::carry {
 struct open_volume {
     std::string name;
     std::string uri;
+    std::string mount = {}; ///< where it is mounted; empty: it is not
 };
 struct opening {
+    std::string id;
     std::string group;
     std::string point;
     std::string since;   ///< the older point whose changes are told; empty: none
     control::json facts; ///< of the point, as `points` has them; null when it was thinned meanwhile
     std::vector<open_volume> volumes; ///< sorted by name
+    std::string mount;                ///< the directory with all mounts; empty: none
+    control::json start;              ///< the group's runbook; null: of an older receiver
 };
 
 /// Opens the point, calls `work`, and closes it by hanging up, whatever `work` returns.
