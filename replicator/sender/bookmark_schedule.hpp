@@ -1,6 +1,6 @@
 #pragma once
 // Bookmarks that a group makes by itself ([[group.bookmark]]). When one is due is the table of
-// base/schedule.hpp; here it is begun, one at a time, and what was due meanwhile is made once, late.
+// base/schedule.hpp; here it is begun, one at a time; what was due meanwhile is made once, late.
 //
 // What a schedule last did is kept with the names of bookmarks, so that a sender that was down
 // catches up once. A bookmark that fails is said in the log and in `status`; the next one comes

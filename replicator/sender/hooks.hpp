@@ -26,8 +26,8 @@ struct hook_context {
 class held_application {
   public:
     virtual ~held_application() = default;
-    /// Returns when it goes on, or when that was forced after the hook's time (release_grace). The result is ok
-    /// only when the application was shown to be still until now.
+    /// Returns when it goes on, or when that was forced after the hook's time (release_grace). The
+    /// result is ok only when the application was shown to be still until now.
     virtual task<hook_result> release() = 0;
 };
 

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Application-consistent bookmarks of real servers under load. PostgreSQL (data and WAL on two volumes), MariaDB,
-Redis, SQLite, a mail store and ext4 run on replicated volumes of one group; every one of them has a hook. Each `bookmark
---app` is opened at the DR site, the servers are started there, and each has everything that it had acknowledged before
-the bookmark, nothing that was asked for after it, checks itself clean, and had next to nothing to replay.
+Redis, SQLite, a mail store and ext4 run on replicated volumes of one group; every one of them has a hook. Each
+`bookmark --app` is opened at the DR site, the servers are started there, and each has everything that it had
+acknowledged before the bookmark, nothing that was asked for after it, checks itself clean, and had next to nothing to
+replay.
 
     sudo tests/e2e/applications.py [--long]     --long: 100 bookmarks
 """
