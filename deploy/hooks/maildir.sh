@@ -20,6 +20,7 @@ release() {
     if [ -f "$lock" ] && grep -q '^farshore-hook ' "$lock"; then
         rm -f "$lock"
     fi
+    rm -f "$store"/.farshore-hook.* # of a freeze that was killed while it waited
 }
 
 case "$verb" in
@@ -40,12 +41,13 @@ esac
 
 # The lock has its content from the first moment: it is linked into place. A delivery that has it is waited for.
 mine="$store/.farshore-hook.$$"
-trap 'rm -f "$mine"' EXIT
+trap release EXIT
+trap 'exit 1' HUP INT TERM
 printf 'farshore-hook %s %s\n' "$FARSHORE_BOOKMARK" "$$" >"$mine"
 until ln "$mine" "$lock" 2>/dev/null; do
     sleep 0.05
 done
-trap 'rm -f "$mine"; release' EXIT
+rm -f "$mine"
 # Messages, the names that make them delivered, and the index.
 sync -f "$store"
 echo "fact store $store"

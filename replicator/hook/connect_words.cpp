@@ -2,6 +2,7 @@
 
 #include "replicator/base/clean_text.hpp"
 #include "replicator/hook/hook_limits.hpp"
+#include "replicator/hook/refusal.hpp"
 
 #include <fmt/format.h>
 
@@ -14,8 +15,8 @@ namespace farshore::hook {
 namespace {
 
 std::unexpected<error> bad(std::string_view key, std::string_view what) {
-    return fail(errc::invalid, fmt::format("connect: \"{}\" {}",
-                                           clean_text(key, limits::fact_key_bytes_max), what));
+    return refusal(
+        fmt::format("connect: \"{}\" {}", clean_text(key, limits::fact_key_bytes_max), what));
 }
 
 /// Takes one value from the front of `rest`. No value: a quote is not closed.

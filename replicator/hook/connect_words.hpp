@@ -15,8 +15,8 @@ namespace farshore::hook {
 
 class connect_words {
   public:
-    /// errc::invalid names the key that is not in `keys`, is there twice or has no value. No value
-    /// is ever in a message: one of them is a password.
+    /// The error names the key that is not in `keys`, is there twice or has no value. No value is
+    /// ever in a message: one of them is a password.
     static result<connect_words> parse(std::string_view text,
                                        std::initializer_list<std::string_view> keys);
     /// Empty: not there.

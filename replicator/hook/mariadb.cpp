@@ -104,7 +104,7 @@ result<facts> mariadb_freezer::ask_facts(const tether &t, const connect_words &w
 result<facts> mariadb_freezer::freeze(tether &t) {
     FS_TRY(words, mariadb_session::words_of(asked_.where));
     if (const std::string how = words.get("freeze"); !how.empty() && how != "read-lock") {
-        return fail(errc::invalid, "connect: \"freeze\" can only be \"read-lock\"");
+        return refusal("connect: \"freeze\" can only be \"read-lock\"");
     }
     FS_TRY(session, mariadb_session::open(words, t));
     session_ = std::move(session);

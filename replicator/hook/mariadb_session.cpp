@@ -58,10 +58,10 @@ result<mariadb_session> mariadb_session::open(const connect_words &words, const 
     const std::string user = words.get("user");
     const std::string tls = words.get("tls");
     if (host.empty() == socket.empty()) {
-        return fail(errc::invalid, "connect: one of \"host\" and \"socket\" is needed");
+        return refusal("connect: one of \"host\" and \"socket\" is needed");
     }
     if (!tls.empty() && tls != "verify") {
-        return fail(errc::invalid, "connect: \"tls\" can only be \"verify\"");
+        return refusal("connect: \"tls\" can only be \"verify\"");
     }
     mariadb_session made;
     made.connection_.reset(mysql_init(nullptr));

@@ -48,14 +48,15 @@ result<redis_session> redis_session::open(const connect_words &words, const teth
     const std::string host = words.get("host");
     const std::string socket = words.get("socket");
     if (host.empty() == socket.empty()) {
-        return fail(errc::invalid, "connect: one of \"host\" and \"socket\" is needed");
+        return refusal("connect: one of \"host\" and \"socket\" is needed");
     }
     redis_session made;
     made.connection_.reset(socket.empty() ? redisConnectNonBlock(host.c_str(), port)
                                           : redisConnectUnixNonBlock(socket.c_str()));
     const redisContext *connection = made.connection_.get();
     if (connection == nullptr || connection->err != 0) {
-        return library_says(connection);
+        return refusal(fmt::format("Redis at {}: {}", socket.empty() ? host : socket,
+                                   connection == nullptr ? "no memory" : connection->errstr));
     }
     if (const auto ready = t.wait(connection->fd, POLLOUT); !ready) {
         return std::unexpected(waiting_for("a session of Redis", ready.error()));

@@ -3,6 +3,7 @@
 #include "replicator/base/clean_text.hpp"
 #include "replicator/control/json_guard.hpp"
 #include "replicator/hook/hook_limits.hpp"
+#include "replicator/hook/refusal.hpp"
 
 #include <fmt/format.h>
 
@@ -35,7 +36,7 @@ constexpr std::array<std::string_view, 9> common{
 constexpr std::array<std::string_view, 6> some{"connect", "mount", "file", "socket", "run", "user"};
 
 std::unexpected<error> bad(std::string_view key, std::string_view what) {
-    return fail(errc::invalid, fmt::format("the request's key \"{}\" {}", key, what));
+    return refusal(fmt::format("the request's key \"{}\" {}", key, what));
 }
 
 const type_row *row_of(std::string_view name) {
@@ -175,12 +176,11 @@ std::string_view name_of(application type) {
 
 result<request> parse_request(std::string_view line) {
     if (line.size() > limits::line_bytes_max) {
-        return fail(errc::limit,
-                    fmt::format("the request has more than {} bytes", limits::line_bytes_max));
+        return refusal(fmt::format("the request has more than {} bytes", limits::line_bytes_max));
     }
     FS_TRY(document, control::parse_json(line));
     if (!document.is_object()) {
-        return fail(errc::invalid, "the request is no JSON object");
+        return refusal("the request is no JSON object");
     }
     const auto version = document.find("version");
     if (version == document.end() || *version != 1) {

@@ -45,8 +45,8 @@ struct request {
     std::vector<std::string> never; ///< paths whose file system must not be frozen
 };
 
-/// The request of one line, without its newline. errc::invalid names the key that is unknown,
-/// missing, of another kind or beyond its limit.
+/// The request of one line, without its newline. The error names the key that is unknown, missing,
+/// of another kind or beyond its limit.
 result<request> parse_request(std::string_view line);
 
 } // namespace farshore::hook

@@ -32,12 +32,18 @@ class FakeAgent:
             except OSError:
                 return
             with client:
+                left, self.left = self.left, b""
+                self.tell(client, left)
                 try:
-                    client.sendall(self.left)
-                    self.left = b""
                     self.talk(client)
                 except OSError:
                     pass
+
+    def tell(self, client, answer):
+        try:
+            client.sendall(answer)
+        except OSError:
+            self.left = answer  # the next client's to pass over
 
     def talk(self, client):
         kept = b""
@@ -49,11 +55,7 @@ class FakeAgent:
             while b"\n" in kept:
                 line, kept = kept.split(b"\n", 1)
                 answer = self.answer(line)
-                if answer:
-                    try:
-                        client.sendall(answer)
-                    except OSError:
-                        self.left = answer  # the next client's to pass over
+                self.tell(client, answer)
 
     def answer(self, line):
         delimited = line.startswith(b"\xff")

@@ -182,7 +182,8 @@ def mail(context):
     said = released(context, app)
     context.check(said["facts"] == {}, "facts of the release")
     kills(context, app)
-    context.check(not [name for name in os.listdir(app.store) if "hook" in name], "nothing of it is left in the store")
+    harness.retry(5, "the end of the scripts' files", lambda: not [name for name in os.listdir(app.store)
+                                                                   if "hook" in name or "lock" in name])
 
 
 def protocol(context):
