@@ -80,8 +80,8 @@ result<std::vector<packed_reader::place>> packed_reader::find(interval_id after,
                 continue;
             }
             rows.clear();
-            FS_CHECK(
-                stretches_[s]->find(volume, range.first, range.end - range.first, after, rows));
+            FS_CHECK(stretches_[s]->find(volume, range.first, range.end - range.first, after,
+                                         caches_, rows));
             places.clear();
             for (const packed_row &row : rows) {
                 places.push_back({s, row});
@@ -102,7 +102,7 @@ result<> packed_reader::read_as_of(std::size_t from, interval_id after, volume_i
         if (!may_hold(s, volume, block)) {
             continue;
         }
-        FS_CHECK(stretches_[s]->find(volume, block, 1, after, rows));
+        FS_CHECK(stretches_[s]->find(volume, block, 1, after, caches_, rows));
         if (!rows.empty()) {
             return read({s, rows.front()}, out, hops);
         }
@@ -125,7 +125,7 @@ result<> packed_reader::read(const place &at, bytes_span out, unsigned hops) con
         return {};
     }
     if (row.kind == packed_kind::full) {
-        return s.read(row, cache_, out);
+        return s.read(row, caches_, out);
     }
     if (row.kind == packed_kind::copy) {
         FS_CHECK(read_as_of(at.stretch, s.foot().moment, row.from_volume, row.from_block, out,
@@ -133,7 +133,7 @@ result<> packed_reader::read(const place &at, bytes_span out, unsigned hops) con
     } else {
         std::array<std::byte, block_bytes> delta;
         const bytes_span content = std::span(delta).first(row.length);
-        FS_CHECK(s.read(row, cache_, content));
+        FS_CHECK(s.read(row, caches_, content));
         FS_CHECK(read_as_of(at.stretch, row.interval, row.volume, row.block, out, hops + 1));
         FS_CHECK(apply_packed_delta(content, out));
     }

@@ -25,9 +25,9 @@ class packed_reader {
     static constexpr unsigned hops_max = 64;
 
     /// `filters`: of each stretch, so that a look costs no lock; empty: they are asked for theirs.
-    packed_reader(const stretch_list &stretches, packed_present &present, unit_cache &cache,
+    packed_reader(const stretch_list &stretches, packed_present &present, packed_caches &caches,
                   std::span<const std::shared_ptr<const packed_filter>> filters = {})
-        : stretches_(stretches), filters_(filters), present_(present), cache_(cache) {}
+        : stretches_(stretches), filters_(filters), present_(present), caches_(caches) {}
 
     /// No stretch says anything of these blocks after `after`; false: one may. Reads nothing.
     static bool untouched(const stretch_list &stretches, const filter_list &filters,
@@ -60,7 +60,7 @@ class packed_reader {
     const stretch_list &stretches_;
     std::span<const std::shared_ptr<const packed_filter>> filters_;
     packed_present &present_;
-    unit_cache &cache_;
+    packed_caches &caches_;
 };
 
 } // namespace farshore

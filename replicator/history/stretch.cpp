@@ -106,8 +106,15 @@ result<std::vector<packed_row>> stretch::read_page(std::uint64_t page) const {
     return rows;
 }
 
+result<std::shared_ptr<const std::vector<packed_row>>>
+stretch::load_page(std::uint64_t page) const {
+    FS_TRY(rows, read_page(page));
+    return std::make_shared<const std::vector<packed_row>>(std::move(rows));
+}
+
 result<> stretch::find(volume_index volume, std::uint64_t block, std::uint64_t count,
-                       interval_id after, std::vector<packed_row> &out) const {
+                       interval_id after, packed_caches &caches,
+                       std::vector<packed_row> &out) const {
     const std::uint64_t first = packed_key(volume, block);
     const std::uint64_t end = first + count;
     auto at = std::ranges::lower_bound(keys_, first);
@@ -116,8 +123,8 @@ result<> stretch::find(volume_index volume, std::uint64_t block, std::uint64_t c
     page -= page > 0 ? 1 : 0;
     std::uint64_t taken = first; // what is before it has its row
     for (; page < foot_.pages && keys_[static_cast<std::size_t>(page)] < end; ++page) {
-        FS_TRY(rows, read_page(page));
-        for (const packed_row &row : rows) {
+        FS_TRY(rows, caches.pages.get(number_, page, [&] { return load_page(page); }));
+        for (const packed_row &row : *rows) {
             const std::uint64_t key = packed_key(row.volume, row.block);
             if (key >= end) {
                 return {};
@@ -165,20 +172,16 @@ result<> stretch::check_unit(std::uint64_t unit) const {
     return read ? result<>() : in_file(read.error());
 }
 
-result<> stretch::read(const packed_row &row, unit_cache &cache, bytes_span out) const {
+result<> stretch::read(const packed_row &row, packed_caches &caches, bytes_span out) const {
     REPL_ASSERT(out.size() == row.length);
     if (row.length == 0) { // a delta of nothing: its unit may be none
         return {};
     }
-    auto content = cache.find(number_, row.unit);
-    if (!content) {
-        auto read = read_unit(row.unit);
-        if (!read) {
-            return in_file(read.error());
-        }
-        content = std::move(*read);
-        cache.put(number_, row.unit, content);
+    const auto read = caches.units.get(number_, row.unit, [&] { return read_unit(row.unit); });
+    if (!read) {
+        return in_file(read.error());
     }
+    const std::shared_ptr<const buffer> &content = *read;
     if (row.offset > content->size() || row.length > content->size() - row.offset) {
         return in_file(error{errc::corrupt, "packed history: a row beyond its unit"});
     }

@@ -9,7 +9,7 @@
 
 #include "replicator/format/packed_filter.hpp"
 #include "replicator/format/packed_stretch.hpp"
-#include "replicator/history/unit_cache.hpp"
+#include "replicator/history/piece_cache.hpp"
 #include "replicator/storage/file_system.hpp"
 
 #include <functional>
@@ -40,9 +40,9 @@ class stretch {
     /// For each part of [block, block + count) the first row of an interval after `after`, trimmed
     /// to it; in order. Appends to `out`.
     result<> find(volume_index volume, std::uint64_t block, std::uint64_t count, interval_id after,
-                  std::vector<packed_row> &out) const;
+                  packed_caches &caches, std::vector<packed_row> &out) const;
     /// Content of a full row or of a delta (apply_packed_delta).
-    result<> read(const packed_row &row, unit_cache &cache, bytes_span out) const;
+    result<> read(const packed_row &row, packed_caches &caches, bytes_span out) const;
 
     /// Every row, in order. Any error of `fn` ends it.
     result<> visit(const std::function<result<>(const packed_row &)> &fn) const;
@@ -54,6 +54,7 @@ class stretch {
     stretch(std::unique_ptr<file> f, std::uint64_t bytes);
     result<> load(const std::array<std::byte, 16> &identity);
     result<std::shared_ptr<const buffer>> read_unit(std::uint64_t unit) const;
+    result<std::shared_ptr<const std::vector<packed_row>>> load_page(std::uint64_t page) const;
     std::unexpected<error> in_file(const error &e) const;
 
     std::unique_ptr<file> file_;

@@ -157,7 +157,7 @@ replica_core::look_packed(const packed_past &past, interval_id id, volume_index 
             return fail(errc::invalid, "a look reads nothing");
         }
     } none;
-    return packed_reader(*past.stretches, none, units_, past.filters)
+    return packed_reader(*past.stretches, none, caches_, past.filters)
         .find(id, volume, block, count);
 }
 
@@ -184,7 +184,7 @@ result<> replica_core::read_once(const point_view &view, volume_index volume, st
         }
     }
     past_present present(*this, seen);
-    const packed_reader reader(*seen->stretches, present, units_, seen->filters);
+    const packed_reader reader(*seen->stretches, present, caches_, seen->filters);
     for (const packed_reader::place &p : packed) {
         FS_CHECK(reader.read(p, part_of(out, block, p.row.block, p.row.count)));
     }
@@ -267,7 +267,7 @@ result<> replica_core::read_as_of(interval_id after, volume_index volume, std::u
     return again_while_moved([&]() -> result<> {
         FS_TRY(seen, past_with_raw());
         past_present present(*this, seen);
-        return packed_reader(*seen->stretches, present, units_, seen->filters)
+        return packed_reader(*seen->stretches, present, caches_, seen->filters)
             .read_as_of(after, volume, block, out);
     });
 }
@@ -281,7 +281,7 @@ result<> replica_core::read_row(const std::shared_ptr<const stretch> &from, cons
             return fail(errc::not_found, from->path() + " is gone");
         }
         past_present present(*this, seen);
-        const packed_reader reader(*seen->stretches, present, units_, seen->filters);
+        const packed_reader reader(*seen->stretches, present, caches_, seen->filters);
         return reader.read({static_cast<std::size_t>(at - seen->stretches->begin()), row}, out);
     });
 }

@@ -128,7 +128,7 @@ void replica_core::publish() {
     rollback_->publish();
     if (now->raw && views_.empty() && now.use_count() <= 2) { // this one and past_
         set_past({now->stretches, nullptr});
-        units_.clear();
+        caches_.clear();
         for (const auto &s : *now->stretches) {
             s->forget_filter();
         }

@@ -162,7 +162,7 @@ class replica_core : public std::enable_shared_from_this<replica_core> {
     std::unique_ptr<undo_log> history_;
     std::unique_ptr<undo_log> rollback_;
     std::unique_ptr<packed_store> packed_;
-    unit_cache units_;
+    packed_caches caches_;
     mutable std::mutex past_mutex_; ///< guards past_; below views_mutex_
     std::shared_ptr<const packed_past> past_;
     mutable std::mutex holds_mutex_;

@@ -202,8 +202,8 @@ struct packed_rig {
     void merge(std::size_t first, std::size_t count) {
         const auto list = store->list();
         model_present present(of.states.back());
-        unit_cache cache;
-        const packed_reader reader(*list, present, cache);
+        packed_caches caches;
+        const packed_reader reader(*list, present, caches);
         const packed_foot &oldest = (*list)[first]->foot();
         const packed_foot &newest = (*list)[first + count - 1]->foot();
         merged_contents contents(reader, newest.moment);
@@ -244,8 +244,8 @@ struct packed_rig {
     void check() {
         const auto list = store->list();
         model_present present(of.states.back());
-        unit_cache cache;
-        const packed_reader reader(*list, present, cache);
+        packed_caches caches;
+        const packed_reader reader(*list, present, caches);
         for (const interval_id point : kept) {
             if (point.value > packed_to) {
                 continue;
@@ -341,8 +341,8 @@ TEST_CASE(
         if (opened) {
             const stretch_list list{*opened};
             model_present present(rig.of.states.back());
-            unit_cache cache;
-            const packed_reader reader(list, present, cache);
+            packed_caches caches;
+            const packed_reader reader(list, present, caches);
             for (std::uint64_t point = 1; point <= 12; ++point) {
                 for (std::uint64_t b = 0; b < blocks; ++b) {
                     byte_vector out(block_bytes);
@@ -410,8 +410,8 @@ TEST_CASE("packed history: a delta of nothing needs no unit, and what is lost is
     }
     const stretch_list list{*opened};
     model_present present(now);
-    unit_cache cache;
-    const packed_reader reader(list, present, cache);
+    packed_caches caches;
+    const packed_reader reader(list, present, caches);
     byte_vector out(block_bytes);
     CHECK(reader.read_as_of(interval_id{0}, volume_index{0}, 0, out).has_value());
     CHECK(out == same);

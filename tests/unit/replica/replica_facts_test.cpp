@@ -51,6 +51,62 @@ TEST_CASE("replica: a pinned point outlives rules, restarts and power cuts, unti
     CHECK(is(r.group->pin(interval_id{3}, true).error(), errc::not_found));
 }
 
+TEST_CASE("replica: a bookmark keeps its label through power cuts, wherever it stands by then") {
+    barrier named = primary_model::plain();
+    named.label.emplace();
+    named.label->name = "before-upgrade";
+    named.label->note = "ticket 4711";
+    named.label->keep = std::chrono::hours(1);
+    named.label->kind = label_kind::app;
+    named.label->hooks.push_back({"db", "redis", true, std::chrono::milliseconds(3), "", {}});
+    for (int commits = 0; commits <= 4; ++commits) {
+        for (std::uint64_t cut = 0; cut < 6; ++cut) {
+            CAPTURE(commits);
+            CAPTURE(cut);
+            rig r;
+            write_points(r, 3);
+            r.write(4, named);
+            for (int i = 0; i < commits; ++i) { // the journal is dropped behind the second one
+                r.write(2);
+                REQUIRE(r.group->commit());
+            }
+            r.files.power_cut(cut);
+            r.open();
+            REQUIRE(test::apply_all(*r.group));
+            const auto points = r.group->points();
+            const auto at = std::ranges::find(points, interval_id{4}, &replica_point::id);
+            REQUIRE(at != points.end());
+            CHECK(at->name == "before-upgrade");
+            CHECK(at->note == "ticket 4711");
+            CHECK(at->kind == "app");
+            CHECK(at->hooks.find("redis") != std::string::npos);
+            // It is what keeps it, an hour long.
+            const auto kept = r.group->points_and_keepers(second(10));
+            CHECK(kept[3].bookmark);
+        }
+    }
+}
+
+TEST_CASE("replica: a label that the catalogue can't take stays in the journal") {
+    rig r;
+    barrier named = primary_model::plain();
+    named.label.emplace();
+    named.label->name = "held-back";
+    write_points(r, 3);
+    r.write(4, named);
+    r.files.inject({.path_prefix = "/state/catalogue.db", .forever = true});
+    for (int i = 0; i < 4; ++i) {
+        r.write(2);
+        REQUIRE(r.group->commit());
+    }
+    r.files.clear_faults();
+    r.files.power_cut(0);
+    r.open();
+    REQUIRE(test::apply_all(*r.group));
+    const auto points = r.group->points();
+    CHECK(std::ranges::find(points, "held-back", &replica_point::name) != points.end());
+}
+
 TEST_CASE("replica: a point that was let go stays away after a restart, though its undo is there") {
     rig r;
     r.options.retain = {{std::chrono::seconds(10), std::chrono::seconds(1000)}};

@@ -267,6 +267,26 @@ TEST_SUITE("sites") {
         REQUIRE(p.make(named("lost", true))); // the name is free again
     }
 
+    TEST_CASE("bookmark: lost after it was cut, and a later point is not taken for it") {
+        pair_with_hooks p;
+        p.w.line.half_open(); // nothing arrives, and nobody has noticed
+        std::optional<result<bookmark_outcome>> made;
+        asio::co_spawn(p.w.io,
+                       store_result(p.primary.engine->bookmark("shop", named("gone")), made),
+                       asio::detached);
+        p.w.run_until([] { return false; }, 500ms);
+        REQUIRE_FALSE(made);
+        REQUIRE(p.w.await(p.primary.engine->resync("shop", false)));
+        p.w.line.heal();
+        REQUIRE(p.w.until([&] { return made.has_value(); }));
+        REQUIRE_FALSE(*made);
+        CHECK(is(made->error(), errc::not_in_sync));
+        CHECK(made->error().context.find("is lost") != std::string::npos);
+        REQUIRE(p.primary.streams());
+        REQUIRE(p.w.await(p.primary.engine->wait("shop", false, 1min)));
+        CHECK_FALSE(p.there("gone"));
+    }
+
     TEST_CASE("bookmark: two at once are cut one after the other") {
         pair_with_hooks p;
         std::optional<result<bookmark_outcome>> first;
