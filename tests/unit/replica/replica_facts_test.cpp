@@ -64,10 +64,12 @@ TEST_CASE("replica: a bookmark keeps its label through power cuts, wherever it s
             CAPTURE(commits);
             CAPTURE(cut);
             rig r;
+            r.options.segment_bytes = 8 * 1024;
+            r.open();
             write_points(r, 3);
             r.write(4, named);
             for (int i = 0; i < commits; ++i) { // the journal is dropped behind the second one
-                r.write(2);
+                r.write(20);
                 REQUIRE(r.group->commit());
             }
             r.files.power_cut(cut);
@@ -89,6 +91,8 @@ TEST_CASE("replica: a bookmark keeps its label through power cuts, wherever it s
 
 TEST_CASE("replica: a label that the catalogue can't take stays in the journal") {
     rig r;
+    r.options.segment_bytes = 8 * 1024;
+    r.open();
     barrier named = primary_model::plain();
     named.label.emplace();
     named.label->name = "held-back";
@@ -96,7 +100,7 @@ TEST_CASE("replica: a label that the catalogue can't take stays in the journal")
     r.write(4, named);
     r.files.inject({.path_prefix = "/state/catalogue.db", .forever = true});
     for (int i = 0; i < 4; ++i) {
-        r.write(2);
+        r.write(20);
         REQUIRE(r.group->commit());
     }
     r.files.clear_faults();
