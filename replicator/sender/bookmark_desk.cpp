@@ -42,7 +42,8 @@ point_label settle_label(const std::string &name, const bookmark_request &wanted
 bookmark_desk::bookmark_desk(bookmark_options options, runtime run, file_system &files,
                              pipeline &stream, site_link &site, condition &progress)
     : options_(std::move(options)), run_(std::move(run)), stream_(stream), site_(site),
-      progress_(progress), names_(files, run_.disk, names_path(options_.state_directory)) {}
+      progress_(progress), names_(files, run_.disk, names_path(options_.state_directory)),
+      tasks_(run_.home) {}
 
 task<result<>> bookmark_desk::open(file_system &files) {
     FS_CO_TRY(found, co_await run_on(run_.disk, [&files, path = names_.path()] {
@@ -103,7 +104,12 @@ task<result<bookmark_outcome>> bookmark_desk::make(bookmark_request wanted) {
     if (!made) {
         co_return std::unexpected(made.error());
     }
-    co_return co_await until_there(std::move(*made), deadline);
+    auto there = co_await until_there(std::move(*made), deadline);
+    if (!there && is(there.error(), errc::not_in_sync)) { // lost: nobody has it, and nobody will
+        names_.change_now([name](bookmark_names &b) { b.drop(name); }, tasks_,
+                          "group " + options_.group);
+    }
+    co_return there;
 }
 
 bool bookmark_desk::possible() const {

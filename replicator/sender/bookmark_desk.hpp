@@ -52,6 +52,7 @@ class bookmark_desk {
     /// Bookmarks under way end soon; what is frozen is released first.
     void end() { ending_ = true; }
     bool ending() const { return ending_; }
+    task<void> join() { return tasks_.join(); }
 
     /// errc::invalid, errc::busy (the name is taken), errc::not_in_sync (no barrier can be a point
     /// now, or its stream was lost), errc::timeout: nothing is bookmarked; but for a timeout after
@@ -91,6 +92,7 @@ class bookmark_desk {
     condition &progress_; ///< of the group: something that is waited for may have come
     kept<bookmark_names> names_;
     transport::fifo_lock turn_;
+    task_group tasks_;
     bool ending_ = false;
 };
 

@@ -26,11 +26,16 @@ const bookmark_names::made *bookmark_names::find(const std::string &name) const 
 
 result<> bookmark_names::reserve(const std::string &name, wall_time now) {
     if (const made *there = find(name)) {
-        return fail(errc::busy, there->barrier.value == 0
-                                    ? fmt::format("bookmark \"{}\" was begun at {}", name,
-                                                  to_rfc3339(there->time))
-                                    : fmt::format("bookmark \"{}\" exists: barrier {} of {}", name,
-                                                  there->barrier.value, to_rfc3339(there->time)));
+        return fail(
+            errc::busy,
+            there->barrier.value == 0
+                ? fmt::format(
+                      "bookmark \"{}\" was begun at {}; unless it is still being made, the sender "
+                      "was killed meanwhile, and `farshore points` at the DR site says "
+                      "whether it has it",
+                      name, to_rfc3339(there->time))
+                : fmt::format("bookmark \"{}\" exists: barrier {} of {}", name,
+                              there->barrier.value, to_rfc3339(there->time)));
     }
     names.push_back({name, interval_id{}, now});
     while (names.size() > bookmark_names_max) {
@@ -84,8 +89,6 @@ result<bookmark_names> read_bookmark_names(file_system &files, const std::string
                                                "that the DR site has may be given again then",
                                                path));
     }
-    // One that was being made when the sender ended is no bookmark: its barrier never left.
-    std::erase_if(b.names, [](const auto &m) { return m.barrier.value == 0; });
     return b;
 }
 

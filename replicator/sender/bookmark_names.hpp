@@ -20,7 +20,7 @@ constexpr std::size_t bookmark_names_max = 4096; ///< remembered; the oldest are
 struct bookmark_names {
     struct made {
         std::string name;
-        interval_id barrier; ///< 0: it is being made, or was when the sender ended
+        interval_id barrier; ///< 0: it is being made, or was when the sender was killed
         wall_time time{};
         bool operator==(const made &) const = default;
     };

@@ -196,6 +196,7 @@ task<void> sender_group::stop(time_point drain_until) {
     co_await tasks_.join();
     co_await scheduled_->join();
     co_await commands_.join();
+    co_await bookmarks_->join();
     const auto closed =
         co_await run_on(run_.disk, [this] { return stream_->capture().close_clean(); });
     if (!closed) {

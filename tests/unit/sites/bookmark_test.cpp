@@ -285,6 +285,7 @@ TEST_SUITE("sites") {
         REQUIRE(p.primary.streams());
         REQUIRE(p.w.await(p.primary.engine->wait("shop", false, 1min)));
         CHECK_FALSE(p.there("gone"));
+        REQUIRE(p.make(named("gone"))); // nobody has that name
     }
 
     TEST_CASE("bookmark: two at once are cut one after the other") {
