@@ -14,7 +14,7 @@ namespace farshore::test {
 #if __has_feature(thread_sanitizer)
 constexpr std::uint64_t one_in = 20;
 #elif defined(FARSHORE_SANITIZE_QUICK)
-constexpr std::uint64_t one_in = 4;
+constexpr std::uint64_t one_in = 8;
 #else
 constexpr std::uint64_t one_in = 1;
 #endif
