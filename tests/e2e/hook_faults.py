@@ -4,6 +4,7 @@ refuses to freeze. `--only PART`."""
 
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -12,7 +13,7 @@ import time
 import harness
 import mounts
 from fake_agent import FakeAgent
-from hook_rig import Hook, gone, refused, request
+from hook_rig import Hook, children_of, gone, refused, request
 from hook_scripts import Script
 from hook_servers import FileSystem, MariaDb, PostgreSql, Redis, Sqlite, Volume, need_servers
 
@@ -127,6 +128,55 @@ def stays(context):
     said = hook.release()
     context.check(said["proved"] and time.monotonic() - begun < 1, f"a child holds its output: {said}")
     harness.retry(5, "the end of the child", lambda: gone(child))
+
+
+class SlowVolume:
+    """ext4 on a disk that can be made to stand still."""
+
+    def __init__(self, context):
+        self.socket = context.path("disk.sock")
+        self.disk = harness.popen(["nbdkit", "--foreground", "--unix", self.socket, "memory", "64M"])
+        context.on_exit(self.disk.kill)
+        context.on_exit(lambda: self.disk.send_signal(signal.SIGCONT))
+        harness.retry(10, "nbdkit", lambda: os.path.exists(self.socket))
+        mount = mounts.Mount(context, "slow", uri=f"nbd+unix:///?socket={self.socket}")
+        device = mount.attach()
+        mounts.run("mkfs.ext4", "-q", "-F", device)
+        mounts.run("mount", device, mount.point)
+        self.point = mount.point
+        context.on_exit(lambda: subprocess.run(["umount", "--lazy", mount.point], check=False))
+
+    def listed(self):
+        return []
+
+
+def fault_anywhen(context):
+    """A file system on a disk that is slow at times; sender, guard or worker end at any moment: never left frozen."""
+    mounts.need()
+    harness.need("nbdkit")
+    app = FileSystem(context, SlowVolume(context))
+    chance = random.Random(context.options.seed)
+    ends = {"input closed": lambda hook: hook.close(), "SIGKILL of the guard": lambda hook: hook.process.kill(),
+            "SIGKILL of the worker": lambda hook: [os.kill(pid, signal.SIGKILL) for pid in children_of(hook.pid)]}
+    for number in range(500 if context.long else 12):
+        with open(os.path.join(app.volume.point, "dirty"), "wb") as file:
+            file.write(os.urandom(chance.randrange(1, 4 * MIB)))
+        hook = Hook(context, app.line(outside=True))
+        time.sleep(chance.uniform(0, 0.1))
+        slow = chance.random() < 0.5
+        if slow:
+            app.volume.disk.send_signal(signal.SIGSTOP)
+            time.sleep(chance.uniform(0, 0.1))
+        worker = children_of(hook.pid)
+        what = chance.choice(list(ends)) if worker else "input closed"
+        ends[what](hook)
+        time.sleep(chance.uniform(0, 1.2) if slow else 0)
+        app.volume.disk.send_signal(signal.SIGCONT)
+        harness.retry(20, "the end of the hook's processes after: " + what,
+                      lambda: all(gone(pid) for pid in [hook.pid, *worker]))
+        client = app.client()
+        context.check(not client.waits(10), f"{number}: not frozen after: {what}{' on a slow disk' if slow else ''}")
+        client.end(1)
 
 
 def fault_guest(context):
@@ -333,7 +383,8 @@ def kept_waiting(context):
 
 
 PARTS = {"script": fault_script, "guest": fault_guest, "sqlite": fault_sqlite, "filesystem": fault_filesystem,
-         "redis": fault_redis, "postgresql": fault_postgresql, "mariadb": fault_mariadb, "pipe": kept_waiting}
+         "redis": fault_redis, "postgresql": fault_postgresql, "mariadb": fault_mariadb, "pipe": kept_waiting,
+         "anywhen": fault_anywhen}
 
 
 def test(context):
