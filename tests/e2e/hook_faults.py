@@ -51,6 +51,30 @@ def fault_filesystem(context):
     context.check(hook.release()["proved"], "and proved all the same")
     nested(context, app, inside)
     others_freeze(context, app)
+    partition(context)
+
+
+def partition(context):
+    """A volume with a partition table, and the file system of a partition."""
+    image, point = context.path("disk.img"), context.path("mnt-part")
+    os.mkdir(point)
+    with open(image, "wb") as file:
+        file.truncate(64 * MIB)
+    subprocess.run(["sfdisk", "--quiet", image], input="label: gpt\nstart=2048, size=65536\n", text=True, check=True)
+    device = mounts.run("losetup", "--find", "--show", "--offset", str(MIB), "--sizelimit", str(32 * MIB), image)
+    context.on_exit(lambda: subprocess.run(["losetup", "-d", device], check=False))
+    mounts.run("mkfs.ext4", "-q", "-F", device)
+    mounts.run("mount", device, point)
+    context.on_exit(lambda: subprocess.run(["umount", "--lazy", point], check=False))
+    line = request(type="filesystem", mount=point, volumes=[{"name": "disk", "path": image}])
+    hook = Hook(context, line)
+    hook.frozen()
+    context.check(hook.release()["proved"], "a partition of a volume")
+    copy = context.path("copy.img")
+    subprocess.run(["cp", "--sparse=always", image, copy], check=True)
+    mounts.run("mkfs.ext4", "-q", "-F", "-E", f"offset={MIB}", copy, "32M")
+    refused(context, {**line, "volumes": [{"name": "disk", "path": copy}]}, "no volume of the group",
+            "the same partition with another file system")
 
 
 def nested(context, app, inside):

@@ -15,8 +15,8 @@ from postgres import find_postgres
 
 def need_servers():
     harness.need_root()
-    harness.need("losetup", "mkfs.ext4", "mount", "umount", "fsfreeze", "redis-server", "redis-cli", "mariadbd",
-                 "mariadb-install-db", "sqlite3", "setpriv")
+    harness.need("losetup", "mkfs.ext4", "sfdisk", "mount", "umount", "fsfreeze", "redis-server", "redis-cli",
+                 "mariadbd", "mariadb-install-db", "sqlite3", "setpriv")
     if not os.path.exists("/dev/loop-control"):
         raise harness.Skip("no /dev/loop-control")
     find_postgres()
