@@ -35,7 +35,9 @@ result<std::optional<std::string>> next_text(int channel) {
             text.resize(static_cast<std::size_t>(got));
             return text;
         }
-        if (got < 0 && errno == EINTR) {
+        // ECONNRESET: the other end closed with a word of ours unread. It is told once, and before
+        // the other's last word.
+        if (got < 0 && (errno == EINTR || errno == ECONNRESET)) {
             continue;
         }
         if (got < 0 && errno == EAGAIN) {

@@ -1,7 +1,10 @@
-"""What farshore-hook does when an application is wrong, down, restarted, or lies."""
+#!/usr/bin/env python3
+"""What farshore-hook does when an application is wrong, down, restarted while frozen, hangs, or lies, and what it
+refuses to freeze. `--only PART`."""
 
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -10,9 +13,9 @@ import time
 import harness
 import mounts
 from fake_agent import FakeAgent
-from hook_rig import Hook, gone, refused, request
+from hook_rig import Hook, children_of, gone, refused, request
 from hook_scripts import Script
-from hook_servers import FileSystem, MariaDb, PostgreSql, Redis, Sqlite, Volume
+from hook_servers import FileSystem, MariaDb, PostgreSql, Redis, Sqlite, Volume, need_servers
 
 MIB = 1 << 20
 
@@ -48,6 +51,30 @@ def fault_filesystem(context):
     context.check(hook.release()["proved"], "and proved all the same")
     nested(context, app, inside)
     others_freeze(context, app)
+    partition(context)
+
+
+def partition(context):
+    """A volume with a partition table, and the file system of a partition."""
+    image, point = context.path("disk.img"), context.path("mnt-part")
+    os.mkdir(point)
+    with open(image, "wb") as file:
+        file.truncate(64 * MIB)
+    subprocess.run(["sfdisk", "--quiet", image], input="label: gpt\nstart=2048, size=65536\n", text=True, check=True)
+    device = mounts.run("losetup", "--find", "--show", "--offset", str(MIB), "--sizelimit", str(32 * MIB), image)
+    context.on_exit(lambda: subprocess.run(["losetup", "-d", device], check=False))
+    mounts.run("mkfs.ext4", "-q", "-F", device)
+    mounts.run("mount", device, point)
+    context.on_exit(lambda: subprocess.run(["umount", "--lazy", point], check=False))
+    line = request(type="filesystem", mount=point, volumes=[{"name": "disk", "path": image}])
+    hook = Hook(context, line)
+    hook.frozen()
+    context.check(hook.release()["proved"], "a partition of a volume")
+    copy = context.path("copy.img")
+    subprocess.run(["cp", "--sparse=always", image, copy], check=True)
+    mounts.run("mkfs.ext4", "-q", "-F", "-E", f"offset={MIB}", copy, "32M")
+    refused(context, {**line, "volumes": [{"name": "disk", "path": copy}]}, "no volume of the group",
+            "the same partition with another file system")
 
 
 def nested(context, app, inside):
@@ -125,6 +152,55 @@ def stays(context):
     said = hook.release()
     context.check(said["proved"] and time.monotonic() - begun < 1, f"a child holds its output: {said}")
     harness.retry(5, "the end of the child", lambda: gone(child))
+
+
+class SlowVolume:
+    """ext4 on a disk that can be made to stand still."""
+
+    def __init__(self, context):
+        self.socket = context.path("disk.sock")
+        self.disk = harness.popen(["nbdkit", "--foreground", "--unix", self.socket, "memory", "64M"])
+        context.on_exit(self.disk.kill)
+        context.on_exit(lambda: self.disk.send_signal(signal.SIGCONT))
+        harness.retry(10, "nbdkit", lambda: os.path.exists(self.socket))
+        mount = mounts.Mount(context, "slow", uri=f"nbd+unix:///?socket={self.socket}")
+        device = mount.attach()
+        mounts.run("mkfs.ext4", "-q", "-F", device)
+        mounts.run("mount", device, mount.point)
+        self.point = mount.point
+        context.on_exit(lambda: subprocess.run(["umount", "--lazy", mount.point], check=False))
+
+    def listed(self):
+        return []
+
+
+def fault_anywhen(context):
+    """A file system on a disk that is slow at times; sender, guard or worker end at any moment: never left frozen."""
+    mounts.need()
+    harness.need("nbdkit")
+    app = FileSystem(context, SlowVolume(context))
+    chance = random.Random(context.options.seed)
+    ends = {"input closed": lambda hook: hook.close(), "SIGKILL of the guard": lambda hook: hook.process.kill(),
+            "SIGKILL of the worker": lambda hook: [os.kill(pid, signal.SIGKILL) for pid in children_of(hook.pid)]}
+    for number in range(500 if context.long else 12):
+        with open(os.path.join(app.volume.point, "dirty"), "wb") as file:
+            file.write(os.urandom(chance.randrange(1, 4 * MIB)))
+        hook = Hook(context, app.line(outside=True))
+        time.sleep(chance.uniform(0, 0.1))
+        slow = chance.random() < 0.5
+        if slow:
+            app.volume.disk.send_signal(signal.SIGSTOP)
+            time.sleep(chance.uniform(0, 0.1))
+        worker = children_of(hook.pid)
+        what = chance.choice(list(ends)) if worker else "input closed"
+        ends[what](hook)
+        time.sleep(chance.uniform(0, 1.2) if slow else 0)
+        app.volume.disk.send_signal(signal.SIGCONT)
+        harness.retry(20, "the end of the hook's processes after: " + what,
+                      lambda: all(gone(pid) for pid in [hook.pid, *worker]))
+        client = app.client()
+        context.check(not client.waits(10), f"{number}: not frozen after: {what}{' on a slow disk' if slow else ''}")
+        client.end(1)
 
 
 def fault_guest(context):
@@ -250,13 +326,14 @@ def fault_mariadb(context):
     app.start()
     not_proved(context, hook, "", "restarted while frozen")
     context.check(app.works(), "it works again")
+    app.sql("CREATE TABLE d.m (a INT) ENGINE=MyISAM")
     holder = subprocess.Popen(["mariadb", "--no-defaults", "-uroot", "-S", app.socket, "-e",
-                               "FLUSH TABLES WITH READ LOCK; SELECT SLEEP(30)"], stdout=subprocess.DEVNULL)
+                               "LOCK TABLES d.m WRITE; SELECT SLEEP(30)"], stdout=subprocess.DEVNULL)
     harness.retry(10, "the holder", lambda: "SLEEP" in app.sql("SHOW FULL PROCESSLIST"))
     hook = Hook(context, app.line(timeout_ms=1000))
     said = hook.event()
-    context.check(said["event"] in ("expired", "failed"), f"a lock that is held: {said}")
-    harness.retry(5, "the end of our session",
+    context.check(said["event"] in ("expired", "failed"), f"a lock that is held half way: {said}")
+    harness.retry(2, "the end of our session",
                   lambda: app.sql("SELECT COUNT(*) FROM information_schema.processlist WHERE user = 'hook'") == "0")
     holder.kill()
 
@@ -329,6 +406,15 @@ def kept_waiting(context):
     os.close(write)
 
 
-FAULTS = {"fault_" + name: part for name, part in (
-    ("script", fault_script), ("guest", fault_guest), ("sqlite", fault_sqlite), ("filesystem", fault_filesystem),
-    ("redis", fault_redis), ("postgresql", fault_postgresql), ("mariadb", fault_mariadb), ("pipe", kept_waiting))}
+PARTS = {"script": fault_script, "guest": fault_guest, "sqlite": fault_sqlite, "filesystem": fault_filesystem,
+         "redis": fault_redis, "postgresql": fault_postgresql, "mariadb": fault_mariadb, "pipe": kept_waiting,
+         "anywhen": fault_anywhen}
+
+
+def test(context):
+    need_servers()
+    harness.run_parts(context, PARTS)
+
+
+if __name__ == "__main__":
+    raise SystemExit(harness.main(test, __doc__, programs=["farshore-hook"]))

@@ -13,6 +13,15 @@ from hook_rig import request
 from postgres import find_postgres
 
 
+def need_servers():
+    harness.need_root()
+    harness.need("losetup", "mkfs.ext4", "sfdisk", "mount", "umount", "fsfreeze", "redis-server", "redis-cli",
+                 "mariadbd", "mariadb-install-db", "sqlite3", "setpriv")
+    if not os.path.exists("/dev/loop-control"):
+        raise harness.Skip("no /dev/loop-control")
+    find_postgres()
+
+
 class Client:
     """A process that the freeze keeps from its end."""
 
@@ -199,19 +208,17 @@ class MariaDb(Application):
 
 
 class BackupMode:
-    """PostgreSQL stops no client: what ends with the freeze is the hook's session."""
+    """PostgreSQL stops no client: what ends with the freeze is the hook's session. (A release by force has another.)"""
 
     def __init__(self, server):
         self.server = server
-
-    def sessions(self):
-        return self.server.sql("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'farshore-hook'")
+        self.pid = server.sql("SELECT pid FROM pg_stat_activity WHERE application_name = 'farshore-hook'")
 
     def waits(self):
-        return self.sessions() == "1"
+        return self.server.sql(f"SELECT count(*) FROM pg_stat_activity WHERE pid = {self.pid}") == "1"
 
     def end(self, seconds):
-        harness.retry(seconds, "the end of the session of the hook", lambda: self.sessions() == "0", pause=0.01)
+        harness.retry(seconds, "the end of the session of the hook", lambda: not self.waits(), pause=0.01)
 
 
 class PostgreSql(Application):

@@ -11,10 +11,10 @@ import time
 import harness
 import hook_rig
 from fake_agent import FakeAgent
-from hook_faults import FAULTS
 from hook_rig import Hook, HeldBySender, request
 from hook_scripts import MailStore, Script
-from hook_servers import Application, FileSystem, MariaDb, PostgreSql, Redis, Sqlite, Threaded, Volume
+from hook_servers import (Application, FileSystem, MariaDb, PostgreSql, Redis, Sqlite, Threaded, Volume,
+                          need_servers)
 
 MIB = 1 << 20
 RELEASE_SECONDS = 1.0
@@ -143,20 +143,17 @@ def sqlite(context):
 
 
 def redis(context):
-    harness.need("redis-server", "redis-cli")
     volume = Volume(context, "data", 64 * MIB)
     for appendonly in (True, False):
         whole(context, Redis(context, volume, appendonly))
 
 
 def mariadb(context):
-    harness.need("mariadbd", "mariadb-install-db")
     whole(context, MariaDb(context, Volume(context, "data", 512 * MIB)))
 
 
 def read_lock(context):
     """MariaDB by FLUSH TABLES WITH READ LOCK, as MySQL is frozen."""
-    harness.need("mariadbd", "mariadb-install-db")
     whole(context, MariaDb(context, Volume(context, "data", 512 * MIB), "freeze=read-lock"))
 
 
@@ -212,11 +209,11 @@ def protocol(context):
 PARTS = {"protocol": protocol, "script": script, "unprivileged": unprivileged, "mail": mail,
          "guest": guest, "sqlite": sqlite,
          "filesystem": filesystem, "redis": redis, "postgresql": postgresql, "mariadb": mariadb,
-         "read_lock": read_lock, **FAULTS}
+         "read_lock": read_lock}
 
 
 def test(context):
-    harness.need_root()
+    need_servers()
     harness.run_parts(context, PARTS)
 
 

@@ -24,7 +24,7 @@ import lint
 ASYNC = "replicator/base/async.hpp"
 # Folders that the build compiles without a precompiled header (farshore_module without ASIO).
 BARE_FOLDERS = ("replicator/format/", "replicator/storage/", "replicator/capture/", "replicator/log/",
-                "replicator/replica/", "replicator/config/", "dedupe/", "bench/", "tests/e2e/")
+                "replicator/replica/", "replicator/config/", "replicator/hook/", "dedupe/", "bench/", "tests/e2e/")
 QUOTED = re.compile(r'^[ \t]*#[ \t]*include[ \t]*"([^"]+)"', re.MULTILINE)
 EXTRA = ["-std=c++23", "-fsyntax-only", "-x", "c++-header", "-Wno-pragma-once-outside-header", "-Werror",
          "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Wnon-virtual-dtor", "-Wno-sign-conversion"]

@@ -29,7 +29,7 @@ TEST_SUITE("hook") {
         CHECK(line.find('\n') == line.size() - 1);
         const std::string text = json::parse(line)["message"];
         CHECK(text.size() <= limits::message_bytes_max);
-        CHECK(text.starts_with("a\\nb\\r\\x1B[2J\\xFF"));
+        CHECK(text.starts_with("a\\nb\\r\\x1b[2J\\xff"));
     }
     TEST_CASE("answer: facts have bounds") {
         facts known;

@@ -55,6 +55,20 @@ TEST_SUITE("hook") {
         ends->first.reset();
         CHECK_FALSE(t.arm("later"));
     }
+    TEST_CASE("channel: a last word is heard although ours was not read") {
+        auto ends = make_channel();
+        REQUIRE(ends);
+        REQUIRE(send_word(ends->first.get(), guard_says::let_go));
+        worker_word word;
+        word.text = "why";
+        REQUIRE(send_word(ends->second.get(), word));
+        ends->second.reset();
+        const auto got = next_worker_word(ends->first.get());
+        REQUIRE(got);
+        REQUIRE(*got);
+        CHECK((*got)->text == "why");
+        CHECK(next_worker_word(ends->first.get()).error().code == errc::closed);
+    }
     TEST_CASE("channel: a word goes through whole") {
         auto ends = make_channel();
         REQUIRE(ends);
