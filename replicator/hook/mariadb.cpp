@@ -1,5 +1,6 @@
 #include "replicator/hook/mariadb.hpp"
 
+#include "replicator/hook/file_sync.hpp"
 #include "replicator/hook/group_files.hpp"
 #include "replicator/hook/refusal.hpp"
 
@@ -7,6 +8,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <filesystem>
 
 namespace farshore::hook {
 namespace {
@@ -71,8 +73,39 @@ result<> mariadb_freezer::lock(const tether &t, const connect_words &words) {
     } else {
         FS_CHECK(session_->query(t, "FLUSH TABLES WITH READ LOCK"));
     }
-    FS_CHECK(session_->query(t, "FLUSH LOCAL ENGINE LOGS"));
     at_work_ = false;
+    return make_durable(t, words);
+}
+
+// No commit is under way: what was acknowledged stands in the logs, in the page cache or, with
+// innodb_flush_log_at_trx_commit = 0, in the server's memory for up to its flush timeout.
+result<> mariadb_freezer::make_durable(const tether &t, const connect_words &words) {
+    FS_CHECK(session_->query(t, "FLUSH LOCAL ENGINE LOGS"));
+    FS_TRY(rows,
+           session_->query(t, "SELECT @@innodb_flush_log_at_trx_commit, @@sync_binlog, @@log_bin, "
+                              "@@innodb_flush_log_at_timeout, @@datadir, "
+                              "@@innodb_log_group_home_dir, IFNULL(@@log_bin_basename, '')"));
+    const auto &told = rows.at(0);
+    const bool binary_log = told.at(2) == "1" && !told.at(6).empty();
+    const bool by_itself = told.at(0) == "1" && (!binary_log || told.at(1) == "1");
+    if (words.get("socket").empty()) {
+        return by_itself ? result<>()
+                         : refusal("MariaDB: over TCP only the server can sync its logs: set "
+                                   "innodb_flush_log_at_trx_commit = 1 and sync_binlog = 1, or "
+                                   "connect by its socket");
+    }
+    if (told.at(0) == "0") {
+        FS_CHECK(session_->query(t, fmt::format("DO SLEEP({} + 1)", told.at(3))));
+    }
+    if (by_itself) {
+        return {};
+    }
+    const std::string &data = told.at(4);
+    FS_CHECK(sync_files_in(data));
+    FS_CHECK(sync_files_in(full_path(data, told.at(5))));
+    if (binary_log) {
+        FS_CHECK(sync_files_in(std::filesystem::path(told.at(6)).parent_path()));
+    }
     return {};
 }
 

@@ -1,8 +1,10 @@
 #pragma once
 // Hook type `mariadb` (or `mysql`): BACKUP STAGE up to BLOCK_COMMIT, where the server knows it
 // (MariaDB from 10.4), else FLUSH TABLES WITH READ LOCK; `freeze=read-lock` in `connect` asks for
-// that. Commits wait meanwhile; then the logs are synced, so that what was committed is on disk
-// whatever innodb_flush_log_at_trx_commit says.
+// that. Commits wait meanwhile; then the logs are made durable, so that what was acknowledged is in
+// the point, whatever innodb_flush_log_at_trx_commit and sync_binlog say: FLUSH ENGINE LOGS obeys
+// the former, and recovery takes back what the binary log does not have. Over a socket their files
+// are synced here; over TCP nobody but the server could, and settings that leave it out are refused.
 //
 // Proof: our own session answers, so its locks were never given up, for they live and die with it
 // (it never reconnects); and a second session, of the same server, sees ours in its process list
@@ -31,6 +33,7 @@ class mariadb_freezer final : public freezer {
   private:
     result<> check_files(const tether &t, const connect_words &words);
     result<> lock(const tether &t, const connect_words &words);
+    result<> make_durable(const tether &t, const connect_words &words);
     result<facts> ask_facts(const tether &t, const connect_words &words);
     result<> end_session(const tether &t, unsigned long id, std::uint64_t uptime) const;
 

@@ -244,7 +244,7 @@ class Copy:
 
     def close(self):
         for mount in self.mounts.values():
-            harness.retry(30, f"{mount.point} to be left", lambda m=mount: unmounted(m))
+            harness.retry(120, f"{mount.point} to be left", lambda m=mount: unmounted(m))
         self.site.pair.receiver.cli("close", self.opened["id"])
 
 
