@@ -22,6 +22,7 @@ json receiver_status_document(const std::vector<receiver_group_status> &groups);
 json to_json(const wait_outcome &w);
 json to_json(const verify_outcome &v);
 json to_json(const scrub_outcome &s);
+json to_json(const test_info &t);
 json to_json(const point_info &p);
 /// `held_back`: why no newer point is made.
 json to_json(const retention_outlook &o);

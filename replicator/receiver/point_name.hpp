@@ -1,5 +1,6 @@
 #pragma once
-// How an operator names a point: an id, an RFC 3339 time, "latest", or an age such as "-5m". Pure.
+// How an operator names a point: an id, an RFC 3339 time, "latest", "latest-app" (the newest that
+// the applications agreed to), or an age such as "-5m". Pure.
 //
 // Times of points are those of the primary's clock and are printed in milliseconds, so they are
 // compared as printed: what `wait` and `points` say opens the point that it was said of. That clock
@@ -19,6 +20,7 @@
 namespace farshore {
 
 struct point_latest {};
+struct point_latest_app {};
 struct point_by_id {
     std::uint64_t id = 0;
 };
@@ -28,7 +30,8 @@ struct point_by_time {
 struct point_by_age {
     duration age{};
 };
-using point_name = std::variant<point_latest, point_by_id, point_by_time, point_by_age>;
+using point_name =
+    std::variant<point_latest, point_latest_app, point_by_id, point_by_time, point_by_age>;
 
 /// Empty text is latest. errc::invalid says what forms there are.
 result<point_name> parse_point_name(const std::string &text);
