@@ -95,6 +95,38 @@ finding judge_sender(const json &g, const check_limits &limits, std::string &per
     return f;
 }
 
+/// Rehearsals: that the last one failed is worth a look, that none passed for too long is more.
+void judge_tests(finding &f, const json &g, const check_limits &limits, wall_time now,
+                 std::string &perfdata) {
+    const json *last = field(g, "/last_test");
+    const bool none = last == nullptr || !last->is_object();
+    if (!none && !flag_field(*last, "/passed")) {
+        f.level = worse(f.level, check_level::warning);
+        f.text += ", the last rehearsal failed";
+    }
+    const double passed = seconds_of_rfc3339(text_field(g, "/last_test/last_passed"));
+    if (passed < 0) {
+        if (limits.test_age_max) {
+            f.level = worse(f.level, check_level::critical);
+            f.text += none ? ", no rehearsal yet" : ", no rehearsal passed yet";
+        }
+        return;
+    }
+    const double age = std::max(0.0, seconds_of(now.time_since_epoch()) - passed);
+    f.text += fmt::format(", rehearsal passed {} ago", format_seconds(age));
+    const std::string name = text_field(g, "/name", "?");
+    if (!limits.test_age_max) {
+        perfdata += fmt::format(" '{}_test_age'={:.0f}s;;;0", name, age);
+        return;
+    }
+    const double limit = seconds_of(*limits.test_age_max);
+    if (age > limit) {
+        f.level = worse(f.level, check_level::critical);
+        f.text += fmt::format(" (more than {})", format_seconds(limit));
+    }
+    perfdata += fmt::format(" '{}_test_age'={:.0f}s;;{:.0f};0", name, age, limit);
+}
+
 finding judge_receiver(const json &g, const check_limits &limits, wall_time now,
                        std::string &perfdata) {
     const std::string name = text_field(g, "/name", "?");
@@ -130,6 +162,7 @@ finding judge_receiver(const json &g, const check_limits &limits, wall_time now,
                               "changed; `farshore points` lists them",
                               damaged);
     }
+    judge_tests(f, g, limits, now, perfdata);
     perfdata += fmt::format(" '{}_open'={};;;0", name, count_field(g, "/opened/count"));
     perfdata += fmt::format(" '{0}_points'={1};;;0 '{0}_journal'={2}B;;{3};0", name,
                             count_field(g, "/points"), count_field(g, "/journal/used_bytes"),

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 namespace farshore {
@@ -13,6 +14,7 @@ namespace farshore {
 struct check_limits {
     duration lag_max = std::chrono::minutes(5);
     duration point_age_max = std::chrono::hours(1);
+    std::optional<duration> test_age_max = {}; ///< nothing: rehearsals need not be
 };
 
 enum class check_level : int { ok = 0, warning = 1, critical = 2, unknown = 3 };

@@ -11,6 +11,7 @@
 #include "replicator/cli/progress.hpp"
 #include "replicator/cli/render.hpp"
 #include "replicator/cli/socket_search.hpp"
+#include "replicator/cli/test_run.hpp"
 #include "replicator/config/config_file.hpp"
 #include "replicator/config/config_probe.hpp"
 #include "replicator/control/exit_code.hpp"
@@ -267,6 +268,26 @@ int run_carried(invocation inv, const terminal &term) {
     return value_of(exit_code::ok);
 }
 
+int run_rehearsal(invocation inv, const terminal &term) {
+    if (inv.socket.empty()) {
+        auto found = default_socket(socket_directory);
+        if (!found) {
+            return report(found.error(), inv.as_json, term);
+        }
+        inv.socket = std::move(*found);
+    }
+    const auto answer = run_test(inv, term);
+    if (!answer) {
+        return report(answer.error(), inv.as_json, term);
+    }
+    if (inv.as_json) {
+        term.out(control::to_line(*answer) + "\n");
+    } else {
+        term.err(test_text(*answer));
+    }
+    return exit_of_test(*answer);
+}
+
 int run_at_daemon(invocation inv, const terminal &term) {
     make_nbd_absolute(inv);
     if (const auto failed = take_token(inv, term)) {
@@ -326,7 +347,7 @@ int run_cli(cli_program program, const std::vector<std::string> &arguments, cons
         const bool as_json = mentions(arguments, "--json");
         if (!arguments.empty() &&
             (arguments.front() == "check" || mentions(arguments, "--max-lag") ||
-             mentions(arguments, "--max-point-age"))) {
+             mentions(arguments, "--max-point-age") || mentions(arguments, "--max-test-age"))) {
             return report_check(judged_unreachable(check_level::unknown, end.text), as_json, term);
         }
         return report(usage_failure(end.text), as_json, term);
@@ -343,6 +364,9 @@ int run_cli(cli_program program, const std::vector<std::string> &arguments, cons
     }
     if (is_carry_command(inv->command)) {
         return run_carried(std::move(*inv), term);
+    }
+    if (inv->command == "test") {
+        return run_rehearsal(std::move(*inv), term);
     }
     return run_at_daemon(std::move(*inv), term);
 }

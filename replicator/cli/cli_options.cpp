@@ -2,6 +2,7 @@
 
 #include "replicator/cli/carry_options.hpp"
 #include "replicator/cli/retention_options.hpp"
+#include "replicator/cli/test_options.hpp"
 #include "replicator/config/suggest.hpp"
 #include "replicator/control/exit_code.hpp"
 
@@ -19,7 +20,9 @@ constexpr const char *footer =
     "point, 11 busy, 12 not trusted, 13 would lose data or a suspect point, 14 not in sync, 15 "
     "timed\n"
     "out, 130 interrupted.\n"
-    "A point P is an id, an RFC 3339 time, latest, an age such as -5m, or a bookmark's name. See\n"
+    "A point P is an id, an RFC 3339 time, latest, latest-app, an age such as -5m, or a "
+    "bookmark's\n"
+    "name. See "
     "farshore(1).";
 
 /// A subcommand that sets `command` when it is used.
@@ -179,6 +182,10 @@ void add_common_commands(CLI::App &app, invocation &inv) {
     check->add_option("--max-point-age", inv.check.point_age_max, "critical above (receiver)")
         ->capture_default_str()
         ->type_name("TIME");
+    check
+        ->add_option("--max-test-age", inv.check.test_age_max,
+                     "critical when no rehearsal passed within this time (receiver)")
+        ->type_name("TIME");
     auto *config = app.add_subcommand("config", "configuration files");
     config->require_subcommand(1);
     auto *config_check =
@@ -238,10 +245,12 @@ std::expected<invocation, parse_end> parse_invocation(cli_program program,
                    "control socket of the daemon (default: the only one under /run/farshore)")
         ->type_name("PATH");
     app.add_flag("--json", inv.as_json, "one JSON document on standard output, failures too");
-    app.add_option("--timeout", inv.timeout,
-                   "how long the command may take, such as 30s (default: check and each look of "
-                   "--watch 10s; bookmark 60s; wait, "
-                   "verify, open, close and join as long as the daemon is alive; others 30s)")
+    app.add_option(
+           "--timeout", inv.timeout,
+           "how long the command may take, such as 30s (default: check and each look of "
+           "--watch 10s; bookmark 60s; wait, "
+           "verify, open, close and join as long as the daemon is alive; the script of test 30m; "
+           "others 30s)")
         ->type_name("TIME");
     if (throttle) {
         add_throttle(app, inv);
@@ -251,6 +260,7 @@ std::expected<invocation, parse_end> parse_invocation(cli_program program,
         add_sender_commands(app, inv);
         add_receiver_commands(app, inv);
         add_carry_commands(app, inv);
+        add_test_command(app, inv);
     }
     try {
         // CLI11 takes the words from the back.

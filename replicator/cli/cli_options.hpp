@@ -55,10 +55,21 @@ struct bookmark_words {
     bool app = false;
 };
 
+/// Of `test`.
+struct test_words {
+    std::string run;
+    std::vector<std::string> arguments;
+    std::string name;
+    std::string user;
+    bool isolate = false;
+    bool mount = false;
+};
+
 /// What `check` takes.
 struct check_words {
     std::string lag_max = "5m";
     std::string point_age_max = "1h";
+    std::string test_age_max; ///< empty: rehearsals are not asked for
 };
 
 struct invocation {
@@ -89,6 +100,7 @@ struct invocation {
     bool list = false;  ///< invite --list
     std::string revoke; ///< invite --revoke ID
     carry_words carry;
+    test_words test;
 };
 
 /// Why there is nothing to run: help and version (exit 0), or a usage error.

@@ -192,6 +192,13 @@ std::expected<check_limits, control::failure> check_limits_of(const invocation &
     if (!age) {
         return std::unexpected(usage_failure("--max-point-age: " + age.error().context));
     }
+    if (!inv.check.test_age_max.empty()) {
+        const auto tests = parse_duration(inv.check.test_age_max);
+        if (!tests) {
+            return std::unexpected(usage_failure("--max-test-age: " + tests.error().context));
+        }
+        limits.test_age_max = *tests;
+    }
     limits.lag_max = *lag;
     limits.point_age_max = *age;
     return limits;

@@ -195,17 +195,29 @@ std::string kept_text(const json &point) {
 }
 } // namespace
 
+namespace {
+/// How the last rehearsal on a point ended.
+std::string test_text(const json &point) {
+    const json &all = list_field(point, "/tests");
+    if (all.empty()) {
+        return "-";
+    }
+    return fmt::format("{} {}", flag_field(all.back(), "/passed") ? "passed" : "FAILED",
+                       text_field(all.back(), "/time"));
+}
+} // namespace
+
 std::string render_points(const json &points) {
     std::vector<row> rows;
     for (const json &p : list_field(points, "/points")) {
-        rows.push_back({id_text(field(p, "/id")), text_field(p, "/time", "-"),
-                        flag_field(p, "/suspect")   ? "suspect"
-                        : flag_field(p, "/damaged") ? "damaged"
-                                                    : text_field(p, "/kind", "-"),
-                        or_dash(text_field(p, "/name")),
-                        format_bytes(count_field(p, "/size_bytes")),
-                        flag_field(p, "/pinned") ? "yes" : "no", kept_text(p),
-                        or_dash(text_field(p, "/until")), or_dash(text_field(p, "/note"))});
+        rows.push_back(
+            {id_text(field(p, "/id")), text_field(p, "/time", "-"),
+             flag_field(p, "/suspect")   ? "suspect"
+             : flag_field(p, "/damaged") ? "damaged"
+                                         : text_field(p, "/kind", "-"),
+             or_dash(text_field(p, "/name")), format_bytes(count_field(p, "/size_bytes")),
+             flag_field(p, "/pinned") ? "yes" : "no", kept_text(p),
+             or_dash(text_field(p, "/until")), test_text(p), or_dash(text_field(p, "/note"))});
     }
     return format_table({{"ID", true},
                          {"TIME"},
@@ -215,6 +227,7 @@ std::string render_points(const json &points) {
                          {"PINNED"},
                          {"KEPT BY"},
                          {"UNTIL"},
+                         {"TEST"},
                          {"NOTE"}},
                         rows);
 }

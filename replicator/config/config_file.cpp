@@ -6,6 +6,7 @@
 #include "replicator/base/unique_fd.hpp"
 #include "replicator/config/config_reader.hpp"
 #include "replicator/config/hook_keys.hpp"
+#include "replicator/config/rehearsal_keys.hpp"
 #include "replicator/config/scrub_key.hpp"
 #include "replicator/config/units.hpp"
 #include "replicator/nbd/server.hpp"
@@ -333,6 +334,8 @@ receiver_group_config receiver_group(const toml::table &table, uniqueness &group
     g.size_max = size_of(r, "size_max", g.size_max, 1);
     g.loans = r.flag("loans").value_or(true);
     g.scrub_every = scrub_of(r, scrub_every);
+    g.tests = tests_of(r, problems);
+    g.start = start_steps_of(r, problems);
     r.finish();
     return g;
 }

@@ -9,6 +9,7 @@
 #include "replicator/daemon/arguments.hpp"
 #include "replicator/daemon/attached_opening.hpp"
 #include "replicator/daemon/bookmark_commands.hpp"
+#include "replicator/daemon/rehearsal_commands.hpp"
 #include "replicator/daemon/retention_commands.hpp"
 #include "replicator/daemon/scrub_commands.hpp"
 #include "replicator/daemon/shielded.hpp"
@@ -34,9 +35,10 @@ inline control::outcome unknown_command(const std::string &command, const std::s
     constexpr std::array at_sender{"wait",           "bookmark",     "verify", "join",
                                    "pause",          "resume",       "resync", "throttle_set",
                                    "throttle_clear", "throttle_show"};
-    constexpr std::array at_receiver{
-        "points", "open",  "opened", "close", "invite",        "invitations", "revoke",
-        "pin",    "unpin", "forget", "plan",  "open_attached", "seed_target", "scrub"};
+    constexpr std::array at_receiver{"points",      "open",        "opened",   "close",
+                                     "invite",      "invitations", "revoke",   "pin",
+                                     "unpin",       "forget",      "plan",     "open_attached",
+                                     "seed_target", "scrub",       "note_test"};
     std::string text = "the " + role + " has no command \"" + command + "\"";
     if (role == "receiver" && std::ranges::find(at_sender, command) != at_sender.end()) {
         text += "; the sender has: run it at the primary site, or name its socket with --socket";
@@ -214,23 +216,14 @@ class receiver_commands {
                                control::progress_sink progress) {
         arguments args(given);
         if (command == "points") {
-            const std::string group = args.text("group");
-            const bool applied = args.flag("applied");
-            if (auto p = args.problem()) {
-                co_return std::unexpected(*p);
-            }
-            if (!applied) { // if it can't be reached, the list says what there is and why
-                static_cast<void>(co_await engine_.reach(group, "", report_to(progress)));
-            }
-            auto points = co_await shielded(owner_, engine_.points(group));
-            if (!points) {
-                co_return std::unexpected(failure_of(points.error()));
-            }
-            co_return points_document(group, *points, engine_.held_back(group));
+            co_return co_await points(args, std::move(progress));
         }
         if (retention_commands<Engine>::knows(command)) {
             retention_commands<Engine> keeping(engine_, owner_);
             co_return co_await keeping.run(std::move(command), args, std::move(progress));
+        }
+        if (command == "note_test") {
+            co_return co_await note_test(engine_, owner_, args);
         }
         if (command == "scrub") {
             co_return co_await run_scrub(engine_, owner_, args, std::move(progress));
@@ -282,6 +275,22 @@ class receiver_commands {
     }
 
   private:
+    task<control::outcome> points(arguments &args, control::progress_sink progress) {
+        const std::string group = args.text("group");
+        const bool applied = args.flag("applied");
+        if (auto p = args.problem()) {
+            co_return std::unexpected(*p);
+        }
+        if (!applied) { // if it can't be reached, the list says what there is and why
+            static_cast<void>(co_await engine_.reach(group, "", report_to(progress)));
+        }
+        auto all = co_await shielded(owner_, engine_.points(group));
+        if (!all) {
+            co_return std::unexpected(failure_of(all.error()));
+        }
+        co_return points_document(group, *all, engine_.held_back(group));
+    }
+
     // The wait ends with the client; what follows does not.
     task<control::outcome> open(arguments &args, control::progress_sink progress) {
         const std::string group = args.text("group");
@@ -313,6 +322,10 @@ class receiver_commands {
         if (wanted.nbd.empty() && wanted.mount.empty()) {
             return "open needs --nbd ENDPOINT, --mount DIR, or both";
         }
+        return what_is_wrong_with_space(wanted);
+    }
+
+    static std::string what_is_wrong_with_space(const open_request &wanted) {
         if (wanted.space_bytes && !wanted.writable) {
             return "--space is of what is written: give --writable too, or leave it out";
         }
@@ -330,10 +343,16 @@ class receiver_commands {
         open_request wanted;
         wanted.point = args.text_or("point", "");
         wanted.since = args.text_or("since", "");
+        wanted.writable = args.flag("writable");
+        wanted.space_bytes = args.number("space_bytes");
+        wanted.mount_attached = args.flag("mount");
         const bool applied = args.flag("applied");
         wanted.suspect = args.flag("suspect");
         if (auto p = args.problem()) {
             co_return std::unexpected(*p);
+        }
+        if (const std::string wrong = what_is_wrong_with_space(wanted); !wrong.empty()) {
+            co_return std::unexpected(usage_failure(wrong));
         }
         if (!applied) {
             if (auto reached = co_await engine_.reach(group, wanted.point, report_to(progress));
@@ -358,6 +377,7 @@ class receiver_commands {
             const auto at = std::ranges::find(*points, opened->point, &point_info::id);
             document["facts"] = at == points->end() ? control::json(nullptr) : to_json(*at);
         }
+        document["start"] = start_steps_document(engine_.start_steps(group));
         progress({{"opened", std::move(document)}});
         while (!opening->closed) {
             co_await opening->changed.wait(); // the end of the client ends this coroutine

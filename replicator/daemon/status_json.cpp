@@ -106,6 +106,20 @@ json to_json(const std::optional<scrub_status> &s) {
 
 } // namespace
 
+namespace {
+
+json to_json(const std::optional<tests_status> &t) {
+    if (!t) {
+        return nullptr;
+    }
+    return {{"time", to_rfc3339(t->time)},
+            {"point", t->point},
+            {"passed", t->passed},
+            {"last_passed", t->last_passed ? json(to_rfc3339(*t->last_passed)) : json(nullptr)}};
+}
+
+} // namespace
+
 json to_json(const scrub_outcome &s) {
     json damaged = json::array();
     for (const scrub_finding &f : s.damaged) {
@@ -145,6 +159,7 @@ json to_json(const receiver_group_status &g) {
         {"suspect_points", g.suspect_points},
         {"damaged_points", g.damaged_points},
         {"scrub", to_json(g.scrub)},
+        {"last_test", to_json(g.tests)},
         {"points_held_back", or_null(g.held_back)},
         {"opened", {{"count", g.open_points}, {"oldest_seconds", rounded(g.oldest_open_seconds)}}},
         {"oldest_point", point_or_null(g.oldest_point)},
@@ -210,7 +225,19 @@ json to_json(const bookmark_outcome &b) {
     return document;
 }
 
+json to_json(const test_info &t) {
+    return {{"time", to_rfc3339(t.time)},
+            {"name", t.name},
+            {"passed", t.passed},
+            {"seconds", rounded(seconds_of(t.took))},
+            {"message", t.message}};
+}
+
 json to_json(const point_info &p) {
+    json tests = json::array();
+    for (const test_info &t : p.tests) {
+        tests.push_back(to_json(t));
+    }
     return {{"id", p.id},
             {"time", to_rfc3339(p.time)},
             {"arrived", p.arrival == wall_time{} ? json(nullptr) : json(to_rfc3339(p.arrival))},
@@ -224,7 +251,8 @@ json to_json(const point_info &p) {
             {"damaged", p.damaged},
             {"size_bytes", p.size_bytes},
             {"kept_by", p.kept_by},
-            {"until", p.until ? json(to_rfc3339(*p.until)) : json(nullptr)}};
+            {"until", p.until ? json(to_rfc3339(*p.until)) : json(nullptr)},
+            {"tests", std::move(tests)}};
 }
 
 json to_json(const retention_outlook &o) {

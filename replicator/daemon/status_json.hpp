@@ -23,6 +23,7 @@ json to_json(const wait_outcome &w);
 json to_json(const bookmark_outcome &b);
 json to_json(const verify_outcome &v);
 json to_json(const scrub_outcome &s);
+json to_json(const test_info &t);
 json to_json(const point_info &p);
 /// `held_back`: why no newer point is made.
 json to_json(const retention_outlook &o);

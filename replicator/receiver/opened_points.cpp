@@ -103,8 +103,9 @@ task<result<std::shared_ptr<opening>>> opened_points::make(replica_point point, 
     }
     catalogued_opening r;
     bool lasts = !wanted.attached;
-    if (wanted.attached) {
-        r.id = fmt::format("{}-a{}", how_.group, ++attached_);
+    const auto now_ms = run_.time->wall().time_since_epoch().count() / 1'000'000;
+    if (wanted.attached) { // files of one that a killed process had are not taken for its own
+        r.id = fmt::format("{}-a{:x}-{}", how_.group, now_ms, ++attached_);
     } else {
         FS_CO_TRY(kept, records());
         const auto number = co_await run_on(run_.disk, [kept] { return kept->next_opening(); });
@@ -114,8 +115,7 @@ task<result<std::shared_ptr<opening>>> opened_points::make(replica_point point, 
             co_return std::unexpected(number.error());
         }
         r.id = lasts ? fmt::format("{}-{}", how_.group, *number)
-                     : fmt::format("{}-t{:x}", how_.group,
-                                   run_.time->wall().time_since_epoch().count() / 1'000'000);
+                     : fmt::format("{}-t{:x}", how_.group, now_ms);
     }
     r.point = point.id;
     r.writable = wanted.writable;
@@ -123,7 +123,9 @@ task<result<std::shared_ptr<opening>>> opened_points::make(replica_point point, 
     r.space_bytes =
         wanted.writable ? wanted.space_bytes.value_or(limits::overlay_space_default) : 0;
     r.nbd = std::move(wanted.nbd);
-    r.mount = std::move(wanted.mount);
+    r.mount = wanted.attached && wanted.mount_attached
+                  ? join_path(join_path(how_.directory, r.id), "mounted")
+                  : std::move(wanted.mount);
     r.changed_since = since.value_or(interval_id{});
     r.since = run_.time->wall();
     auto o = std::make_shared<opening>(std::move(r), std::move(where));

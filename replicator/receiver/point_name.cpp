@@ -36,6 +36,9 @@ result<point_name> parse_point_name(const std::string &text) {
     if (text.empty() || text == "latest") {
         return point_latest{};
     }
+    if (text == "latest-app") {
+        return point_latest_app{};
+    }
     if (text.front() == '-') {
         if (const auto age = parse_age(std::string_view(text).substr(1))) {
             return point_by_age{*age};
@@ -53,7 +56,8 @@ result<point_name> parse_point_name(const std::string &text) {
     }
     return fail(errc::invalid,
                 fmt::format("\"{}\" names no point: give an id from `farshore points`, a time like "
-                            "2026-01-31T18:00:00Z, latest, an age like -5m, or a bookmark's name",
+                            "2026-01-31T18:00:00Z, latest, latest-app, an age like -5m, or a "
+                            "bookmark's name",
                             text));
 }
 

@@ -1,6 +1,7 @@
 #pragma once
-// How an operator names a point: an id, an RFC 3339 time, "latest", an age such as "-5m", or the
-// name of a bookmark, which looks like none of these (format/point_label.hpp). Pure.
+// How an operator names a point: an id, an RFC 3339 time, "latest", "latest-app" (the newest that
+// the applications agreed to), an age such as "-5m", or the name of a bookmark, which looks like none
+// of these (format/point_label.hpp). Pure.
 //
 // Times of points are those of the primary's clock and are printed in milliseconds, so they are
 // compared as printed: what `wait` and `points` say opens the point that it was said of. That clock
@@ -20,6 +21,7 @@
 namespace farshore {
 
 struct point_latest {};
+struct point_latest_app {};
 struct point_by_id {
     std::uint64_t id = 0;
 };
@@ -33,8 +35,8 @@ struct point_by_age {
 struct point_by_label {
     std::string name;
 };
-using point_name =
-    std::variant<point_latest, point_by_id, point_by_time, point_by_age, point_by_label>;
+using point_name = std::variant<point_latest, point_latest_app, point_by_id, point_by_time,
+                                point_by_age, point_by_label>;
 
 /// Empty text is latest. errc::invalid says what forms there are.
 result<point_name> parse_point_name(const std::string &text);

@@ -110,9 +110,33 @@ task<void> receiver::impl::start_group(receiver_group &group) {
     }
 }
 
+namespace {
+
+std::string attached_directory(const receiver_config &config) { return config.control + ".d"; }
+
+/// Sockets of attached openings that a killed process left.
+result<> remove_attached(file_system &files, const std::string &directory) {
+    FS_TRY(there, files.exists(directory));
+    if (!there) {
+        return {};
+    }
+    FS_TRY(names, files.list(directory));
+    for (const std::string &name : names) {
+        FS_CHECK(files.remove(join_path(directory, name)));
+    }
+    return {};
+}
+
+} // namespace
+
 task<result<>> receiver::start() {
     impl &m = *impl_;
     FS_CO_CHECK(co_await m.here->open());
+    if (!m.config.control.empty()) {
+        FS_CO_CHECK(co_await run_on(m.run.disk, [&m] {
+            return remove_attached(m.here->files(), attached_directory(m.config));
+        }));
+    }
     const std::uint64_t client_bytes = client_bytes_of(m.config.memory_bytes_max);
     const auto account = std::make_shared<memory_account>(client_bytes);
     // What a point will export is not known yet.
@@ -244,6 +268,26 @@ task<result<point_info>> receiver::forget(std::string group, std::string point) 
     co_return co_await g->forget(std::move(point));
 }
 
+task<result<point_info>> receiver::note_test(std::string group, std::string point, test_info test) {
+    FS_CO_TRY(g, impl_->find(group));
+    co_return co_await g->note_test(std::move(point), std::move(test));
+}
+
+std::vector<start_step> receiver::start_steps(const std::string &group) const {
+    const receiver_group *g = impl_->lookup(group);
+    return g != nullptr ? g->start_steps() : std::vector<start_step>{};
+}
+
+task<result<std::optional<wall_time>>> receiver::begun(std::string group, std::string what) {
+    FS_CO_TRY(g, impl_->find(group));
+    co_return co_await g->begun(std::move(what));
+}
+
+task<result<>> receiver::set_begun(std::string group, std::string what, wall_time at) {
+    FS_CO_TRY(g, impl_->find(group));
+    co_return co_await g->set_begun(std::move(what), at);
+}
+
 task<result<retention_outlook>> receiver::plan(std::string group, retention_trial trial) {
     FS_CO_TRY(g, impl_->find(group));
     co_return co_await g->plan(std::move(trial));
@@ -273,7 +317,7 @@ task<result<opened_point>> receiver::open(std::string group, open_request wanted
 task<result<opened_point>> receiver::open_attached(std::string group, open_request wanted) {
     impl &m = *impl_;
     FS_CO_TRY(g, m.find(group));
-    const std::string directory = m.config.control + ".d";
+    const std::string directory = attached_directory(m.config);
     FS_CO_CHECK(
         co_await run_on(m.run.disk, [&] { return m.here->files().make_directories(directory); }));
     wanted.nbd = fmt::format("unix:{}/{}", directory, ++m.attached);

@@ -45,6 +45,14 @@ class receiver {
     /// `point` as for open.
     task<result<point_info>> pin(std::string group, std::string point, bool pinned);
     task<result<point_info>> forget(std::string group, std::string point);
+    // Rehearsals
+    /// As pin: how one ended that was run on `point`, an id. Durable. errc::not_found.
+    task<result<point_info>> note_test(std::string group, std::string point, test_info test);
+    /// Of the configuration; none of a group that is not there.
+    std::vector<start_step> start_steps(const std::string &group) const;
+    /// When what a schedule asks for was last begun; nothing: never. errc::busy: there is no copy.
+    task<result<std::optional<wall_time>>> begun(std::string group, std::string what);
+    task<result<>> set_begun(std::string group, std::string what, wall_time at); ///< durable
     task<result<retention_outlook>> plan(std::string group, retention_trial trial);
     /// Reads everything; `wait`: returns what it found.
     task<result<std::optional<scrub_outcome>>> scrub(std::string group, bool wait,
@@ -55,7 +63,8 @@ class receiver {
     std::optional<std::string> held_back(const std::string &group) const;
     task<result<opened_point>> open(std::string group, open_request wanted);
     /// As open, on a socket that only this daemon's user and root can reach (a directory of mode
-    /// 0700 beside the control socket); `wanted.nbd` is not looked at. Who asks closes it.
+    /// 0700 beside the control socket); `wanted.nbd` is not looked at. Who asks closes it. With
+    /// `mount_attached` it is mounted in its own directory, which goes with it.
     task<result<opened_point>> open_attached(std::string group, open_request wanted);
     /// Where the images of a group are or belong. errc::not_found.
     result<farshore::seed_target> seed_target(const std::string &group) const;

@@ -97,6 +97,11 @@ class receiver_group final : session_host, apply_host, scrub_host {
     task<result<point_info>> pin(std::string point, bool pinned);
     task<result<point_info>> forget(std::string point);
     task<result<retention_outlook>> plan(retention_trial trial);
+    // Rehearsals (receiver_group_tests.cpp): as receiver.hpp has them.
+    task<result<point_info>> note_test(std::string point, test_info test);
+    const std::vector<start_step> &start_steps() const { return options_.config.start; }
+    task<result<std::optional<wall_time>>> begun(std::string what);
+    task<result<>> set_begun(std::string what, wall_time at);
     // Scrub (receiver_group_scrub.cpp)
     /// Begins a pass; `wait`: and returns when it is over. errc::busy: one runs that was asked for;
     /// errc::not_in_sync: there is no copy to read.
@@ -175,6 +180,8 @@ class receiver_group final : session_host, apply_host, scrub_host {
     task<result<point_info>>
     change_point(std::string point, std::function<result<>(replica_group &, interval_id)> how);
     result<bool> wants_all_durable(const std::string &point) const;
+    std::optional<tests_status> tests_seen() const;
+    result<std::shared_ptr<replica_group>> copy_there() const;
 
     receiver_group_options options_;
     runtime run_;

@@ -51,6 +51,16 @@ result<replica_point> receiver_group::resolve_point(const std::string &text) con
     if (std::holds_alternative<point_latest>(wanted)) {
         return all.back(); // who opens it says what is wrong with it, if it is suspect
     }
+    if (std::holds_alternative<point_latest_app>(wanted)) {
+        const auto at = std::ranges::find(all.rbegin(), all.rend(), "app", &replica_point::kind);
+        if (at == all.rend()) {
+            return fail(errc::not_found,
+                        fmt::format("group \"{0}\" keeps no point that the applications agreed to: "
+                                    "`farshore bookmark {0} NAME --app` at the primary makes one",
+                                    name()));
+        }
+        return *at;
+    }
     if (const auto *id = std::get_if<point_by_id>(&wanted)) {
         const auto at = std::ranges::find(all, interval_id{id->id}, &replica_point::id);
         if (at == all.end()) {
@@ -225,6 +235,7 @@ receiver_group_status receiver_group::status() const {
     s.suspect_points = seen.suspect;
     s.damaged_points = seen.damaged;
     s.scrub = scrub_.status();
+    s.tests = tests_seen();
     if (seen.oldest) {
         s.oldest_point = info_of(*seen.oldest);
         s.newest_point = info_of(*seen.newest);

@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include <map>
 #include <utility>
 
 namespace farshore {
@@ -42,17 +43,31 @@ std::vector<std::string> keepers_of(const point_keeping &k,
     return by;
 }
 
+std::map<interval_id, std::vector<test_info>>
+tests_of_points(const std::vector<catalogued_test> &all) {
+    std::map<interval_id, std::vector<test_info>> of;
+    for (const catalogued_test &t : all) {
+        of[t.point].push_back({t.time, t.name, t.passed, t.took, t.message});
+    }
+    return of;
+}
+
 } // namespace
 
 task<result<std::vector<point_info>>> receiver_group::points() {
     FS_CO_CHECK(check_served());
     std::vector<point_info> out;
     if (copy_) {
-        const auto all = co_await run_on(run_.disk, [copy = copy_, now = retention_time()] {
-            return copy->points_and_keepers(now);
-        });
+        using listed = std::pair<std::vector<point_keeping>, result<std::vector<catalogued_test>>>;
+        const auto [all, tests] =
+            co_await run_on(run_.disk, [copy = copy_, now = retention_time()]() -> listed {
+                return {copy->points_and_keepers(now), copy->facts().tests()};
+            });
+        FS_CO_CHECK(tests);
+        auto of_points = tests_of_points(*tests);
         for (const point_keeping &k : all) {
             point_info i = info_of(k.point);
+            i.tests = std::move(of_points[k.point.id]);
             i.size_bytes = k.undo_bytes;
             i.kept_by = keepers_of(k, options_.config.retain);
             i.until = k.until;

@@ -29,11 +29,16 @@
 
 namespace farshore::rehearsal {
 
+struct mounted_volume {
+    std::string name;
+    std::string path;
+};
+
 /// Where the scripts work, and what of the copy is shown there.
 struct workplace {
     std::string base;
-    std::string socket; ///< of the copy's server
-    std::string mount;  ///< directory with the copy's mounts; empty: none
+    std::string socket;                 ///< of the copy's server
+    std::vector<mounted_volume> mounts; ///< of the copy
     bool isolate = false;
 
     std::string directory() const { return base + "/dir"; }

@@ -11,6 +11,7 @@
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -58,8 +59,12 @@ result<> enter_namespaces(const workplace &place) {
         return fail_errno(errno, "mounts of its own can't be made");
     }
     FS_CHECK(show(place.socket, place.shown_socket()));
-    if (!place.mount.empty()) {
-        FS_CHECK(show(place.mount, place.shown_mount()));
+    for (const mounted_volume &m : place.mounts) { // one by one: the directory above is root's
+        const std::string at = place.shown_mount() + "/" + m.name;
+        if (::mkdir(at.c_str(), 0755) != 0) {
+            return fail_errno(errno, "can't make the directory " + at);
+        }
+        FS_CHECK(show(m.path, at));
     }
     return place.isolate ? bring_lo_up() : result<>{};
 }

@@ -206,7 +206,12 @@ control::outcome run_on(const carry::opening &o, const request &wanted, const ca
                             "not be shown to user " +
                                 wanted.user});
     }
-    workplace place{{}, *socket, o.mount, wanted.isolate};
+    workplace place{{}, *socket, {}, wanted.isolate};
+    for (const carry::open_volume &v : o.volumes) {
+        if (!v.mount.empty()) {
+            place.mounts.push_back({v.name, v.mount});
+        }
+    }
     const auto base = make_workplace(*user);
     if (!base) {
         return failed(base.error());

@@ -23,6 +23,7 @@ struct known_points {
     static constexpr duration rebuilt_points_stay = std::chrono::hours(24);
 
     std::deque<catalogued_point> points;   ///< oldest first
+    test_record tested;                    ///< as the catalogue has it
     std::vector<interval_id> let_go;       ///< no points any more; the catalogue still lists them
     std::set<interval_id> opened;          ///< points of the catalogue's openings, as last read
     std::optional<rebuilt_points> rebuilt; ///< whose pins are not known

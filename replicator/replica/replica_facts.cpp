@@ -65,6 +65,8 @@ result<> replica_group::impl::settle_facts(std::vector<catalogued_point> history
     known.points.assign(settled.points.begin(), settled.points.end());
     FS_TRY(damages, facts->damages());
     known.set_damages(std::move(damages));
+    FS_TRY(tested, facts->tested());
+    known.tested = tested;
     noted = through;
     if (facts->begun_anew() && !history.empty()) {
         known.rebuilt = rebuilt_points{history.back().id, wall_time(duration(files.now()))};
@@ -214,6 +216,32 @@ result<> replica_group::pin(interval_id id, bool pinned) {
         }
     }
     return done;
+}
+
+result<> replica_group::note_test(const catalogued_test &test) {
+    impl &i = *impl_;
+    FS_CHECK(i.check_alive());
+    const std::scoped_lock one(i.facts_mutex);
+    interval_id committed;
+    {
+        const std::scoped_lock lock(i.mutex);
+        if (const auto at = i.known.place_of(test.point); !at) {
+            return i.in_words(std::unexpected(at.error()));
+        }
+        committed = i.committed.applied.interval;
+    }
+    FS_CHECK(i.check_committed(test.point));
+    FS_CHECK(i.note_points_now(committed));
+    FS_CHECK(i.facts->add_test(test));
+    FS_TRY(now, i.facts->tested());
+    const std::scoped_lock lock(i.mutex);
+    i.known.tested = now;
+    return {};
+}
+
+test_record replica_group::tested() const {
+    const std::scoped_lock lock(impl_->mutex);
+    return impl_->known.tested;
 }
 
 // First in the catalogue: else the history would bring it back after a crash. All that retention

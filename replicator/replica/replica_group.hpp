@@ -309,6 +309,9 @@ class replica_group {
     /// errc::not_found; errc::refused: pinned, or the newest; errc::busy: open, or, as for pin(),
     /// not committed yet: a commit() later it is.
     result<> forget(interval_id id);
+    /// How a rehearsal on a point ended. Durable. errc::not_found; errc::busy as for pin().
+    result<> note_test(const catalogued_test &test);
+    test_record tested() const; ///< any thread
     /// What is kept of the points besides the history, openings too. Its calls block.
     catalogue &facts() const;
     /// errc::not_found when no such point is kept; errc::refused when it is suspect or damaged,

@@ -4,6 +4,7 @@
 
 #include "replicator/base/clock.hpp"
 #include "replicator/base/schedule.hpp"
+#include "replicator/session/rehearsal_config.hpp"
 
 #include <cstdint>
 #include <optional>
@@ -102,6 +103,8 @@ struct receiver_group_config {
     std::uint64_t stretch_bytes = 0;
     /// How often everything is read once (`scrub`); nothing: never, but when it is asked for.
     std::optional<duration> scrub_every = {};
+    std::vector<test_config> tests = {}; ///< rehearsals on a schedule
+    std::vector<start_step> start = {};  ///< how the applications start on a copy, in order
 };
 
 struct receiver_config {

@@ -71,6 +71,15 @@ struct sender_group_status {
     std::optional<std::string> error;
 };
 
+/// How a rehearsal on a point ended.
+struct test_info {
+    wall_time time{}; ///< when it began, by this site's clock
+    std::string name; ///< of [[group.test]]; empty: somebody's own
+    bool passed = false;
+    duration took{};
+    std::string message; ///< the last lines of its script, or why it failed
+};
+
 struct point_info {
     std::string id;
     wall_time time{};              ///< by the primary's clock
@@ -86,6 +95,7 @@ struct point_info {
     bool damaged = false;                  ///< a piece of the copy that it needs can't be trusted
     std::vector<std::string> kept_by = {}; ///< rules as written, pin, open, newest, rebuilt
     std::optional<wall_time> until = {};   ///< by this site's clock; nothing: no rule ends it
+    std::vector<test_info> tests = {};     ///< oldest first
 };
 
 /// What retention would do now, or with other settings.
@@ -135,6 +145,14 @@ struct scrub_outcome {
     std::vector<scrub_finding> damaged; ///< the first of them
 };
 
+/// The last rehearsals of a group; their points may be gone.
+struct tests_status {
+    wall_time time{}; ///< of the last one
+    std::string point;
+    bool passed = false;
+    std::optional<wall_time> last_passed;
+};
+
 struct receiver_group_status {
     std::string name;
     receiver_state state = receiver_state::empty;
@@ -147,6 +165,7 @@ struct receiver_group_status {
     std::optional<point_info> oldest_point, newest_point; ///< of the others
     std::optional<scrub_status> scrub;                    ///< of a copy that is served
     std::optional<std::string> held_back;                 ///< why no point is made of what arrives
+    std::optional<tests_status> tests;                    ///< nothing: there was none
     std::optional<replay_status> replay;
     std::uint64_t open_points = 0;
     double oldest_open_seconds = 0;
@@ -213,6 +232,7 @@ struct open_request {
     std::optional<std::uint64_t> space_bytes = {};
     std::string mount = {}; ///< directory; empty: not mounted
     bool attached = false;  ///< it ends with who asked, and with the process: it is not recorded
+    bool mount_attached = false; ///< attached: mounted in a directory of the receiver's own
     std::string since = {}; ///< an older point: what changed after it is served, too; may be empty
 };
 struct opened_export {

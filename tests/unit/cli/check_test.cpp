@@ -89,6 +89,45 @@ TEST_SUITE("check") {
               std::string::npos);
     }
 
+    TEST_CASE("rehearsals: a failed one warns, and none that passed in time is critical") {
+        const json point{{"time", "1970-01-01T10:00:00Z"}};
+        const auto with = [&](const json &last, bool asked) {
+            json r = receiver("following", point);
+            r["groups"][0]["last_test"] = last;
+            check_limits limits;
+            if (asked) {
+                limits.test_age_max = std::chrono::hours(2);
+            }
+            return judge(r, limits, wall_time(std::chrono::hours(10)));
+        };
+        const auto tested = [](bool passed, const json &last_passed) {
+            return json{{"time", "1970-01-01T09:30:00.000Z"},
+                        {"point", "7"},
+                        {"passed", passed},
+                        {"last_passed", last_passed}};
+        };
+        const std::string in_time = "1970-01-01T08:00:00.000Z";
+        const std::string before = "1970-01-01T07:59:59.000Z";
+        struct row {
+            json last;
+            check_level unasked;
+            check_level asked;
+        };
+        for (const row &r :
+             {row{nullptr, check_level::ok, check_level::critical},
+              row{tested(true, in_time), check_level::ok, check_level::ok},
+              row{tested(true, before), check_level::ok, check_level::critical},
+              row{tested(false, in_time), check_level::warning, check_level::warning},
+              row{tested(false, before), check_level::warning, check_level::critical},
+              row{tested(false, nullptr), check_level::warning, check_level::critical}}) {
+            CAPTURE(r.last.dump());
+            CHECK(with(r.last, false).level == r.unasked);
+            CHECK(with(r.last, true).level == r.asked);
+        }
+        CHECK(with(tested(true, in_time), true).line.find("'shop_test_age'=7200s;;7200;0") !=
+              std::string::npos);
+    }
+
     TEST_CASE("an error is shown on the one line, without what would break it") {
         json s = sender("streaming", 1);
         s["groups"][0]["error"] = "no space | in\nspool";

@@ -1,5 +1,6 @@
 #include "replicator/cli/cli_options.hpp"
 #include "replicator/cli/cli_request.hpp"
+#include "replicator/cli/test_run.hpp"
 
 #include <doctest/doctest.h>
 
@@ -46,6 +47,53 @@ using control::json;
 } // namespace
 
 TEST_SUITE("cli_options") {
+    TEST_CASE("a rehearsal's words become what is run") {
+        const auto plain = test_request(parsed("test shop --run /bin/sh"));
+        REQUIRE(plain);
+        CHECK(plain->from.group == "shop");
+        CHECK(plain->from.writable);
+        CHECK_FALSE(plain->from.mount);
+        CHECK(plain->run == std::vector<std::string>{"/bin/sh"});
+        CHECK(plain->timeout == std::chrono::minutes(30));
+        CHECK_FALSE(plain->isolate);
+        const auto all = test_request(
+            parsed("test --run /bin/sh --arg=-c --arg x shop --point latest-app --timeout 90s "
+                   "--isolate --mount --space 1GiB --user nobody --name nightly --suspect"));
+        REQUIRE(all);
+        CHECK(all->from.point == "latest-app");
+        CHECK(all->from.suspect);
+        CHECK(all->from.mount);
+        CHECK(all->from.space_bytes == 1ULL << 30);
+        CHECK(all->run == std::vector<std::string>{"/bin/sh", "-c", "x"});
+        CHECK(all->timeout == std::chrono::seconds(90));
+        CHECK(all->isolate);
+        CHECK(all->user == "nobody");
+        CHECK(all->name == "nightly");
+        for (const char *bad :
+             {"--run /no/such", "--run /", "--run /etc/passwd", "--run /bin/sh --timeout 0s",
+              "--run /bin/sh --timeout 8d", "--run /bin/sh --space 4095",
+              "--run /bin/sh --space 1B", "--run /bin/sh --name a/b"}) {
+            CAPTURE(bad);
+            const auto wrong = test_request(parsed("test shop " + std::string(bad)));
+            REQUIRE_FALSE(wrong);
+            CHECK(wrong.error().exit == 2);
+        }
+        CHECK(refused("test shop").exit == 2);
+        CHECK(refused("test --run /bin/sh").exit == 2);
+    }
+
+    TEST_CASE("the exit code of a rehearsal") {
+        const auto of = [](bool passed, bool timed_out, bool recorded) {
+            return exit_of_test(
+                json{{"passed", passed}, {"timed_out", timed_out}, {"recorded", recorded}});
+        };
+        CHECK(of(true, false, true) == 0);
+        CHECK(of(false, false, true) == 1);
+        CHECK(of(false, true, true) == 15);
+        CHECK(of(true, false, false) == 3);
+        CHECK(of(false, false, false) == 1);
+    }
+
     TEST_CASE("commands of the contract become requests") {
         const auto is = [](const std::string &line, const char *command, const json &arguments) {
             const control_request r = request(line);

@@ -82,11 +82,27 @@ TEST_SUITE("status_json") {
         const json d = receiver_status_document({g});
         CHECK(d["role"] == "receiver");
         const json &o = d["groups"][0];
-        CHECK(keys_of(o) == std::set<std::string>{
-                                "name", "state", "connected", "applied_barrier", "durable_barrier",
-                                "points", "oldest_point", "newest_point", "journal", "bytes",
-                                "volumes", "warnings", "error", "replay", "suspect_points",
-                                "points_held_back", "opened", "damaged_points", "scrub"});
+        CHECK(keys_of(o) == std::set<std::string>{"name",
+                                                  "state",
+                                                  "connected",
+                                                  "applied_barrier",
+                                                  "durable_barrier",
+                                                  "points",
+                                                  "oldest_point",
+                                                  "newest_point",
+                                                  "journal",
+                                                  "bytes",
+                                                  "volumes",
+                                                  "warnings",
+                                                  "error",
+                                                  "replay",
+                                                  "suspect_points",
+                                                  "points_held_back",
+                                                  "opened",
+                                                  "damaged_points",
+                                                  "scrub",
+                                                  "last_test"});
+        CHECK(o["last_test"].is_null());
         CHECK(o["scrub"].is_null());
         CHECK(o["replay"].is_null());
         CHECK(o["points_held_back"].is_null());
@@ -95,12 +111,17 @@ TEST_SUITE("status_json") {
         g.replay = replay_status{10, 40, 1.5};
         g.held_back = "it differs";
         g.damaged_points = 3;
+        g.tests = tests_status{wall_time(milliseconds(1500)), "7", false, wall_time{}};
         g.scrub = scrub_status{true, 10, 40, wall_time{}, 2, "no sender is connected"};
         const json replaying = receiver_status_document({g})["groups"][0];
         CHECK(replaying["state"] == "replaying");
         CHECK(replaying["replay"] ==
               json{{"done_bytes", 10}, {"total_bytes", 40}, {"eta_seconds", 1.5}});
         CHECK(replaying["points_held_back"] == "it differs");
+        CHECK(replaying["last_test"] == json{{"time", "1970-01-01T00:00:01.500Z"},
+                                             {"point", "7"},
+                                             {"passed", false},
+                                             {"last_passed", "1970-01-01T00:00:00.000Z"}});
         CHECK(replaying["damaged_points"] == 3);
         CHECK(replaying["scrub"] == json{{"running", true},
                                          {"done_bytes", 10},
@@ -123,7 +144,7 @@ TEST_SUITE("status_json") {
         CHECK(keys_of(to_json(point_info{})) ==
               std::set<std::string>{"id", "time", "arrived", "age_seconds", "kind", "name", "note",
                                     "hooks", "pinned", "size_bytes", "suspect", "damaged",
-                                    "kept_by", "until"});
+                                    "kept_by", "until", "tests"});
         CHECK(keys_of(to_json(scrub_outcome{})) ==
               std::set<std::string>{"group", "read_bytes", "damaged", "damaged_count", "compared",
                                     "not_compared"});

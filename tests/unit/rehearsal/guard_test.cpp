@@ -66,7 +66,7 @@ played play(const served &copy, script_plan plan, bool namespaces, const char *u
     const auto base = make_workplace(plan.user);
     REQUIRE(base);
     plan.directory = *base + "/dir";
-    const workplace place{*base, copy.socket, "", isolate};
+    const workplace place{*base, copy.socket, {}, isolate};
     auto scripts = guarded_scripts::start(plan, place, namespaces);
     REQUIRE(scripts);
     played p;

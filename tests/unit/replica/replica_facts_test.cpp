@@ -111,6 +111,37 @@ TEST_CASE("replica: a label that the catalogue can't take stays in the journal")
     CHECK(std::ranges::find(points, "held-back", &replica_point::name) != points.end());
 }
 
+TEST_CASE(
+    "replica: what a test found is there after a power cut, and the last one when its point is "
+    "gone") {
+    rig r;
+    r.options.retain = {{duration::zero(), std::chrono::seconds(10)}};
+    r.open();
+    write_points(r, 20);
+    CHECK(r.group->tested().last == wall_time{});
+    catalogued_test t;
+    t.point = interval_id{5};
+    t.time = second(99);
+    t.passed = true;
+    t.message = "fine";
+    REQUIRE(r.group->note_test(t));
+    CHECK(r.group->tested().passed_point == interval_id{5});
+    r.files.power_cut(0);
+    r.open();
+    REQUIRE(r.group->facts().tests()->size() == 1);
+    CHECK(r.group->facts().tests()->front().message == "fine");
+    write_points(r, 20);
+    REQUIRE(r.group->retain(second(40)));
+    REQUIRE(r.group->commit());
+    r.open();
+    CHECK(r.group->facts().tests()->empty());
+    CHECK(r.group->tested().passed == second(99));
+    CHECK(is(r.group->note_test(t).error(), errc::not_found));
+    r.write(4); // not committed
+    t.point = interval_id{41};
+    CHECK(is(r.group->note_test(t).error(), errc::busy));
+}
+
 TEST_CASE("replica: a point that was let go stays away after a restart, though its undo is there") {
     rig r;
     r.options.retain = {{std::chrono::seconds(10), std::chrono::seconds(1000)}};

@@ -84,6 +84,7 @@ TEST_SUITE("sites") {
     TEST_CASE("point name: ids, times with zones, ages, latest; all else is refused") {
         const wall_time now{std::chrono::seconds(1767225600)}; // 2026-01-01T00:00:00Z
         CHECK(std::holds_alternative<point_latest>(*parse_point_name("")));
+        CHECK(std::holds_alternative<point_latest_app>(*parse_point_name("latest-app")));
         CHECK(std::get<point_by_id>(*parse_point_name("4711")).id == 4711);
         CHECK(std::get<point_by_age>(*parse_point_name("-5m")).age == std::chrono::minutes(5));
         CHECK(std::get<point_by_time>(*parse_point_name("2026-01-01T01:00:00+01:00")).time == now);
