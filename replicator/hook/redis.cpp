@@ -197,7 +197,11 @@ result<> redis_freezer::let_go(tether &t) {
 }
 
 result<> redis_freezer::force_release(tether &t, const std::string &trace) {
-    return end_pause(t, trace);
+    const auto ended = end_pause(t, trace);
+    if (!ended) {
+        return refusal(ended.error().text() + "; Redis ends the pause when its time is over");
+    }
+    return ended;
 }
 
 result<> redis_freezer::end_pause(const tether &t, const std::string &run_id) const {

@@ -22,7 +22,7 @@ time.sleep(3600)
 
 
 def request(**keys):
-    made = {"version": 1, "name": "app", "timeout_ms": 30000, "group": "shop", "bookmark": "before",
+    made = {"version": 1, "name": "app", "timeout_ms": 60000, "group": "shop", "bookmark": "before",
             "outside": False, "volumes": [], "never": []}
     made.update(keys)
     return {key: value for key, value in made.items() if value is not None}

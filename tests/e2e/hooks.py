@@ -54,7 +54,7 @@ def released(context, app):
 
 def after(context, app, what, act):
     """Frozen; `act` happens; thawed in time. Returns the hook."""
-    hook = Hook(context, app.line(timeout_ms=4000 if what == "time" else 30000))
+    hook = Hook(context, app.line(timeout_ms=4000 if what == "time" else 60000))
     hook.frozen()
     client = app.client()
     if not client.waits():
