@@ -82,12 +82,26 @@ TEST_SUITE("status_json") {
         const json d = receiver_status_document({g});
         CHECK(d["role"] == "receiver");
         const json &o = d["groups"][0];
-        CHECK(keys_of(o) == std::set<std::string>{
-                                "name", "state", "connected", "applied_barrier", "durable_barrier",
-                                "points", "oldest_point", "newest_point", "journal", "bytes",
-                                "volumes", "warnings", "error", "replay", "suspect_points",
-                                "points_held_back", "opened", "damaged_points", "scrub",
-                                "last_test"});
+        CHECK(keys_of(o) == std::set<std::string>{"name",
+                                                  "state",
+                                                  "connected",
+                                                  "applied_barrier",
+                                                  "durable_barrier",
+                                                  "points",
+                                                  "oldest_point",
+                                                  "newest_point",
+                                                  "journal",
+                                                  "bytes",
+                                                  "volumes",
+                                                  "warnings",
+                                                  "error",
+                                                  "replay",
+                                                  "suspect_points",
+                                                  "points_held_back",
+                                                  "opened",
+                                                  "damaged_points",
+                                                  "scrub",
+                                                  "last_test"});
         CHECK(o["last_test"].is_null());
         CHECK(o["scrub"].is_null());
         CHECK(o["replay"].is_null());
