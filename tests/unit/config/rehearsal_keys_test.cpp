@@ -88,7 +88,7 @@ TEST_SUITE("rehearsal keys") {
                      "11:8: run: \"x.sh\" is no absolute path"},
                  row{head + run + "every = \"1d\"\ntimeout = \"0s\"\n",
                      "12:11: timeout is 1s to 7d"},
-                 row{head + run + "every = \"1d\"\nspace = \"1B\"\n", "12:9: space is 4KiB"},
+                 row{head + run + "every = \"1d\"\nspace = \"1KiB\"\n", "12:9: space is 4KiB"},
                  row{head + run + "every = \"1d\"\nisolated = true\n",
                      "12:1: unknown key \"isolated\""},
                  row{head + run + "every = \"1d\"\n" + head + run + "every = \"1d\"\n",

@@ -11,6 +11,7 @@ TEST_SUITE("rehearsal_commands") {
         r.refuses("open_attached", {{"group", "shop"}, {"writable", true}, {"space_bytes", 4095}},
                   "usage", 2);
         CHECK(r.engine.calls.empty());
+        r.io.restart();
         asio::cancellation_signal hang_up;
         asio::co_spawn(
             r.io,
