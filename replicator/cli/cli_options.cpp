@@ -146,16 +146,16 @@ void add_receiver_commands(CLI::App &app, invocation &inv) {
     auto *address =
         invite->add_option("--address", inv.address, "where senders reach this receiver")
             ->type_name("HOST:PORT");
-    auto *list =
-        invite->add_flag("--list", inv.list, "the invitations that are open")->excludes(address);
-    auto *revoke = invite->add_option("--revoke", inv.revoke, "end one of them")
+    auto *list = invite->add_flag("--list", inv.invite.list, "the invitations that are open")
+                     ->excludes(address);
+    auto *revoke = invite->add_option("--revoke", inv.invite.revoke, "end one of them")
                        ->type_name("ID")
                        ->excludes(address);
     list->excludes(revoke);
     invite->callback([&inv] {
-        inv.command = inv.list             ? "invite --list"
-                      : inv.revoke.empty() ? "invite"
-                                           : "invite --revoke";
+        inv.command = inv.invite.list             ? "invite --list"
+                      : inv.invite.revoke.empty() ? "invite"
+                                                  : "invite --revoke";
         if (inv.command != "invite" && !inv.group.empty()) {
             throw CLI::ValidationError("invite", "--list and --revoke take no GROUP");
         }

@@ -65,6 +65,12 @@ struct test_words {
     bool mount = false;
 };
 
+/// Of `invite`.
+struct invite_words {
+    bool list = false;
+    std::string revoke; ///< an id
+};
+
 /// What `check` takes.
 struct check_words {
     std::string lag_max = "5m";
@@ -97,8 +103,7 @@ struct invocation {
     bool full = false;
     bool wait = false; ///< scrub --wait
     bool applied = false;
-    bool list = false;  ///< invite --list
-    std::string revoke; ///< invite --revoke ID
+    invite_words invite;
     carry_words carry;
     test_words test;
 };

@@ -127,7 +127,7 @@ std::expected<control_request, control::failure> request_of(const invocation &in
         return control_request{"invitations", json::object()};
     }
     if (inv.command == "invite --revoke") {
-        return control_request{"revoke", json{{"id", inv.revoke}}};
+        return control_request{"revoke", json{{"id", inv.invite.revoke}}};
     }
     json args = json::object();
     if (!inv.group.empty()) {

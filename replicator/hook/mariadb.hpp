@@ -2,9 +2,9 @@
 // Hook type `mariadb` (or `mysql`): BACKUP STAGE up to BLOCK_COMMIT, where the server knows it
 // (MariaDB from 10.4), else FLUSH TABLES WITH READ LOCK; `freeze=read-lock` in `connect` asks for
 // that. Commits wait meanwhile; then the logs are made durable, so that what was acknowledged is
-// in the point, whatever innodb_flush_log_at_trx_commit and sync_binlog say: FLUSH ENGINE LOGS obeys
-// the former, and recovery takes back what the binary log does not have. Over a socket their files
-// are synced here; over TCP nobody but the server could, and settings that leave it out are
+// in the point, whatever innodb_flush_log_at_trx_commit and sync_binlog say: FLUSH ENGINE LOGS
+// obeys the former, and recovery takes back what the binary log does not have. Over a socket their
+// files are synced here; over TCP nobody but the server could, and settings that leave it out are
 // refused.
 //
 // Proof: our own session answers, so its locks were never given up, for they live and die with it

@@ -1,7 +1,7 @@
 #pragma once
 // How an operator names a point: an id, an RFC 3339 time, "latest", "latest-app" (the newest that
-// the applications agreed to), an age such as "-5m", or the name of a bookmark, which looks like none
-// of these (format/point_label.hpp). Pure.
+// the applications agreed to), an age such as "-5m", or the name of a bookmark, which looks like
+// none of these (format/point_label.hpp). Pure.
 //
 // Times of points are those of the primary's clock and are printed in milliseconds, so they are
 // compared as printed: what `wait` and `points` say opens the point that it was said of. That clock
