@@ -315,8 +315,9 @@ std::string guard::force() {
         }
     }
     if (!trace_) {
-        // Nothing was begun, and nothing can be: a killed process makes no further call.
-        return dead ? "" : "; its process still waits in the kernel";
+        // Nothing was begun, and nothing can be: a killed process makes no further call, also one
+        // that the kernel or a busy machine keeps from its end.
+        return dead ? "" : "; its process has not ended yet";
     }
     const auto failure = release_the_dead();
     if (!failure) {
