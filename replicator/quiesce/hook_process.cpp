@@ -27,7 +27,10 @@ using json = nlohmann::json;
 
 namespace {
 
-constexpr duration end_grace = std::chrono::seconds(2); ///< from each hint to the next one
+/// From the end of its input, and from each hint after it, to the next one: a script that hangs is
+/// killed and released by force within 8 s.
+constexpr duration input_grace = std::chrono::seconds(9);
+constexpr duration hint_grace = std::chrono::seconds(2);
 constexpr duration reap_every = std::chrono::milliseconds(10);
 
 struct spawned {
@@ -305,7 +308,7 @@ task<void> hook_processes::reap(std::shared_ptr<process> p) {
             log::warning("the process {} of a hook does not end; it gets signal {}", p->pid, hint);
             ::kill(p->pid, hint);
         }
-        const time_point until = run_.time->now() + end_grace;
+        const time_point until = run_.time->now() + (hint == 0 ? input_grace : hint_grace);
         do {
             int status = 0;
             if (::waitpid(p->pid, &status, WNOHANG) != 0) {
