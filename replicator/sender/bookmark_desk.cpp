@@ -195,9 +195,10 @@ task<result<bookmark_desk::cut_point>> bookmark_desk::cut(bookmark_request wante
     }
     if (!made || !made->consistent) {
         co_return fail(errc::not_in_sync,
-                       fmt::format("group \"{}\" lost the order of writes while its applications "
-                                   "were still; they were released and nothing is bookmarked. Try "
-                                   "again when `farshore status` shows it streaming",
+                       fmt::format("group \"{}\" lost the order of writes before the barrier could "
+                                   "be cut; nothing is frozen any more, and nothing is "
+                                   "bookmarked. Try again when `farshore status` shows it "
+                                   "streaming",
                                    options_.group));
     }
     cut_point point{made->barrier, epoch, settle_label(name, wanted, std::move(results)), {}};
