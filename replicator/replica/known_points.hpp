@@ -26,6 +26,7 @@ struct known_points {
     test_record tested;                    ///< as the catalogue has it
     std::vector<interval_id> let_go;       ///< no points any more; the catalogue still lists them
     std::set<interval_id> opened;          ///< points of the catalogue's openings, as last read
+    std::optional<interval_id> forgetting; ///< on its way out: nobody opens it any more
     std::optional<rebuilt_points> rebuilt; ///< whose pins are not known
     interval_id suspect;                   ///< points up to it are not served
     wall_time suspect_time{};

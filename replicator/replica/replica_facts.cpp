@@ -244,6 +244,20 @@ test_record replica_group::tested() const {
     return impl_->known.tested;
 }
 
+/// Under facts_mutex. Who opens it holds it under the same lock, so it is open or on its way out.
+result<> replica_group::impl::forget_committed(interval_id id) {
+    interval_id committed_now;
+    {
+        const std::scoped_lock lock(mutex);
+        FS_CHECK(in_words(known.may_forget(id, core->held())));
+        known.forgetting = id;
+        committed_now = committed.applied.interval;
+    }
+    FS_CHECK(check_committed(id));
+    FS_CHECK(note_points_now(committed_now));
+    return facts->drop_points(std::span(&id, 1), true);
+}
+
 // First in the catalogue: else the history would bring it back after a crash. All that retention
 // let go before goes with it.
 result<> replica_group::forget(interval_id id) {
@@ -251,19 +265,13 @@ result<> replica_group::forget(interval_id id) {
     FS_CHECK(i.check_alive());
     const std::scoped_lock one(i.facts_mutex);
     FS_CHECK(i.read_openings());
-    const auto in_use = i.core->held();
-    interval_id committed;
-    {
-        const std::scoped_lock lock(i.mutex);
-        FS_CHECK(i.in_words(i.known.may_forget(id, in_use)));
-        committed = i.committed.applied.interval;
-    }
-    FS_CHECK(i.check_committed(id));
-    FS_CHECK(i.note_points_now(committed));
-    FS_CHECK(i.facts->drop_points(std::span(&id, 1), true));
+    auto done = i.forget_committed(id);
     const std::scoped_lock lock(i.mutex);
-    std::erase_if(i.known.points, [id](const catalogued_point &p) { return p.id == id; });
-    return {};
+    i.known.forgetting.reset();
+    if (done) {
+        std::erase_if(i.known.points, [id](const catalogued_point &p) { return p.id == id; });
+    }
+    return done;
 }
 
 } // namespace farshore

@@ -114,6 +114,7 @@ struct replica_group::impl {
     void take_labels(std::vector<catalogued_point> &history, interval_id through) const;
     result<> note_points_now(interval_id through);
     result<> check_committed(interval_id id) const;
+    result<> forget_committed(interval_id id);
     result<> in_words(result<> of_points) const;
 
     // Damage (replica_scrub.cpp)

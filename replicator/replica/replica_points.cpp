@@ -133,6 +133,10 @@ result<open_replica_point> replica_group::open_point(interval_id id, bool suspec
         if (!at) {
             return fail(errc::not_found, i.options.state_directory + ": " + at.error().context);
         }
+        if (i.known.forgetting == id) {
+            return fail(errc::not_found, fmt::format("{}: point {} is being forgotten",
+                                                     i.options.state_directory, id.value));
+        }
         opened.point = i.known.seen(i.known.points[*at]);
         if (opened.point.suspect && !suspect_too) {
             return fail(

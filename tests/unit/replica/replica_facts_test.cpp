@@ -4,6 +4,8 @@
 #include "tests/unit/replica/replica_test_rig.hpp"
 
 #include <algorithm>
+#include <atomic>
+#include <thread>
 
 namespace farshore {
 namespace {
@@ -140,6 +142,34 @@ TEST_CASE(
     r.write(4); // not committed
     t.point = interval_id{41};
     CHECK(is(r.group->note_test(t).error(), errc::busy));
+}
+
+TEST_CASE("replica: a point is opened or forgotten, never both") {
+    constexpr std::uint64_t rounds = 200;
+    rig r;
+    write_points(r, static_cast<int>(rounds) + 1);
+    REQUIRE(r.group->commit());
+    std::size_t both = 0;
+    std::size_t neither = 0;
+    for (std::uint64_t id = 1; id <= rounds; ++id) {
+        std::atomic<bool> began = false;
+        result<> gone;
+        std::jthread other([&] {
+            began = true;
+            gone = r.group->forget(interval_id{id});
+        });
+        while (!began) {
+        }
+        const auto until = std::chrono::steady_clock::now() + std::chrono::microseconds(id * 2);
+        while (std::chrono::steady_clock::now() < until) {
+        }
+        const auto point = r.group->open_point(interval_id{id});
+        other.join();
+        both += point.has_value() && gone.has_value() ? 1 : 0;
+        neither += !point.has_value() && !gone.has_value() ? 1 : 0;
+    }
+    CHECK(both == 0);
+    CHECK(neither == 0);
 }
 
 TEST_CASE("replica: a point that was let go stays away after a restart, though its undo is there") {
