@@ -148,7 +148,7 @@ def race(context):
     end(pair)
 
 
-def attempt(context, pair, load, point, prefixes, pause):
+def attempt(context, pair, load, point, prefixes, while_open):
     """Opens a point that may be going. True: it was there and stayed good; False: exit 10, in words."""
     place = pair.context.path("run", "race.nbd")
     done = pair.receiver.cli_raw("--json", "open", pair.group, "--point", point, "--nbd", "unix:" + place)
@@ -156,7 +156,7 @@ def attempt(context, pair, load, point, prefixes, pause):
         return False
     if done.returncode != 0:
         raise harness.Failed(f"open of point {point}: exit {done.returncode}: {done.stdout} {done.stderr}")
-    time.sleep(pause)  # rules go on meanwhile
+    while_open()  # rules go on meanwhile
     prefixes[int(point)] = checked(context, load, f"nbd+unix:///data?socket={place}", point)
     pair.receiver.cli("close", json.loads(done.stdout)["id"])
     return True
@@ -170,7 +170,8 @@ def thinned(context, pair, load, chance, prefixes):
         doomed = [p["id"] for p in points_of(pair)][:20]
         chance.shuffle(doomed)
         for point in doomed:
-            there = attempt(context, pair, load, point, prefixes, chance.choice((0, 0, 0.2)))
+            pause = chance.choice((0, 0, 0.2))
+            there = attempt(context, pair, load, point, prefixes, lambda seconds=pause: time.sleep(seconds))
             outcomes[there] += 1
             if not there:
                 break
@@ -189,7 +190,8 @@ def forgotten(context, pair, load, chance, prefixes):
         forget = harness.popen(["sh", "-c", f"sleep {chance.random() * 0.02:.4f}; exec " + " ".join(words)],
                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         time.sleep(chance.random() * 0.1)
-        there = attempt(context, pair, load, point, prefixes, 0.05)
+        # It stays open until forget has answered, however late that was begun.
+        there = attempt(context, pair, load, point, prefixes, lambda late=forget: late.wait(30))
         outcomes[there] += 1
         code = forget.wait(30)
         if code != (11 if there else 0):  # busy: it is open

@@ -71,7 +71,8 @@ played play(const served &copy, script_plan plan, bool namespaces, const char *u
     REQUIRE(scripts);
     played p;
     p.base = *base;
-    for (int turn = 0; turn < 600 && !p.over; ++turn) {
+    const auto until_when = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+    while (!p.over && std::chrono::steady_clock::now() < until_when) {
         auto news = (*scripts)->look(std::chrono::milliseconds(100), -1);
         p.told.insert(p.told.end(), news.told.begin(), news.told.end());
         p.output += news.output;
