@@ -82,7 +82,7 @@ class Site:
 
     def __init__(self, context):
         self.context = context
-        sizes = {"data": "256MiB", "wal": "160MiB", "maria": "256MiB", "files": "96MiB"}
+        sizes = {"data": "256MiB", "wal": "160MiB", "maria": "256MiB", "files": "512MiB" if context.long else "96MiB"}
         self.pair = harness.Pair(context, sizes, interval="500ms", journal="8GiB")
         with open(self.pair.sender.config, "a", encoding="utf-8") as file:
             file.write(self.hooks())
