@@ -233,6 +233,12 @@ json to_json(const test_info &t) {
             {"message", t.message}};
 }
 
+/// A text that can't be read is no reason for a document that can't be.
+static json hooks_of(const point_info &p) {
+    json hooks = json::parse(p.hooks, nullptr, false);
+    return hooks.is_array() ? hooks : json::array();
+}
+
 json to_json(const point_info &p) {
     json tests = json::array();
     for (const test_info &t : p.tests) {
@@ -245,7 +251,7 @@ json to_json(const point_info &p) {
             {"kind", p.kind},
             {"name", p.name},
             {"note", p.note},
-            {"hooks", p.hooks.empty() ? json::array() : json::parse(p.hooks, nullptr, false)},
+            {"hooks", hooks_of(p)},
             {"pinned", p.pinned},
             {"suspect", p.suspect},
             {"damaged", p.damaged},

@@ -98,7 +98,7 @@ task<result<bookmark_outcome>> bookmark_desk::make(bookmark_request wanted) {
         }
         return {};
     });
-    if (!settled) { // the name is taken until the next start, which is the safe side
+    if (!settled) { // the name stays taken, which is the safe side
         log::warning("group {}: {}", options_.group, settled.error().text());
     }
     if (!made) {

@@ -141,6 +141,11 @@ TEST_SUITE("status_json") {
     TEST_CASE("the other documents have the keys of the contract") {
         CHECK(keys_of(to_json(wait_outcome{})) ==
               std::set<std::string>{"group", "point", "barrier", "time", "applied"});
+        point_info hooked;
+        hooked.hooks = R"([{"name":"db"}])";
+        CHECK(to_json(hooked)["hooks"][0]["name"] == "db");
+        hooked.hooks = "damaged";
+        CHECK(to_json(hooked)["hooks"] == json::array());
         CHECK(keys_of(to_json(point_info{})) ==
               std::set<std::string>{"id", "time", "arrived", "age_seconds", "kind", "name", "note",
                                     "hooks", "pinned", "size_bytes", "suspect", "damaged",
