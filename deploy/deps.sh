@@ -15,7 +15,7 @@ build="clang-19 lld-19 cmake ninja-build
     libnbd-dev libnbd-bin libarchive-dev qemu-utils e2fsprogs mount util-linux fuse3 procps"
 test="binutils clang-format-19 clang-tidy-19 libclang-rt-19-dev doctest-dev librapidcheck-dev libbenchmark-dev
     nbdkit fdisk libarchive-tools fio postgresql-15 postgresql-client-15 mariadb-server redis-server sqlite3 iproute2
-    python3"
+    python3 chromium"
 guest="qemu-system-x86 linux-image-cloud-amd64 busybox-static"
 bench="mariadb-server sysbench debootstrap restic borgbackup casync rsync git zstd sqlite3 openssl
     libnbd-dev libnbd-bin fuse3 e2fsprogs postgresql-15 postgresql-client-15 python3"

@@ -12,9 +12,11 @@
 #   --bios FILE          firmware, such as /usr/share/ovmf/OVMF.fd for a guest that boots by UEFI
 #   --kernel FILE, --initrd FILE, --append TEXT   boot this kernel instead of the disk's own loader
 #   --qemu PROGRAM       (default: qemu-system-x86_64)
+#   --accel kvm|tcg      (default: kvm where /dev/kvm can be opened, else tcg, which emulates and takes several times
+#                        longer; a DR site that is a virtual machine itself may have a /dev/kvm that boots nothing)
 #
-# The guest sees no network but QEMU's own, and reaches nothing through it. Needs qemu-system-x86; KVM where there is
-# /dev/kvm, else it is emulated, which takes several times longer. What the guest writes is dropped with the copy.
+# The guest sees no network but QEMU's own, and reaches nothing through it. Needs qemu-system-x86. What the guest
+# writes is dropped with the copy.
 set -euo pipefail
 
 fail() {
@@ -22,7 +24,7 @@ fail() {
     exit 1
 }
 
-first='' console='' port='' send='' memory=1G bios='' kernel='' initrd='' append='' qemu=qemu-system-x86_64
+first='' console='' port='' send='' memory=1G bios='' kernel='' initrd='' append='' qemu=qemu-system-x86_64 accel=''
 while [ $# -gt 0 ]; do
     case "$1" in
     --volume) first=$2 ;;
@@ -35,6 +37,7 @@ while [ $# -gt 0 ]; do
     --initrd) initrd=$2 ;;
     --append) append=$2 ;;
     --qemu) qemu=$2 ;;
+    --accel) accel=$2 ;;
     *) fail "unknown option $1" ;;
     esac
     shift 2 || fail "the last option lacks its value"
@@ -57,11 +60,15 @@ done
 
 words=("$qemu" -nodefaults -no-reboot -display none -m "$memory" "${drives[@]}"
     -chardev "file,id=console,path=$FARSHORE_DIR/console" -serial chardev:console)
-if [ -w /dev/kvm ]; then
-    words+=(-accel kvm -cpu host)
-else
-    words+=(-accel tcg)
+if [ -z "$accel" ]; then
+    accel=tcg
+    [ ! -w /dev/kvm ] || accel=kvm
 fi
+case "$accel" in
+kvm) words+=(-accel kvm -cpu host) ;;
+tcg) words+=(-accel tcg) ;;
+*) fail "--accel $accel: kvm or tcg" ;;
+esac
 [ -z "$bios" ] || words+=(-bios "$bios")
 [ -z "$kernel" ] || words+=(-kernel "$kernel")
 [ -z "$initrd" ] || words+=(-initrd "$initrd")

@@ -1,20 +1,20 @@
 #include "replicator/catalogue/catalogue.hpp"
 
 #include "replicator/base/log.hpp"
+#include "replicator/catalogue/catalogue_impl.hpp"
 #include "replicator/catalogue/catalogue_limits.hpp"
-#include "replicator/catalogue/sqlite_database.hpp"
 
 #include <fmt/format.h>
 
-#include <mutex>
+#include <algorithm>
 
 namespace farshore {
 namespace {
 
 /// Of the layout below, in the database's user_version.
 // Version 1: points, openings, facts. Version 2: damages. Version 3: tests, and of points keep_ns
-// and hooks.
-constexpr std::int64_t layout_version = 3;
+// and hooks. Version 4: exposure, rehearsals.
+constexpr std::int64_t layout_version = 4;
 constexpr const char *tables =
     "CREATE TABLE IF NOT EXISTS points(id INTEGER PRIMARY KEY, time INTEGER NOT NULL,"
     " arrival INTEGER NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL, note TEXT NOT NULL,"
@@ -31,22 +31,31 @@ constexpr const char *tables =
     "CREATE TABLE IF NOT EXISTS tests(id INTEGER PRIMARY KEY, point INTEGER NOT NULL,"
     " time INTEGER NOT NULL, name TEXT NOT NULL, passed INTEGER NOT NULL,"
     " took_ns INTEGER NOT NULL, message TEXT NOT NULL) STRICT;"
-    "CREATE INDEX IF NOT EXISTS tests_of ON tests(point, id);";
+    "CREATE INDEX IF NOT EXISTS tests_of ON tests(point, id);"
+    "CREATE TABLE IF NOT EXISTS exposure(hour INTEGER PRIMARY KEY, worst_ns INTEGER NOT NULL,"
+    " worst_at INTEGER NOT NULL, watched_ns INTEGER NOT NULL, connected_ns INTEGER NOT NULL,"
+    " without_ns INTEGER NOT NULL) STRICT;"
+    "CREATE TABLE IF NOT EXISTS rehearsals(id INTEGER PRIMARY KEY, point INTEGER NOT NULL,"
+    " point_time INTEGER NOT NULL, point_kind TEXT NOT NULL, point_name TEXT NOT NULL,"
+    " time INTEGER NOT NULL, name TEXT NOT NULL, passed INTEGER NOT NULL,"
+    " took_ns INTEGER NOT NULL, message TEXT NOT NULL) STRICT;";
 /// What tables of versions 1 and 2 lack in columns.
 constexpr const char *columns_of_3 =
     "ALTER TABLE points ADD COLUMN keep_ns INTEGER NOT NULL DEFAULT 0;"
     "ALTER TABLE points ADD COLUMN hooks TEXT NOT NULL DEFAULT '';";
 
+/// What tables of version 3 know of rehearsals.
+constexpr const char *rehearsals_of_3 =
+    "INSERT INTO rehearsals(point, point_time, point_kind, point_name, time, name, passed, took_ns,"
+    " message) SELECT t.point, p.time, p.kind, p.name, t.time, t.name, t.passed, t.took_ns,"
+    " t.message FROM tests t JOIN points p ON p.id = t.point ORDER BY t.id;";
+
 /// From `version` (0: nothing is there) to ours, in one transaction.
 std::string steps_to_layout(std::int64_t version) {
-    return fmt::format("BEGIN IMMEDIATE;{}{}PRAGMA user_version = {};COMMIT;",
-                       version == 1 || version == 2 ? columns_of_3 : "", tables, layout_version);
+    return fmt::format("BEGIN IMMEDIATE;{}{}{}PRAGMA user_version = {};COMMIT;",
+                       version == 1 || version == 2 ? columns_of_3 : "", tables,
+                       version == 3 ? rehearsals_of_3 : "", layout_version);
 }
-
-std::int64_t to_ns(wall_time t) { return t.time_since_epoch().count(); }
-wall_time from_ns(std::int64_t ns) { return wall_time(duration(ns)); }
-std::int64_t to_sql(interval_id id) { return static_cast<std::int64_t>(id.value); }
-interval_id from_sql(std::int64_t id) { return interval_id{static_cast<std::uint64_t>(id)}; }
 
 /// A database with our tables in it; errc::corrupt, errc::unsupported: another one is to be made.
 result<std::unique_ptr<sqlite_database>> open_layout(sqlite_files &files, const std::string &path,
@@ -75,22 +84,6 @@ result<> move_aside(file_system &files, const std::string &path) {
 
 } // namespace
 
-struct catalogue::impl {
-    explicit impl(file_system &f) : files(f) {}
-
-    sqlite_files files;
-    std::unique_ptr<sqlite_database> database;
-    bool begun_anew = false;
-    std::mutex mutex;
-
-    result<> set_fact(const char *name, std::int64_t value);
-    result<std::int64_t> fact(const char *name);
-    result<> must_have(interval_id point);
-    result<> rolled_back(result<> done);
-    template <class Change>
-    result<> transact(bool durably, Change change);
-};
-
 /// What failed inside leaves nothing behind; a roll-back that fails as well leaves it to the next
 /// open.
 result<> catalogue::impl::rolled_back(result<> done) {
@@ -98,15 +91,6 @@ result<> catalogue::impl::rolled_back(result<> done) {
         static_cast<void>(database->execute("ROLLBACK").has_value());
     }
     return done;
-}
-
-template <class Change>
-result<> catalogue::impl::transact(bool durably, Change change) {
-    FS_CHECK(
-        database->execute(durably ? "PRAGMA synchronous = FULL" : "PRAGMA synchronous = NORMAL"));
-    FS_CHECK(database->execute("BEGIN IMMEDIATE"));
-    FS_CHECK(rolled_back(change()));
-    return rolled_back(database->execute("COMMIT"));
 }
 
 result<> catalogue::impl::set_fact(const char *name, std::int64_t value) {
@@ -292,6 +276,7 @@ result<> catalogue::add_test(const catalogued_test &test) {
         FS_CHECK(drop.number(to_sql(test.point))
                      .number(static_cast<std::int64_t>(limits::tests_per_point_max))
                      .run());
+        FS_CHECK(impl_->record(test));
         FS_CHECK(impl_->set_fact("test_last", to_ns(test.time)));
         FS_CHECK(impl_->set_fact("test_last_point", to_sql(test.point)));
         FS_CHECK(impl_->set_fact("test_last_passed", test.passed ? 1 : 0));

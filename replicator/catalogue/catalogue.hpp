@@ -23,6 +23,7 @@
 #include "replicator/base/clock.hpp"
 #include "replicator/base/error.hpp"
 #include "replicator/base/types.hpp"
+#include "replicator/catalogue/recovery_record.hpp"
 #include "replicator/storage/file_system.hpp"
 
 #include <cstdint>
@@ -148,13 +149,21 @@ class catalogue {
     // Tests
     /// Oldest first, of all points.
     result<std::vector<catalogued_test>> tests();
-    /// Durable. Beyond limits::tests_per_point_max the point's oldest go. errc::not_found: no such
-    /// point, or it was not noted yet.
+    /// Durable. Beyond limits::tests_per_point_max the point's oldest go; the record has it, too.
+    /// errc::not_found: no such point, or it was not noted yet.
     result<> add_test(const catalogued_test &test);
     result<test_record> tested();
     /// When what a schedule asks for was last begun, by its name; 1970: never.
     result<wall_time> begun(const std::string &what);
     result<> set_begun(const std::string &what, wall_time at); ///< durable
+
+    // The record (catalogue_record.cpp): what is known for longer than points are kept
+    /// Those that began then or later, oldest first.
+    result<std::vector<recorded_rehearsal>> rehearsals(wall_time since);
+    /// Hours that ended after it, oldest first.
+    result<std::vector<exposure_hour>> exposure(wall_time since);
+    /// To what is there of these hours: the worse counts, times add up. Not durable by itself.
+    result<> add_exposure(std::span<const exposure_hour> seen);
 
     // Damage
     result<std::vector<catalogued_damage>> damages(); ///< oldest first

@@ -10,6 +10,7 @@
 #include "replicator/cli/json_fields.hpp"
 #include "replicator/cli/progress.hpp"
 #include "replicator/cli/render.hpp"
+#include "replicator/cli/report_run.hpp"
 #include "replicator/cli/socket_search.hpp"
 #include "replicator/cli/test_run.hpp"
 #include "replicator/config/config_file.hpp"
@@ -167,6 +168,8 @@ void print_text(const invocation &inv, const json &d, const terminal &term) {
         term.err(fmt::format("{}: the point of {} is durable at the DR site{}\n", inv.group,
                              text_field(d, "/time"),
                              flag_field(d, "/applied") ? " and its replica images show it" : ""));
+    } else if (c == "report") {
+        term.out(render_report(d));
     } else if (c == "bookmark") {
         term.out(text_field(d, "/point") + "\n");
         term.err(render_bookmark(inv.group, d));
@@ -316,6 +319,11 @@ int run_at_daemon(invocation inv, const terminal &term) {
                                                        : call_beside_status(inv, *request, term);
     if (!answer) {
         return report(answer.error(), inv.as_json, term);
+    }
+    if (inv.command == "report" && !inv.report.html.empty()) {
+        if (const auto failed = write_report_page(inv, *answer)) {
+            return report(*failed, inv.as_json, term);
+        }
     }
     if (inv.as_json) {
         term.out(control::to_line(*answer) + "\n");

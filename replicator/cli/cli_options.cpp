@@ -1,6 +1,7 @@
 #include "replicator/cli/cli_options.hpp"
 
 #include "replicator/cli/carry_options.hpp"
+#include "replicator/cli/report_run.hpp"
 #include "replicator/cli/retention_options.hpp"
 #include "replicator/cli/test_options.hpp"
 #include "replicator/config/suggest.hpp"
@@ -47,14 +48,15 @@ void add_throttle(CLI::App &parent, invocation &inv) {
     group_argument(show, inv, false);
     auto *set = verb(parent, inv, "set", "throttle set",
                      "limit what goes over the line, for instance to 40Mbit/s");
-    set->add_option("RATE", inv.rate, "such as 40Mbit/s or 5MiB/s; unlimited for none")
+    set->add_option("RATE", inv.throttle.rate, "such as 40Mbit/s or 5MiB/s; unlimited for none")
         ->required()
         ->type_name("");
     set->add_option(
            "--group", inv.group,
            "this group, besides the daemon's cap (default: the daemon's whole use of the line)")
         ->type_name("GROUP");
-    set->add_option("--for", inv.lasts, "the override expires by itself, for instance after 2h")
+    set->add_option("--for", inv.throttle.lasts,
+                    "the override expires by itself, for instance after 2h")
         ->type_name("TIME");
     auto *clear = verb(
         parent, inv, "clear", "throttle clear",
@@ -261,6 +263,7 @@ std::expected<invocation, parse_end> parse_invocation(cli_program program,
         add_receiver_commands(app, inv);
         add_carry_commands(app, inv);
         add_test_command(app, inv);
+        add_report_command(app, inv);
     }
     try {
         // CLI11 takes the words from the back.

@@ -47,6 +47,18 @@ struct carry_words {
     bool force = false;
 };
 
+/// Of `throttle`.
+struct throttle_words {
+    std::string rate;
+    std::string lasts; ///< set --for
+};
+
+/// Of `report`.
+struct report_words {
+    std::string since = "30d";
+    std::string html; ///< a file; empty: none
+};
+
 /// Of `bookmark`.
 struct bookmark_words {
     std::string name;
@@ -90,8 +102,6 @@ struct invocation {
     std::string token;
     std::string id;
     std::string file;
-    std::string rate;
-    std::string lasts; ///< throttle set --for
     std::string
         timeout; ///< of the call, and of what `wait` waits for; empty: the command's default
     check_words check;
@@ -106,6 +116,8 @@ struct invocation {
     invite_words invite;
     carry_words carry;
     test_words test;
+    throttle_words throttle;
+    report_words report;
 };
 
 /// Why there is nothing to run: help and version (exit 0), or a usage error.

@@ -57,7 +57,7 @@ std::expected<control_request, control::failure> bookmark_request(const invocati
 }
 
 std::expected<control_request, control::failure> throttle_request(const invocation &inv) {
-    const auto limit = parse_limit(inv.rate);
+    const auto limit = parse_limit(inv.throttle.rate);
     if (!limit) {
         return std::unexpected(usage_failure(limit.error().context));
     }
@@ -65,14 +65,27 @@ std::expected<control_request, control::failure> throttle_request(const invocati
     if (!inv.group.empty()) {
         args["group"] = inv.group;
     }
-    if (!inv.lasts.empty()) {
-        const auto ms = milliseconds_of("--for", inv.lasts);
+    if (!inv.throttle.lasts.empty()) {
+        const auto ms = milliseconds_of("--for", inv.throttle.lasts);
         if (!ms) {
             return std::unexpected(ms.error());
         }
         args["for_ms"] = *ms;
     }
     return control_request{"throttle_set", std::move(args)};
+}
+
+std::expected<control_request, control::failure> report_request(const invocation &inv) {
+    json args = json::object();
+    if (!inv.group.empty()) {
+        args["group"] = inv.group;
+    }
+    const auto ms = milliseconds_of("--since", inv.report.since);
+    if (!ms) {
+        return std::unexpected(ms.error());
+    }
+    args["since_ms"] = *ms;
+    return control_request{"report", std::move(args)};
 }
 
 std::expected<control_request, control::failure> open_request(const invocation &inv) {
@@ -119,6 +132,9 @@ std::expected<control_request, control::failure> request_of(const invocation &in
     }
     if (inv.command == "open") {
         return open_request(inv);
+    }
+    if (inv.command == "report") {
+        return report_request(inv);
     }
     if (inv.command == "points" && inv.plan.asked) {
         return plan_request(inv);

@@ -10,6 +10,7 @@
 #include "replicator/daemon/attached_opening.hpp"
 #include "replicator/daemon/bookmark_commands.hpp"
 #include "replicator/daemon/rehearsal_commands.hpp"
+#include "replicator/daemon/report_commands.hpp"
 #include "replicator/daemon/retention_commands.hpp"
 #include "replicator/daemon/scrub_commands.hpp"
 #include "replicator/daemon/shielded.hpp"
@@ -35,10 +36,10 @@ inline control::outcome unknown_command(const std::string &command, const std::s
     constexpr std::array at_sender{"wait",           "bookmark",     "verify", "join",
                                    "pause",          "resume",       "resync", "throttle_set",
                                    "throttle_clear", "throttle_show"};
-    constexpr std::array at_receiver{"points",      "open",        "opened",   "close",
-                                     "invite",      "invitations", "revoke",   "pin",
-                                     "unpin",       "forget",      "plan",     "open_attached",
-                                     "seed_target", "scrub",       "note_test"};
+    constexpr std::array at_receiver{"points",      "open",        "opened",    "close",
+                                     "invite",      "invitations", "revoke",    "pin",
+                                     "unpin",       "forget",      "plan",      "open_attached",
+                                     "seed_target", "scrub",       "note_test", "report"};
     std::string text = "the " + role + " has no command \"" + command + "\"";
     if (role == "receiver" && std::ranges::find(at_sender, command) != at_sender.end()) {
         text += "; the sender has: run it at the primary site, or name its socket with --socket";
@@ -224,6 +225,9 @@ class receiver_commands {
         }
         if (command == "note_test") {
             co_return co_await note_test(engine_, owner_, args);
+        }
+        if (command == "report") {
+            co_return co_await run_report(engine_, owner_, args);
         }
         if (command == "scrub") {
             co_return co_await run_scrub(engine_, owner_, args, std::move(progress));

@@ -288,6 +288,11 @@ task<result<>> receiver::set_begun(std::string group, std::string what, wall_tim
     co_return co_await g->set_begun(std::move(what), at);
 }
 
+task<result<recovery_report>> receiver::report(std::string group, wall_time since) {
+    FS_CO_TRY(g, impl_->find(group));
+    co_return co_await g->report(since);
+}
+
 task<result<retention_outlook>> receiver::plan(std::string group, retention_trial trial) {
     FS_CO_TRY(g, impl_->find(group));
     co_return co_await g->plan(std::move(trial));

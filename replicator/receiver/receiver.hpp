@@ -4,6 +4,7 @@
 // Threads: every method on the runtime's home executor.
 
 #include "replicator/base/async.hpp"
+#include "replicator/receiver/recovery_report.hpp"
 #include "replicator/session/config.hpp"
 #include "replicator/session/site.hpp"
 #include "replicator/session/status.hpp"
@@ -53,6 +54,8 @@ class receiver {
     /// When what a schedule asks for was last begun; nothing: never. errc::busy: there is no copy.
     task<result<std::optional<wall_time>>> begun(std::string group, std::string what);
     task<result<>> set_begun(std::string group, std::string what, wall_time at); ///< durable
+    /// What is kept and what the record has since then; goes through the history.
+    task<result<recovery_report>> report(std::string group, wall_time since);
     task<result<retention_outlook>> plan(std::string group, retention_trial trial);
     /// Reads everything; `wait`: returns what it found.
     task<result<std::optional<scrub_outcome>>> scrub(std::string group, bool wait,

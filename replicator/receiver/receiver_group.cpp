@@ -72,6 +72,7 @@ task<void> receiver_group::start() {
     resume_openings(false);
     tasks_.spawn(live());
     tasks_.spawn(scrub_.run());
+    tasks_.spawn(watch_exposure());
 }
 
 // A mount may take its time: neither start nor apply waits for it.
@@ -118,6 +119,7 @@ task<void> receiver_group::stop() {
     co_await commands_.join();
     co_await desk_.join();
     if (copy_ && phase_ == group_phase::stopping) {
+        co_await keep_exposure();
         const auto committed = co_await run_on(run_.disk, [copy = copy_] { return copy->close(); });
         if (!committed) {
             log::warning("group {}: {}", name(), committed.error().text());
@@ -162,6 +164,8 @@ task<result<>> receiver_group::open_copy() {
     copy_ = std::move(*opened);
     copy_->set_verify_key(digest_key_);
     clock_.note_newest(copy_->position().newest_point);
+    exposure_.newest = copy_->position().newest_point;
+    look_at_exposure();
     stage_.begin(copy_);
     step(group_event::copy_opened);
     co_return result<>{};
@@ -313,6 +317,7 @@ void receiver_group::words_changed() {
 }
 
 void receiver_group::moved() {
+    look_at_exposure();
     clock_.note_newest(copy_->position().newest_point);
     if (session_) {
         session_->ack_soon();

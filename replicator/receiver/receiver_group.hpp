@@ -18,11 +18,13 @@
 #include "replicator/format/messages.hpp"
 #include "replicator/nbd/server.hpp"
 #include "replicator/receiver/apply_stage.hpp"
+#include "replicator/receiver/exposure_watch.hpp"
 #include "replicator/receiver/group_clock.hpp"
 #include "replicator/receiver/group_log.hpp"
 #include "replicator/receiver/opened_points.hpp"
 #include "replicator/receiver/receiver_cases.hpp"
 #include "replicator/receiver/receiver_loans.hpp"
+#include "replicator/receiver/recovery_report.hpp"
 #include "replicator/receiver/scrub_desk.hpp"
 #include "replicator/receiver/session_host.hpp"
 #include "replicator/replica/replica_group.hpp"
@@ -102,6 +104,8 @@ class receiver_group final : session_host, apply_host, scrub_host {
     const std::vector<start_step> &start_steps() const { return options_.config.start; }
     task<result<std::optional<wall_time>>> begun(std::string what);
     task<result<>> set_begun(std::string what, wall_time at);
+    // Record (receiver_group_report.cpp): as receiver.hpp has it.
+    task<result<recovery_report>> report(wall_time since);
     // Scrub (receiver_group_scrub.cpp)
     /// Begins a pass; `wait`: and returns when it is over. errc::busy: one runs that was asked for;
     /// errc::not_in_sync: there is no copy to read.
@@ -181,6 +185,9 @@ class receiver_group final : session_host, apply_host, scrub_host {
     change_point(std::string point, std::function<result<>(replica_group &, interval_id)> how);
     result<bool> wants_all_durable(const std::string &point) const;
     std::optional<tests_status> tests_seen() const;
+    void look_at_exposure(); ///< before the newest good point may become another one
+    task<void> keep_exposure();
+    task<void> watch_exposure();
     result<std::shared_ptr<replica_group>> copy_there() const;
 
     receiver_group_options options_;
@@ -194,8 +201,10 @@ class receiver_group final : session_host, apply_host, scrub_host {
     std::shared_ptr<replica_group> copy_; ///< shared with pool work under way
     wire::key32 digest_key_{};
     std::shared_ptr<receiver_session> session_;
-    std::uint64_t drops_ = 0; ///< calls of drop_session(), and why it was last
-    std::string dropped_why_;
+    struct {
+        std::uint64_t count = 0;
+        std::string why;
+    } drops_;                               ///< calls of drop_session(), and why it was last
     std::uint64_t wire_bytes_before_ = 0;   ///< of sessions that are over
     std::string peer_fault_;                ///< logged last
     std::optional<std::string> last_error_; ///< until a session works again, or apply does
@@ -208,6 +217,10 @@ class receiver_group final : session_host, apply_host, scrub_host {
     bool resuming_ = false; ///< openings_, by a task of its own
     apply_stage stage_;
     scrub_desk scrub_;
+    struct {
+        exposure_watch watch;
+        std::optional<replica_point> newest; ///< good one, as it was last looked at
+    } exposure_;
 };
 
 } // namespace farshore

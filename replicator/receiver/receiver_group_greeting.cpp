@@ -103,7 +103,7 @@ task<void> receiver_group::attach(std::unique_ptr<transport::link> link, wire::h
 }
 
 task<void> receiver_group::greet(std::unique_ptr<transport::link> link, wire::hello hello) {
-    const std::uint64_t drops = drops_;
+    const std::uint64_t drops = drops_.count;
     const group_action begin = step(group_event::hello);
     if (begin == group_action::create) {
         if (auto created = co_await create_copy(hello.volumes); !created) {
@@ -163,15 +163,15 @@ task<result<>> receiver_group::make_ready(std::uint64_t drops) {
     if (phase_ != group_phase::greeting) {
         co_return std::unexpected(failure_);
     }
-    if (drops_ != drops) {
-        co_return fail(errc::not_trusted, dropped_why_);
+    if (drops_.count != drops) {
+        co_return fail(errc::not_trusted, drops_.why);
     }
     co_return result<>{};
 }
 
 void receiver_group::drop_session(const char *why) {
-    ++drops_;
-    dropped_why_ = why;
+    ++drops_.count;
+    drops_.why = why;
     if (session_) {
         session_->close(why);
     }

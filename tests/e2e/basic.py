@@ -35,7 +35,7 @@ def unpaired(context, pair):
 
 
 def initial_sync(context, pair, load):
-    load.start(rate=2500)  # beyond what the machine can apply, points are short-lived
+    load.start(rate=800)  # what a slow machine can encode beside the first copy
     pair.wait_state("streaming", timeout=120)
     floor = load.snapshot()
     point = pair.wait()

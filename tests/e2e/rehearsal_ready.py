@@ -136,7 +136,8 @@ def guest(context):
     guests.make_disk(context, parts, context.path("primary", "disk.img"), 64)
     pair = started(context, {"disk": "64MiB"})
     traces = Traces(context, pair, "farshore-test-")
-    boot = ["--kernel", parts.kernel, "--initrd", first, "--append", "console=ttyS0 quiet farshore=look"]
+    boot = ["--accel", parts.accelerator, "--kernel", parts.kernel, "--initrd", first, "--append",
+            "console=ttyS0 quiet farshore=look"]
     done = pair.receiver.cli("test", "shop", *ready("guest.sh", *boot, "--console", "GUEST writes", "--memory", "256M"),
                              "--isolate", "--timeout", "4m", timeout=280)
     context.check(done["passed"] and "the guest answered" in done["message"], f"a guest boots: {done['message']}")

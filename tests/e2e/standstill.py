@@ -106,13 +106,13 @@ def disk(context):
 
 def restart(context):
     """kill -9 with a long spool."""
-    wanted = (4096 if context.long else 400) * MIB
+    wanted = (4096 if context.long else 150) * MIB
     pair = harness.Pair(context, {"data": "256MiB"}, memory="64MiB", spool="5GiB", interval="500ms")
     pair.start()
     pair.wait_state("streaming")
     pair.sender.cli("throttle", "set", "100kbit/s", "--group", "shop")
     load = harness.Load(pair, seed=3).start()
-    harness.retry(900 if context.long else 120, "the spool is long",
+    harness.retry(900 if context.long else 240, "the spool is long",
                   lambda: pair.status()["spool"]["used_bytes"] > wanted)
     load.finish()
     held = pair.status()["spool"]["used_bytes"]

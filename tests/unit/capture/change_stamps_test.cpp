@@ -1,4 +1,5 @@
 #include "replicator/capture/change_stamps.hpp"
+#include "tests/support/sanitized.hpp"
 
 #include <doctest/doctest.h>
 
@@ -52,8 +53,9 @@ TEST_CASE("change stamps: never too early") {
     std::map<std::uint64_t, std::uint64_t> truth;
     constexpr std::uint64_t blocks = 3 << 19;
     std::uint64_t id = (1ULL << 32) - 100; // the low bits wrap on the way
+    constexpr auto changes = 2'000'000 / test::one_in;
     int missed = 0;
-    for (int i = 0; i < 2'000'000; ++i) {
+    for (std::uint64_t i = 0; i < changes; ++i) {
         id += random() % 10'000 == 0 ? 1 : 0;
         const std::uint64_t block = random() % blocks;
         change(stamps, first, block, id);

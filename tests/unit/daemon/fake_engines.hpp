@@ -126,6 +126,32 @@ struct fake_receiver {
         calls.push_back("forget " + group + " " + point);
         co_return fail(errc::refused, "point 17 is pinned");
     }
+    wall_time asked_since{};
+    bool report_fails = false;
+    task<result<recovery_report>> report(std::string group, wall_time since) {
+        asked_since = since;
+        if (report_fails) {
+            co_return fail(errc::dead, "its disk");
+        }
+        if (group != "shop") {
+            co_return fail(errc::not_found, "group \"" + group + "\"");
+        }
+        recovery_report r;
+        r.group = group;
+        point_info named;
+        named.id = "17";
+        named.kind = "app";
+        named.name = "monday";
+        r.points = {named, point_info{}};
+        r.hours = {{wall_time(std::chrono::hours(5)), std::chrono::milliseconds(2500)},
+                   {wall_time(std::chrono::hours(6))}};
+        recorded_rehearsal one;
+        one.point_name = "monday";
+        one.passed = true;
+        one.took = std::chrono::seconds(30);
+        r.rehearsals = {one};
+        co_return r;
+    }
     task<result<retention_outlook>> plan(std::string group, retention_trial trial) {
         retention_outlook o;
         o.group = group;
