@@ -5,6 +5,7 @@
 #include "replicator/base/plain_name.hpp"
 #include "replicator/config/schedule_keys.hpp"
 #include "replicator/config/units.hpp"
+#include "replicator/session/point_name.hpp"
 
 #include <fmt/format.h>
 
@@ -30,6 +31,9 @@ test_config test_of(const toml::table &table, std::set<std::string> &used,
     t.name = name_of(r, used);
     t.when = schedule_of(r, test_every_min).value_or(schedule{std::chrono::hours(24), {}});
     t.point = r.text("point", false).value_or(t.point);
+    if (const auto name = parse_point_name(t.point); !name) {
+        r.note_at("point", name.error().context);
+    }
     t.run = program_of(r, "run", true, problems);
     t.timeout = time_limit_of(r, t.timeout);
     t.isolate = r.flag("isolate").value_or(false);

@@ -1,9 +1,9 @@
 // A group at the DR site: its recovery points, who waits for one, and its status.
 
-#include "replicator/receiver/point_name.hpp"
 #include "replicator/receiver/receiver_group.hpp"
 #include "replicator/receiver/receiver_session.hpp"
 #include "replicator/receiver/receiver_state.hpp"
+#include "replicator/session/point_name.hpp"
 
 #include <fmt/format.h>
 

@@ -110,7 +110,7 @@ def unwritable(context, site):
     words = [harness.find("farshore"), "--socket", site.pair.receiver.control, "--json", "export", site.pair.group]
 
     def limited():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (8 * MIB, 8 * MIB))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2 * MIB, 2 * MIB))
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     for image_format in ("raw", "qcow2"):
         done = subprocess.run(words + ["data", "--to", path, "--format", image_format], capture_output=True,

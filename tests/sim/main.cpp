@@ -17,7 +17,8 @@ using namespace farshore;
 std::uint64_t seeds_with_loans = 0;
 std::uint64_t seeds_packed = 0; ///< their history
 std::uint64_t seeds_merged = 0;
-std::uint64_t bookmarks_judged = 0; ///< points read under the names of their bookmarks
+std::uint64_t bookmarks_judged = 0;  ///< points read under the names of their bookmarks
+std::uint64_t rehearsals_judged = 0; ///< found in the record
 /// So many seeds have always had some; without any the simulation no longer reaches them.
 constexpr std::uint64_t seeds_that_lend = 200;
 
@@ -40,6 +41,7 @@ bool run_seed(std::uint64_t seed, bool verbose, std::uint64_t &trace) {
         seeds_packed += packed.stretches > 0 ? 1 : 0;
         seeds_merged += packed.merged ? 1 : 0;
         bookmarks_judged += w.bookmarks_judged();
+        rehearsals_judged += w.rehearsals_judged();
     } catch (const sim::broken_promise &e) {
         std::printf("seed %llu: %s\n", static_cast<unsigned long long>(seed), e.what.c_str());
         return false;
@@ -97,18 +99,19 @@ int main(int argc, char **argv) {
         }
     }
     std::printf("%llu passed, 0 failed, %llu with loans between groups, %llu with packed history, "
-                "%llu of them merged, %llu bookmarks read\n",
+                "%llu of them merged, %llu bookmarks read, %llu rehearsals found\n",
                 static_cast<unsigned long long>(count),
                 static_cast<unsigned long long>(seeds_with_loans),
                 static_cast<unsigned long long>(seeds_packed),
                 static_cast<unsigned long long>(seeds_merged),
-                static_cast<unsigned long long>(bookmarks_judged));
+                static_cast<unsigned long long>(bookmarks_judged),
+                static_cast<unsigned long long>(rehearsals_judged));
     if (count >= seeds_that_lend && (seeds_packed == 0 || seeds_merged == 0)) {
         std::printf("no seed packed its history, or none merged it\n");
         return 1;
     }
-    if (count >= seeds_that_lend && bookmarks_judged == 0) {
-        std::printf("no bookmark was read\n");
+    if (count >= seeds_that_lend && (bookmarks_judged == 0 || rehearsals_judged == 0)) {
+        std::printf("no bookmark was read, or no rehearsal was found\n");
         return 1;
     }
     if (count >= seeds_that_lend && seeds_with_loans == 0) {

@@ -23,8 +23,8 @@ std::vector<std::uint64_t> pick_sizes(std::mt19937_64 &dice) {
 two_sites::two_sites(two_sites_options options)
     : options_(options), dice_(options.seed), clock_dice_(options.seed * 7 + 5),
       opening_dice_(options.seed * 11 + 3), scrub_dice_(options.seed * 13 + 7),
-      bookmark_dice_(options.seed * 17 + 1), primary_(options.seed * 3 + 1),
-      site_(options.seed * 3 + 2) {
+      bookmark_dice_(options.seed * 17 + 1), rehearsal_dice_(options.seed * 19 + 1),
+      primary_(options.seed * 3 + 1), site_(options.seed * 3 + 2) {
     groups_.emplace_back(0, "shop", pick_sizes(dice_));
     if (one_in(3)) {
         groups_.emplace_back(1, "mail", pick_sizes(dice_));
@@ -124,6 +124,7 @@ void two_sites::step() {
     opening_step();
     scrub_step();
     bookmark_step();
+    rehearsal_step();
     judge_retention();
     judge_kept_points();
     note(static_cast<std::uint64_t>(clock_.now().time_since_epoch().count()));

@@ -82,6 +82,8 @@ class two_sites {
     packed_history packed();
     /// Points that were read under the name of their bookmark.
     std::uint64_t bookmarks_judged() const { return bookmarks_judged_; }
+    /// Rehearsals that were found in the record, each time one was looked for.
+    std::uint64_t rehearsals_judged() const { return rehearsals_judged_; }
 
   private:
     // hosts
@@ -155,6 +157,18 @@ class two_sites {
     void bookmark_step();
     void judge_bookmarks();
     void judge_label(const replicated_group &g, const point_info &p);
+    // rehearsals (two_sites_rehearsals.cpp)
+    struct known_rehearsal {
+        std::size_t group = 0;
+        std::string name;
+        std::string point;
+        bool passed = false;
+    };
+    std::uint64_t roll_rehearsals(std::uint64_t n);
+    void rehearsal_step();
+    void rehearse(replicated_group &g);
+    bool rehearsal_is_cut_off();
+    void judge_record();
     // points that are open (two_sites_openings.cpp)
     struct modelled_opening {
         std::string id;
@@ -203,10 +217,14 @@ class two_sites {
 
     two_sites_options options_;
     std::mt19937_64 dice_;
-    std::mt19937_64 clock_dice_;    ///< apart, so that clocks change nothing else of a seed
-    std::mt19937_64 opening_dice_;  ///< likewise
-    std::mt19937_64 scrub_dice_;    ///< likewise
-    std::mt19937_64 bookmark_dice_; ///< likewise
+    std::mt19937_64 clock_dice_;     ///< apart, so that clocks change nothing else of a seed
+    std::mt19937_64 opening_dice_;   ///< likewise
+    std::mt19937_64 scrub_dice_;     ///< likewise
+    std::mt19937_64 bookmark_dice_;  ///< likewise
+    std::mt19937_64 rehearsal_dice_; ///< likewise
+    std::vector<known_rehearsal> rehearsed_;
+    std::uint64_t rehearsals_begun_ = 0;
+    std::uint64_t rehearsals_judged_ = 0;
     std::shared_ptr<application_host> applications_;
     std::vector<known_bookmark> bookmarks_;
     std::uint64_t bookmarks_asked_ = 0;

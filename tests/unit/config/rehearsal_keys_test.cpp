@@ -58,6 +58,17 @@ TEST_SUITE("rehearsal keys") {
         CHECK_FALSE(few.space_bytes);
     }
 
+    TEST_CASE("a point that no point can be is found before the night in which it is asked for") {
+        const std::string wrong =
+            problems_of(head + run + "every = \"1d\"\npoint = \"-5 parsecs\"\n");
+        CHECK(wrong.find("names no point") != std::string::npos);
+        CHECK(wrong.find("latest-app") != std::string::npos);
+        for (const char *right : {"-5m", "latest", "17", "2026-01-31T18:00:00Z", "before-it"}) {
+            CHECK(problems_of(head + run + "every = \"1d\"\npoint = \"" + right + "\"\n") ==
+                  "none");
+        }
+    }
+
     TEST_CASE("the steps of a runbook stay in their order") {
         const auto g = group_with("[[group.start]]\nname = \"db\"\nrun = [\"/bin/db\"]\n"
                                   "probe = [\"/bin/probe\", \"-q\"]\ntimeout = \"90s\"\n"

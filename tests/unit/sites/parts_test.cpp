@@ -1,9 +1,9 @@
-#include "replicator/receiver/point_name.hpp"
 #include "replicator/sender/sender_state.hpp"
 #include "replicator/sender/sender_verify.hpp"
 #include "replicator/sender/throttle.hpp"
 #include "replicator/session/frame_assembly.hpp"
 #include "replicator/session/group_memory.hpp"
+#include "replicator/session/point_name.hpp"
 #include "replicator/session/trust.hpp"
 
 #include <doctest/doctest.h>

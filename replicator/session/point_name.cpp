@@ -1,4 +1,4 @@
-#include "replicator/receiver/point_name.hpp"
+#include "replicator/session/point_name.hpp"
 
 #include "replicator/base/rfc3339.hpp"
 #include "replicator/format/point_label.hpp"
