@@ -58,7 +58,7 @@
 //                                                       no more bits set than asked, nor than slots
 //   nak.blocks                   1..4096, or not        blocks of the group; damage_count above the last
 //                                complete
-//   heartbeat.count              any                    not looked at
+//   heartbeat.covered            any                    only if it is the newest point; from the sender alone
 //   clock_ms                     before 2200            (a warning; session/peer_clock.hpp)
 //   changed_*, extent_*          see there              looked at where they are used (sender_session, extents)
 //   verify_result                1..4096 items          ranges of that barrier without an answer
@@ -88,7 +88,8 @@ constexpr std::uint32_t protocol_version = 1;
 /// what the receiver takes of them.
 constexpr std::uint64_t feature_compare = 1; ///< the sender answers compare_request
 constexpr std::uint64_t feature_labels = 2;  ///< barriers may have labels
-constexpr std::uint64_t features_known = feature_compare | feature_labels;
+constexpr std::uint64_t feature_covered = 4; ///< the sender says heartbeat.covered
+constexpr std::uint64_t features_known = feature_compare | feature_labels | feature_covered;
 
 struct volume_entry {
     std::string name;
@@ -262,11 +263,13 @@ struct nak {
 
 struct heartbeat {
     static constexpr auto type = message_type::heartbeat;
-    std::uint64_t count = 0;
+    /// Of a sender with feature_covered: the newest barrier, when it holds all that was answered to
+    /// clients until now; else 0.
+    std::uint64_t covered = 0;
     std::uint64_t clock_ms = 0; ///< as in hello
     template <class V>
     void visit(V &v) {
-        v(count, field{"heartbeat.count"});
+        v(covered, field{"heartbeat.covered"});
         v(clock_ms, field{"heartbeat.clock_ms"});
     }
 };

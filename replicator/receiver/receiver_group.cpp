@@ -164,8 +164,7 @@ task<result<>> receiver_group::open_copy() {
     copy_ = std::move(*opened);
     copy_->set_verify_key(digest_key_);
     clock_.note_newest(copy_->position().newest_point);
-    exposure_.newest = copy_->position().newest_point;
-    look_at_exposure();
+    exposure_.newest = copy_->position().newest_point; // looked at when the sender had its say
     stage_.begin(copy_);
     step(group_event::copy_opened);
     co_return result<>{};

@@ -125,6 +125,7 @@ class receiver_group final : session_host, apply_host, scrub_host {
   private:
     // session_host
     result<> clock_heard(std::uint64_t clock_ms) override { return clock_.heard(clock_ms); }
+    void covered_heard(interval_id barrier) override;
     wall_time stamp() override { return clock_.stamp(copy_->position(), connected()); }
     void apply_soon() override { stage_.wake(); }
     void commit_soon() override { stage_.commit_soon(); }
@@ -185,7 +186,11 @@ class receiver_group final : session_host, apply_host, scrub_host {
     change_point(std::string point, std::function<result<>(replica_group &, interval_id)> how);
     result<bool> wants_all_durable(const std::string &point) const;
     std::optional<tests_status> tests_seen() const;
-    void look_at_exposure(); ///< before the newest good point may become another one
+    /// Whether the age of the newest point is what may be lost: `untold` while the sender, who
+    /// knows whether anything was written since, is about to say so or was heard just now.
+    enum class risk : std::uint8_t { counts, untold };
+    /// Before the newest good point may become another one, or the session begins or ends.
+    void look_at_exposure(risk counted = risk::counts);
     task<void> keep_exposure();
     task<void> watch_exposure();
     result<std::shared_ptr<replica_group>> copy_there() const;
@@ -220,6 +225,8 @@ class receiver_group final : session_host, apply_host, scrub_host {
     struct {
         exposure_watch watch;
         std::optional<replica_point> newest; ///< good one, as it was last looked at
+        interval_id covered;                 ///< held all that was written, and when that was last
+        time_point covered_at{};
     } exposure_;
 };
 

@@ -137,11 +137,13 @@ task<void> receiver_group::greet(std::unique_ptr<transport::link> link, wire::he
     }
     step(group_event::greeted);
     session_host &host = *this;
+    look_at_exposure(risk::untold); // until now without a session
     const auto session = session_ = std::make_shared<receiver_session>(
         host, run_, receiver_session::terms{copy_, digest_key_, options_.memory.window_bytes},
         std::move(link), std::move(hello));
     co_await session->serve();
     wire_bytes_before_ += session->wire_bytes();
+    look_at_exposure(risk::untold);
     session_.reset();
     stage_.applied().notify_all();
     step(group_event::session_over);

@@ -2,14 +2,30 @@
 
 #include "replicator/receiver/receiver_group.hpp"
 
+#include <algorithm>
 #include <utility>
 
 namespace farshore {
 
+// What would be lost is what was written since: an old point that nothing was written after costs
+// nothing.
+void receiver_group::covered_heard(interval_id barrier) {
+    if (exposure_.newest && exposure_.newest->id == barrier) {
+        exposure_.covered = barrier;
+        exposure_.covered_at = run_.time->now();
+    }
+    look_at_exposure();
+}
+
 // The point that was the newest until now is at its oldest.
-void receiver_group::look_at_exposure() {
-    const auto age =
-        exposure_.newest ? std::optional(clock_.age_of(*exposure_.newest)) : std::nullopt;
+void receiver_group::look_at_exposure(risk counted) {
+    std::optional<duration> age;
+    if (const auto &newest = exposure_.newest) {
+        age = counted == risk::counts ? clock_.age_of(*newest) : duration{};
+        if (newest->id == exposure_.covered) {
+            age = std::min(*age, run_.time->now() - exposure_.covered_at);
+        }
+    }
     exposure_.watch.look(run_.time->wall(), run_.time->now(), age, connected());
     if (copy_) {
         exposure_.newest = copy_->position().newest_point;

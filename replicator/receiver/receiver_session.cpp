@@ -296,6 +296,9 @@ task<result<>> receiver_session::dispatch(transport::message m) {
     switch (static_cast<wire::message_type>(m.type)) {
     case wire::message_type::heartbeat: {
         FS_CO_TRY(beat, wire::parse<wire::heartbeat>(payload));
+        if ((hello_.features_offered & wire::feature_covered) != 0) {
+            host_.covered_heard(interval_id{beat.covered});
+        }
         co_return host_.clock_heard(beat.clock_ms);
     }
     case wire::message_type::begin_stream: {
@@ -371,7 +374,6 @@ task<result<>> receiver_session::suspect_durably() {
 }
 
 task<void> receiver_session::beat() {
-    std::uint64_t count = 0;
     while (live()) {
         co_await ended_.wait_until(*run_.time, next_tick(run_.time->now(), heartbeat_interval));
         if (!live()) {
@@ -390,7 +392,6 @@ task<void> receiver_session::beat() {
             break;
         }
         wire::heartbeat m;
-        m.count = ++count;
         m.clock_ms = clock_ms_of(run_.time->wall());
         if (!co_await send(m)) {
             break;

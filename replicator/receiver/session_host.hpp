@@ -23,6 +23,8 @@ class session_host {
   public:
     /// The sender's clock; fails for a time that no clock shows.
     virtual result<> clock_heard(std::uint64_t clock_ms) = 0;
+    /// All that the primary's clients were answered is in the barrier of this id, as of now.
+    virtual void covered_heard(interval_id barrier) = 0;
     /// The arrival of the barrier that is journaled now.
     virtual wall_time stamp() = 0;
     /// Apply looks now whether there is something to do: durable intervals, a suspicion to write

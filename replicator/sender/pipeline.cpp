@@ -64,6 +64,14 @@ std::optional<pipeline::cut_outcome> pipeline::cut(bool even_if_empty, bool requ
     return cut_outcome{ledger_.last_cut(), consistent};
 }
 
+// A write is in the open interval before it is answered. What is only marked dirty (tracking,
+// regions that a catch-up has yet to reach) makes no barrier consistent, so no point either.
+interval_id pipeline::covered() const {
+    const bool all = ledger_.recorded() && capture_->mode() == capture_mode::recording &&
+                     !capture_->counts().open_since;
+    return all ? ledger_.last_cut().id : interval_id{};
+}
+
 std::optional<pipeline::cut_outcome> pipeline::cut_bookmark() {
     const auto made = cut(true, true);
     if (made && made->consistent) {

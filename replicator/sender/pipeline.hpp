@@ -131,6 +131,8 @@ class pipeline {
     /// Work for a stage: hints to learn, room that came.
     void kick() { work_.notify_all(); }
 
+    /// The newest barrier, when nothing was written since that it does not hold; else 0.
+    interval_id covered() const;
     /// When the oldest write was made that is held nowhere else.
     std::optional<time_point> oldest_unsafe_write() const;
     /// Since the start.

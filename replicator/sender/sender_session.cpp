@@ -433,7 +433,6 @@ task<void> sender_session::read_control() {
 }
 
 task<void> sender_session::beat() {
-    std::uint64_t count = 0;
     while (live()) {
         co_await ended_.wait_until(*run_.time, next_tick(run_.time->now(), heartbeat_interval));
         if (!live()) {
@@ -450,7 +449,7 @@ task<void> sender_session::beat() {
             break;
         }
         wire::heartbeat m;
-        m.count = ++count;
+        m.covered = calls_.covered().value;
         m.clock_ms = clock_ms_of(run_.time->wall());
         if (auto sent = co_await send_control(m); !sent) {
             break;

@@ -41,6 +41,8 @@ class sender_session {
         std::function<void(const wire::notice &)> on_notice;
         std::function<void(const wire::compare_request &)> on_compare; ///< answer() follows
         std::function<result<>(std::uint64_t clock_ms)> on_clock;
+        /// For heartbeats: the newest barrier, when it holds all that was written.
+        std::function<interval_id()> covered;
     };
     using make_connector =
         std::function<result<std::unique_ptr<transport::connector>>(bool control)>;

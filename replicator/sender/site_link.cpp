@@ -184,6 +184,7 @@ sender_session::callbacks site_link::callbacks() {
     };
     calls.on_verify = [this](const wire::verify_result &r) { return host_.on_verify(r); };
     calls.on_compare = [this](const wire::compare_request &r) { host_.on_compare(r); };
+    calls.covered = [this] { return stream_.covered(); };
     calls.on_clock = [this](std::uint64_t ms) { return words_.clock.heard(ms, run_.time->wall()); };
     calls.on_notice = [this](const wire::notice &n) {
         words_.notice = n.text.empty() ? std::nullopt : std::optional(n.text);

@@ -15,7 +15,7 @@ namespace farshore {
 wire::hello site_link::make_hello() const {
     const capture_group &capture = stream_.capture();
     wire::hello h;
-    h.features_offered = wire::feature_compare | wire::feature_labels;
+    h.features_offered = wire::features_known;
     // An older receiver would take a label for damage.
     h.features_required = stream_.holds_labels() ? wire::feature_labels : 0;
     h.group = options_.group;

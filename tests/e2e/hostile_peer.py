@@ -43,7 +43,7 @@ MESSAGES = {
     "digest_reply": (9, (("id", "int"), ("zero_bits", "bytes"), ("digests", "bytes"))),
     "nak": (10, (("damage_count", "int"), ("complete", "bool"),
                  ("blocks", (("volume", "int"), ("block", "int"))))),
-    "heartbeat": (11, (("count", "int"), ("clock_ms", "int"))),
+    "heartbeat": (11, (("covered", "int"), ("clock_ms", "int"))),
     "verify_result": (12, (("interval", "int"), ("items", RANGE + (("equal", "bool"), ("unseen", "bool"))),
                            ("damage_count", "int"))),
     "notice": (13, (("text", "text"),)),

@@ -14,6 +14,7 @@ be there, and pg_amcheck must be clean.
 import glob
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -148,9 +149,17 @@ class Committer(threading.Thread):
             return
 
     def end(self):
+        """psql with it: killed alone, who started it as another user may leave it at work."""
+        for pid in children_of(self.process.pid):
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
         self.process.kill()
         self.process.wait()
         self.join(10)
+        if self.is_alive():
+            raise harness.Failed("a client that was killed goes on")
 
 
 class Primary:

@@ -96,6 +96,7 @@ struct two_copies : session_host {
 
     // session_host
     result<> clock_heard(std::uint64_t) override { return {}; }
+    void covered_heard(interval_id) override {}
     wall_time stamp() override { return clock.wall(); }
     void apply_soon() override {}
     void commit_soon() override {}
