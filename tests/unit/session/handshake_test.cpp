@@ -200,7 +200,7 @@ TEST_SUITE("session") {
         CHECK(judge_hello(mine, hello).replaces_session);
         mine.failed = true;
         CHECK(code() == wire::refusal_code::failed);
-        hello.features_required = 4;
+        hello.features_required = 1ULL << 40;
         CHECK(code() == wire::refusal_code::version);
         hello.features_required = 0;
         hello.version_min = 2;
