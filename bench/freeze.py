@@ -234,7 +234,7 @@ def main():
     bench = figures.Bench(f"freeze-{options.what}", options)
     try:
         BENCHES[options.what](bench)
-        return 0 if bench.finish(f"bench/freeze.py {options.what}") and not bench.context.failures else 1
+        return 0 if bench.finish(" ".join(["bench/freeze.py", *sys.argv[1:]])) and not bench.context.failures else 1
     except harness.Skip as reason:
         print(f"SKIPPED: {reason}")
         return harness.SKIPPED

@@ -1,7 +1,7 @@
 #pragma once
 // How exposed a group was, hour by hour (catalogue/recovery_record.hpp): pure. It is looked at each
 // time before another point becomes the newest good one, which is when the age of the one before is
-// greatest, and every exposure_keep_every besides: so the worst is exact without a look a second.
+// greatest, and every exposure_keep_every besides: so the worst is not missed between looks.
 //
 // What the receiver did not see counts, too: the first look after a start finds the newest point as
 // old as it became meanwhile. That time is not `watched`.
