@@ -14,7 +14,7 @@
 namespace farshore {
 namespace {
 
-std::string name_of(table_reader &r, std::set<std::string> &used) {
+std::string unused_name(table_reader &r, std::set<std::string> &used) {
     const auto name = r.text("name", true);
     if (name && !is_plain_name(*name)) {
         r.note_at("name", fmt::format("name \"{}\" is not valid: {}", *name, plain_name_rule));
@@ -28,7 +28,7 @@ test_config test_of(const toml::table &table, std::set<std::string> &used,
                     config_problems &problems) {
     table_reader r(table, "[[group.test]]", problems);
     test_config t;
-    t.name = name_of(r, used);
+    t.name = unused_name(r, used);
     t.when = schedule_of(r, test_every_min).value_or(schedule{std::chrono::hours(24), {}});
     t.point = r.text("point", false).value_or(t.point);
     if (const auto name = parse_point_name(t.point); !name) {
@@ -52,7 +52,7 @@ start_step step_of(const toml::table &table, std::set<std::string> &used,
                    config_problems &problems) {
     table_reader r(table, "[[group.start]]", problems);
     start_step s;
-    s.name = name_of(r, used);
+    s.name = unused_name(r, used);
     s.run = program_of(r, "run", true, problems);
     s.probe = program_of(r, "probe", false, problems);
     s.timeout = time_limit_of(r, s.timeout);

@@ -24,7 +24,7 @@ static_assert(wire_struct<loan_header_disk>);
 static_assert(offsetof(loan_header_disk, newest) == 8);
 static_assert(offsetof(loan_header_disk, checksum) == 16);
 
-std::uint64_t checksum_of(const loan_header_disk &disk) {
+std::uint64_t loan_checksum(const loan_header_disk &disk) {
     return checksum64(struct_bytes(disk).first(offsetof(loan_header_disk, checksum)));
 }
 
@@ -35,7 +35,7 @@ byte_vector encode_loan_header(const loan_header &header) {
     disk.magic = loan_magic;
     disk.version = loan_version;
     disk.newest = header.newest.value;
-    disk.checksum = checksum_of(disk);
+    disk.checksum = loan_checksum(disk);
     byte_vector out;
     append_struct(out, disk);
     out.resize(loan_header_bytes);
@@ -44,7 +44,7 @@ byte_vector encode_loan_header(const loan_header &header) {
 
 result<loan_header> parse_loan_header(bytes_view bytes) {
     FS_TRY(disk, read_struct<loan_header_disk>(bytes));
-    if (disk.magic != loan_magic || disk.checksum != checksum_of(disk) || disk.reserved != 0) {
+    if (disk.magic != loan_magic || disk.checksum != loan_checksum(disk) || disk.reserved != 0) {
         return fail(errc::corrupt, "no header of loans, or one that fails its checksum");
     }
     if (disk.version != loan_version) {

@@ -25,7 +25,7 @@ static_assert(sizeof(overlay_header_disk) == 32);
 static_assert(wire_struct<overlay_header_disk>);
 static_assert(offsetof(overlay_header_disk, checksum) == 24);
 
-std::uint64_t checksum_of(const overlay_header_disk &disk) {
+std::uint64_t overlay_checksum(const overlay_header_disk &disk) {
     return checksum64(struct_bytes(disk).first(offsetof(overlay_header_disk, checksum)));
 }
 
@@ -37,7 +37,7 @@ byte_vector encode_overlay_header(const overlay_header &header) {
     disk.version = overlay_version;
     disk.point = header.point.value;
     disk.volume_bytes = header.volume_bytes;
-    disk.checksum = checksum_of(disk);
+    disk.checksum = overlay_checksum(disk);
     byte_vector out;
     append_struct(out, disk);
     out.resize(overlay_header_bytes);
@@ -46,7 +46,7 @@ byte_vector encode_overlay_header(const overlay_header &header) {
 
 result<overlay_header> parse_overlay_header(bytes_view bytes) {
     FS_TRY(disk, read_struct<overlay_header_disk>(bytes));
-    if (disk.magic != overlay_magic || disk.checksum != checksum_of(disk)) {
+    if (disk.magic != overlay_magic || disk.checksum != overlay_checksum(disk)) {
         return fail(errc::corrupt, "no header of an overlay's map, or one that fails its checksum");
     }
     if (disk.version != overlay_version) {

@@ -11,7 +11,7 @@
 namespace farshore::hook {
 namespace {
 
-std::unexpected<error> server_says(MYSQL *connection) {
+std::unexpected<error> mariadb_says(MYSQL *connection) {
     return refusal(fmt::format("MariaDB: {}", mysql_error(connection)));
 }
 
@@ -87,7 +87,7 @@ result<mariadb_session> mariadb_session::open(const connect_words &words, const 
     FS_CHECK(drive(connection, t, wants,
                    [&](int ready) { return mysql_real_connect_cont(&done, connection, ready); }));
     if (done == nullptr) {
-        return server_says(connection);
+        return mariadb_says(connection);
     }
     return made;
 }
@@ -101,7 +101,7 @@ result<std::vector<mariadb_session::row>> mariadb_session::query(const tether &t
     FS_CHECK(drive(connection, t, wants,
                    [&](int ready) { return mysql_real_query_cont(&wrong, connection, ready); }));
     if (wrong != 0) {
-        return server_says(connection);
+        return mariadb_says(connection);
     }
     std::vector<row> all;
     if (mysql_field_count(connection) == 0) {
@@ -113,7 +113,7 @@ result<std::vector<mariadb_session::row>> mariadb_session::query(const tether &t
                    [&](int ready) { return mysql_store_result_cont(&got, connection, ready); }));
     const std::unique_ptr<MYSQL_RES, decltype(&mysql_free_result)> owner(got, &mysql_free_result);
     if (!owner) {
-        return server_says(connection);
+        return mariadb_says(connection);
     }
     while (MYSQL_ROW one = mysql_fetch_row(got)) {
         auto &into = all.emplace_back();

@@ -56,12 +56,16 @@ result<> spool::push(const spooled_interval &what, std::vector<buffer> frames) {
 // sent stays alive through its frame_list until it is sent.
 result<> spool::spill() {
     const std::scoped_lock disk(disk_mutex_);
-    tidy_with_disk(); // what was cleared must not come before what follows
     for (;;) {
         frame_list frames;
         stream_position position;
         {
-            const std::scoped_lock lock(mutex_);
+            std::unique_lock lock(mutex_);
+            if (drop_wanted_ || clear_wanted_) { // also while the last one was written: what was
+                lock.unlock();                   // cleared must not come before what follows
+                tidy_with_disk();
+                continue;
+            }
             const auto next =
                 std::ranges::find_if(queue_, [](const entry &e) { return !e.on_disk; });
             if (next == queue_.end()) {
@@ -108,8 +112,14 @@ result<frame_list> spool::load(interval_id id) {
             return e->frames;
         }
     }
-    FS_TRY(frames, log_->read(id));
-    return std::make_shared<const std::vector<buffer>>(std::move(frames));
+    auto frames = log_->read(id);
+    if (!frames) {
+        return std::unexpected(
+            error{frames.error().code,
+                  fmt::format("the spool {} can't give back interval {} ({})", options_.directory,
+                              id.value, frames.error().context)});
+    }
+    return std::make_shared<const std::vector<buffer>>(std::move(*frames));
 }
 
 std::optional<spooled_interval> spool::find(interval_id id) const {

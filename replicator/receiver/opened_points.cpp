@@ -109,7 +109,7 @@ task<result<std::shared_ptr<opening>>> opened_points::make(replica_point point, 
     } else {
         FS_CO_TRY(kept, records());
         const auto number = co_await run_on(run_.disk, [kept] { return kept->next_opening(); });
-        // On a full disk a point can still be looked at, until the next restart.
+        // On a full disk a point can still be looked at; record() is tried until it has room.
         lasts = number.has_value();
         if (!lasts && (wanted.writable || !wanted.mount.empty() || !no_space(number.error()))) {
             co_return std::unexpected(number.error());
@@ -159,10 +159,10 @@ task<result<>> opened_points::start(std::shared_ptr<opening> o) {
     if (done && o->kept) { // last: what is not in the catalogue is a leftover
         done = co_await keep(*o);
     }
-    if (done && !o->kept && !o->attached) {
-        o->trouble = "a restart of the receiver closes it, for the disk of `state` is full";
+    if (done && o->unrecorded()) {
+        o->next_try = run_.time->now() + try_again_after;
         log::warning("group {}: point {}, opened as {}: {}", how_.group, o->record().point.value,
-                     o->record().id, *o->trouble);
+                     o->record().id, opening::unrecorded_words);
     }
     if (!done) {
         co_await o->suspend(run_, by, true);
@@ -175,12 +175,22 @@ task<result<>> opened_points::start(std::shared_ptr<opening> o) {
 task<result<>> opened_points::keep(opening &o) {
     FS_CO_TRY(kept, records());
     auto done = co_await run_on(run_.disk, [kept, r = o.record()] { return kept->add_opening(r); });
+    o.kept = done.has_value();
     const bool looked_at = !o.record().writable && o.record().mount.empty();
     if (!done && looked_at && no_space(done.error())) {
-        o.kept = false;
         done = {};
     }
     co_return done;
+}
+
+/// In the opening's turn: what was opened on a full disk, in case that has room again.
+task<void> opened_points::record(std::shared_ptr<opening> o) {
+    o->next_try = run_.time->now() + try_again_after;
+    if (const auto done = co_await keep(*o); done && o->kept) {
+        log::info("group {}: point {}, opened as {}: the disk of `state` has room again, it stays "
+                  "open over restarts",
+                  how_.group, o->record().point.value, o->record().id);
+    }
 }
 
 task<result<>> opened_points::close(std::string id) {
@@ -309,8 +319,8 @@ task<void> opened_points::suspend() {
 
 bool opened_points::waiting() const {
     return !loaded_ || std::ranges::any_of(opened_, [&](const auto &one) {
-        return !one.second->served() && !one.second->busy &&
-               one.second->next_try <= run_.time->now();
+        const opening &o = *one.second;
+        return (!o.served() || o.unrecorded()) && !o.busy && o.next_try <= run_.time->now();
     });
 }
 
@@ -324,14 +334,19 @@ task<void> opened_points::resume(bool all) {
     }
     std::vector<std::shared_ptr<opening>> waiting;
     for (const auto &[id, o] : opened_) {
-        if (!o->served() && o->next_try <= run_.time->now()) {
+        if ((!o->served() || o->unrecorded()) && o->next_try <= run_.time->now()) {
             waiting.push_back(o);
         }
     }
     for (const auto &o : waiting) {
         const auto mine = co_await turn::of(free_, o);
-        if (!o->gone && !o->served()) {
+        if (o->gone) {
+            continue;
+        }
+        if (!o->served()) {
             co_await resume(o, all);
+        } else if (o->unrecorded()) {
+            co_await record(o);
         }
     }
 }

@@ -36,7 +36,8 @@ class opened_points {
     opened_points(means how, runtime run, commands_under_way &commands);
 
     /// Errors: of the request, of a full or failing disk, of mounting; nothing is left of it then.
-    /// Durable on return. `since`: an older point, as replica_group::open_point() has it.
+    /// Durable on return; but one that is only looked at is opened on a full disk too, and
+    /// resume() records it when that has room. `since`: an older point, as replica_group::open_point() has it.
     task<result<opened_point>> open(replica_point point, open_request wanted,
                                     std::optional<interval_id> since);
     /// Drops what was written to it. errc::not_found: there is none of that id. Durable on return.
@@ -79,6 +80,7 @@ class opened_points {
     task<void> resume(std::shared_ptr<opening> o, bool all);
     task<result<>> drop(std::shared_ptr<opening> o);
     task<result<>> keep(opening &o);
+    task<void> record(std::shared_ptr<opening> o);
     task<result<>> forget(const opening &o);
 
     means how_;

@@ -207,7 +207,7 @@ opened_point opening::view(const std::string &group) const {
         }
     }
     v.served = served();
-    v.error = trouble;
+    v.error = trouble || !unrecorded() ? trouble : std::optional<std::string>(unrecorded_words);
     return v;
 }
 

@@ -66,6 +66,10 @@ class opening {
     bool gone = false;         ///< closed
     bool kept = true;          ///< in the catalogue: it outlives the process
     bool attached = false;     ///< ends with who asked for it: never in the catalogue
+    /// Opened on a full disk: it should be in the catalogue, and is not.
+    bool unrecorded() const { return !kept && !attached; }
+    static constexpr const char *unrecorded_words =
+        "a restart of the receiver closes it as long as the disk of `state` is full";
     time_point since{};
     std::optional<std::string> trouble; ///< why it is not served, or not mounted
     time_point next_try{};

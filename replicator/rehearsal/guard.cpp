@@ -24,7 +24,7 @@ namespace farshore::rehearsal {
 namespace {
 
 namespace fs = std::filesystem;
-using steady = std::chrono::steady_clock;
+using monotonic = std::chrono::steady_clock;
 
 constexpr int reap_every_ms = 500;              ///< what lost its parent
 constexpr std::size_t output_piece = 64 * 1024; ///< of one look
@@ -251,12 +251,12 @@ guarded_scripts::news guarded_scripts::look(duration patience, int other) {
 }
 
 bool guarded_scripts::wait(duration patience) {
-    const auto until = steady::now() + patience;
+    const auto until = monotonic::now() + patience;
     while (!reaped_) {
         int status = 0;
         const pid_t ended = ::waitpid(guard_, &status, WNOHANG);
         reaped_ = ended == guard_ || (ended < 0 && errno == ECHILD);
-        if (reaped_ || steady::now() >= until) {
+        if (reaped_ || monotonic::now() >= until) {
             break;
         }
         ::usleep(10'000);

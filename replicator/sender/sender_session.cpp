@@ -279,6 +279,9 @@ task<std::optional<buffer>> sender_session::next_frame() {
             sendable_.notify_all();
             if (!loaded) {
                 close(loaded.error());
+                if (held_.find(next_.interval)) { // else it was dropped meanwhile
+                    calls_.on_unreadable(loaded.error());
+                }
                 break;
             }
             next_.frames = std::move(*loaded);

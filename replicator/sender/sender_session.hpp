@@ -43,6 +43,8 @@ class sender_session {
         std::function<result<>(std::uint64_t clock_ms)> on_clock;
         /// For heartbeats: the newest barrier, when it holds all that was written.
         std::function<interval_id()> covered;
+        /// The spool holds an interval and can't give it back: the stream ends with it.
+        std::function<void(const error &)> on_unreadable;
     };
     using make_connector =
         std::function<result<std::unique_ptr<transport::connector>>(bool control)>;

@@ -185,6 +185,8 @@ sender_session::callbacks site_link::callbacks() {
     calls.on_verify = [this](const wire::verify_result &r) { return host_.on_verify(r); };
     calls.on_compare = [this](const wire::compare_request &r) { host_.on_compare(r); };
     calls.covered = [this] { return stream_.covered(); };
+    // Asked again it would fail again, in this session and in every one after it.
+    calls.on_unreadable = [this](const error &e) { stream_.lose_order(e.text()); };
     calls.on_clock = [this](std::uint64_t ms) { return words_.clock.heard(ms, run_.time->wall()); };
     calls.on_notice = [this](const wire::notice &n) {
         words_.notice = n.text.empty() ? std::nullopt : std::optional(n.text);

@@ -174,7 +174,9 @@ class two_sites {
         std::string id;
         bool writable = false;
         std::vector<test::sector_model> volumes;
-        bool restarted = false; ///< since it was read last
+        bool restarted = false;   ///< since it was read last
+        bool recorded = true;     ///< false: opened on a full disk, and no more was seen of it
+        bool may_be_gone = false; ///< the receiver ended meanwhile
     };
     std::uint64_t roll_openings(std::uint64_t n);
     void opening_step();
@@ -183,6 +185,7 @@ class two_sites {
     void write_to_something();
     void write_to(block_device &device, test::sector_model &model);
     std::vector<byte_vector> read_opening(const modelled_opening &one); ///< empty: not served
+    bool opening_is_well(const modelled_opening &one);
     void check_openings(bool must);
     void openings_restarted();
     // the judge

@@ -55,6 +55,7 @@ void two_sites::open_something() {
     say(fmt::format("opened {} (point {}){}", opened->id, opened->point,
                     wanted.writable ? ", writable" : ""));
     modelled_opening one{opened->id, wanted.writable, {}};
+    one.recorded = !opened->error;
     for (byte_vector &image : read_opening(one)) {
         one.volumes.emplace_back(std::move(image));
     }
@@ -68,10 +69,11 @@ void two_sites::close_something() {
     const auto at =
         openings_.begin() + static_cast<std::ptrdiff_t>(roll_openings(openings_.size()));
     const std::string id = at->id;
+    const bool may_be_gone = at->may_be_gone;
     openings_.erase(at);
     const auto closed = await(receiver_->close(id), command_patience);
     say("close " + id + (closed ? "" : ": " + closed.error().text()));
-    if (!closed && is(closed.error(), errc::not_found) && !site_.stopped()) {
+    if (!closed && is(closed.error(), errc::not_found) && !site_.stopped() && !may_be_gone) {
         throw broken_promise{"opening " + id + " was not there any more to be closed"};
     }
 }
@@ -129,21 +131,29 @@ std::vector<byte_vector> two_sites::read_opening(const modelled_opening &one) {
     return images;
 }
 
-/// `must`: everything is well, so each is served within a time.
+bool two_sites::opening_is_well(const modelled_opening &one) {
+    const auto all = receiver_->opened();
+    const auto at = std::ranges::find(all, one.id, &opened_point::id);
+    return at != all.end() && at->served && !at->error;
+}
+
+/// `must`: everything is well, so each is served within a time, and outlives the receiver.
 void two_sites::check_openings(bool must) {
     for (modelled_opening &one : openings_) {
-        if (must) {
-            test::run_until(
-                io_, clock_,
-                [&] { return !receiver_access::opened_devices(*receiver_, one.id).empty(); },
-                served_within);
+        if (must &&
+            test::run_until(io_, clock_, [&] { return opening_is_well(one); }, served_within)) {
+            one.recorded = true;
+            one.may_be_gone = false;
         }
         const auto images = read_opening(one);
         if (images.empty()) {
-            if (must) {
+            if (must && !one.may_be_gone) {
                 throw broken_promise{"opening " + one.id + " is not served again"};
             }
             continue;
+        }
+        if (must && !one.recorded) {
+            throw broken_promise{"opening " + one.id + " would not outlive the receiver"};
         }
         for (std::size_t v = 0; v < images.size(); ++v) {
             if (const auto at = one.volumes[v].wrong(images[v])) {
@@ -161,10 +171,9 @@ void two_sites::check_openings(bool must) {
 }
 
 void two_sites::openings_restarted() {
-    // Opened on a full disk: until the next restart only, by their ids.
-    std::erase_if(openings_, [](const modelled_opening &one) { return one.id.contains("-t"); });
     for (modelled_opening &one : openings_) {
         one.restarted = true;
+        one.may_be_gone = one.may_be_gone || !one.recorded;
     }
 }
 

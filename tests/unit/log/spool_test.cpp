@@ -25,10 +25,10 @@ struct rig {
         REQUIRE_MESSAGE(opened.has_value(), (opened ? "" : opened.error().text()));
         return std::move(*opened);
     }
-    result<> push(std::uint64_t id) const {
+    result<> push(std::uint64_t id, std::uint64_t stream = 7) const {
         auto frames = test::plain_interval(id, 1, frame_bytes);
         spooled_interval what;
-        what.position = {stream_id{7}, interval_id{id}};
+        what.position = {stream_id{stream}, interval_id{id}};
         for (const buffer &f : frames) {
             what.bytes += f.size();
         }
@@ -166,6 +166,35 @@ TEST_CASE("spool: only what spills waits for a disk that stands still") {
     CHECK(r.held->use().bytes == 0);
     REQUIRE(r.push(4));
     CHECK(r.loads(4));
+}
+
+TEST_CASE("spool: the stream after one that was cleared while it was spilled is kept whole") {
+    rig r;
+    gate disk(r.files);
+    REQUIRE(r.push(1));
+    REQUIRE(r.push(2));
+    r.held->set_memory_max(1024);
+    disk.close();
+    std::jthread spilling([&] { r.held->tidy(); }); // as when the group's share of memory shrinks
+    disk.wait_until_held();
+    r.held->clear();
+    r.held->set_memory_max(1 << 20);
+    REQUIRE(r.push(4, 8)); // the next stream; it is in memory
+    r.held->set_memory_max(1024);
+    disk.open();
+    spilling.join();
+    for (int round = 0; round < 3 && r.held->untidy(); ++round) {
+        r.held->tidy();
+    }
+    CHECK(r.held->use().memory_bytes == 0);
+    CHECK(r.loads(4));
+    REQUIRE(r.push(5, 8));
+    r.held->tidy();
+    CHECK(r.loads(4));
+    CHECK(r.loads(5));
+    r.held->drop_through(interval_id{5});
+    r.held->tidy();
+    CHECK(r.segments().size() <= 1);
 }
 
 TEST_CASE("spool: less memory while it runs spills what it holds, and a disk that can't take it "

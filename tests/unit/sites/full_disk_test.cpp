@@ -77,6 +77,26 @@ TEST_SUITE("sites") {
         p.must_catch_up();
     }
 
+    TEST_CASE("bad disk: what the sender's spool can't give back is caught up") {
+        pair_of_engines p;
+        const auto held = [&] { return p.primary.disk.used_bytes(); };
+        p.w.line.cut(duration{});
+        const std::uint64_t before = held();
+        for (int round = 0; round < 20 && held() < before + limits::MiB; ++round) {
+            p.rewrite();
+        }
+        REQUIRE(held() > before + limits::MiB); // it spilled
+        sim_fault unreadable;
+        unreadable.scope = sim_scope::reads;
+        unreadable.path_prefix = std::string(state) + "/groups/shop/spool";
+        unreadable.forever = true;
+        p.primary.disk.inject(unreadable);
+        p.w.line.heal();
+        REQUIRE(p.w.until([&] { return p.primary.status().state == sender_state::streaming; }));
+        CHECK(p.newest_point_opens());
+        p.must_catch_up();
+    }
+
     TEST_CASE("full disk: under the receiver's journal and undo") {
         pair_of_engines p;
         p.site.fill();

@@ -218,6 +218,26 @@ TEST_SUITE("sites") {
         CHECK(site.engine->opened().empty());
     }
 
+    TEST_CASE_FIXTURE(opening_fixture,
+                      "opened points: what was opened on a full disk lasts once that has room") {
+        site.fill();
+        const auto look = open({});
+        CHECK(look.error.value_or("").find("disk of `state` is full") != std::string::npos);
+        w.run_until([] { return false; }, std::chrono::seconds(20));
+        CHECK(site.engine->opened().front().error); // tried, and still full
+        site.give_space();
+        REQUIRE(w.until([&] { return !site.engine->opened().front().error; }));
+        write_live(0, 2);
+        site.stop();
+        site.start();
+        CHECK(has(look.id, 0, 1));
+        REQUIRE(w.await(site.engine->close(look.id)));
+        site.stop();
+        site.start();
+        w.until([] { return false; });
+        CHECK(site.engine->opened().empty());
+    }
+
     TEST_CASE_FIXTURE(opening_fixture, "opened points: so many of one group, and no more") {
         for (std::size_t i = 0; i < limits::openings_max; ++i) {
             open({});

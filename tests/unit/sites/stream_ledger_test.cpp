@@ -10,7 +10,9 @@ namespace {
 
 constexpr stream_id ours{7};
 
-barrier_info at(std::uint64_t id) { return {interval_id{id}, wall_time(std::chrono::seconds(id))}; }
+barrier_info barrier_at(std::uint64_t id) {
+    return {interval_id{id}, wall_time(std::chrono::seconds(id))};
+}
 
 /// A stream and one DR site that receives it.
 struct rig {
@@ -57,8 +59,8 @@ TEST_CASE("stream ledger: a stream that begins holds nothing, and its next barri
 
 TEST_CASE("stream ledger: the order is kept from the first consistent barrier on that is durable") {
     rig r;
-    r.stream.cut(at(11), false, 100);
-    r.stream.cut(at(12), true, 200);
+    r.stream.cut(barrier_at(11), false, 100);
+    r.stream.cut(barrier_at(12), true, 200);
     CHECK(r.site.point_in_flight(r.stream));
     auto told = r.ack(11);
     CHECK(told.advanced);
@@ -69,10 +71,10 @@ TEST_CASE("stream ledger: the order is kept from the first consistent barrier on
     CHECK(told.first_point->id == interval_id{12});
     CHECK(r.order(true) == stream_order::kept);
     CHECK(r.site.durable_point() == interval_id{12});
-    CHECK(r.site.durable_point_time() == at(12).time);
+    CHECK(r.site.durable_point_time() == barrier_at(12).time);
     CHECK_FALSE(r.site.point_in_flight(r.stream));
-    r.stream.cut(at(13), true, 300);
-    r.stream.cut(at(14), true, 300);
+    r.stream.cut(barrier_at(13), true, 300);
+    r.stream.cut(barrier_at(14), true, 300);
     told = r.ack(14);
     CHECK_FALSE(told.first_point);
     CHECK(told.point->id == interval_id{14});
@@ -82,7 +84,7 @@ TEST_CASE("stream ledger: several points at once, the first is told as the first
           "the newest") {
     rig r;
     for (std::uint64_t id = 11; id <= 14; ++id) {
-        r.stream.cut(at(id), id >= 12, 1);
+        r.stream.cut(barrier_at(id), id >= 12, 1);
     }
     const auto told = r.ack(13);
     CHECK(told.first_point->id == interval_id{12});
@@ -92,8 +94,8 @@ TEST_CASE("stream ledger: several points at once, the first is told as the first
 
 TEST_CASE("stream ledger: what is not durable is counted until it is") {
     rig r;
-    r.stream.cut(at(11), true, 100);
-    r.stream.cut(at(12), true, 20);
+    r.stream.cut(barrier_at(11), true, 100);
+    r.stream.cut(barrier_at(12), true, 20);
     CHECK(r.site.bytes_not_durable(r.stream) == 120);
     CHECK(r.site.not_durable(r.stream) == 2);
     CHECK(r.stream.first_held() == interval_id{11});
@@ -107,11 +109,11 @@ TEST_CASE("stream ledger: what is not durable is counted until it is") {
 
 TEST_CASE("stream ledger: an ack of another stream, or of nothing new, makes nothing durable") {
     rig r;
-    r.stream.cut(at(11), true, 1);
+    r.stream.cut(barrier_at(11), true, 1);
     CHECK_FALSE(r.ack(500, 0, stream_id{3}).advanced);
     CHECK(r.site.not_durable(r.stream) == 1);
     rig s;
-    s.stream.cut(at(11), true, 1);
+    s.stream.cut(barrier_at(11), true, 1);
     CHECK_FALSE(s.ack(9).advanced);
     CHECK_FALSE(s.site.acknowledged_in_stream());
     CHECK(s.ack(11, 8).advanced);
@@ -121,9 +123,9 @@ TEST_CASE("stream ledger: an ack of another stream, or of nothing new, makes not
 
 TEST_CASE("stream ledger: lost order drops what was cut and keeps what was told") {
     rig r;
-    r.stream.cut(at(11), true, 1);
+    r.stream.cut(barrier_at(11), true, 1);
     r.ack(11, 11);
-    r.stream.cut(at(12), true, 1);
+    r.stream.cut(barrier_at(12), true, 1);
     const std::uint64_t epoch = r.stream.epoch();
     r.lose();
     CHECK(r.stream.epoch() != epoch);
@@ -132,7 +134,7 @@ TEST_CASE("stream ledger: lost order drops what was cut and keeps what was told"
     CHECK_FALSE(r.site.has_point());
     CHECK_FALSE(r.site.acknowledged_in_stream());
     CHECK(r.site.durable().interval == interval_id{11});
-    CHECK(r.site.durable_point_time() == at(11).time);
+    CHECK(r.site.durable_point_time() == barrier_at(11).time);
     CHECK(r.stream.last_cut().id == interval_id{12}); // the next stream's ids are above it
     CHECK_FALSE(r.ack(12).advanced);                  // late, of the stream that is gone
 }
@@ -142,8 +144,8 @@ TEST_CASE("stream ledger: two DR sites of one stream are told apart, and it hold
     rig r;
     site_ledger far;
     far.begin({stream_id{3}, interval_id{9}});
-    r.stream.cut(at(11), true, 10);
-    r.stream.cut(at(12), true, 5);
+    r.stream.cut(barrier_at(11), true, 10);
+    r.stream.cut(barrier_at(12), true, 5);
     r.told(r.site, 12);
     CHECK(r.site.not_durable(r.stream) == 0);
     CHECK(far.not_durable(r.stream) == 2);
@@ -154,13 +156,13 @@ TEST_CASE("stream ledger: two DR sites of one stream are told apart, and it hold
     CHECK(r.stream.held().size() == 1);
     CHECK(r.stream.first_held() == interval_id{12});
     CHECK(r.told(far, 12).point->id == interval_id{12});
-    CHECK(far.durable_point_time() == at(12).time);
+    CHECK(far.durable_point_time() == barrier_at(12).time);
 }
 
 TEST_CASE("stream ledger: what every DR site has is held no longer") {
     rig r;
-    r.stream.cut(at(11), true, 10);
-    r.stream.cut(at(12), true, 5);
+    r.stream.cut(barrier_at(11), true, 10);
+    r.stream.cut(barrier_at(12), true, 5);
     r.stream.settled_through(interval_id{11});
     CHECK(r.stream.first_held() == interval_id{12});
     CHECK(r.site.not_durable(r.stream) == 1);
@@ -169,10 +171,10 @@ TEST_CASE("stream ledger: what every DR site has is held no longer") {
 }
 
 TEST_CASE("stream ledger: ids that don't go up by one, or begin too low, are a bug") {
-    CHECK(test::aborts([] { rig().stream.cut(at(12), true, 1); }));
+    CHECK(test::aborts([] { rig().stream.cut(barrier_at(12), true, 1); }));
     CHECK(test::aborts([] {
         rig r;
-        r.stream.cut(at(11), true, 1);
+        r.stream.cut(barrier_at(11), true, 1);
         r.lose();
         r.stream.prepare(stream_id{8});
         r.stream.record(interval_id{11});
