@@ -33,10 +33,11 @@ inline task<void> mark_done(task<void> t, bool &done) {
 struct world {
     test::sim_clock clock;
     asio::io_context io;
-    asio::io_context encoder;   ///< the senders' CPU pools, with encoder_apart
-    bool encoder_apart = false; ///< before a sender starts
-    bool urgent_apart = true;   ///< the urgent one too
-    bool encoder_held = false;  ///< only the test itself runs it
+    asio::io_context encoder;                    ///< the senders' CPU pools, with encoder_apart
+    bool encoder_apart = false;                  ///< before a sender starts
+    bool urgent_apart = true;                    ///< the urgent one too
+    bool encoder_held = false;                   ///< only the test itself runs it
+    duration interval = std::chrono::seconds(1); ///< of the senders' groups, before they start
     transport::memory_network line{io.get_executor(), clock, {}};
 
     runtime run() {
@@ -221,6 +222,7 @@ struct sender_host {
             group.peer = address;
         }
         group.volumes.push_back({"data", "/srv/data", ""});
+        group.interval = world_.interval;
         group.hooks = hooks_;
         group.bookmarks = bookmarks_;
         config.groups.push_back(group);

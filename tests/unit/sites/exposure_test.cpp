@@ -81,6 +81,24 @@ TEST_SUITE("sites") {
         CHECK(f.watched < minutes(10));
     }
 
+    TEST_CASE("exposure: what is written is at risk from then on, not from the next barrier on") {
+        world w;
+        w.interval = minutes(10);
+        receiver_host site(w);
+        sender_host primary(w, 'a');
+        REQUIRE(primary.join(site.token()));
+        REQUIRE(primary.streams());
+        const byte_vector data(4096, std::byte{'x'});
+        const auto device = sender_access::device(*primary.engine, "shop", volume_index{0});
+        REQUIRE(device->write(0, data, false));
+        REQUIRE(w.await(primary.engine->wait("shop", true, minutes(1))));
+        REQUIRE(device->write(0, data, false)); // the interval stays open
+        w.run_until([] { return false; }, minutes(4));
+        const auto told = w.await(site.engine->report("shop", wall_time{}));
+        REQUIRE(told);
+        CHECK(rpo_of(told->hours).worst.value_or(duration{}) > minutes(3));
+    }
+
     TEST_CASE_FIXTURE(exposed,
                       "exposure: a restart of an idle group's receiver puts nothing at risk") {
         pass(minutes(10));
