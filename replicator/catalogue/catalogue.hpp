@@ -160,6 +160,9 @@ class catalogue {
     // The record (catalogue_record.cpp): what is known for longer than points are kept
     /// Those that began then or later, oldest first.
     result<std::vector<recorded_rehearsal>> rehearsals(wall_time since);
+    /// One of a schedule that could not be run; `point`, `passed` and `took` are not read. It says
+    /// nothing of the copy, so tested() does not know it. Durable.
+    result<> add_unrun(const catalogued_test &test);
     /// Hours that ended after it, oldest first.
     result<std::vector<exposure_hour>> exposure(wall_time since);
     /// To what is there of these hours: the worse counts, times add up. Not durable by itself.

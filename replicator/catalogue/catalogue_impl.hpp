@@ -29,6 +29,7 @@ struct catalogue::impl {
     result<> must_have(interval_id point);
     /// A rehearsal, into the record.
     result<> record(const catalogued_test &test);
+    result<> drop_oldest_rehearsals();
     result<> rolled_back(result<> done);
     template <class Change>
     result<> transact(bool durably, Change change);

@@ -17,6 +17,21 @@ result<> catalogue::impl::record(const catalogued_test &test) {
                  .number(test.took.count())
                  .text(test.message)
                  .run());
+    return drop_oldest_rehearsals();
+}
+
+result<> catalogue::add_unrun(const catalogued_test &test) {
+    const std::scoped_lock lock(impl_->mutex);
+    return impl_->transact(true, [&]() -> result<> {
+        FS_TRY(add, impl_->database->prepare(
+                        "INSERT INTO rehearsals(point, point_time, point_kind, point_name, time,"
+                        " name, passed, took_ns, message) VALUES(0, 0, '', '', ?, ?, 0, 0, ?)"));
+        FS_CHECK(add.number(to_ns(test.time)).text(test.name).text(test.message).run());
+        return impl_->drop_oldest_rehearsals();
+    });
+}
+
+result<> catalogue::impl::drop_oldest_rehearsals() {
     FS_TRY(drop, database->prepare("DELETE FROM rehearsals WHERE id <= (SELECT id FROM rehearsals"
                                    " ORDER BY id DESC LIMIT 1 OFFSET ?)"));
     return drop.number(static_cast<std::int64_t>(limits::rehearsals_recorded_max)).run();

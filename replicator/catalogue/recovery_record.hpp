@@ -22,7 +22,7 @@ struct exposure_hour {
 
 /// A rehearsal, with what is needed of its point when that is gone.
 struct recorded_rehearsal {
-    interval_id point;
+    interval_id point;           ///< 0: none, for it could not be run, as `message` says
     wall_time point_time{};      ///< 1970: not known
     std::string point_kind = {}; ///< interval, crash, app
     std::string point_name = {};
@@ -31,6 +31,8 @@ struct recorded_rehearsal {
     bool passed = false;
     duration took{};
     std::string message; ///< the last lines of what it printed, or why it failed
+
+    bool ran() const { return point.value != 0; }
 };
 
 } // namespace farshore

@@ -156,6 +156,11 @@ std::string exposure_chart(const json &group) {
                  thinned(std::move(bars)), 1.5);
 }
 
+std::string result_word(const json &rehearsal) {
+    const std::string result = text_field(rehearsal, "/result");
+    return result == "passed" ? "passed" : result == "not_run" ? "NOT RUN" : "FAILED";
+}
+
 std::string rehearsal_chart(const json &group) {
     std::vector<bar> bars;
     for (const json &r : list_field(group, "/rehearsals")) {
@@ -164,8 +169,7 @@ std::string rehearsal_chart(const json &group) {
             const double took = std::max(0.01, number_field(r, "/seconds"));
             bars.push_back({*at, *at, took, !flag_field(r, "/passed"),
                             fmt::format("{} {}: {} after {}", day_text(*at), text_field(r, "/test"),
-                                        flag_field(r, "/passed") ? "passed" : "FAILED",
-                                        format_seconds(took))});
+                                        result_word(r), format_seconds(took))});
         }
     }
     if (bars.empty()) {

@@ -13,4 +13,7 @@ std::string exposure_chart(const nlohmann::json &group);
 /// How long each rehearsal took, by when it was; those that failed stand out. Empty as above.
 std::string rehearsal_chart(const nlohmann::json &group);
 
+/// passed, FAILED, NOT RUN.
+std::string result_word(const nlohmann::json &rehearsal);
+
 } // namespace farshore

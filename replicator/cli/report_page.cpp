@@ -66,7 +66,15 @@ std::string tiles(const json &g) {
            tile("of applications", std::to_string(count_field(g, "/points/app"))) + "</dl>\n";
 }
 
-std::string result_cell(bool passed) { return passed ? "passed" : "<b class=bad>FAILED</b>"; }
+std::string result_cell(const json &rehearsal) {
+    const std::string word = result_word(rehearsal);
+    return flag_field(rehearsal, "/passed") ? word : "<b class=bad>" + word + "</b>";
+}
+
+std::string point_cell(const json &rehearsal) {
+    const std::string point = text_field(rehearsal, "/point");
+    return point.empty() ? "-" : escaped(point + " of " + text_field(rehearsal, "/point_time"));
+}
 
 std::string rehearsals(const json &g) {
     std::string out = "<h3>Rehearsals</h3>\n";
@@ -78,12 +86,10 @@ std::string rehearsals(const json &g) {
     out += rehearsal_chart(g);
     out += "<table><tr><th>When<th>Test<th>Point<th>Kind<th>Result<th>Took<th>Last words</tr>\n";
     for (const json &r : all) {
-        out +=
-            fmt::format("<tr><td>{}<td>{}<td>{} of {}<td>{}<td>{}<td>{}<td class=message>{}</tr>\n",
-                        escaped(text_field(r, "/time")), escaped(text_field(r, "/test", "-")),
-                        escaped(text_field(r, "/point")), escaped(text_field(r, "/point_time")),
-                        escaped(text_field(r, "/kind")), result_cell(flag_field(r, "/passed")),
-                        escaped(time_cell(r, "/seconds")), escaped(text_field(r, "/message")));
+        out += fmt::format("<tr><td>{}<td>{}<td>{}<td>{}<td>{}<td>{}<td class=message>{}</tr>\n",
+                           escaped(text_field(r, "/time")), escaped(text_field(r, "/test", "-")),
+                           point_cell(r), escaped(text_field(r, "/kind")), result_cell(r),
+                           escaped(time_cell(r, "/seconds")), escaped(text_field(r, "/message")));
     }
     return out + "</table>\n";
 }

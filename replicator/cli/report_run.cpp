@@ -2,6 +2,7 @@
 
 #include "replicator/carry/new_file.hpp"
 #include "replicator/cli/json_fields.hpp"
+#include "replicator/cli/report_charts.hpp"
 #include "replicator/cli/report_page.hpp"
 #include "replicator/cli/table.hpp"
 #include "replicator/config/units.hpp"
@@ -43,15 +44,17 @@ std::string group_text(const json &g) {
         text_field(g, "/rpo/worst_time").empty() ? "" : " at " + text_field(g, "/rpo/worst_time"),
         time_text(g, "/rpo/typical_seconds", "not known"),
         time_text(g, "/rpo/watched_seconds", "0 s"));
-    text += fmt::format("  RTO as rehearsed: at worst {}, typically {}; {} passed, {} failed\n",
+    text += fmt::format("  RTO as rehearsed: at worst {}, typically {}; {} passed, {} failed, {} "
+                        "could not be run\n",
                         time_text(g, "/rto/longest_seconds", "not known"),
                         time_text(g, "/rto/typical_seconds", "not known"),
-                        count_field(g, "/rto/passed"), count_field(g, "/rto/failed"));
+                        count_field(g, "/rto/passed"), count_field(g, "/rto/failed"),
+                        count_field(g, "/rto/not_run"));
     std::vector<std::vector<std::string>> rows;
     for (const json &r : list_field(g, "/rehearsals")) {
         rows.push_back({text_field(r, "/time", "-"), text_field(r, "/test", "-"),
                         text_field(r, "/point", "-"), text_field(r, "/point_time", "-"),
-                        text_field(r, "/kind", "-"), flag_field(r, "/passed") ? "passed" : "FAILED",
+                        text_field(r, "/kind", "-"), result_word(r),
                         time_text(r, "/seconds", "-")});
     }
     if (!rows.empty()) {

@@ -37,6 +37,7 @@ json rto_json(const std::vector<recorded_rehearsal> &rehearsals) {
     const rto_figures f = rto_of(rehearsals);
     return {{"passed", f.passed},
             {"failed", f.failed},
+            {"not_run", f.not_run},
             {"longest_seconds", seconds(f.longest)},
             {"typical_seconds", seconds(f.typical)},
             {"last_passed", time_or_null(f.last_passed.value_or(wall_time{}))}};
@@ -45,10 +46,13 @@ json rto_json(const std::vector<recorded_rehearsal> &rehearsals) {
 json to_json(const recorded_rehearsal &r) {
     return {{"time", to_rfc3339(r.time)},
             {"test", r.name},
-            {"point", std::to_string(r.point.value)},
+            {"point", r.ran() ? json(std::to_string(r.point.value)) : json(nullptr)},
             {"point_time", time_or_null(r.point_time)},
             {"kind", r.point_kind},
             {"bookmark", r.point_name},
+            {"result", !r.ran()   ? "not_run"
+                       : r.passed ? "passed"
+                                  : "failed"},
             {"passed", r.passed},
             {"seconds", seconds(r.took)},
             {"message", r.message}};

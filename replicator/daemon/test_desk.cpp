@@ -173,15 +173,23 @@ task<void> test_desk::rehearse(const std::string &group, planned &p) {
             return child ? child_result(std::move(*child)) : std::unexpected(child.error());
         });
     if (!started) {
-        log::error("group {}: rehearsal \"{}\" can't be run: {}", group, p.test.name,
-                   started.error().text());
+        co_await not_run(group, p, started.error().text());
         co_return;
     }
     log::info("group {}: rehearsal \"{}\" begins", group, p.test.name);
-    co_await follow(group, p.test, *started);
+    co_await follow(group, p, *started);
 }
 
-task<void> test_desk::follow(const std::string &group, const test_config &test,
+task<void> test_desk::not_run(const std::string &group, const planned &p, std::string why) {
+    log::error("group {}: rehearsal \"{}\" could not be run: {}", group, p.test.name, why);
+    const auto noted = co_await engine_.note_unrun(
+        group, {p.last.value_or(wall_time{}), p.test.name, false, {}, std::move(why)});
+    if (!noted) {
+        log::warning("group {}: the report does not have it: {}", group, noted.error().text());
+    }
+}
+
+task<void> test_desk::follow(const std::string &group, const planned &p,
                              std::shared_ptr<program> child) {
     while (child->running() && !ending_) {
         co_await sleep(look_at_most);
@@ -193,9 +201,9 @@ task<void> test_desk::follow(const std::string &group, const test_config &test,
     const int code = child->code().value_or(-1);
     const bool judged = code == value_of(exit_code::ok) || code == value_of(exit_code::timed_out) ||
                         code == value_of(exit_code::partly);
-    const std::string why = reason_of(child->output(), child->words());
-    if (!judged && !why.empty()) {
-        log::error("group {}: rehearsal \"{}\" could not be run: {}", group, test.name, why);
+    if (!judged) {
+        const std::string why = reason_of(child->output(), child->words());
+        co_await not_run(group, p, why.empty() ? "it ended without a verdict" : why);
     }
 }
 

@@ -50,8 +50,9 @@ class test_desk {
     /// False: the group has no copy or no point now.
     task<bool> look(group_tests &g);
     task<void> rehearse(const std::string &group, planned &p);
-    task<void> follow(const std::string &group, const test_config &test,
-                      std::shared_ptr<program> child);
+    task<void> follow(const std::string &group, const planned &p, std::shared_ptr<program> child);
+    /// Says so, and where an auditor looks, too.
+    task<void> not_run(const std::string &group, const planned &p, std::string why);
     bool has_point(const std::string &group) const;
     task<void> sleep(duration most);
 

@@ -37,7 +37,8 @@ class opened_points {
 
     /// Errors: of the request, of a full or failing disk, of mounting; nothing is left of it then.
     /// Durable on return; but one that is only looked at is opened on a full disk too, and
-    /// resume() records it when that has room. `since`: an older point, as replica_group::open_point() has it.
+    /// resume() records it when that has room. `since`: an older point, as
+    /// replica_group::open_point() has it.
     task<result<opened_point>> open(replica_point point, open_request wanted,
                                     std::optional<interval_id> since);
     /// Drops what was written to it. errc::not_found: there is none of that id. Durable on return.

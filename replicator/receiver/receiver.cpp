@@ -273,6 +273,11 @@ task<result<point_info>> receiver::note_test(std::string group, std::string poin
     co_return co_await g->note_test(std::move(point), std::move(test));
 }
 
+task<result<>> receiver::note_unrun(std::string group, test_info test) {
+    FS_CO_TRY(g, impl_->find(group));
+    co_return co_await g->note_unrun(std::move(test));
+}
+
 std::vector<start_step> receiver::start_steps(const std::string &group) const {
     const receiver_group *g = impl_->lookup(group);
     return g != nullptr ? g->start_steps() : std::vector<start_step>{};

@@ -49,6 +49,8 @@ class receiver {
     // Rehearsals
     /// As pin: how one ended that was run on `point`, an id. Durable. errc::not_found.
     task<result<point_info>> note_test(std::string group, std::string point, test_info test);
+    /// A scheduled one that could not be run, for the report. Durable.
+    task<result<>> note_unrun(std::string group, test_info test);
     /// Of the configuration; none of a group that is not there.
     std::vector<start_step> start_steps(const std::string &group) const;
     /// When what a schedule asks for was last begun; nothing: never. errc::busy: there is no copy.

@@ -101,6 +101,7 @@ class receiver_group final : session_host, apply_host, scrub_host {
     task<result<retention_outlook>> plan(retention_trial trial);
     // Rehearsals (receiver_group_tests.cpp): as receiver.hpp has them.
     task<result<point_info>> note_test(std::string point, test_info test);
+    task<result<>> note_unrun(test_info test);
     const std::vector<start_step> &start_steps() const { return options_.config.start; }
     task<result<std::optional<wall_time>>> begun(std::string what);
     task<result<>> set_begun(std::string what, wall_time at);

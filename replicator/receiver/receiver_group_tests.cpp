@@ -59,6 +59,15 @@ task<result<point_info>> receiver_group::note_test(std::string point, test_info 
     co_return p;
 }
 
+task<result<>> receiver_group::note_unrun(test_info test) {
+    FS_CO_TRY(copy, copy_there());
+    catalogued_test t;
+    t.time = test.time;
+    t.name = std::move(test.name);
+    t.message = cleaned(test.message);
+    co_return co_await run_on(run_.disk, [copy, t] { return copy->facts().add_unrun(t); });
+}
+
 task<result<std::optional<wall_time>>> receiver_group::begun(std::string what) {
     FS_CO_TRY(copy, copy_there());
     FS_CO_TRY(at, co_await run_on(run_.disk, [copy, what] { return copy->facts().begun(what); }));

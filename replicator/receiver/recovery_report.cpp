@@ -40,7 +40,7 @@ rto_figures rto_of(const std::vector<recorded_rehearsal> &rehearsals) {
     rto_figures f;
     std::vector<duration> times;
     for (const recorded_rehearsal &r : rehearsals) {
-        ++(r.passed ? f.passed : f.failed);
+        ++(!r.ran() ? f.not_run : r.passed ? f.passed : f.failed);
         if (r.passed) {
             times.push_back(r.took);
             f.longest = std::max(f.longest.value_or(duration{}), r.took);

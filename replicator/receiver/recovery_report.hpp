@@ -37,6 +37,7 @@ rpo_figures rpo_of(const std::vector<exposure_hour> &hours);
 struct rto_figures {
     std::uint64_t passed = 0;
     std::uint64_t failed = 0;
+    std::uint64_t not_run = 0;       ///< they say nothing of the copy
     std::optional<duration> longest; ///< of those that passed
     std::optional<duration> typical; ///< their median
     std::optional<wall_time> last_passed;

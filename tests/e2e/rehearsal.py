@@ -229,6 +229,11 @@ def schedule(context):
     context.check(tests and {t["name"] for t in tests} == {"often"}, f"{len(tests)} results on points")
     context.check('rehearsal "app" could not be run' in pair.receiver.log_text()
                   and "applications agreed to" in pair.receiver.log_text(), "one without its point is said in the log")
+    told = pair.receiver.cli("report", "shop")["groups"][0]
+    missed = [r for r in told["rehearsals"] if r["result"] == "not_run"]
+    context.check([r["test"] for r in missed] == ["app"] and missed[0]["point"] is None
+                  and "applications agreed to" in missed[0]["message"] and told["rto"]["not_run"] == 1,
+                  "and in the report")
 
     context.check(pair.receiver.stop() == 0, "a stop ends one that runs")
     traces.none("a stop", patience=5)

@@ -13,7 +13,7 @@ import sys
 import lint
 
 RECIPE = "cmake/modules.cmake"
-FOLDERS = ("replicator", "dedupe", "transport", "tests/unit")
+FOLDERS = ("replicator", "dedupe", "transport", "tests/unit", "tests/sim")
 TYPE = re.compile(r"(?:struct|class|enum class|enum|union) (\w+)[^;]*$|using (\w+) =")
 OTHER = re.compile(r"(?!TEST|namespace|using|return)[a-z][\w:<>,&* ]*?[ *&](\w+)(?:\[[^\]]*\])?(?:\(| = |\{|;)")
 

@@ -77,6 +77,23 @@ TEST_SUITE("catalogue_record") {
         CHECK(r.kept->rehearsals(noon + hours(3))->empty());
     }
 
+    TEST_CASE("a rehearsal that could not be run is in the record, and no test of a point") {
+        record_rig r;
+        r.note(1, "interval", "");
+        r.rehearse(1, true, seconds(90));
+        REQUIRE(r.kept->add_unrun({{}, noon + hours(4), "nightly", false, {}, "no such point"}));
+        r.start();
+        const auto all = r.kept->rehearsals(wall_time{});
+        REQUIRE(all);
+        REQUIRE(all->size() == 2);
+        CHECK_FALSE(all->back().ran());
+        CHECK(all->back().time == noon + hours(4));
+        CHECK(all->back().name == "nightly");
+        CHECK(all->back().message == "no such point");
+        CHECK(r.kept->tests()->size() == 1);
+        CHECK(r.kept->tested()->last_passed); // it says nothing of the copy
+    }
+
     TEST_CASE("what is seen of an hour adds up, and the worst of it stays") {
         record_rig r;
         REQUIRE(r.kept->add_exposure(std::array{hour_at(noon, seconds(3))}));

@@ -38,6 +38,7 @@ json rehearsal_of(bool passed, const char *message) {
             {"point", "9"},
             {"point_time", "2026-11-01T11:59:00.000Z"},
             {"kind", "app"},
+            {"result", passed ? "passed" : "failed"},
             {"passed", passed},
             {"seconds", 12.5},
             {"message", message}};
@@ -116,6 +117,19 @@ TEST_SUITE("report_page") {
         CHECK(text.find("at worst 1 m 30 s") != std::string::npos);
         CHECK(text.find("1 passed, 1 failed") != std::string::npos);
         CHECK(text.find("FAILED") != std::string::npos);
+    }
+
+    TEST_CASE("a rehearsal that could not be run has no point, and is said") {
+        json not_run = rehearsal_of(false, "there is no such point");
+        not_run["result"] = "not_run";
+        not_run["point"] = nullptr;
+        not_run["point_time"] = nullptr;
+        const json report = report_of(group_of(json::array(), json::array({not_run})));
+        CHECK(render_report(report).find("NOT RUN") != std::string::npos);
+        const std::string page = report_page(report);
+        CHECK(page.find("<td>-<td>") != std::string::npos);
+        CHECK(page.find("NOT RUN") != std::string::npos);
+        CHECK(page.find("FAILED") == std::string::npos);
     }
 }
 

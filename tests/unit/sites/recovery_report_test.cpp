@@ -30,6 +30,7 @@ struct watched {
 
 recorded_rehearsal rehearsed(bool passed, duration took, wall_time at) {
     recorded_rehearsal r;
+    r.point = interval_id{7};
     r.passed = passed;
     r.took = took;
     r.time = at;
@@ -149,6 +150,15 @@ TEST_SUITE("recovery_report") {
         CHECK(f.failed == 1);
         CHECK(f.longest == seconds(50));
         CHECK(f.last_passed == ten + hours(1));
+    }
+
+    TEST_CASE("what could not be run neither passed nor failed") {
+        recorded_rehearsal none = rehearsed(false, seconds(0), ten);
+        none.point = interval_id{0};
+        const rto_figures f = rto_of({none, rehearsed(true, seconds(5), ten)});
+        CHECK(f.not_run == 1);
+        CHECK(f.failed == 0);
+        CHECK(f.passed == 1);
     }
 
     TEST_CASE("points are counted by what they are") {
