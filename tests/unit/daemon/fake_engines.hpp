@@ -146,6 +146,7 @@ struct fake_receiver {
         r.hours = {{wall_time(std::chrono::hours(5)), std::chrono::milliseconds(2500)},
                    {wall_time(std::chrono::hours(6))}};
         recorded_rehearsal one;
+        one.point = interval_id{1};
         one.point_name = "monday";
         one.passed = true;
         one.took = std::chrono::seconds(30);

@@ -78,10 +78,11 @@ TEST_SUITE("exposure_watch") {
     TEST_CASE("time in which nobody looked is not watched, and its exposure is found") {
         watched w;
         w.look(seconds(1));
-        w.pass(hours(30));
+        w.pass(hours(30) + minutes(40));
         w.look(hours(30));
         const auto seen = w.watch.take();
         REQUIRE(seen.size() == 2);
+        CHECK(seen[0].watched == duration{});
         CHECK(seen[1].begin == ten + hours(30));
         CHECK(seen[1].worst == hours(30));
         CHECK(seen[1].watched == duration{});
