@@ -2,6 +2,7 @@
 """What application-consistent bookmarks cost those who work meanwhile.                                        (root)
 
     bench/freeze.py clients   [--bookmarks 30] [--only db|shop|files|all]   freeze as the clients see it
+    bench/freeze.py floor     [--bookmarks 30]   the same bracket of PostgreSQL without us: on files, on `nbdkit file`
     bench/freeze.py lag       [--seconds 180]    lag of the replication with and without a bookmark a minute
     bench/freeze.py rehearsal [--rounds 3]       lag while PostgreSQL is rehearsed at the DR site
 
@@ -85,11 +86,12 @@ class Stand:
         self.pair.start()
         self.database = postgres.Primary(context, self.pair)
         self.database.create()
-        places = {name: applications.Place(context, self.pair, name) for name in ("maria", "files")}
+        self.places = places = {name: applications.Place(context, self.pair, name) for name in ("maria", "files")}
         self.maria = MariaDb(context, places["maria"])
         self.files = places["files"].point
         self.pair.wait_state("streaming", timeout=120)
         self.pair.wait()
+        self.database.server.sql("CHECKPOINT")  # what filled the tables is not the first bookmark's to write
         self.clients = self.clients_at_work()
 
     def hook(self, name):
@@ -118,6 +120,14 @@ class Stand:
     def end(self):
         for client in self.clients.values():
             client.end()
+
+    def compare(self):
+        """With nobody at the volumes any more: servers and file systems write without being asked."""
+        self.database.server.kill()
+        self.maria.kill()
+        for mount in (self.database.data, self.database.wal, *(place.mount for place in self.places.values())):
+            mount.unmount()
+        self.pair.compare()
 
 
 def freeze_of(bench, which, count):
@@ -152,6 +162,62 @@ def freeze_of(bench, which, count):
 def clients(bench):
     for which in (bench.options.only or "db,shop,files,all").split(","):
         freeze_of(bench, which, bench.options.bookmarks)
+
+
+class Nbdkit:
+    """`nbdkit file` over an image, for the same clients' way to the disk as ours."""
+
+    def __init__(self, context, name, image):
+        socket = context.path(f"nbdkit-{name}.sock")
+        self.process = harness.popen(["nbdkit", "-f", "-U", socket, "file", image], stdout=subprocess.DEVNULL,
+                                     stderr=subprocess.DEVNULL)
+        context.on_exit(self.end)
+        harness.retry(10, "nbdkit", lambda: os.path.exists(socket))
+        self.uri = f"nbd+unix:///?socket={socket}"
+
+    def end(self):
+        self.process.kill()
+        self.process.wait()
+
+
+def floor_on(bench, where, count):
+    context = harness.Context(bench.options)
+    bench.context.on_exit(context.close)
+    disks = []
+    for name, mebibytes in (("data", 256), ("wal", 160)):
+        image = context.path(f"{name}.img")
+        harness.make_image(image, mebibytes << 20, random_megabytes=0)
+        over = {"uri": Nbdkit(context, name, image).uri} if where == "nbdkit" else {"image": image}
+        disks.append(mounts.Mount(context, name, **over).make())
+    server = postgres.Postgres(context, "bare", *disks)
+    server.init(*(disk.point for disk in disks))
+    server.start()
+    server.sql("CREATE TABLE committed (id int PRIMARY KEY)")
+    subprocess.run(server.client("pgbench", "-i", "-q", "-s", "2", "postgres"), check=True, stderr=subprocess.DEVNULL,
+                   stdout=subprocess.DEVNULL, cwd="/")
+    server.sql("CHECKPOINT")
+    sql, bracket = (applications.Talker(server.client("psql", "-qAt", "postgres")) for _ in range(2))
+    client = Client(lambda n: sql.ask(f"INSERT INTO committed VALUES ({n}) RETURNING id;"))
+    time.sleep(3)
+    waits = []
+    for number in range(count):
+        begin = time.monotonic()
+        bracket.ask(f"SELECT pg_backup_start('b-{number}', true);")
+        bracket.ask("SELECT lsn FROM pg_backup_stop(false);")
+        end = time.monotonic()
+        time.sleep(0.5)
+        waits.append(client.worst(begin, end) * 1000)
+    client.end()
+    context.close()
+    return waits
+
+
+def floor(bench):
+    for where in ("files", "nbdkit"):
+        waits = floor_on(bench, where, bench.options.bookmarks)
+        bench.details[where] = {"waits_ms": [round(w, 1) for w in waits]}
+        bench.row(f"db without us, on {where}: longest wait of a client, p99 of {len(waits)} brackets",
+                  f"{percentile(waits, 0.99):.0f} ms, median {statistics.median(waits):.0f}", "none: a floor", True)
 
 
 class Lag:
@@ -190,7 +256,7 @@ def lag(bench):
     bench.row("lag, p99, with a bookmark of three hooks a minute (without: "
               + ", ".join(f"{one:.2f}" for one in without) + " s)", f"{max(beside):.2f} s",
               f"<= {noise:.2f} s, the noise without", max(beside) <= noise)
-    stand.pair.compare()
+    stand.compare()
 
 
 def rehearsal(bench):
@@ -213,10 +279,10 @@ def rehearsal(bench):
               f"{percentile(seen, 0.99):.2f} s", "<= 3 s", percentile(seen, 0.99) <= 3)
     left = subprocess.run(["pgrep", "-f", "farshore-test-"], capture_output=True, text=True, check=False).stdout
     bench.row("processes left behind", str(len(left.split())), "0", not left)
-    stand.pair.compare()
+    stand.compare()
 
 
-BENCHES = {"clients": clients, "lag": lag, "rehearsal": rehearsal}
+BENCHES = {"clients": clients, "floor": floor, "lag": lag, "rehearsal": rehearsal}
 
 
 def main():

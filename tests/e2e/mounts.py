@@ -59,9 +59,9 @@ class Mount:
         self._loop = run("losetup", "--find", "--show", file)
         return self._loop
 
-    def make(self):
+    def make(self, *options):
         self.attach()
-        run("mkfs.ext4", "-q", "-F", "-E", "nodiscard,lazy_itable_init=0", self._loop)
+        run("mkfs.ext4", "-q", "-F", "-E", "nodiscard,lazy_itable_init=0", *options, self._loop)
         return self.mount()
 
     def mount(self, options="noatime"):
