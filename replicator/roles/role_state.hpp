@@ -1,6 +1,6 @@
 #pragma once
-// What a site durably keeps of its role in a group, written as one. Content, the barrier that both sites are known to have
-// had, and which blocks changed since belong to capture and replica.
+// What a site durably keeps of its role in a group, written as one. Content, the barrier that both
+// sites are known to have had, and which blocks changed since belong to capture and replica.
 
 #include "replicator/roles/lineage.hpp"
 #include "replicator/roles/site_role.hpp"

@@ -68,8 +68,10 @@ class Hook:
         """The next event; None at the end of its output."""
         end = time.monotonic() + timeout
         out = self.process.stdout.fileno()
+        poll = select.poll()  # in the long form there are more files than select() takes
+        poll.register(out, select.POLLIN)
         while b"\n" not in self.kept:
-            if not select.select([out], [], [], max(0, end - time.monotonic()))[0]:
+            if not poll.poll(max(0, end - time.monotonic()) * 1000):
                 raise harness.Failed(f"farshore-hook said nothing for {timeout} s")
             piece = os.read(out, 65536)
             if not piece:
@@ -95,7 +97,9 @@ class Hook:
         return children_of(self.pid)[0]
 
     def code(self, timeout=60):
-        return self.process.wait(timeout)
+        code = self.process.wait(timeout)
+        self.process.stdin.close()
+        return code
 
     def end(self):
         for pid in [self.pid] if self.process.poll() is None else []:
