@@ -1,6 +1,6 @@
 #pragma once
-// What is compared and shipped when one site follows another: the blocks that either of them changed
-// since a barrier from which both can count, and everything when there is none. Pure.
+// What is compared and shipped when one site follows another: the blocks that either of them
+// changed since a barrier from which both can count, and everything when there is none. Pure.
 //
 // A site can count from the barrier that it knows both to have held (`common`: its dirty map began
 // there), and from older ones whose history it keeps, as long as that history leads up to `common`.
