@@ -27,7 +27,8 @@ def canonical(w, rules):
     if w.mail is not None:
         numbers.add(w.mail.number)
     rank = {number: place for place, number in enumerate(sorted(numbers))}
-    partners = {site.partner for site in present} if rules.clones else ()
+    # Lives that are remembered as a partner's, or will be told as one's own.
+    lives_told = {site.partner for site in present} | {site.instances[-1] for site in present if not site.reborn}
     # A site that is set up anew shows nothing, and holds no barrier: these two are not like others then.
     barrier, value = numbering(rules.rebuild), numbering(rules.rebuild)
     generation, life, pasts = numbering(False), numbering(False), []
@@ -57,8 +58,7 @@ def canonical(w, rules):
             log.append((step.blocks, tuple([value(v) for v in step.image.values])))
         lives = ()
         if rules.clones:
-            lives = (tuple([life(i) for i in site.instances if i in partners]), life(site.partner), site.reborn,
-                     site.instances[-1] in partners)
+            lives = (tuple([life(i) for i in site.instances if i in lives_told]), life(site.partner), site.reborn)
         return (site.role, tuple([generation(g.id) for g in site.lineage]), barrier(site.common), site.changed,
                 tuple(history), tuple([p.kind for p in site.points]), tuple([value(v) for v in site.image.values]),
                 tuple(log), site.trial, generation(site.offer) if site.offer else -1,

@@ -213,6 +213,31 @@ def run(rules, length, begin=()):
     return len(seen), None
 
 
+def forms(rules, length, begin, key):
+    """The canonical forms of all worlds that histories up to `length` lead to, where worlds with one `key` are taken
+    for one."""
+    level = [play(begin, rules)]
+    seen, found = {key(level[0])}, {canonical(level[0], rules)}
+    for _ in range(length):
+        following = []
+        for w in level:
+            for _, act in events(w, rules):
+                after = act()
+                if after is not None and key(after) not in seen:
+                    seen.add(key(after))
+                    found.add(canonical(after, rules))
+                    following.append(after)
+        level = following
+    return found
+
+
+def folds_truly(rules, length, begin=()):
+    """Whether it makes no difference that worlds of one canonical form are followed up only once: else such worlds have
+    different futures, and some histories are never seen."""
+    return forms(rules, length, begin, lambda w: canonical(w, rules)) == \
+        forms(rules, length, begin, lambda w: w._replace(drawn=0))
+
+
 def told(path):
     """The names of a history that is linked from its end."""
     names = []

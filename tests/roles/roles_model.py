@@ -16,7 +16,7 @@ import argparse
 import sys
 import time
 
-from histories import run
+from histories import folds_truly, run
 from suites import MUTATIONS, SUITES
 from world import Rules
 
@@ -35,11 +35,21 @@ def check_suites(quick, length):
     return failed
 
 
+def check_folding(quick):
+    """The model's own shortcut: nothing is missed by following up equal states once."""
+    failed = 0
+    for name, suite in SUITES.items():
+        if not folds_truly(Rules(suite.switches.split()), 3 if quick else 4, suite.begin):
+            print("%s: states are taken for equal, and their futures differ" % name)
+            failed += 1
+    return failed
+
+
 def check_mutations(most):
     """One rule away: something breaks, within the length that the table says."""
     failed = 0
     for name, mutation in MUTATIONS.items():
-        length = mutation.length if most is None else min(most, mutation.length)
+        length = mutation.length if most is None else most
         rules = Rules(mutation.switches.split(), [name])
         states, broken = run(rules, length, mutation.begin)
         found = "NOT caught in %d states" % states if broken is None else "caught: " + " > ".join(broken)
@@ -51,15 +61,17 @@ def check_mutations(most):
 def main():
     parser = argparse.ArgumentParser(description="Checks the rules of two sites' roles over all histories.")
     parser.add_argument("--length", type=int, metavar="N", help="of the histories, in all suites")
-    parser.add_argument("--mutations", type=int, metavar="N", help="length at most, without single rules")
-    parser.add_argument("--quick", action="store_true", help="shorter histories: below a minute")
+    parser.add_argument("--mutations", type=int, metavar="N",
+                        help="of the histories without single rules, each until it is caught")
+    parser.add_argument("--quick", action="store_true", help="shorter histories: half a minute")
     parser.add_argument("--table", metavar="FILE", help="write what two sites do when they meet, and end")
     arguments = parser.parse_args()
     if arguments.table:
         import table
         print("%d lines" % table.write(arguments.table))
         return 0
-    failed = check_suites(arguments.quick, arguments.length) + check_mutations(arguments.mutations)
+    failed = check_suites(arguments.quick, arguments.length)
+    failed += check_folding(arguments.quick) + check_mutations(arguments.mutations)
     print("%d suites, %d rules taken away: %d failed" % (len(SUITES), len(MUTATIONS), failed))
     return 1 if failed else 0
 
