@@ -1,4 +1,6 @@
 """All histories of two sites up to a length: what may happen next, what must hold then, and a way out of it."""
+import random
+
 import commands
 import disasters
 import meeting
@@ -93,8 +95,9 @@ def promotions(w, s, site, n, rules):
 
 def put_backs(w, s, rules):
     n = "AB"[s]
-    if disasters.snapped(w, s) is None:
+    if disasters.snapped(w, s) is None or rules.anew:
         yield "snapshot " + n, lambda: disasters.snapshot(w, s)
+    if disasters.snapped(w, s) is None:
         return
     if rules.restores:
         yield "restore " + n, lambda: disasters.restore(w, s)
@@ -141,6 +144,13 @@ def one_moment(w, image):
                 last = number
         if image.values[block] != last:
             raise Broken("volumes of two moments are served: %s" % (image.values,))
+
+
+def check(w, rules):
+    """What must hold, and a way out, whichever site it keeps."""
+    judge(w)
+    if mend(w, rules, 0):
+        mend(w, rules, 1)
 
 
 def mend(w, rules, side):
@@ -203,14 +213,26 @@ def run(rules, length, begin=()):
                     if form in seen:
                         continue
                     seen.add(form)
-                    judge(after)
-                    if mend(after, rules, 0):
-                        mend(after, rules, 1)
+                    check(after, rules)
                 except Broken as why:
                     return len(seen), told((name, path)) + [str(why)]
                 following.append((after, (name, path)))
         level = following
     return len(seen), None
+
+
+def walk(rules, length, seed):
+    """One long history by chance. Returns None or the history that broke a rule."""
+    chance, w, path = random.Random(seed), start(), []
+    for _ in range(length):
+        name, act = chance.choice(list(events(w, rules)))
+        path.append(name)
+        try:
+            w = act() or w
+            check(w, rules)
+        except Broken as why:
+            return path + [str(why)]
+    return None
 
 
 def forms(rules, length, begin, key):

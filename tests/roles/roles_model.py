@@ -16,8 +16,8 @@ import argparse
 import sys
 import time
 
-from histories import folds_truly, run
-from suites import MUTATIONS, SUITES
+from histories import folds_truly, run, walk
+from suites import MUTATIONS, SUITES, WALKS
 from world import Rules
 
 
@@ -32,6 +32,19 @@ def check_suites(quick, length):
             name, most, " behind %d" % len(suite.begin) if suite.begin else "", states, time.process_time() - began,
             "no rule broken" if broken is None else "BROKEN: " + " > ".join(broken)), flush=True)
         failed += broken is not None
+    return failed
+
+
+def check_walks(quick):
+    """Histories far longer than those of the suites; the same ones each time."""
+    failed = 0
+    for switches, few, many, length in WALKS:
+        rules, count, began = Rules(switches.split()), few if quick else many, time.process_time()
+        broken = [path for path in (walk(rules, length, seed) for seed in range(count)) if path is not None]
+        print("%5d walks of %d events, %5.1f s: %s" % (
+            count, length, time.process_time() - began,
+            "no rule broken" if not broken else "BROKEN: " + " > ".join(broken[0])), flush=True)
+        failed += bool(broken)
     return failed
 
 
@@ -71,7 +84,7 @@ def main():
         print("%d lines" % table.write(arguments.table))
         return 0
     failed = check_suites(arguments.quick, arguments.length)
-    failed += check_folding(arguments.quick) + check_mutations(arguments.mutations)
+    failed += check_walks(arguments.quick) + check_folding(arguments.quick) + check_mutations(arguments.mutations)
     print("%d suites, %d rules taken away: %d failed" % (len(SUITES), len(MUTATIONS), failed))
     return 1 if failed else 0
 

@@ -2,7 +2,7 @@
 crash in the middle leaves undone; `lost` is the line cut after the first of two durable writes."""
 import meeting
 from meeting import kin, meet, shipment
-from site_facts import (ALL, FENCED, FOLLOWING, SERVING, Barrier, Broken, Image, differing, extended, pinned)
+from site_facts import ALL, FENCED, FOLLOWING, SERVING, Barrier, Broken, Image, differing, extended, pinned
 from world import apart, at, cut_barrier, draw, overwritten, promise, put, touched
 
 
@@ -21,10 +21,10 @@ def write(w, s, blocks, rules):
 
 def ship(w, s, rules):
     """The oldest barrier of the log reaches the follower: durable there, over all volumes at once, and shown."""
-    source, copy = at(w, s), at(w, 1 - s)
-    barrier, rest = source.log[0], source.log[1:]
     if "barrier-per-volume" in rules.without:
         return ship_in_parts(w, s, rules)
+    source, copy = at(w, s), at(w, 1 - s)
+    barrier, rest = source.log[0], source.log[1:]
     history = extended(copy, barrier.name, barrier.blocks, barrier.image, rules)
     copy = copy._replace(image=barrier.image, history=history, common=barrier.name, top=max(copy.top, source.top))
     return put(put(w, s, source._replace(log=rest)), 1 - s, copy)
@@ -84,7 +84,7 @@ def settle(w, outcome, rules, lost):
         if "no-fence" in rules.without:
             return None
         w = put(w, who, at(w, who)._replace(role=FENCED, offer=0))
-        return w if lost else heard_of(w, 1 - who, rules)
+        return w if lost else heard_of(w, 1 - who)
     if lost and outcome.word != meeting.NOT_USED:
         return None
     if outcome.word == meeting.HANDED_OVER:
@@ -102,10 +102,10 @@ def settle(w, outcome, rules, lost):
     return None
 
 
-def heard_of(w, s, rules):
+def heard_of(w, s):
     """The other site knows of this one's promotion: it can't be discarded any more."""
     site = at(w, s)
-    return put(w, s, site._replace(trial=1)) if site.trial == 2 and "discard-heard" not in rules.without else w
+    return put(w, s, site._replace(trial=1)) if site.trial == 2 else w
 
 
 def handed_over(w, s):
@@ -141,13 +141,13 @@ def one_copy_only(w, s):
 def follow(w, s, rules):
     """A catch-up of site `s`: its own things are pinned first, then one commit shows all of it. A cut or a crash before
     that commit leaves `s` as it was, with a pin more."""
-    w = introduced(heard_of(one_copy_only(w, s), 1 - s, rules), rules)
+    w = introduced(heard_of(one_copy_only(w, s), 1 - s), rules)
     source, copy = at(w, 1 - s), at(w, s)
     shipped = shipment(source, copy, rules)
     blocks = shipped.ours | shipped.theirs
     measure(w, shipped, rules)
     if not blocks and copy.common == source.common and copy.lineage == source.lineage:
-        return shown(w, s, copy, source)._replace(session=True)
+        return shown(w, copy, source)._replace(session=True)
     lost = source.suspect and "suspect-unpinned" not in rules.without
     if (shipped.theirs or lost) and "no-point" not in rules.without \
             and "unpinned-catch-up" not in rules.without:
@@ -157,7 +157,7 @@ def follow(w, s, rules):
     w, barrier = cut_barrier(w, 1 - s, rules, above)
     image = Image(tuple(source.image.values[b] if blocks >> b & 1 else v for b, v in enumerate(copy.image.values)),
                   source.image.past)
-    shown(w, s, copy._replace(image=image), source)
+    shown(w, copy._replace(image=image), source)
     overwritten(w, s, source.image)
     changed = differing(copy.image, image) | copy.changed
     history = extended(copy, barrier, changed, image, rules)
@@ -166,7 +166,8 @@ def follow(w, s, rules):
     return put(w, s, copy)._replace(session=True)
 
 
-def shown(w, s, copy, source):
+def shown(w, copy, source):
+    """The world as it is, if both sites show the same."""
     if copy.image.values != source.image.values:
         raise Broken("a catch-up left the sites different: serving %s, following %s" %
                      (source.image.values, copy.image.values))

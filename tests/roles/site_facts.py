@@ -2,7 +2,7 @@
 
 A site has volumes (`image`) and a state about them. Both are durable, but two different things on two different disks:
 either can be put back without the other, so no rule may read a fact of the state out of the volumes or the other way
-round. Decisions rest on the fields of `Site` alone; what begins with `true_` is known to the model, not to the site.
+round. Decisions rest on what `Site` has besides `image`; what its content came after, only the model knows.
 
 Barriers, generations, tokens and instances have names that nobody else draws (in the product: random numbers; a
 barrier is named by its stream and its id). Names are compared for being the same, never for being older.
@@ -51,7 +51,6 @@ Site = namedtuple("Site", (
     "reborn",     # started since the newest of them: the next partner is told a new one
     "partner",    # instance of the other site that it last followed or fed
     "top"))       # highest barrier id ever seen
-
 
 NOTHING = Image((0,) * VOLUMES, 0)
 

@@ -48,7 +48,12 @@ SUITES = {
     "all": Suite("everything at once", "points moves restores parts clones trim commit steps pair ids rebuild", 3, 5),
 }
 
-# length: at which it is caught; one less is the shortest that is not tried.
+# Long histories by chance, where the enumeration ends: (switches, how many in the quick and in the full run, length).
+WALKS = (("points moves restores parts clones trim commit steps pair ids rebuild anew", 150, 2000, 40),
+         ("points moves restores trim commit ids anew", 100, 1000, 40),
+         ("points moves commit steps pair exact", 100, 1000, 40))
+
+# length: of the histories that are tried, behind `begin`; it is caught in one of them.
 Mutation = namedtuple("Mutation", "words switches length begin", defaults=((),))
 
 MUTATIONS = {

@@ -11,8 +11,8 @@ combinations that the barriers of the two lineages allow.
 from itertools import product
 
 import meeting
-from meeting import kin, meet, shipment
-from site_facts import FENCED, FOLLOWING, HANDING_OVER, SERVING, SOURCES, Entry, Generation, blank_site, shared
+from meeting import meet, shipment
+from site_facts import FENCED, FOLLOWING, HANDING_OVER, SERVING, Entry, Generation, blank_site, shared
 from world import Rules
 
 DEPTH = 4
@@ -72,7 +72,7 @@ def name(lineage, number):
     return [g.id for g in lineage if g.left < number or g.left == 0][-1] * 100 + number
 
 
-def contents(lineage, other, role):
+def contents(lineage, other):
     """(site's fields, its `at` and `acked` as text): what the content shows and from which barriers it can count."""
     if not lineage:
         yield {}, "0 0"
@@ -103,8 +103,8 @@ def lines():
             if outcome.word != meeting.FOLLOWS:
                 yield "%s * * %s * * -> %s:%s" % (left, right, outcome.word, who)
                 continue
-            for (more_a, text_a), (more_b, text_b) in product(contents(lineage_a, lineage_b, role_a),
-                                                              contents(lineage_b, lineage_a, role_b)):
+            for (more_a, text_a), (more_b, text_b) in product(contents(lineage_a, lineage_b),
+                                                              contents(lineage_b, lineage_a)):
                 pair = a._replace(**more_a), b._replace(**more_b)
                 base = shipment(pair[1 - outcome.who], pair[outcome.who], RULES).base
                 yield "%s %s %s %s -> %s:%s %s" % (left, text_a, right, text_b, outcome.word, who,

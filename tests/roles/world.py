@@ -27,7 +27,7 @@ ID_SHIFT = 16  # a barrier's name is its id, if ids are modelled, over a number 
 class Rules:
     """Which events a suite has, and which rules are taken away."""
     SWITCHES = ("points", "moves", "restores", "parts", "clones", "trim", "commit", "steps", "pair", "ids", "exact",
-                "rebuild")
+                "rebuild", "anew")
 
     def __init__(self, switches=(), without=()):
         self.without = frozenset(without)
