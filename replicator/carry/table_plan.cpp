@@ -103,7 +103,7 @@ gpt_table backup_of(const gpt_table &main) {
     return b;
 }
 
-void add(std::vector<table_write> &writes, std::uint64_t offset, byte_vector bytes) {
+void add_write(std::vector<table_write> &writes, std::uint64_t offset, byte_vector bytes) {
     writes.push_back({offset, std::move(bytes)});
 }
 
@@ -114,17 +114,17 @@ std::vector<table_write> writes_of(const gpt_table &t, const gpt_table &old, byt
     std::vector<table_write> writes;
     const std::uint64_t sector = t.sector_bytes;
     const gpt_table backup = backup_of(t);
-    add(writes, content_bytes - old.sector_bytes, byte_vector(old.sector_bytes));
-    add(writes, backup.header.entries_lba * sector, backup.array);
-    add(writes, backup.header.own_lba * sector, encode_header(backup));
+    add_write(writes, content_bytes - old.sector_bytes, byte_vector(old.sector_bytes));
+    add_write(writes, backup.header.entries_lba * sector, backup.array);
+    add_write(writes, backup.header.own_lba * sector, encode_header(backup));
     if (t.sector_bytes != old.sector_bytes) { // the old table is no table here
         const std::uint64_t end =
             std::min<std::uint64_t>(t.header.first_usable * sector, head.size());
-        add(writes, sector, byte_vector(end - sector));
+        add_write(writes, sector, byte_vector(end - sector));
     }
-    add(writes, t.header.entries_lba * sector, t.array);
-    add(writes, sector, encode_header(t));
-    add(writes, 0, protective_mbr(head, t.sector_bytes, disk_sectors));
+    add_write(writes, t.header.entries_lba * sector, t.array);
+    add_write(writes, sector, encode_header(t));
+    add_write(writes, 0, protective_mbr(head, t.sector_bytes, disk_sectors));
     return writes;
 }
 

@@ -167,9 +167,11 @@ std::string rehearsal_chart(const json &group) {
         const auto at = seconds_at(r, "/time");
         if (at) {
             const double took = std::max(0.01, number_field(r, "/seconds"));
-            bars.push_back({*at, *at, took, !flag_field(r, "/passed"),
-                            fmt::format("{} {}: {} after {}", day_text(*at), text_field(r, "/test"),
-                                        result_word(r), format_seconds(took))});
+            bars.push_back(
+                {*at, *at, took, !flag_field(r, "/passed"),
+                 fmt::format("{} {}: {}{}", day_text(*at), text_field(r, "/test"), result_word(r),
+                             text_field(r, "/point").empty() ? ""
+                                                             : " after " + format_seconds(took))});
         }
     }
     if (bars.empty()) {

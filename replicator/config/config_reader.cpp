@@ -9,7 +9,7 @@
 namespace farshore {
 namespace {
 
-std::string_view kind_of(const toml::node &node) {
+std::string_view toml_kind_of(const toml::node &node) {
     switch (node.type()) {
     case toml::node_type::none:
         return "nothing";
@@ -63,7 +63,7 @@ std::optional<std::string> table_reader::text(const char *key, bool required) {
     const auto value = node->value_exact<std::string>();
     if (!value) {
         const char *why = node->is_number() ? " (quantities are text with a unit)" : "";
-        note_at(key, fmt::format("{} is text in quotes, not {}{}", key, kind_of(*node), why));
+        note_at(key, fmt::format("{} is text in quotes, not {}{}", key, toml_kind_of(*node), why));
         return std::nullopt;
     }
     if (value->empty()) {
@@ -84,7 +84,7 @@ std::optional<bool> table_reader::flag(const char *key) {
     }
     const auto value = node->value_exact<bool>();
     if (!value) {
-        note_at(key, fmt::format("{} is true or false, not {}", key, kind_of(*node)));
+        note_at(key, fmt::format("{} is true or false, not {}", key, toml_kind_of(*node)));
     }
     return value;
 }
@@ -97,7 +97,7 @@ std::optional<std::int64_t> table_reader::integer(const char *key, std::int64_t 
     }
     const auto value = node->value_exact<std::int64_t>();
     if (!value) {
-        note_at(key, fmt::format("{} is a whole number, not {}", key, kind_of(*node)));
+        note_at(key, fmt::format("{} is a whole number, not {}", key, toml_kind_of(*node)));
         return std::nullopt;
     }
     if (*value < least || *value > most) {
@@ -116,7 +116,8 @@ std::vector<const toml::table *> table_reader::tables(const char *key) {
     const toml::array *array = node->as_array();
     if (array == nullptr) {
         const char *hint = node->is_table() ? " (write it in double brackets)" : "";
-        note_at(key, fmt::format("{} is a list of tables, not {}{}", key, kind_of(*node), hint));
+        note_at(key,
+                fmt::format("{} is a list of tables, not {}{}", key, toml_kind_of(*node), hint));
         return found;
     }
     for (const toml::node &element : *array) {
@@ -124,7 +125,7 @@ std::vector<const toml::table *> table_reader::tables(const char *key) {
             found.push_back(t);
         } else {
             note(problems_, element.source(),
-                 fmt::format("{} is a list of tables, not of {}", key, kind_of(element)));
+                 fmt::format("{} is a list of tables, not of {}", key, toml_kind_of(element)));
         }
     }
     return found;
@@ -138,7 +139,7 @@ const toml::table *table_reader::table(const char *key) {
     const toml::table *t = node->as_table();
     if (t == nullptr) {
         const char *hint = node->is_array_of_tables() ? " (write it in single brackets)" : "";
-        note_at(key, fmt::format("{} is one table, not {}{}", key, kind_of(*node), hint));
+        note_at(key, fmt::format("{} is one table, not {}{}", key, toml_kind_of(*node), hint));
     }
     return t;
 }
@@ -151,7 +152,7 @@ std::optional<std::vector<table_reader::placed_text>> table_reader::texts(const 
     std::vector<placed_text> found;
     const toml::array *array = node->as_array();
     if (array == nullptr) {
-        note_at(key, fmt::format("{} is a list of texts, not {}", key, kind_of(*node)));
+        note_at(key, fmt::format("{} is a list of texts, not {}", key, toml_kind_of(*node)));
         return found;
     }
     for (const toml::node &element : *array) {
@@ -159,7 +160,7 @@ std::optional<std::vector<table_reader::placed_text>> table_reader::texts(const 
             found.push_back({std::move(*value), element.source()});
         } else {
             note(problems_, element.source(),
-                 fmt::format("{} is a list of texts, not of {}", key, kind_of(element)));
+                 fmt::format("{} is a list of texts, not of {}", key, toml_kind_of(element)));
         }
     }
     return found;

@@ -34,7 +34,7 @@ json error_document(const failure &f) {
 }
 
 /// What a command that ended by an exception is answered with. Cancelling is ordinary.
-failure failure_of(const std::exception_ptr &thrown) {
+failure failure_thrown(const std::exception_ptr &thrown) {
     try {
         std::rethrow_exception(thrown);
     } catch (const std::system_error &e) {
@@ -145,7 +145,7 @@ void server::impl::start(const client_ptr &c, request r) {
                            const bool stops = !self || self->closing;
                            c->answer = !thrown ? std::move(value)
                                        : stops ? std::unexpected(stopping_failure())
-                                               : std::unexpected(failure_of(thrown));
+                                               : std::unexpected(failure_thrown(thrown));
                            c->wake.notify_all();
                        }));
     c->watching = true;

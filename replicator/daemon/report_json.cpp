@@ -43,7 +43,7 @@ json rto_json(const std::vector<recorded_rehearsal> &rehearsals) {
             {"last_passed", time_or_null(f.last_passed.value_or(wall_time{}))}};
 }
 
-json to_json(const recorded_rehearsal &r) {
+json rehearsal_json(const recorded_rehearsal &r) {
     return {{"time", to_rfc3339(r.time)},
             {"test", r.name},
             {"point", r.ran() ? json(std::to_string(r.point.value)) : json(nullptr)},
@@ -70,7 +70,7 @@ json to_json(const recovery_report &r) {
     }
     json rehearsals = json::array();
     for (const recorded_rehearsal &one : r.rehearsals) {
-        rehearsals.push_back(to_json(one));
+        rehearsals.push_back(rehearsal_json(one));
     }
     const auto end = [&](bool oldest) {
         const point_info *p =

@@ -49,7 +49,7 @@ const type_row *row_of(std::string_view name) {
 }
 
 /// Text without a NUL, which would end it early in a system call.
-result<std::string> text_of(const json &value, std::string_view key, std::size_t bytes_max) {
+result<std::string> text_value(const json &value, std::string_view key, std::size_t bytes_max) {
     if (!value.is_string()) {
         return bad(key, "is no text");
     }
@@ -69,7 +69,7 @@ result<std::string> text_of(const json &value, std::string_view key, std::size_t
 result<std::string> needed(const json &document, std::string_view key, std::size_t bytes_max) {
     const auto found = document.find(key);
     return found == document.end() ? result<std::string>(bad(key, "is missing"))
-                                   : text_of(*found, key, bytes_max);
+                                   : text_value(*found, key, bytes_max);
 }
 
 result<std::vector<std::string>> list_of(const json &document, std::string_view key,
@@ -83,7 +83,7 @@ result<std::vector<std::string>> list_of(const json &document, std::string_view 
         return bad(key, fmt::format("is no list of at most {} texts", count_max));
     }
     for (const json &item : *found) {
-        FS_TRY(text, text_of(item, key, limits::path_bytes_max));
+        FS_TRY(text, text_value(item, key, limits::path_bytes_max));
         all.push_back(std::move(text));
     }
     return all;

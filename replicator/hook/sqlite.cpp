@@ -39,7 +39,7 @@ int try_again(void *of, int) {
     return tether::clock::now() < p->end && p->tied->sleep(between_tries).has_value() ? 1 : 0;
 }
 
-std::unexpected<error> library_says(sqlite3 *of, const std::string &path) {
+std::unexpected<error> sqlite_says(sqlite3 *of, const std::string &path) {
     return refusal(
         fmt::format("SQLite: {}: {}", path, of == nullptr ? "no memory" : sqlite3_errmsg(of)));
 }
@@ -54,7 +54,7 @@ result<sqlite_freezer::connection> sqlite_freezer::open() const {
                                      SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOFOLLOW, nullptr);
     connection owner(made);
     if (code != SQLITE_OK) {
-        return library_says(made, path_);
+        return sqlite_says(made, path_);
     }
     // The application's log is its own to empty.
     sqlite3_db_config(made, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
@@ -63,7 +63,7 @@ result<sqlite_freezer::connection> sqlite_freezer::open() const {
 
 result<> sqlite_freezer::run(sqlite3 *on, const std::string &statement) const {
     if (sqlite3_exec(on, statement.c_str(), nullptr, nullptr, nullptr) != SQLITE_OK) {
-        return library_says(on, path_);
+        return sqlite_says(on, path_);
     }
     return {};
 }
@@ -77,7 +77,7 @@ result<std::string> sqlite_freezer::ask(const std::string &statement) const {
         return 0;
     };
     if (sqlite3_exec(connection_.get(), statement.c_str(), take, &text, nullptr) != SQLITE_OK) {
-        return library_says(connection_.get(), path_);
+        return sqlite_says(connection_.get(), path_);
     }
     return text;
 }
@@ -126,7 +126,7 @@ result<facts> sqlite_freezer::freeze(tether &t) {
         const int code =
             sqlite3_wal_checkpoint_v2(on, nullptr, SQLITE_CHECKPOINT_TRUNCATE, nullptr, nullptr);
         if (code != SQLITE_OK && code != SQLITE_BUSY && code != SQLITE_LOCKED) {
-            return library_says(on, path_);
+            return sqlite_says(on, path_);
         }
     }
     waits.end = tether::clock::time_point::max();

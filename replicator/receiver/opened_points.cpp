@@ -186,7 +186,18 @@ task<result<>> opened_points::keep(opening &o) {
 /// In the opening's turn: what was opened on a full disk, in case that has room again.
 task<void> opened_points::record(std::shared_ptr<opening> o) {
     o->next_try = run_.time->now() + try_again_after;
-    if (const auto done = co_await keep(*o); done && o->kept) {
+    const auto done = co_await keep(*o);
+    if (!done) { // not for a lack of space
+        std::string why = "a restart of the receiver closes it: " + done.error().text();
+        if (o->trouble != why) {
+            log::warning("group {}: point {}, opened as {}: {}", how_.group,
+                         o->record().point.value, o->record().id, why);
+        }
+        o->trouble = std::move(why);
+        co_return;
+    }
+    o->trouble.reset(); // only that: it is served, and has no mount
+    if (o->kept) {
         log::info("group {}: point {}, opened as {}: the disk of `state` has room again, it stays "
                   "open over restarts",
                   how_.group, o->record().point.value, o->record().id);

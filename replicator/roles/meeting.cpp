@@ -58,9 +58,11 @@ bool is_true(meeting_fact fact, const site_claim &first, const site_claim &secon
     return false;
 }
 
-bool matches(const meeting_row &row, const site_claim &first, const site_claim &second) {
-    return is_of(first.role, row.first) && is_of(second.role, row.second) &&
-           is_of(first.ancestry.to(second.ancestry), row.kin) && is_true(row.fact, first, second);
+/// `kin`: how the first's lineage stands to the second's; the longest are compared but once.
+bool matches(const meeting_row &row, const site_claim &first, const site_claim &second,
+             kinship kin) {
+    return is_of(first.role, row.first) && is_of(second.role, row.second) && is_of(kin, row.kin) &&
+           is_true(row.fact, first, second);
 }
 
 meeting_side swapped(meeting_side s) {
@@ -72,11 +74,13 @@ meeting_side swapped(meeting_side s) {
 } // namespace
 
 meeting meet(const site_claim &first, const site_claim &second) {
+    const kinship kin = first.ancestry.to(second.ancestry);
+    const kinship back = second.ancestry.to(first.ancestry);
     for (const meeting_row &row : meeting_rows) {
-        if (matches(row, first, second)) {
+        if (matches(row, first, second, kin)) {
             return {row.outcome, row.who};
         }
-        if (matches(row, second, first)) {
+        if (matches(row, second, first, back)) {
             return {row.outcome, swapped(row.who)};
         }
     }

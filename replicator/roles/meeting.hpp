@@ -1,8 +1,8 @@
 #pragma once
 // What two sites do when they meet: a closed table over what both say of themselves, the same at
 // both ends. Pure. tests/roles/RULES.md has the reasons; tests/roles/roles_model.py has checked
-// them over all histories up to a length, and the unit test walks this table over all pairs of
-// histories up to a depth against what that model says.
+// them over all histories up to a length. Tests hold this table against a plain model of it over
+// all pairs of histories up to a depth, and against what roles_model.py exports.
 //
 // Nothing is discarded here: who follows, keeps what it alone has as a point first; who is refused
 // goes on as it is until an operator says which content counts.
@@ -15,9 +15,6 @@
 #include <string_view>
 
 namespace farshore {
-
-using instance_id =
-    strong<struct instance_id_tag, std::uint64_t>; ///< of one life of a site's state
 
 /// What a site says of itself. The spans outlive the call.
 struct site_claim {

@@ -21,11 +21,12 @@ OTHER = re.compile(r"(?!TEST|namespace|using|return)[a-z][\w:<>,&* ]*?[ *&](\w+)
 def names(text):
     """{name: line} of what the file's unnamed namespaces, and its static functions, declare at the left margin."""
     found, inside = {}, False
-    for number, line in enumerate(lint.without_comments(text).splitlines(), 1):
+    lines = zip(text.splitlines(), lint.without_comments(text).splitlines())
+    for number, (written, line) in enumerate(lines, 1):
         if line.startswith("namespace {"):
             inside = True
-        elif inside and line.strip() == "}":  # the end of a namespace, without its comment
-            inside = not line.startswith("}")
+        elif written.startswith("} // namespace"):  # a bare brace at the margin ends a function or a type
+            inside = False
         elif inside or line.startswith("static "):
             hit = TYPE.match(line) or OTHER.match(re.sub(r"^template <[^>]*> ", "", line))
             if hit:
@@ -65,6 +66,8 @@ PLANTS = [
     (plant("namespace {\nwall_time at(long x) { return x; }\n} // namespace\n"), "has a at too"),
     (plant("namespace {\nconstexpr int at = 3;\n} // namespace\n"), "has a at too"),
     (plant("static int at(int x) { return x; }\n"), "has a at too"),
+    (plant("namespace {\nint first() {\n    return 1;\n}\nint at(long x) { return x; }\n} // namespace\n"),
+     "has a at too"),
     (plant("namespace {\nstruct at {\n    int x;\n};\n} // namespace\n"), "has a at too"),
     (plant("namespace {\nint at_most(int x) { return x; }\n} // namespace\n"), None),
     (plant("namespace {\n} // namespace\nint at(int x) { return x; }\n"), None),

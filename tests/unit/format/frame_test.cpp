@@ -37,7 +37,7 @@ buffer patched(std::size_t offset, bytes_view bytes, bytes_view payload = {}) {
 }
 
 template <class Int>
-errc refusal(std::size_t offset, Int value) {
+errc frame_refusal(std::size_t offset, Int value) {
     const buffer frame = patched(offset, struct_bytes(value));
     const auto parsed = parse_frame_header(frame.view());
     REQUIRE_FALSE(parsed.has_value());
@@ -101,24 +101,24 @@ TEST_CASE("frame: one byte less or more is refused") {
 }
 
 TEST_CASE("frame: an unknown version or required flag is unsupported, an optional flag ignored") {
-    CHECK(refusal(4, le16(2)) == errc::unsupported);
-    CHECK(refusal(7, std::uint8_t{1}) == errc::unsupported);
-    CHECK(refusal(7, std::uint8_t{8}) == errc::unsupported);
+    CHECK(frame_refusal(4, le16(2)) == errc::unsupported);
+    CHECK(frame_refusal(7, std::uint8_t{1}) == errc::unsupported);
+    CHECK(frame_refusal(7, std::uint8_t{8}) == errc::unsupported);
     const buffer optional = patched(7, struct_bytes(std::uint8_t{0x80}));
     CHECK(parse_frame(optional.view()).has_value());
 }
 
 TEST_CASE("frame: fields beyond their range are corrupt") {
-    CHECK(refusal(6, std::uint8_t{0}) == errc::corrupt);
-    CHECK(refusal(6, std::uint8_t{3}) == errc::corrupt);
-    CHECK(refusal(6, std::uint8_t{2}) == errc::corrupt); // a barrier with blocks
-    CHECK(refusal(8, le32(limits::frame_payload_bytes_max + 1)) == errc::corrupt);
-    CHECK(refusal(12, le32(limits::frame_raw_bytes_max + 1)) == errc::corrupt);
-    CHECK(refusal(16, le64(0)) == errc::corrupt);
-    CHECK(refusal(24, le64(0)) == errc::corrupt);
-    CHECK(refusal(32, le32(limits::frames_per_interval_max)) == errc::corrupt);
-    CHECK(refusal(36, le32(limits::interval_entries_max + 1)) == errc::corrupt);
-    CHECK(refusal(48, le64(1)) == errc::corrupt);
+    CHECK(frame_refusal(6, std::uint8_t{0}) == errc::corrupt);
+    CHECK(frame_refusal(6, std::uint8_t{3}) == errc::corrupt);
+    CHECK(frame_refusal(6, std::uint8_t{2}) == errc::corrupt); // a barrier with blocks
+    CHECK(frame_refusal(8, le32(limits::frame_payload_bytes_max + 1)) == errc::corrupt);
+    CHECK(frame_refusal(12, le32(limits::frame_raw_bytes_max + 1)) == errc::corrupt);
+    CHECK(frame_refusal(16, le64(0)) == errc::corrupt);
+    CHECK(frame_refusal(24, le64(0)) == errc::corrupt);
+    CHECK(frame_refusal(32, le32(limits::frames_per_interval_max)) == errc::corrupt);
+    CHECK(frame_refusal(36, le32(limits::interval_entries_max + 1)) == errc::corrupt);
+    CHECK(frame_refusal(48, le64(1)) == errc::corrupt);
 }
 
 TEST_CASE("frame: fields at their limit are accepted") {

@@ -244,6 +244,36 @@ TEST_SUITE("role_steps") {
         CHECK(seen.size() == site_roles.size() * role_events.size());
     }
 
+    TEST_CASE("each command's step leads where the table says, or is refused where it is") {
+        for (const site_role role : site_roles) {
+            role_state s = serving_site();
+            s.role = role;
+            s.trial = promotion_trial::discardable;
+            s.offered = generation_id{role == site_role::handing_over ? 8U : 0U};
+            const meeting split{meeting_outcome::split_brain, meeting_side::nobody};
+            const std::pair<role_event, result<role_state>> taken[] = {
+                {role_event::promote, promoted(s, shows(9), generation_id{2}, false)},
+                {role_event::promote_forced, promoted(s, shows(9), generation_id{2}, true)},
+                {role_event::commit, committed(s)},
+                {role_event::discard, discarded(s)},
+                {role_event::reverse, reversed(s)},
+                {role_event::keep_there, kept_there(s, split, meeting_side::first, s.ancestry)},
+                {role_event::hand_over, handing_over(s, generation_id{2}, true)},
+                {role_event::offer_come,
+                 offer_accepted(s, shows(9), {1, generation_id{2}, generation_id{1}, position(9)})},
+            };
+            for (const auto &[event, after] : taken) {
+                INFO(name_of(role), ", event ", static_cast<int>(event));
+                const role_case c = next(role, event);
+                const bool nothing =
+                    c.action == role_action::refuse || c.action == role_action::ignore;
+                REQUIRE(after.has_value() == !nothing);
+                CHECK((!after || after->role == c.next));
+                CHECK((!after || after->offered.value == 0 || c.next == site_role::handing_over));
+            }
+        }
+    }
+
     TEST_CASE("promote: a generation that leaves its parent where the content is") {
         const auto s = promoted(following_site(), shows(9), generation_id{2}, false);
         REQUIRE(s);
