@@ -225,7 +225,17 @@ TEST_SUITE("sites") {
         CHECK(look.error.value_or("").find("disk of `state` is full") != std::string::npos);
         w.run_until([] { return false; }, std::chrono::seconds(20));
         CHECK(site.engine->opened().front().error); // tried, and still full
+        sim_fault eio;                              // with space, and still not writable
+        eio.scope = sim_scope::mutating;
+        eio.path_prefix = std::string(state) + "/groups/shop/catalogue.db";
+        eio.forever = true;
+        site.disk.inject(eio);
         site.give_space();
+        REQUIRE(w.until([&] {
+            return site.engine->opened().front().error.value_or("").find("Input/output") !=
+                   std::string::npos;
+        }));
+        site.disk.clear_faults();
         REQUIRE(w.until([&] { return !site.engine->opened().front().error; }));
         write_live(0, 2);
         site.stop();
