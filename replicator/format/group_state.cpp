@@ -18,6 +18,7 @@ constexpr std::uint16_t commit_version = 3;
 constexpr std::size_t commit_page_bytes = 4096;
 constexpr std::uint16_t volumes_version = 1;
 constexpr std::uint16_t flag_consistent = 1;
+constexpr std::uint16_t flag_served = 2;
 constexpr std::size_t path_bytes_max = 4096;
 
 struct commit_disk {
@@ -93,7 +94,8 @@ byte_vector encode_commit_slot(const commit_record &record) {
     commit_disk disk{};
     disk.magic = commit_magic;
     disk.version = commit_version;
-    disk.flags = record.consistent ? flag_consistent : 0;
+    disk.flags = static_cast<std::uint16_t>((record.consistent ? flag_consistent : 0) |
+                                            (record.served ? flag_served : 0));
     disk.sequence = record.sequence;
     disk.applied_stream = record.applied.stream.value;
     disk.applied_interval = record.applied.interval.value;
@@ -152,7 +154,7 @@ result<commit_record> parse_commit_slot(bytes_view slot) {
     if (disk.checksum != commit_checksum(disk, images)) {
         return none();
     }
-    if ((disk.flags & ~flag_consistent) != 0) {
+    if ((disk.flags & ~(flag_consistent | flag_served)) != 0) {
         return fail(errc::unsupported, fmt::format("commit record flags {:#x}", disk.flags.get()));
     }
     const auto whole = [](std::uint64_t stream, std::uint64_t interval) {
@@ -171,6 +173,7 @@ result<commit_record> parse_commit_slot(bytes_view slot) {
     record.sequence = disk.sequence;
     record.applied = {stream_id{disk.applied_stream}, interval_id{disk.applied_interval}};
     record.consistent = (disk.flags & flag_consistent) != 0;
+    record.served = (disk.flags & flag_served) != 0;
     record.applied_time = to_time(disk.applied_time);
     record.applied_arrival = to_time(disk.applied_arrival);
     record.point_arrival = to_time(disk.point_arrival);

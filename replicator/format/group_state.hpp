@@ -9,7 +9,8 @@
 //   off size name             meaning, valid range
 //     0    4 magic            "FSC1"
 //     4    2 version          3; any other is refused (errc::unsupported)
-//     6    2 flags            1 the applied barrier is consistent; others refused
+//     6    2 flags            1 the applied barrier is consistent, 2 clients write to the images
+//                             (replica/before_keeper.hpp); others refused
 //     8    8 sequence         >= 1, one more with each record
 //    16    8 applied_stream   the images show this interval; 0, 0: none was applied
 //    24    8 applied_interval
@@ -83,6 +84,7 @@ struct commit_record {
     std::uint64_t sequence = 1;
     stream_position applied;
     bool consistent = false; ///< the applied barrier is
+    bool served = false;     ///< clients write to the images: undo after it is no roll-back
     wall_time applied_time{};
     wall_time applied_arrival{};
     std::uint64_t damage_count = 0;

@@ -2,11 +2,11 @@
 
 #include "replicator/base/assert.hpp"
 #include "replicator/base/geometry.hpp"
+#include "replicator/replica/space_error.hpp"
 
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <cstring>
 #include <iterator>
 
@@ -19,8 +19,6 @@ constexpr std::uint64_t change_bytes = 64;           ///< what an overlay node t
 constexpr std::uint64_t interval_bytes = 512;        ///< and what an interval does
 constexpr std::uint64_t zero_piece_blocks = 16384;   ///< of a zeroed range with data, at a time
 constexpr std::uint64_t sources_part = 2;            ///< of the memory for a batch: kept sources
-
-bool wants_space(const error &e) { return is(e, errc::full) || is_errno(e, ENOSPC); }
 
 } // namespace
 

@@ -12,7 +12,7 @@ namespace farshore {
 // the times of the last write over content that was not written back yet.
 result<> replica_group::close() {
     FS_CHECK(commit());
-    if (impl_->apply_stage->inside_step()) {
+    if (impl_->served || impl_->apply_stage->inside_step()) {
         return {};
     }
     FS_CHECK(impl_->note_touch());
@@ -73,6 +73,7 @@ result<commit_record> replica_group::impl::next_record() const {
         const std::scoped_lock lock(mutex);
         record.applied = applied.position;
         record.consistent = applied.consistent;
+        record.served = served != nullptr;
         record.applied_time = applied.time;
         record.applied_arrival = applied.arrival;
         record.damage_count = applied.damage_count + reported_damage;
@@ -99,6 +100,9 @@ result<commit_record> replica_group::impl::next_record() const {
 }
 
 result<> replica_group::impl::commit(bool always) {
+    if (served) {
+        return commit_served(always);
+    }
     if (auto named = core->images().check_named(); !named) {
         return die(named.error());
     }

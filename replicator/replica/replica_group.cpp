@@ -6,19 +6,13 @@
 #include "replicator/base/log.hpp"
 #include "replicator/replica/label_text.hpp"
 #include "replicator/replica/replica_impl.hpp"
+#include "replicator/replica/space_error.hpp"
 
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cerrno>
 
 namespace farshore {
-namespace {
-
-bool wants_space(const error &e) { return is(e, errc::full) || is_errno(e, ENOSPC); }
-
-} // namespace
-
 const std::vector<replica_volume> &replica_group::volumes() const { return impl_->volumes; }
 std::array<std::byte, 16> replica_group::identity() const { return impl_->identity; }
 std::uint64_t replica_group::used_bytes() const { return impl_->used_bytes(); }
@@ -112,6 +106,9 @@ result<> replica_group::impl::check_frame(bytes_view frame) const {
 result<> replica_group::append(bytes_view frame, wall_time arrival) {
     impl &i = *impl_;
     FS_CHECK(i.check_alive());
+    if (i.served) {
+        return fail(errc::refused, i.options.state_directory + ": it is served, and takes nothing");
+    }
     FS_CHECK(blame(fault::peer, i.check_frame(frame)));
     FS_TRY(header, parse_frame_header(frame));
     if (auto room = i.make_room(frame.size(), append_limit_of(i.options.journal_bytes_max));
@@ -187,6 +184,9 @@ result<apply_outcome> replica_group::impl::apply_once() {
 result<apply_outcome> replica_group::apply() {
     impl &i = *impl_;
     FS_CHECK(i.check_alive());
+    if (i.served) {
+        return apply_outcome{0, position().applied, 0, {}, {}, {}};
+    }
     if (!suspicion_durable()) { // somebody waits for it, and a step may last
         if (auto noted = i.note_suspicion(); !noted) {
             return i.die(noted.error());

@@ -50,12 +50,14 @@
 #include "replicator/base/error.hpp"
 #include "replicator/catalogue/catalogue.hpp"
 #include "replicator/format/frame.hpp"
+#include "replicator/format/point_label.hpp"
 #include "replicator/format/position.hpp"
 #include "replicator/replica/damage_reach.hpp"
 #include "replicator/storage/block_device.hpp"
 #include "replicator/storage/file_system.hpp"
 
 #include <array>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -87,6 +89,11 @@ struct replica_options {
     std::uint64_t stretch_bytes = 0;
     /// Images here have names that we gave them: they are not followed through symbolic links.
     std::string own_directory = {};
+    /// Clients are to write to the images (replica_group::served). A copy that was served and is
+    /// not to be any more makes a point of what its images hold, with the label `left_as`.
+    bool serve = false;
+    bool keep_all = false; ///< served: neither a rule nor space drops a point
+    std::optional<point_label> left_as = {};
 };
 
 struct replica_point {
@@ -292,6 +299,27 @@ class replica_group {
     std::uint64_t loan_slots() const;
     /// Few slots are left until the next commit.
     bool loans_crowded() const;
+
+    // Served: clients write to the images, in place of apply (replica_served.cpp)
+    /// Asked for and begun. Asked for and not begun: intervals wait to be applied first; open() it
+    /// again when they are.
+    bool served() const;
+    /// Before anything in the range of an image is changed: on return the points keep what is there
+    /// now, durably. errc::full: no room in `journal`, nothing is lost and it may be tried again;
+    /// other errors are final for the object. Any thread; the range lies in the volume.
+    result<> keep_before(volume_index volume, byte_range range);
+    /// keep_before() would return at once.
+    bool kept_before(volume_index volume, byte_range range) const;
+    /// Rules and space may drop points from here on, as for a copy that is not served.
+    void let_points_go();
+    /// Blocks that may not be as the point has them, in order, also more than once.
+    /// errc::not_found; the point is held while `fn` runs, whose error ends it.
+    result<> each_change_after(
+        interval_id point,
+        const std::function<result<>(volume_index, std::uint64_t block, std::uint64_t count)> &fn);
+    /// The images become what the point has; what they had is kept before, as of clients' writes.
+    /// Before clients; cut off it can be done again. errc::not_found, full, the disk's.
+    result<> go_back_to(interval_id point);
 
     // Look
     std::vector<replica_point> points() const; ///< oldest first

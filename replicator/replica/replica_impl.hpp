@@ -1,11 +1,13 @@
 #pragma once
 // The inside of replica_group: shared by replica_group.cpp, replica_commit.cpp,
-// replica_space.cpp, replica_points.cpp, replica_facts.cpp, replica_changed.cpp and
-// replica_packing.cpp and replica_scrub.cpp (running), and replica_recovery.cpp (create and open).
+// replica_space.cpp, replica_points.cpp, replica_facts.cpp, replica_changed.cpp,
+// replica_packing.cpp, replica_scrub.cpp and replica_served.cpp (running), and
+// replica_recovery.cpp (create and open).
 
 #include "replicator/format/group_state.hpp"
 #include "replicator/log/interval_log.hpp"
 #include "replicator/replica/applier.hpp"
+#include "replicator/replica/before_keeper.hpp"
 #include "replicator/replica/history_packer.hpp"
 #include "replicator/replica/image_cases.hpp"
 #include "replicator/replica/known_points.hpp"
@@ -14,6 +16,7 @@
 #include "replicator/replica/recovery_cases.hpp"
 #include "replicator/replica/replica_group.hpp"
 
+#include <atomic>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -62,6 +65,18 @@ struct replica_group::impl {
     std::string trouble;               ///< why damage was counted last; empty: not in this life
 
     impl(file_system &f, replica_options o) : files(f), options(std::move(o)) {}
+
+    std::unique_ptr<before_keeper> served; ///< clients write to the images; else null
+    std::atomic<bool> keep_all{false};     ///< while they do
+
+    // Served (replica_served.cpp)
+    result<> settle_served();
+    result<> recover_served();
+    result<> end_served();
+    result<> begin_served();
+    result<> commit_served(bool always);
+    stream_position after_all() const;
+    undo_outcome outcome_now() const;
 
     // Open (replica_recovery.cpp)
     result<> open();

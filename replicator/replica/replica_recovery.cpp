@@ -263,11 +263,16 @@ result<> replica_group::impl::open() {
     loans = std::move(opened);
     FS_TRY(notes, catalogue::open(files, join_path(directory, "catalogue.db")));
     facts = std::move(notes);
-    recovery_evidence evidence = gather(newest);
-    FS_TRY(worst, look_at_images());
-    evidence.images_changed = worst == image_case::not_as_left;
-    evidence.images_doubtful = worst == image_case::doubtful;
-    FS_CHECK(recover(decide_recovery(evidence)));
+    if (committed.served) { // what clients wrote is no evidence
+        FS_CHECK(recover_served());
+    } else {
+        recovery_evidence evidence = gather(newest);
+        FS_TRY(worst, look_at_images());
+        evidence.images_changed = worst == image_case::not_as_left;
+        evidence.images_doubtful = worst == image_case::doubtful;
+        FS_CHECK(recover(decide_recovery(evidence)));
+    }
+    FS_CHECK(settle_served());
     packing.packer =
         std::make_unique<history_packer>(files, core, packer_options_of(options, identity));
     apply_stage =

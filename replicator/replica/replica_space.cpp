@@ -46,6 +46,9 @@ result<> replica_group::impl::reclaim() {
 
 /// False when the oldest point must stay.
 bool replica_group::impl::drop_oldest_point() {
+    if (keep_all) {
+        return false;
+    }
     const auto in_use = core->held();
     const std::scoped_lock lock(mutex);
     return known.drop_oldest(in_use);
@@ -53,6 +56,9 @@ bool replica_group::impl::drop_oldest_point() {
 
 /// Why the oldest point stays, where an operator can do something about it.
 std::string replica_group::impl::space_holder() const {
+    if (keep_all) {
+        return ", or let the time before the promotion go with `farshore commit`";
+    }
     const std::scoped_lock lock(mutex);
     if (known.points.size() <= 1 || !known.points.front().pinned) {
         return "";
@@ -89,8 +95,10 @@ result<> replica_group::retain(wall_time now) {
     impl &i = *impl_;
     FS_CHECK(i.check_alive());
     FS_CHECK(i.read_openings());
+    const auto one =
+        i.served ? std::unique_lock(i.served->order()) : std::unique_lock<std::mutex>();
     const auto rules = rules_of(i.options.retain);
-    {
+    if (!i.keep_all) {
         const auto in_use = i.core->held();
         const std::scoped_lock lock(i.mutex);
         i.known.keep_only(points_to_keep(i.known.candidates(in_use, now), rules, now));

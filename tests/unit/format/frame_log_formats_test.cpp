@@ -121,7 +121,9 @@ TEST_CASE("commit record: identity, every bit of its slot counts, versions and r
     CHECK(*parse_commit_slot(slot) == r);
     check_bits(slot, parse_commit_slot);
     CHECK(is(parse_commit_slot(with(slot, 4, le16(9), 168)).error(), errc::unsupported));
-    CHECK(is(parse_commit_slot(with(slot, 6, le16(2), 168)).error(), errc::unsupported));
+    CHECK(is(parse_commit_slot(with(slot, 6, le16(4), 168)).error(), errc::unsupported));
+    CHECK(parse_commit_slot(with(slot, 6, le16(2), 168))->served);
+    CHECK_FALSE(parse_commit_slot(with(slot, 6, le16(2), 168))->consistent);
     CHECK(is(parse_commit_slot(with(slot, 8, le64(0), 168)).error(), errc::corrupt));
     CHECK(is(parse_commit_slot(with(slot, 16, le64(0), 168)).error(),
              errc::corrupt)); // half a position
