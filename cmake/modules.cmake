@@ -74,7 +74,7 @@ set(compiled_alone tests/support/doctest_main.cpp
     tests/unit/nbd/refusal_test.cpp
     tests/unit/rehearsal/rehearsal_test.cpp tests/unit/replica/loan_store_test.cpp
     tests/unit/sites/catch_up_hold_test.cpp tests/unit/sites/hostile_site_test.cpp tests/unit/sites/loans_test.cpp
-    tests/unit/sites/peer_trust_test.cpp)
+    tests/unit/sites/peer_trust_test.cpp tests/unit/sites/rollback_test.cpp)
 foreach(file IN LISTS compiled_alone)
     if(NOT EXISTS ${CMAKE_SOURCE_DIR}/${file})
         message(FATAL_ERROR "cmake/modules.cmake: there is no ${file} to be compiled alone")

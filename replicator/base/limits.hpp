@@ -12,9 +12,12 @@ constexpr std::uint64_t MiB = 1024 * KiB;
 constexpr std::uint64_t GiB = 1024 * MiB;
 
 // Groups and volumes
-constexpr std::size_t groups_max = 256;                ///< of one daemon
-constexpr std::size_t retain_rules_max = 32;           ///< of one group
-constexpr std::size_t volumes_per_group_max = 1024;    ///< of one group
+constexpr std::size_t groups_max = 256;             ///< of one daemon
+constexpr std::size_t retain_rules_max = 32;        ///< of one group
+constexpr std::size_t volumes_per_group_max = 1024; ///< of one group
+/// Of a group's lineage (roles/lineage.hpp). With a switchover there and back each week it is
+/// reached after nine years, and the group is set up anew then.
+constexpr std::size_t generations_max = 1000;
 constexpr std::size_t name_bytes_max = 64;             ///< group and volume names
 constexpr std::uint64_t volume_bytes_max = 1ULL << 50; ///< 1 PiB
 

@@ -103,4 +103,17 @@ void capture_group::durable(stream_position position, const digest16 &receiver) 
     impl_->clear_acknowledged(lock);
 }
 
+void capture_group::differs_in(const std::vector<pending_range> &ranges) {
+    for (const auto &v : impl_->volumes) {
+        const std::lock_guard lock(impl_->mutex);
+        for (std::uint64_t page = 0;
+             v->map->verdict().what == map_case::missing && page < v->map->pages(); ++page) {
+            v->map->clear_page(page);
+        }
+    }
+    for (const pending_range &r : ranges) {
+        mark_dirty(r.volume, r.range);
+    }
+}
+
 } // namespace farshore

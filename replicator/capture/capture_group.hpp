@@ -169,6 +169,9 @@ class capture_group {
     /// caller restarts with begin_tracking/begin_recording so that order is kept.
     void mark_dirty(volume_index v, byte_range range);
     void mark_all_dirty();
+    /// Before clients: these ranges differ from what the other site has, and of a volume whose map
+    /// is new nothing else does. To be said at each start until a map that has it is durable.
+    void differs_in(const std::vector<pending_range> &ranges);
     bool all_dirty() const;
 
     /// Cuts a barrier: swaps in a new open interval and returns the closed one; no writer waits.

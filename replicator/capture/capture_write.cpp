@@ -171,7 +171,8 @@ result<bool> capture_core::write(captured_volume &v, std::uint64_t offset, bytes
     if (data.empty()) {
         return true;
     }
-    if (p == patience::never && data.size() > inline_bytes_max) {
+    if (p == patience::never &&
+        (data.size() > inline_bytes_max || !v.data->writes_at_once({offset, data.size()}))) {
         return false;
     }
     write_op op(v, offset, data);

@@ -41,13 +41,13 @@ check_level level_of_state(const std::string &state) {
             return check_level::ok;
         }
     }
-    for (const char *bad : {"failed", "unpaired"}) {
+    for (const char *bad : {"failed", "unpaired", "fenced"}) {
         if (state == bad) {
             return check_level::critical;
         }
     }
     for (const char *passing : {"initial_sync", "spooling", "tracking", "catching_up", "paused",
-                                "empty", "receiving_sync", "replaying"}) {
+                                "empty", "receiving_sync", "replaying", "promoted"}) {
         if (state == passing) {
             return check_level::warning;
         }
@@ -134,7 +134,14 @@ finding judge_receiver(const json &g, const check_limits &limits, wall_time now,
     const double limit = seconds_of(limits.point_age_max);
     const double newest = seconds_of_rfc3339(text_field(g, "/newest_point/time"));
     finding f{level_of_state(state), fmt::format("{} {}", name, state)};
-    if (newest < 0) {
+    if (state == "promoted") { // its volumes are served from here: no newer point is due
+        if (const std::string why = text_field(g, "/serving/error"); !why.empty()) {
+            f.level = worse(f.level, check_level::critical);
+            f.text += ", its volumes are NOT served: " + why;
+        } else {
+            f.text += ", its volumes are served here and replicated nowhere";
+        }
+    } else if (newest < 0) {
         f.level = worse(f.level, check_level::critical);
         f.text += ", no recovery point";
     } else {

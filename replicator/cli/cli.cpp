@@ -11,6 +11,7 @@
 #include "replicator/cli/progress.hpp"
 #include "replicator/cli/render.hpp"
 #include "replicator/cli/report_run.hpp"
+#include "replicator/cli/role_options.hpp"
 #include "replicator/cli/socket_search.hpp"
 #include "replicator/cli/test_run.hpp"
 #include "replicator/config/config_file.hpp"
@@ -165,11 +166,11 @@ void print_text(const invocation &inv, const json &d, const terminal &term) {
         term.out(render_throttle(d));
     } else if (c == "wait") {
         term.out(text_field(d, "/point") + "\n");
+        const char *shown = flag_field(d, "/applied") ? " and its replica images show it" : "";
         term.err(fmt::format("{}: the point of {} is durable at the DR site{}\n", inv.group,
-                             text_field(d, "/time"),
-                             flag_field(d, "/applied") ? " and its replica images show it" : ""));
-    } else if (c == "report") {
-        term.out(render_report(d));
+                             text_field(d, "/time"), shown));
+    } else if (c == "report" || c == "promote") {
+        term.out(c == "report" ? render_report(d) : promote_text(d));
     } else if (c == "bookmark") {
         term.out(text_field(d, "/point") + "\n");
         term.err(render_bookmark(inv.group, d));
@@ -179,17 +180,16 @@ void print_text(const invocation &inv, const json &d, const terminal &term) {
         }
     } else if (c == "invite") {
         term.out(text_field(d, "/token") + "\n");
-        term.err(fmt::format("good once, until {}; at the primary site: farshore join, and this "
-                             "line on its standard input\n",
-                             text_field(d, "/expires")));
+        term.err("good once, until " + text_field(d, "/expires") +
+                 "; at the primary site: farshore join, and this line on its standard input\n");
     } else if (c == "invite --list") {
         term.out(render_invitations(d));
         if (list_field(d, "/invitations").empty()) {
             term.err("no invitation is open\n");
         }
     } else if (c == "pin" || c == "unpin" || c == "forget") {
-        term.err(fmt::format("{}: point {} of {}: {}\n", inv.group, text_field(d, "/point"),
-                             text_field(d, "/time"), text_field(d, "/done")));
+        term.err(inv.group + ": point " + text_field(d, "/point") + " of " +
+                 text_field(d, "/time") + ": " + text_field(d, "/done") + "\n");
     } else if (c == "join") {
         term.err(fmt::format("{}: paired with {}, fingerprint {}\n", text_field(d, "/group"),
                              text_field(d, "/address"), text_field(d, "/fingerprint")));

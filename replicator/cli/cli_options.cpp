@@ -3,6 +3,7 @@
 #include "replicator/cli/carry_options.hpp"
 #include "replicator/cli/report_run.hpp"
 #include "replicator/cli/retention_options.hpp"
+#include "replicator/cli/role_options.hpp"
 #include "replicator/cli/test_options.hpp"
 #include "replicator/config/suggest.hpp"
 #include "replicator/control/exit_code.hpp"
@@ -113,6 +114,7 @@ void add_receiver_commands(CLI::App &app, invocation &inv) {
     points->add_flag("--applied", inv.applied, "don't wait until what is durable is applied");
     add_plan_options(*points, inv);
     add_retention_commands(app, inv);
+    add_role_commands(app, inv);
     auto *open = verb(app, inv, "open", "open", "serve a group as of a point, by NBD (receiver)");
     group_argument(open, inv, true);
     open->add_option("--point", inv.point, "which point (default: latest)")->type_name("P");
@@ -146,7 +148,7 @@ void add_receiver_commands(CLI::App &app, invocation &inv) {
                         "print a token for one join, good for one hour (receiver)");
     group_argument(invite, inv, false);
     auto *address =
-        invite->add_option("--address", inv.address, "where senders reach this receiver")
+        invite->add_option("--address", inv.invite.address, "where senders reach this receiver")
             ->type_name("HOST:PORT");
     auto *list = invite->add_flag("--list", inv.invite.list, "the invitations that are open")
                      ->excludes(address);
@@ -161,7 +163,7 @@ void add_receiver_commands(CLI::App &app, invocation &inv) {
         if (inv.command != "invite" && !inv.group.empty()) {
             throw CLI::ValidationError("invite", "--list and --revoke take no GROUP");
         }
-        if (inv.command == "invite" && (inv.group.empty() || inv.address.empty())) {
+        if (inv.command == "invite" && (inv.group.empty() || inv.invite.address.empty())) {
             throw CLI::RequiredError("invite: GROUP and --address HOST:PORT");
         }
     });

@@ -77,10 +77,18 @@ struct test_words {
     bool mount = false;
 };
 
+/// Of `promote` and `demote`.
+struct role_words {
+    std::string confirm;
+    bool force = false;
+    bool discard = false;
+};
+
 /// Of `invite`.
 struct invite_words {
     bool list = false;
     std::string revoke; ///< an id
+    std::string address;
 };
 
 /// What `check` takes.
@@ -98,7 +106,6 @@ struct invocation {
     std::string group;
     std::string point;
     open_words open;
-    std::string address;
     std::string token;
     std::string id;
     std::string file;
@@ -115,6 +122,7 @@ struct invocation {
     bool applied = false;
     invite_words invite;
     carry_words carry;
+    role_words role;
     test_words test;
     throttle_words throttle;
     report_words report;

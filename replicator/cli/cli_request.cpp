@@ -2,6 +2,7 @@
 
 #include "replicator/cli/carry_options.hpp"
 #include "replicator/cli/retention_options.hpp"
+#include "replicator/cli/role_options.hpp"
 #include "replicator/config/units.hpp"
 #include "replicator/control/exit_code.hpp"
 
@@ -139,6 +140,9 @@ std::expected<control_request, control::failure> request_of(const invocation &in
     if (inv.command == "points" && inv.plan.asked) {
         return plan_request(inv);
     }
+    if (is_role_command(inv.command)) {
+        return role_request(inv);
+    }
     if (inv.command == "invite --list") {
         return control_request{"invitations", json::object()};
     }
@@ -162,7 +166,7 @@ std::expected<control_request, control::failure> request_of(const invocation &in
     } else if (inv.command == "join") {
         args["token"] = inv.token;
     } else if (inv.command == "invite") {
-        args["address"] = inv.address;
+        args["address"] = inv.invite.address;
     }
     if (inv.command == "check") {
         return control_request{"status", std::move(args)};
@@ -190,7 +194,8 @@ std::expected<control::call_limits, control::failure> call_limits_of(const invoc
     } else if (c == "wait") {
         limits.total = given ? std::optional(*given + wait_grace) : std::nullopt;
     } else if (c == "verify" || c == "open" || c == "close" || c == "join" || c == "pin" ||
-               c == "unpin" || c == "forget" || c == "scrub" || is_carry_command(c)) {
+               c == "unpin" || c == "forget" || c == "scrub" || is_carry_command(c) ||
+               is_role_command(c)) {
         limits.total = given;
     } else {
         limits.total = given.value_or(std::chrono::seconds(30));

@@ -8,6 +8,7 @@
 #include "replicator/config/hook_keys.hpp"
 #include "replicator/config/rehearsal_keys.hpp"
 #include "replicator/config/scrub_key.hpp"
+#include "replicator/config/serve_keys.hpp"
 #include "replicator/config/units.hpp"
 #include "replicator/nbd/server.hpp"
 #include "replicator/session/group_memory.hpp"
@@ -334,6 +335,7 @@ receiver_group_config receiver_group(const toml::table &table, uniqueness &group
     g.size_max = size_of(r, "size_max", g.size_max, 1);
     g.loans = r.flag("loans").value_or(true);
     g.scrub_every = scrub_of(r, scrub_every);
+    read_serve(r, g);
     g.tests = tests_of(r, problems);
     g.start = start_steps_of(r, problems);
     r.finish();

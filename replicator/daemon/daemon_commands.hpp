@@ -36,10 +36,10 @@ inline control::outcome unknown_command(const std::string &command, const std::s
     constexpr std::array at_sender{"wait",           "bookmark",     "verify", "join",
                                    "pause",          "resume",       "resync", "throttle_set",
                                    "throttle_clear", "throttle_show"};
-    constexpr std::array at_receiver{"points",      "open",        "opened",    "close",
-                                     "invite",      "invitations", "revoke",    "pin",
-                                     "unpin",       "forget",      "plan",      "open_attached",
-                                     "seed_target", "scrub",       "note_test", "report"};
+    constexpr std::array at_receiver{
+        "points",    "open",   "opened",  "close",  "invite",        "invitations", "revoke",
+        "pin",       "unpin",  "forget",  "plan",   "open_attached", "seed_target", "scrub",
+        "note_test", "report", "promote", "commit", "demote"};
     std::string text = "the " + role + " has no command \"" + command + "\"";
     if (role == "receiver" && std::ranges::find(at_sender, command) != at_sender.end()) {
         text += "; the sender has: run it at the primary site, or name its socket with --socket";

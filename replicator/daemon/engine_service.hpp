@@ -47,6 +47,7 @@ class engine_service final : public service {
         co_return answer;
     }
     Engine &engine() { return engine_; }
+    const std::shared_ptr<site> &here() const { return here_; }
     void reload() override { engine_.reload(); }
     std::string summary() const override {
         std::string text;

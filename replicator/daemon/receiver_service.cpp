@@ -2,7 +2,9 @@
 
 #include "replicator/base/log.hpp"
 #include "replicator/daemon/engine_service.hpp"
+#include "replicator/daemon/role_commands.hpp"
 #include "replicator/daemon/test_desk.hpp"
+#include "replicator/failover/served_groups.hpp"
 #include "replicator/receiver/receiver.hpp"
 
 namespace farshore {
@@ -10,32 +12,44 @@ namespace {
 
 using receiver_engine = engine_service<receiver, receiver_commands<receiver>, receiver_config>;
 
-/// The engine, and the rehearsals that it is asked for on a schedule.
+/// The engine, what it serves after promotions, and the rehearsals that it is asked for on a
+/// schedule.
 class receiver_daemon final : public service {
   public:
     receiver_daemon(const receiver_config &config, runtime run, std::vector<executor> nbd_loops,
                     pool_maker pools)
         : inner_(config, run, std::move(nbd_loops), std::move(pools)),
-          desk_(inner_.engine(), config, run, config.control) {}
+          desk_(inner_.engine(), config, run, config.control), work_(run.home),
+          served_(inner_.engine(), inner_.here(), config) {
+        inner_.engine().use_served([this](receiver_group_status &s) { served_.describe(s); });
+    }
 
     task<result<>> start() override {
         auto started = co_await inner_.start();
         if (started) {
+            served_.start();
             desk_.start();
         }
         co_return started;
     }
     void end_commands() override {
+        ending_ = true;
         desk_.end();
+        served_.end_commands();
         inner_.end_commands();
     }
     task<void> stop(duration drain) override {
         end_commands();
         co_await desk_.join();
+        co_await work_.join();
+        co_await served_.stop(); // it uses the copies
         co_await inner_.stop(drain);
     }
     task<control::outcome> run_command(std::string command, control::json arguments,
                                        control::progress_sink progress) override {
+        if (roles_.knows(command) && !ending_) {
+            return roles_.run(std::move(command), std::move(arguments), std::move(progress));
+        }
         return inner_.run_command(std::move(command), std::move(arguments), std::move(progress));
     }
     void reload() override { inner_.reload(); }
@@ -44,6 +58,10 @@ class receiver_daemon final : public service {
   private:
     receiver_engine inner_;
     test_desk desk_;
+    task_group work_; ///< of commands on roles
+    served_groups served_;
+    role_commands<served_groups> roles_{served_, work_};
+    bool ending_ = false;
 };
 
 } // namespace

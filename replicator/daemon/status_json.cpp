@@ -140,6 +140,24 @@ json to_json(const scrub_outcome &s) {
             {"damaged", std::move(damaged)}};
 }
 
+namespace {
+
+json to_json(const std::optional<served_status> &s) {
+    if (!s) {
+        return nullptr;
+    }
+    json volumes = json::array();
+    for (const served_volume &v : s->volumes) {
+        volumes.push_back({{"volume", v.volume}, {"nbd", v.uri}, {"dirty_bytes", v.dirty_bytes}});
+    }
+    return {{"generation", s->generation}, {"since", to_rfc3339(s->since)},
+            {"point", s->point},           {"committed", s->settled},
+            {"heard_of", s->heard_of},     {"volumes", std::move(volumes)},
+            {"error", or_null(s->error)}};
+}
+
+} // namespace
+
 json to_json(const receiver_group_status &g) {
     const json replay =
         !g.replay
@@ -151,6 +169,7 @@ json to_json(const receiver_group_status &g) {
     return {
         {"name", g.name},
         {"state", name_of(g.state)},
+        {"serving", to_json(g.serving)},
         {"connected", g.connected},
         {"applied_barrier", barrier(g.applied_barrier)},
         {"durable_barrier", barrier(g.durable_barrier)},
@@ -161,7 +180,8 @@ json to_json(const receiver_group_status &g) {
         {"scrub", to_json(g.scrub)},
         {"last_test", to_json(g.tests)},
         {"points_held_back", or_null(g.held_back)},
-        {"opened", {{"count", g.open_points}, {"oldest_seconds", rounded(g.oldest_open_seconds)}}},
+        {"opened",
+         {{"count", g.opened.count}, {"oldest_seconds", rounded(g.opened.oldest_seconds)}}},
         {"oldest_point", point_or_null(g.oldest_point)},
         {"newest_point", point_or_null(g.newest_point)},
         {"journal", {{"used_bytes", g.journal_used_bytes}, {"limit_bytes", g.journal_limit_bytes}}},

@@ -35,6 +35,7 @@ enum class message_type : std::uint16_t {
     extent_reply = 21,
     compare_request = 22,
     compare_reply = 23,
+    site_claim = 24,
 };
 
 /// What `parse` demands of an integer; the name is for whoever has to mend the peer.

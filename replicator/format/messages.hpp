@@ -4,6 +4,8 @@
 //
 //   sender                              receiver
 //   hello (control) ------------------>
+//                   <------------------ site_claim        only to who offered it; then
+//   site_claim --------------------->   its own, and
 //                   <------------------ welcome | refusal
 //   hello (each data link) ----------->  (same session id; no answer)
 //   begin_stream -------------------->   when order was lost: a catch-up begins
@@ -40,7 +42,9 @@
 //   welcome.durable, .partial    jump_max above known   durable >= applied; partial follows durable
 //   welcome.partial_index        0..4096                frames that the sender holds
 //   welcome.window_bytes         any                    taken as 1.125 MiB .. 64 MiB
-//   refusal.code                 1..9
+//   refusal.code                 1..10
+//   site_claim.role              0..3                  one each way, before the welcome
+//   site_claim.lineage           0..1000, ids not 0    no id twice; what follows is roles/meeting.hpp
 //   ack.durable                                         not back; new: of this session's stream, sent to the end
 //   ack.applied, .point          point <= applied       <= durable, not back
 //   ack.journaled_bytes                                 not back, <= bytes of frames sent in this session
@@ -89,7 +93,9 @@ constexpr std::uint32_t protocol_version = 1;
 constexpr std::uint64_t feature_compare = 1; ///< the sender answers compare_request
 constexpr std::uint64_t feature_labels = 2;  ///< barriers may have labels
 constexpr std::uint64_t feature_covered = 4; ///< the sender says heartbeat.covered
-constexpr std::uint64_t features_known = feature_compare | feature_labels | feature_covered;
+constexpr std::uint64_t feature_roles = 8;   ///< both sites say site_claim before the welcome
+constexpr std::uint64_t features_known =
+    feature_compare | feature_labels | feature_covered | feature_roles;
 
 struct volume_entry {
     std::string name;
@@ -183,6 +189,7 @@ enum class refusal_code : std::uint8_t {
     full = 7,       ///< no space at the DR site
     stopping = 8,
     protocol = 9, ///< the peer broke a rule
+    role = 10,    ///< the sites' roles don't fit (roles/meeting.hpp); only after site_claim
 };
 
 struct refusal {
@@ -191,8 +198,35 @@ struct refusal {
     std::string text;
     template <class V>
     void visit(V &v) {
-        v(code, field{"refusal.code", 1, 9});
+        v(code, field{"refusal.code", 1, 10});
         v(text, text_field("refusal.text"));
+    }
+};
+
+struct generation_entry {
+    random64 id;
+    stream_position left; ///< the last barrier of its parent; of the first one {0, 0}
+    template <class V>
+    void visit(V &v) {
+        v(id);
+        v(left, id_field("site_claim.lineage[].left"));
+    }
+};
+/// What a site says of its role in the group (roles/meeting.hpp).
+struct site_claim {
+    static constexpr auto type = message_type::site_claim;
+    std::uint8_t role = 0; ///< as site_role
+    std::vector<generation_entry> lineage;
+    random64 offer;              ///< handing over: the generation that the other may begin; else 0
+    std::uint64_t offers = 0;    ///< the number of its newest offer
+    std::uint64_t void_upto = 0; ///< the other's offers that it will never take
+    template <class V>
+    void visit(V &v) {
+        v(role, field{"site_claim.role", 0, 3});
+        v(lineage, length{"site_claim.lineage", limits::generations_max});
+        v(offer);
+        v(offers, count_field("site_claim.offers"));
+        v(void_upto, count_field("site_claim.void_upto"));
     }
 };
 

@@ -32,7 +32,8 @@ struct receiver::impl {
     std::set<const receiver_group *> starting;
     receiver_door door{run, here->trust(), here->mode(),
                        [this](const std::string &name) { return lookup(name); }};
-    condition invitations_; ///< there is a new one, or stop
+    condition invitations_;                              ///< there is a new one, or stop
+    std::function<void(receiver_group_status &)> served; ///< may be empty
     bool stopping = false;
     std::uint64_t attached = 0; ///< openings, counted for the names of their sockets
 
@@ -149,6 +150,7 @@ task<result<>> receiver::start() {
         o.lender = [&m, borrower = g.name](const std::string &lender) {
             return m.lend(lender, borrower);
         };
+        o.role = [&m, group = g.name] { return m.here->role_of(group, {}); };
         o.memory =
             receiver_memory_of(m.config.memory_bytes_max - client_bytes, m.config.groups.size());
         o.account = account;
@@ -238,6 +240,10 @@ task<void> receiver::stop(duration) {
     m.groups.clear();
 }
 
+void receiver::use_served(std::function<void(receiver_group_status &)> describe) {
+    impl_->served = std::move(describe);
+}
+
 std::uint16_t receiver::port() const {
     network *net = impl_->here->net();
     return net != nullptr ? net->port() : std::uint16_t{0};
@@ -248,6 +254,9 @@ std::vector<receiver_group_status> receiver::status() const {
     const std::vector<std::string> warnings = impl_->here->warnings();
     for (const auto &g : impl_->groups) {
         out.push_back(g->status());
+        if (impl_->served) {
+            impl_->served(out.back());
+        }
         out.back().warnings.insert(out.back().warnings.end(), warnings.begin(), warnings.end());
     }
     return out;
@@ -271,6 +280,27 @@ task<result<point_info>> receiver::forget(std::string group, std::string point) 
 task<result<point_info>> receiver::note_test(std::string group, std::string point, test_info test) {
     FS_CO_TRY(g, impl_->find(group));
     co_return co_await g->note_test(std::move(point), std::move(test));
+}
+
+task<result<promote_outcome>> receiver::promote(std::string group, std::string point, bool forced,
+                                                progress_report progress) {
+    FS_CO_TRY(g, impl_->find(group));
+    co_return co_await g->promote(std::move(point), forced, std::move(progress));
+}
+
+task<result<>> receiver::settle(std::string group) {
+    FS_CO_TRY(g, impl_->find(group));
+    co_return co_await g->settle();
+}
+
+task<result<>> receiver::discard(std::string group) {
+    FS_CO_TRY(g, impl_->find(group));
+    co_return co_await g->discard();
+}
+
+std::optional<served_copy> receiver::serving(const std::string &group) const {
+    const receiver_group *g = impl_->lookup(group);
+    return g != nullptr ? g->serving() : std::nullopt;
 }
 
 task<result<>> receiver::note_unrun(std::string group, test_info test) {

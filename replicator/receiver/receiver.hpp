@@ -5,11 +5,13 @@
 
 #include "replicator/base/async.hpp"
 #include "replicator/receiver/recovery_report.hpp"
+#include "replicator/receiver/served_copy.hpp"
 #include "replicator/session/config.hpp"
 #include "replicator/session/site.hpp"
 #include "replicator/session/status.hpp"
 #include "replicator/session/trust.hpp"
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -42,6 +44,8 @@ class receiver {
     task<result<>> revoke(std::string id); ///< of an invitation; errc::not_found
     void reload();                         ///< SIGHUP: reads the files of [tls] again, now
     std::vector<receiver_group_status> status() const;
+    /// Adds to each group's status what is served of it.
+    void use_served(std::function<void(receiver_group_status &)> describe);
     task<result<std::vector<point_info>>> points(std::string group);
     /// `point` as for open.
     task<result<point_info>> pin(std::string group, std::string point, bool pinned);
@@ -76,6 +80,22 @@ class receiver {
     std::vector<opened_point> opened() const;
     task<result<>> close(std::string id);
     /// `address`: what senders reach us at; goes into the token.
+    // Roles: the site's for a group. Who serves the volumes of a promoted one is
+    // failover/served_groups.hpp.
+    /// Reaches `point` (as for open), begins a generation and makes the copy one whose volumes are
+    /// to be served. errc::refused: the primary is connected and lives, unless `forced`, or the
+    /// role forbids it; errc::not_in_sync: what is durable can't be
+    /// applied; errc::dead: the role is changed, and the copy can't be opened now. Cancel it freely
+    /// until it has the role.
+    task<result<promote_outcome>> promote(std::string group, std::string point, bool forced,
+                                          progress_report progress);
+    /// The promotion is for good: the time before it may go as rules and space say.
+    task<result<>> settle(std::string group);
+    /// It is undone: the copy follows again, with what it held as a pinned point. Nobody serves its
+    /// volumes any more.
+    task<result<>> discard(std::string group);
+    /// Nothing: it follows, or its copy can't be served now.
+    std::optional<served_copy> serving(const std::string &group) const;
     task<result<invitation>> invite(std::string group, std::string address);
     std::vector<peer_status> peers() const;
     task<result<>> unpair(std::string group);

@@ -26,6 +26,7 @@ enum class group_phase : std::uint8_t {
     failing_two,     ///< the same, with a session and the link that would have replaced it
     failed,          ///< the storage failed, nobody uses it; it is opened anew after a pause
     reopening,       ///< it is being opened anew
+    turning,         ///< it is closed in order and opened for another role of this site
     stopping,        ///< nothing is taken any more; the copy is closed in order
     stopping_failed, ///< the same, and the copy is left to the next start
 };
@@ -41,6 +42,7 @@ enum class group_event : std::uint8_t {
     session_over,   ///< nothing of it runs any more
     storage_failed, ///< not for a lack of space
     pause_over,     ///< after the failure
+    turn,           ///< the role is another one
     stop,
 };
 
@@ -93,6 +95,7 @@ constexpr auto group_cases = [] {
 
         {p::idle, e::hello, {p::greeting, greet}},
         {p::idle, e::storage_failed, {p::failed, none}},
+        {p::idle, e::turn, {p::turning, reopen}},
         {p::idle, e::stop, {p::stopping, none}},
 
         {p::greeting, e::hello, {p::greeting, refuse_busy}},
@@ -132,6 +135,13 @@ constexpr auto group_cases = [] {
         {p::reopening, e::copy_absent, {p::empty, none}},
         {p::reopening, e::open_failed, {p::failed, none}},
         {p::reopening, e::stop, {p::stopping_failed, none}},
+
+        {p::turning, e::hello, {p::turning, refuse_busy}},
+        {p::turning, e::copy_opened, {p::idle, resume}},
+        {p::turning, e::copy_absent, {p::empty, none}},
+        {p::turning, e::open_failed, {p::failed, none}},
+        {p::turning, e::storage_failed, {p::turning, none}},
+        {p::turning, e::stop, {p::stopping_failed, none}},
 
         {p::stopping, e::hello, {p::stopping, refuse_stopping}},
         {p::stopping, e::copy_opened, {p::stopping, none}},

@@ -226,13 +226,55 @@ task<void> receiver_door::greet_hello(std::unique_ptr<transport::link> link, wir
     }
     // One that was not made the owner is refused there, with the reason.
     const bool ours = verdict == peer_verdict::ours || verdict == peer_verdict::first_use;
-    co_await group->attach(std::move(link), std::move(hello), ours);
+    std::optional<role_state> theirs;
+    const auto claim = group->claim();
+    if (ours && claim && hello.link == 0 && (hello.features_offered & wire::feature_roles) != 0) {
+        auto said = co_await exchange_claims(*link, *claim);
+        if (!said) {
+            note_refusal(*link, "closed: " + said.error().text());
+            link->close();
+            co_return;
+        }
+        theirs = std::move(*said);
+    }
+    co_await group->attach(std::move(link), std::move(hello), ours, std::move(theirs));
+}
+
+// Each judges by what both said, so neither says it anew when it has heard the other.
+task<result<role_state>> receiver_door::exchange_claims(transport::link &link,
+                                                        const wire::site_claim &ours) {
+    transport::message m;
+    m.type = static_cast<std::uint16_t>(wire::message_type::site_claim);
+    m.payload = wire::encode(ours);
+    FS_CO_CHECK(co_await link.send(std::move(m)));
+    const auto late = std::make_shared<transport::link *>(&link);
+    tasks_.spawn(close_late(late));
+    auto said = co_await link.receive();
+    while (said && said->type == static_cast<std::uint16_t>(wire::message_type::heartbeat)) {
+        said = co_await link.receive(); // it beats from its hello on
+    }
+    *late = nullptr;
+    late_.notify_all();
+    if (!said) {
+        co_return std::unexpected(said.error());
+    }
+    if (closing_) {
+        co_return fail(errc::closed, "the receiver stops");
+    }
+    if (said->type != static_cast<std::uint16_t>(wire::message_type::site_claim)) {
+        co_return fail_peer(errc::corrupt,
+                            fmt::format("it answered with a message of type {} and not with its "
+                                        "own site_claim",
+                                        said->type));
+    }
+    FS_CO_TRY(claim, wire::parse<wire::site_claim>(said->payload.view()));
+    co_return role_of_claim(claim);
 }
 
 // Any certificate of the site's CA passes the handshake, so the sender's identity tells whose the
 // group is: that of the first one that was accepted. Two that took turns would each overwrite what
 // the other sent.
-task<result<>> receiver_door::settle_owner(const receiver_group &group, const wire::hello &hello,
+task<result<>> receiver_door::settle_owner(receiver_group &group, const wire::hello &hello,
                                            const transport::link &link) {
     const auto store = [&]() -> task<result<>> {
         return trust_.change([this, &group, &hello, &link](trust_store &trust) -> result<> {
@@ -257,8 +299,11 @@ task<result<>> receiver_door::settle_owner(const receiver_group &group, const wi
         }
         co_return result<>{};
     case peer_verdict::first_use:
-        co_return group.judge(hello, true).accept ? co_await store()
-                                                  : result<>(); // attach() says why not
+        if (!group.judge(hello, true).accept) {
+            co_return result<>{}; // attach() says why not
+        }
+        FS_CO_CHECK(co_await store());
+        co_return co_await group.forget_lineage();
     case peer_verdict::wrong_name:
         co_return fail(
             errc::not_trusted,
@@ -304,6 +349,11 @@ task<void> receiver_door::take_join(std::unique_ptr<transport::link> link, bytes
                                         stored.error().text()));
         }
         reply.ok = redeemed.has_value();
+        if (receiver_group *group = redeemed ? lookup_(request->group) : nullptr) {
+            if (auto forgotten = co_await group->forget_lineage(); !forgotten) {
+                log::warning("group {}: {}", request->group, forgotten.error().text());
+            }
+        }
         if (redeemed) {
             log::info("group {}: paired with the sender at {} (fingerprint {})", request->group,
                       link->peer_address(), link->peer_fingerprint());

@@ -8,6 +8,7 @@
 #include "replicator/base/async.hpp"
 #include "replicator/format/messages.hpp"
 #include "replicator/session/config.hpp"
+#include "replicator/session/group_role.hpp"
 #include "replicator/session/kept.hpp"
 #include "replicator/session/peer_trust.hpp"
 #include "replicator/session/trust.hpp"
@@ -56,9 +57,10 @@ class receiver_door {
     task<void> greet(std::unique_ptr<transport::link> link);
     task<void> greet_stranger(std::unique_ptr<transport::link> link);
     task<void> greet_hello(std::unique_ptr<transport::link> link, wire::hello hello);
+    task<result<role_state>> exchange_claims(transport::link &link, const wire::site_claim &ours);
     task<result<transport::message>> first_message(transport::link &link);
     std::size_t silent_max(const std::string &fingerprint) const;
-    task<result<>> settle_owner(const receiver_group &group, const wire::hello &hello,
+    task<result<>> settle_owner(receiver_group &group, const wire::hello &hello,
                                 const transport::link &link);
     void note_refusal(const transport::link &link, const std::string &what);
     task<void> refuse(std::unique_ptr<transport::link> link, wire::refusal_code code,

@@ -92,6 +92,8 @@ task<void> receiver_group::live() {
     while (!is_stopping(phase_)) {
         if (serves()) {
             co_await stage_.run();
+        } else if (phase_ == group_phase::turning) {
+            co_await turn_copy();
         } else if (phase_ != group_phase::failed) {
             co_await changed_.wait();
         } else if (run_.time->now() < reopen_at_) {
@@ -143,6 +145,11 @@ replica_options receiver_group::storage_options() const {
     for (const retain_rule &r : options_.config.retain) {
         o.retain.push_back({r.spacing, r.age});
     }
+    o.serve = wants_to_serve();
+    o.keep_all = o.serve && role().trial != promotion_trial::none;
+    if (const std::string &name = (*role_.kept)->leave_as; !name.empty()) {
+        o.left_as = point_label{label_kind::crash, name};
+    }
     return o;
 }
 
@@ -162,6 +169,7 @@ task<result<>> receiver_group::open_copy() {
         co_return std::unexpected(opened.error());
     }
     copy_ = std::move(*opened);
+    FS_CO_CHECK(co_await finish_turn());
     copy_->set_verify_key(digest_key_);
     clock_.note_newest(copy_->position().newest_point);
     exposure_.newest = copy_->position().newest_point; // looked at when the sender had its say
@@ -171,6 +179,10 @@ task<result<>> receiver_group::open_copy() {
 }
 
 task<result<>> receiver_group::open_if_present() {
+    if (role_.kept == nullptr) {
+        FS_CO_TRY(kept_role, co_await options_.role());
+        role_.kept = kept_role;
+    }
     FS_CO_TRY(present, co_await run_on(run_.disk, [this]() -> result<bool> {
                   FS_CHECK(files_.make_directories(options_.state_directory));
                   FS_CHECK(load_digest_key());
@@ -202,7 +214,7 @@ void receiver_group::open_failed(const error &e) {
     log_.tell(log::level::error, fmt::format("not served: {}; tried again every {:.0f} s", e.text(),
                                              seconds_of(reopen_after)));
     failure_ = e;
-    last_error_ = e.text();
+    said_.last_error = e.text();
     reopen_at_ = run_.time->now() + reopen_after;
     step(group_event::open_failed);
 }
@@ -245,7 +257,7 @@ task<void> receiver_group::reopen_copy() {
         open_failed(opened.error());
         co_return;
     }
-    last_error_.reset();
+    said_.last_error.reset();
     log_.tell(log::level::info,
               fmt::format("served again, at barrier {}",
                           copy_ ? copy_->position().applied.interval.value : 0),
@@ -277,8 +289,9 @@ loan_offer receiver_group::lender(const std::string &group) {
 
 void receiver_group::note_peer_fault(const error &rule) {
     const std::string text = fmt::format("the sender broke the protocol: {}", rule.text());
-    last_error_ = text;
-    if (std::exchange(peer_fault_, text) != text) { // it may come back with it as often as it likes
+    said_.last_error = text;
+    if (std::exchange(said_.peer_fault, text) !=
+        text) { // it may come back with it as often as it likes
         log::error("group {}: {}; its session ends, the copy and its points stay as they are",
                    name(), text);
     }
@@ -286,7 +299,7 @@ void receiver_group::note_peer_fault(const error &rule) {
 
 void receiver_group::storage_failed(error e) {
     const std::string words = words_of(e);
-    last_error_ = words;
+    said_.last_error = words;
     log_.tell(log::level::error, words);
     const auto session = session_;
     if (reaction_to(blame(fault::storage, e)) == reaction::await_space) {
@@ -330,7 +343,13 @@ void receiver_group::looked(const replica_position &at) {
     openings_.tell_suspect(at.suspect);
 }
 
-void receiver_group::all_applied() { resume_openings(true); }
+// A promotion that was cut off before all was applied goes on.
+void receiver_group::all_applied() {
+    resume_openings(true);
+    if (wants_to_serve() && !copy_->served() && !role_.turning && phase_ == group_phase::idle) {
+        step(group_event::turn);
+    }
+}
 
 task<void> receiver_group::tell(wire::nak n) {
     if (const auto session = session_) {

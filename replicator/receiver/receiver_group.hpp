@@ -26,12 +26,15 @@
 #include "replicator/receiver/receiver_loans.hpp"
 #include "replicator/receiver/recovery_report.hpp"
 #include "replicator/receiver/scrub_desk.hpp"
+#include "replicator/receiver/served_copy.hpp"
 #include "replicator/receiver/session_host.hpp"
 #include "replicator/replica/replica_group.hpp"
 #include "replicator/session/commands_under_way.hpp"
 #include "replicator/session/config.hpp"
 #include "replicator/session/group_memory.hpp"
+#include "replicator/session/group_role.hpp"
 #include "replicator/session/handshake.hpp"
+#include "replicator/session/kept.hpp"
 #include "replicator/session/status.hpp"
 #include "replicator/storage/file_system.hpp"
 #include "transport/link.hpp"
@@ -53,6 +56,8 @@ struct receiver_group_options {
         make_point_disk; ///< threads for the clients of opened points; may be empty
     /// Another group that is paired with the same sender.
     std::function<loan_offer(const std::string &)> lender;
+    /// The group's role at this site, see site::role_of.
+    std::function<task<result<kept<group_role> *>>()> role;
 };
 
 class receiver_session;
@@ -76,14 +81,27 @@ class receiver_group final : session_host, apply_host, scrub_host {
     std::string session_address() const;
     std::string session_fingerprint() const; ///< of the control link; empty without a session
     bool may_lend() const { return options_.config.loans; }
-    loan_offer lends() { return serves() ? loan_offer{copy_, &desk_} : loan_offer{}; }
+    loan_offer lends() {
+        return serves() && !copy_->served() ? loan_offer{copy_, &desk_} : loan_offer{};
+    }
     const std::string &peer_name() const { return options_.config.peer_name; }
 
     /// What attach() would say to it now.
     hello_verdict judge(const wire::hello &hello, bool pinned) const;
     /// A link whose hello names this group, control or data; takes over. `pinned`: its fingerprint
-    /// is the group's.
-    task<void> attach(std::unique_ptr<transport::link> link, wire::hello hello, bool pinned);
+    /// is the group's. `theirs`: what a sender that knows roles said of its own, after ours.
+    task<void> attach(std::unique_ptr<transport::link> link, wire::hello hello, bool pinned,
+                      std::optional<role_state> theirs);
+    /// What this site says of its role; nothing: it is not known yet.
+    std::optional<wire::site_claim> claim() const;
+    /// The group has another primary: paired anew. Nothing while this site serves.
+    task<result<>> forget_lineage();
+
+    // Roles (receiver_group_role.cpp): as receiver.hpp has them.
+    task<result<promote_outcome>> promote(std::string point, bool forced, progress_report progress);
+    task<result<>> settle();
+    task<result<>> discard();
+    std::optional<served_copy> serving() const;
     /// The session ends, and a link that is being greeted is refused: whom they came from is
     /// trusted no more.
     void drop_session(const char *why);
@@ -141,7 +159,7 @@ class receiver_group final : session_host, apply_host, scrub_host {
     // apply_host
     bool serves() const override { return is_served(phase_); }
     void words_changed() override;
-    void works_again() override { last_error_.reset(); }
+    void works_again() override { said_.last_error.reset(); }
     void moved() override;
     void looked(const replica_position &at) override;
     void all_applied() override;
@@ -171,6 +189,18 @@ class receiver_group final : session_host, apply_host, scrub_host {
     replica_options storage_options() const;
     std::string path_of(const std::string &volume) const;
     result<> load_digest_key();
+
+    // receiver_group_role.cpp
+    const role_state &role() const { return (*role_.kept)->state; }
+    bool wants_to_serve() const;
+    task<result<>> check_turn() const;
+    task<result<>> primary_is_silent() const;
+    task<result<>> end_following(progress_report progress);
+    task<result<>> turn(std::function<result<>(group_role &)> to);
+    task<void> turn_copy();
+    task<result<>> finish_turn();
+    task<std::optional<std::string>> meet_sender(std::optional<role_state> theirs);
+    std::optional<served_status> served_seen() const;
 
     // receiver_group_greeting.cpp
     receiver_facts facts(bool pinned) const;
@@ -210,10 +240,16 @@ class receiver_group final : session_host, apply_host, scrub_host {
     struct {
         std::uint64_t count = 0;
         std::string why;
-    } drops_;                               ///< calls of drop_session(), and why it was last
-    std::uint64_t wire_bytes_before_ = 0;   ///< of sessions that are over
-    std::string peer_fault_;                ///< logged last
-    std::optional<std::string> last_error_; ///< until a session works again, or apply does
+    } drops_;                             ///< calls of drop_session(), and why it was last
+    std::uint64_t wire_bytes_before_ = 0; ///< of sessions that are over
+    struct {
+        std::string peer_fault;                ///< logged last
+        std::optional<std::string> last_error; ///< until a session works again, or apply does
+    } said_;
+    struct {
+        kept<group_role> *kept = nullptr; ///< the site's; null: it was not read yet
+        bool turning = false;             ///< a command changes it: no session begins
+    } role_;
     interval_id durable_seen_;
     group_log log_; ///< of failures and sessions, until something becomes durable
     group_clock clock_;

@@ -44,6 +44,8 @@ hello_verdict receiver_group::weigh(const wire::hello &hello, bool pinned) const
     const group_action begin = next(phase_, group_event::hello)->action;
     if (begin == group_action::refuse_stopping) {
         refuse(wire::refusal_code::stopping, "the receiver stops");
+    } else if (role_.turning || phase_ == group_phase::turning) {
+        refuse(wire::refusal_code::stopping, "the role of the DR site is being changed");
     } else if (begin == group_action::refuse_busy) {
         refuse(wire::refusal_code::stopping, "another session is being greeted");
     } else if (auto told = peer_clock().heard(hello.clock_ms, run_.time->wall()); !told) {
@@ -77,7 +79,7 @@ task<void> receiver_group::refuse(std::unique_ptr<transport::link> link, wire::r
 }
 
 task<void> receiver_group::attach(std::unique_ptr<transport::link> link, wire::hello hello,
-                                  bool pinned) {
+                                  bool pinned, std::optional<role_state> theirs) {
     if (hello.link != 0) {
         if (pinned && session_ && session_->live() &&
             session_->greeting().session == hello.session) {
@@ -98,6 +100,20 @@ task<void> receiver_group::attach(std::unique_ptr<transport::link> link, wire::h
         co_await refuse(std::move(link), verdict.code, std::move(verdict.text));
         co_return;
     }
+    const bool knows_roles = theirs.has_value();
+    if (auto refused = co_await meet_sender(std::move(theirs))) {
+        log_.tell(log::level::warning,
+                  fmt::format("refused the sender at {}: {}", link->peer_address(), *refused),
+                  *refused);
+        co_await refuse(std::move(link),
+                        knows_roles ? wire::refusal_code::role : wire::refusal_code::failed,
+                        std::move(*refused));
+        co_return;
+    }
+    if (verdict = weigh(hello, pinned); !verdict.accept) { // it may have changed meanwhile
+        co_await refuse(std::move(link), verdict.code, std::move(verdict.text));
+        co_return;
+    }
     static_cast<void>(clock_.heard(hello.clock_ms)); // in order, it was weighed
     co_await greet(std::move(link), std::move(hello));
 }
@@ -111,7 +127,7 @@ task<void> receiver_group::greet(std::unique_ptr<transport::link> link, wire::he
                 step(group_event::create_failed);
             }
             log_.tell(log::level::error, created.error().text());
-            last_error_ = created.error().text();
+            said_.last_error = created.error().text();
             co_await refuse(std::move(link),
                             is(created.error(), errc::mismatch) ? wire::refusal_code::volumes
                                                                 : wire::refusal_code::failed,
@@ -133,7 +149,7 @@ task<void> receiver_group::greet(std::unique_ptr<transport::link> link, wire::he
     log_.tell(log::level::info, fmt::format("session with the sender at {}", link->peer_address()),
               "session");
     if (!stage_.waits()) {
-        last_error_.reset();
+        said_.last_error.reset();
     }
     step(group_event::greeted);
     session_host &host = *this;

@@ -193,9 +193,8 @@ receiver_group_status receiver_group::status() const {
     s.bytes_wire = wire_bytes_before_ + (session_ ? session_->wire_bytes() : 0);
     s.bytes_applied = stage_.bytes_applied();
     s.journal_limit_bytes = options_.config.journal_bytes_max;
-    s.error = last_error_;
-    s.open_points = openings_.size();
-    s.oldest_open_seconds = openings_.oldest_seconds();
+    s.error = said_.last_error;
+    s.opened = {openings_.size(), openings_.oldest_seconds()};
     s.apply_waits = stage_.waits();
     s.wrong_bases = stage_.wrong_bases();
     if (const auto skew = clock_.warning()) {
@@ -203,7 +202,9 @@ receiver_group_status receiver_group::status() const {
     }
     s.replay = copy_ ? stage_.replay() : std::nullopt;
     const replica_position at = copy_ ? copy_->position() : replica_position{};
+    s.serving = served_seen();
     s.state = state_of(receiver_state_facts{.failed = is_failed(phase_),
+                                            .serves = s.serving.has_value(),
                                             .copy = copy_ != nullptr,
                                             .replaying = s.replay.has_value(),
                                             .applied = at.applied.interval.value != 0,

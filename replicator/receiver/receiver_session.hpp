@@ -64,6 +64,7 @@ class receiver_session {
     bool live() const { return phase_ != phase::closed; }
     /// Heard within the timeout.
     bool responsive() const;
+    time_point heard_at() const { return heard_; }
     const wire::hello &greeting() const { return hello_; }
     std::uint64_t wire_bytes() const;
     const std::string &address() const { return control_->peer_address(); }

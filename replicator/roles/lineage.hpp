@@ -4,6 +4,7 @@
 // which it left it. A site takes over the lineage of the one that it follows. Pure values.
 
 #include "replicator/base/error.hpp"
+#include "replicator/base/limits.hpp"
 #include "replicator/format/position.hpp"
 
 #include <cstddef>
@@ -21,9 +22,8 @@ struct generation {
     bool operator==(const generation &) const = default;
 };
 
-/// A promotion beyond this many is refused. With a switchover there and back each week it is
-/// reached after nine years, and the group is set up anew then.
-constexpr std::size_t generations_max = 1000;
+/// A promotion beyond this many is refused.
+constexpr std::size_t generations_max = limits::generations_max;
 
 /// How one lineage stands to another one.
 enum class kinship : std::uint8_t {

@@ -64,11 +64,18 @@ void sender::use_applications(std::shared_ptr<application_host> applications) {
     impl_->applications = std::move(applications);
 }
 
+void sender::use_half(const std::string &group, served_half half) {
+    impl_->halves[group] = std::move(half);
+}
+
 void sender_access::set_network(sender &s, std::unique_ptr<network> net, std::string boot_id,
                                 wall_time boot_began) {
     s.impl_->here->use_network(std::move(net));
     s.impl_->boot_id = std::move(boot_id);
     s.impl_->boot_began = boot_began;
+}
+void sender_access::set_boot(sender &s, std::string boot_id) {
+    s.impl_->boot_id = std::move(boot_id);
 }
 std::shared_ptr<block_device> sender_access::device(sender &s, const std::string &group,
                                                     volume_index v) {
@@ -179,16 +186,23 @@ task<void> sender::impl::start_group(std::size_t index) {
     o.clients = nbd::client_bounds{account->open_share(), places};
     o.trust = here->mode();
     o.applications = applications;
+    o.role = [this, name = g.name] { return here->role_of(name, {}); };
+    if (const auto half = halves.find(g.name); half != halves.end()) {
+        o.half = half->second;
+    }
     o.shared = g.loans ? shared : nullptr; // a group beside it neither offers nor asks
     if (g.loans) {
         o.gather_offers = [this, name = g.name](std::function<bool()> wanted) {
             return gather_offers(name, std::move(wanted));
         };
     }
+    const bool dials = !o.half.files;
     auto group = std::make_unique<sender_group>(std::move(o), s.run, files, *here->net(),
                                                 throttle.pace(), here->nbd_loops());
     std::optional<pinned_peer> peer;
-    if (const pinned_peer *known = here->trust()->find(g.name)) {
+    if (!dials) {
+        // whoever follows comes to this site
+    } else if (const pinned_peer *known = here->trust()->find(g.name)) {
         peer = *known;
     } else if (config.tls) {
         peer = pinned_peer{"", g.peer}; // whoever the site's CA signed
@@ -289,7 +303,7 @@ task<void> sender::stop(duration drain) {
         .join(); // last: a group that is being started may wait for a disk that does not answer
     impl_->groups.clear();
     co_await impl_->here->unwatched();
-    if (network *net = impl_->here->net()) {
+    if (network *net = impl_->here->net(); net != nullptr && impl_->halves.empty()) {
         co_await net->close();
     }
 }

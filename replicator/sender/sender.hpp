@@ -5,6 +5,7 @@
 // Threads: every method on the runtime's home executor.
 
 #include "replicator/base/async.hpp"
+#include "replicator/sender/served_half.hpp"
 #include "replicator/sender/throttle.hpp"
 #include "replicator/session/config.hpp"
 #include "replicator/session/site.hpp"
@@ -44,6 +45,9 @@ class sender {
     void use_pools(pool_maker make);
     /// Before start(): who freezes applications for bookmarks. Without it no hook can be frozen.
     void use_applications(std::shared_ptr<application_host> applications);
+    /// Before start(): the volumes of this group are the images of a promoted copy. Nobody is
+    /// dialled for it.
+    void use_half(const std::string &group, served_half half);
     /// Stops: no new NBD clients, drain to a durable point for at most `drain`, close everything.
     task<void> stop(duration drain);
 

@@ -14,6 +14,7 @@ struct sender_access {
     /// Before start().
     static void set_network(sender &s, std::unique_ptr<network> net, std::string boot_id,
                             wall_time boot_began = {});
+    static void set_boot(sender &s, std::string boot_id);
     static std::shared_ptr<block_device> device(sender &s, const std::string &group,
                                                 volume_index v);
 };

@@ -18,6 +18,21 @@ group_settings configured_settings(const sender_group_config &config) {
     return s;
 }
 
+/// Blocks.
+result<std::unique_ptr<capture_group>> open_capture(const served_half &half, file_system &files,
+                                                    const capture_options &options) {
+    FS_TRY(opened, capture_group::open(half.files ? *half.files : files, options));
+    if (half.changed && (half.changed_at_each_start || opened->start().fresh)) {
+        if (const auto changed = half.changed()) {
+            opened->differs_in(*changed);
+        } else {
+            log::warning("{}: all of it counts as changed", changed.error().text());
+            opened->mark_all_dirty();
+        }
+    }
+    return opened;
+}
+
 std::vector<std::string> volume_names(const sender_group_config &config) {
     std::vector<std::string> names;
     for (const sender_volume_config &v : config.volumes) {
@@ -50,6 +65,8 @@ task<result<>> sender_group::start(std::optional<pinned_peer> peer) {
                                              configured_settings(options_.config));
               }));
     settings_.found(found);
+    FS_CO_CHECK(co_await open_role());
+    heed_role();
     FS_CO_CHECK(co_await open_stages());
     if (auto served = serve_nbd(); !served) {
         co_await close_nbd();
@@ -65,7 +82,7 @@ task<result<>> sender_group::start(std::optional<pinned_peer> peer) {
 
 task<result<>> sender_group::open_stages() {
     capture_options capture;
-    capture.state_directory = join_path(options_.state_directory, "capture");
+    capture.state_directory = join_path(options_.state_directory, options_.half.capture);
     for (const sender_volume_config &v : options_.config.volumes) {
         capture.volumes.push_back({v.name, v.path});
     }
@@ -78,7 +95,7 @@ task<result<>> sender_group::open_stages() {
     capture.pages = options_.pages;
     capture.time = run_.time;
     FS_CO_TRY(opened, co_await run_on(run_.disk, [this, capture] {
-                  return capture_group::open(files_, capture);
+                  return open_capture(options_.half, files_, capture);
               }));
     spool_options held;
     held.directory = join_path(options_.state_directory, "spool");

@@ -20,12 +20,15 @@
 #include "replicator/sender/group_share.hpp"
 #include "replicator/sender/pipeline.hpp"
 #include "replicator/sender/sender.hpp"
+#include "replicator/sender/served_half.hpp"
 #include "replicator/sender/site_link.hpp"
 #include "replicator/sender/verify_desk.hpp"
 #include "replicator/sender/volume_upkeep.hpp"
 #include "replicator/session/commands_under_way.hpp"
 #include "replicator/session/config.hpp"
 #include "replicator/session/group_memory.hpp"
+#include "replicator/session/group_role.hpp"
+#include "replicator/session/io_gate.hpp"
 #include "replicator/session/kept.hpp"
 #include "replicator/session/network.hpp"
 #include "replicator/session/trust.hpp"
@@ -58,6 +61,9 @@ struct sender_group_options {
     /// See site_link_options.
     std::function<task<void>(std::function<bool()> wanted)> gather_offers;
     std::shared_ptr<application_host> applications; ///< null: no hook can be frozen
+    /// The group's role at this site, see site::role_of.
+    std::function<task<result<kept<group_role> *>>()> role;
+    served_half half; ///< of a promoted copy
 };
 
 class sender_group final : private pipeline_host, private site_link_host {
@@ -74,7 +80,9 @@ class sender_group final : private pipeline_host, private site_link_host {
     const std::string &name() const { return options_.config.name; }
     sender_group_status status() const;
     peer_status peer() const;
-    std::shared_ptr<block_device> device(volume_index v) { return stream_->capture().device(v); }
+    std::shared_ptr<block_device> device(volume_index v) {
+        return make_gated_device(stream_->capture().device(v), role_.gate);
+    }
 
     pipeline &stream() { return *stream_; }
 
@@ -94,6 +102,13 @@ class sender_group final : private pipeline_host, private site_link_host {
     task<result<>> throttle_clear();
 
   private:
+    // sender_group_role.cpp
+    task<result<>> open_role();
+    task<result<wire::site_claim>> meet(wire::site_claim theirs) override;
+    void heed_role();
+    void shut_gate();
+    bool fenced() const;
+
     // What the parts ask and tell.
     bool in_sync() const override { return site_->in_sync(); }
     bool wants_point() const override;
@@ -141,6 +156,10 @@ class sender_group final : private pipeline_host, private site_link_host {
     std::shared_ptr<transport::pacer> pace_;
     std::vector<executor> nbd_loops_;
     kept<group_settings> settings_;
+    struct {
+        kept<group_role> *kept = nullptr; ///< the site's; set at the start
+        std::shared_ptr<io_gate> gate = std::make_shared<io_gate>();
+    } role_;
 
     group_share share_; ///< outlives capture, which asks it
     std::unique_ptr<borrower> loans_;

@@ -50,6 +50,7 @@ sender_state sender_group::state() const {
     const spool_use held = stream_->held().use();
     sender_state_facts f;
     f.failed = upkeep_->disturbed().has_value();
+    f.fenced = fenced();
     f.paired = site_->peer().has_value();
     f.paused = settings_->paused;
     f.recording = site_->order() != stream_order::lost;

@@ -15,6 +15,7 @@
 
 #include <algorithm>
 #include <list>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -59,6 +60,7 @@ struct sender::impl {
     division memory;
     std::shared_ptr<memory_account> account;
     std::shared_ptr<application_host> applications; ///< of bookmarks; may be null
+    std::map<std::string, served_half> halves;      ///< of promoted copies, by group
     std::shared_ptr<nbd::client_places> places;
     std::shared_ptr<pair_index> shared;
     task_group tasks;

@@ -16,99 +16,9 @@ namespace {
 constexpr std::size_t packet_bytes = 1200;
 } // namespace
 
-error error_of(const wire::refusal &r) {
-    const auto code = [&] {
-        switch (static_cast<wire::refusal_code>(r.code)) {
-        case wire::refusal_code::version:
-            return errc::unsupported;
-        case wire::refusal_code::unknown_group:
-            return errc::not_found;
-        case wire::refusal_code::not_paired:
-            return errc::not_trusted;
-        case wire::refusal_code::busy:
-            return errc::busy;
-        case wire::refusal_code::volumes:
-            return errc::mismatch;
-        case wire::refusal_code::failed:
-            return errc::dead;
-        case wire::refusal_code::full:
-            return errc::full;
-        case wire::refusal_code::stopping:
-            return errc::closed;
-        case wire::refusal_code::protocol:
-            return errc::corrupt;
-        }
-        return errc::corrupt;
-    }();
-    return {make_error_code(code), fmt::format("the DR site says: {}", r.text)};
-}
-
-namespace {
-
-/// Says who it was, where the rule itself doesn't.
-error in_words(error e) {
-    if (e.whose == fault::peer && !e.context.starts_with("the DR site")) {
-        e.context = "the DR site broke the protocol: " + e.context;
-    }
-    return e;
-}
-
-} // namespace
-
 sender_session::sender_session(runtime run, spool &held, callbacks calls)
     : run_(std::move(run)), held_(held), calls_(std::move(calls)), tasks_(run_.home) {}
 sender_session::~sender_session() = default;
-
-task<result<wire::welcome>> sender_session::open(make_connector connect, wire::hello hello,
-                                                 interval_id known) {
-    connect_ = std::move(connect);
-    hello_ = std::move(hello);
-    std::vector<std::uint64_t> sizes;
-    for (const wire::volume_entry &v : hello_.volumes) {
-        sizes.push_back(v.size);
-    }
-    claims_ = receiver_claims(std::move(sizes));
-    FS_CO_TRY(connector, connect_(true));
-    FS_CO_TRY(link, co_await connector->connect(connect_timeout));
-    control_ = std::move(link);
-    heard_ = run_.time->now();
-    FS_CO_CHECK(co_await send_control(hello_));
-    tasks_.spawn(beat()); // also ends a receiver that accepts and then says nothing
-    auto reply = co_await control_->receive();
-    if (!reply) {
-        co_return std::unexpected(end_reason_.value_or(reply.error()));
-    }
-    heard_ = run_.time->now();
-    if (reply->type == static_cast<std::uint16_t>(wire::message_type::refusal)) {
-        FS_CO_TRY(refusal, wire::parse<wire::refusal>(reply->payload.view()));
-        co_return std::unexpected(error_of(refusal));
-    }
-    if (reply->type != static_cast<std::uint16_t>(wire::message_type::welcome)) {
-        co_return fail_peer(
-            errc::corrupt,
-            fmt::format("the DR site answered hello with a message of type {}, not with a welcome",
-                        reply->type));
-    }
-    auto parsed = wire::parse<wire::welcome>(reply->payload.view());
-    if (!parsed) {
-        co_return std::unexpected(in_words(parsed.error()));
-    }
-    const wire::welcome &welcome = *parsed;
-    if (welcome.version != wire::protocol_version ||
-        (welcome.features & ~hello_.features_offered) != 0) {
-        co_return fail_peer(errc::unsupported,
-                            "the DR site chose a protocol version or feature that this sender "
-                            "did not offer");
-    }
-    FS_CO_CHECK(calls_.on_clock(welcome.clock_ms));
-    window_bytes_ = std::clamp<std::uint64_t>(welcome.window_bytes, limits::frame_payload_bytes_max,
-                                              limits::window_bytes_max);
-    FS_CO_CHECK(check_welcome(welcome, known));
-    claims_.greeted(welcome);
-    tasks_.spawn(read_control());
-    welcomed_at_ = run_.time->now();
-    co_return welcome;
-}
 
 task<void> sender_session::connect_data_link(std::uint32_t index, int &missing) {
     auto connector = connect_(false);
@@ -402,6 +312,7 @@ result<> sender_session::dispatch(const transport::message &m) {
     case wire::message_type::compare_reply:
     case wire::message_type::join_request:
     case wire::message_type::join_reply:
+    case wire::message_type::site_claim:
     case wire::message_type::nak: // take_nak()
         break;
     }

@@ -41,6 +41,8 @@ class sender_session {
         std::function<void(const wire::notice &)> on_notice;
         std::function<void(const wire::compare_request &)> on_compare; ///< answer() follows
         std::function<result<>(std::uint64_t clock_ms)> on_clock;
+        /// The DR site's role, before its welcome; the answer is what this site says of its own.
+        std::function<task<result<wire::site_claim>>(wire::site_claim theirs)> on_claim;
         /// For heartbeats: the newest barrier, when it holds all that was written.
         std::function<interval_id()> covered;
         /// The spool holds an interval and can't give it back: the stream ends with it.
@@ -100,6 +102,7 @@ class sender_session {
     interval_id sending() const { return next_.interval; }
 
   private:
+    task<result<transport::message>> answer_to_hello();
     task<void> read_control();
     task<void> beat();
     task<void> watch_data_link(std::size_t index);
@@ -147,5 +150,7 @@ class sender_session {
 
 /// The error a refusal stands for.
 error error_of(const wire::refusal &r);
+/// Says who it was, where the rule itself doesn't.
+error in_words(error e);
 
 } // namespace farshore

@@ -8,6 +8,7 @@ namespace farshore {
 
 struct sender_state_facts {
     bool failed = false;
+    bool fenced = false;
     bool paired = false;
     bool paused = false;
     bool recording = false;       ///< capture keeps the order
@@ -18,13 +19,16 @@ struct sender_state_facts {
     bool backlog_on_disk = false; ///< encoded intervals had to go to the spool's disk
 };
 
-/// First match wins: failed, unpaired, paused; recording: not yet consistent -> initial_sync or
-/// catching_up (when connected, else tracking), consistent -> streaming when connected without a
-/// backlog on disk, else spooling; not recording: initial_sync before the first point ever, else
-/// tracking.
+/// First match wins: failed, fenced, unpaired, paused; recording: not yet consistent ->
+/// initial_sync or catching_up (when connected, else tracking), consistent -> streaming when
+/// connected without a backlog on disk, else spooling; not recording: initial_sync before the first
+/// point ever, else tracking.
 constexpr sender_state state_of(const sender_state_facts &f) {
     if (f.failed) {
         return sender_state::failed;
+    }
+    if (f.fenced) {
+        return sender_state::fenced;
     }
     if (!f.paired) {
         return sender_state::unpaired;

@@ -182,6 +182,7 @@ sender_session::callbacks site_link::callbacks() {
     calls.on_extents = [this](const wire::extent_reply &r) {
         return scan_ ? scan_->on_extents(r) : result<>(); // of a scan that was given up
     };
+    calls.on_claim = [this](wire::site_claim theirs) { return host_.meet(std::move(theirs)); };
     calls.on_verify = [this](const wire::verify_result &r) { return host_.on_verify(r); };
     calls.on_compare = [this](const wire::compare_request &r) { host_.on_compare(r); };
     calls.covered = [this] { return stream_.covered(); };

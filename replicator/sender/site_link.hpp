@@ -28,7 +28,8 @@
 
 namespace farshore {
 
-/// What a link asks of its group, and what it tells it. Home thread; none of it may wait.
+/// What a link asks of its group, and what it tells it. Home thread; none of it may wait but where
+/// it says so.
 class site_link_host {
   public:
     virtual bool paused() const = 0;
@@ -37,6 +38,9 @@ class site_link_host {
     /// A verify runs, which heals what it finds at its end.
     virtual bool verifying() const = 0;
 
+    /// What the DR site says of its role; the answer is this site's own, as it was before. May
+    /// wait for a disk.
+    virtual task<result<wire::site_claim>> meet(wire::site_claim theirs) = 0;
     /// Something that is waited for may have come.
     virtual void moved() = 0;
     /// The DR site has a point of the stream, the first one.

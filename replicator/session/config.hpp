@@ -105,6 +105,11 @@ struct receiver_group_config {
     std::optional<duration> scrub_every = {};
     std::vector<test_config> tests = {}; ///< rehearsals on a schedule
     std::vector<start_step> start = {};  ///< how the applications start on a copy, in order
+    /// Where volumes are served after a promotion, see nbd::parse_endpoint; {volume} in it becomes
+    /// the name. Empty: nowhere, and a promotion is refused.
+    std::string serve = {};
+    /// A promotion is settled by itself after so long; nothing: never.
+    std::optional<duration> commit_after = {};
 };
 
 struct receiver_config {

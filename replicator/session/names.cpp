@@ -18,6 +18,8 @@ const char *name_of(sender_state s) {
         return "catching_up";
     case sender_state::paused:
         return "paused";
+    case sender_state::fenced:
+        return "fenced";
     case sender_state::failed:
         return "failed";
     }
@@ -32,6 +34,8 @@ const char *name_of(receiver_state s) {
         return "receiving_sync";
     case receiver_state::following:
         return "following";
+    case receiver_state::promoted:
+        return "promoted";
     case receiver_state::failed:
         return "failed";
     case receiver_state::replaying:

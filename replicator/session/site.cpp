@@ -70,4 +70,21 @@ std::string site::group_directory(const std::string &group) const {
     return join_path(path_of("groups"), group);
 }
 
+task<result<kept<group_role> *>> site::role_of(std::string group, group_role otherwise) {
+    if (const auto known = roles_.find(group); known != roles_.end()) {
+        co_return known->second.get();
+    }
+    const std::string directory = group_directory(group);
+    const std::string path = join_path(directory, "role.json");
+    FS_CO_TRY(found, co_await run_on(run_.disk, [&]() -> result<group_role> {
+                  FS_CHECK(files_.make_directories(directory));
+                  return read_group_role(files_, path, std::move(otherwise));
+              }));
+    auto &role = roles_[group]; // who asked meanwhile read the same
+    if (!role) {
+        role = std::make_unique<kept<group_role>>(files_, run_.disk, path, std::move(found));
+    }
+    co_return role.get();
+}
+
 } // namespace farshore

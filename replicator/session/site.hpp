@@ -7,6 +7,8 @@
 
 #include "replicator/base/async.hpp"
 #include "replicator/session/config.hpp"
+#include "replicator/session/group_role.hpp"
+#include "replicator/session/kept.hpp"
 #include "replicator/session/network.hpp"
 #include "replicator/session/pools.hpp"
 #include "replicator/session/state_directory.hpp"
@@ -53,6 +55,9 @@ class site {
     /// Of a file of the daemon's own; of a group's directory.
     std::string path_of(const std::string &name) const { return join_path(path_, name); }
     std::string group_directory(const std::string &group) const;
+    /// The group's role at this site, whichever halves ask: `otherwise`, and no file, before the
+    /// first change of it. Errors as read_group_role. Lives as long as the site.
+    task<result<kept<group_role> *>> role_of(std::string group, group_role otherwise);
 
     const runtime &run() const { return run_; }
     runtime run_for_group(std::size_t groups) const {
@@ -76,6 +81,7 @@ class site {
     state_directory state_;
     std::unique_ptr<network> net_;
     bool open_ = false;
+    std::map<std::string, std::unique_ptr<kept<group_role>>> roles_;
     std::map<const void *, std::function<void()>> watchers_;
     condition files_wanted_; ///< SIGHUP, or nobody watches
     task_group tasks_;

@@ -23,9 +23,17 @@ enum class sender_state : std::uint8_t {
     tracking,
     catching_up,
     paused,
+    fenced, ///< the other site serves a newer generation: clients get errors
     failed
 };
-enum class receiver_state : std::uint8_t { empty, receiving_sync, following, failed, replaying };
+enum class receiver_state : std::uint8_t {
+    empty,
+    receiving_sync,
+    following,
+    promoted, ///< its volumes are served from here
+    failed,
+    replaying
+};
 const char *name_of(sender_state s);
 const char *name_of(receiver_state s);
 
@@ -153,9 +161,26 @@ struct tests_status {
     std::optional<wall_time> last_passed;
 };
 
+/// A volume that is served after a promotion.
+struct served_volume {
+    std::string volume;
+    std::string uri;
+    std::uint64_t dirty_bytes = 0; ///< regions that may differ from what the other site holds
+};
+struct served_status {
+    std::string generation;
+    wall_time since{};
+    std::string point;     ///< that it began with
+    bool settled = false;  ///< committed: `demote --discard` is over
+    bool heard_of = false; ///< by the other site, likewise
+    std::vector<served_volume> volumes;
+    std::optional<std::string> error; ///< why they are not served
+};
+
 struct receiver_group_status {
     std::string name;
     receiver_state state = receiver_state::empty;
+    std::optional<served_status> serving; ///< promoted
     bool connected = false;
     std::optional<barrier_info> applied_barrier;
     std::optional<barrier_info> durable_barrier;
@@ -167,8 +192,10 @@ struct receiver_group_status {
     std::optional<std::string> held_back;                 ///< why no point is made of what arrives
     std::optional<tests_status> tests;                    ///< nothing: there was none
     std::optional<replay_status> replay;
-    std::uint64_t open_points = 0;
-    double oldest_open_seconds = 0;
+    struct {
+        std::uint64_t count = 0;
+        double oldest_seconds = 0;
+    } opened;                 ///< points
     bool apply_waits = false; ///< for space: what is durable is not all applied
     std::uint64_t wrong_bases =
         0; ///< blocks that were not what the primary's changes build on, since the start
@@ -177,6 +204,14 @@ struct receiver_group_status {
     std::vector<volume_status> volumes;
     std::vector<std::string> warnings;
     std::optional<std::string> error;
+};
+
+struct promote_outcome {
+    std::string group;
+    point_info point;
+    std::string generation;
+    bool nothing_lost = false; ///< as the primary said last: all its clients wrote is in the point
+    std::vector<served_volume> volumes;
 };
 
 struct peer_status {

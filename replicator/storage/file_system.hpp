@@ -47,6 +47,8 @@ class file {
     virtual result<bool> read_at_cached(std::uint64_t offset, bytes_span out) = 0;
     /// Writes all bytes. Not durable before sync_data().
     virtual result<> write_at(std::uint64_t offset, bytes_view data) = 0;
+    /// False: a write or zeroing there has to do other work first, which waits for a disk.
+    virtual bool writes_at_once(byte_range) { return true; }
     /// fdatasync. A failure is final for this file object: every later sync_data() and write_at()
     /// fails with errc::dead, since the kernel may have dropped the dirty pages.
     virtual result<> sync_data() = 0;

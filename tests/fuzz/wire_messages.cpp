@@ -58,6 +58,7 @@ constexpr std::array checks = {
     check<wire::extent_reply>,
     check<wire::changed_request>,
     check<wire::changed_reply>,
+    check<wire::site_claim>, // later ones at the end: the corpus counts on the order
 };
 
 } // namespace

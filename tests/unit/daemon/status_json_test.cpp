@@ -101,7 +101,8 @@ TEST_SUITE("status_json") {
                                                   "opened",
                                                   "damaged_points",
                                                   "scrub",
-                                                  "last_test"});
+                                                  "last_test",
+                                                  "serving"});
         CHECK(o["last_test"].is_null());
         CHECK(o["scrub"].is_null());
         CHECK(o["replay"].is_null());

@@ -144,7 +144,7 @@ TEST_SUITE("format") {
                    {id_max}, {id_max + 1, top});
         holds<refusal>("refusal.code", {},
                        [](refusal &m, std::uint64_t v) { m.code = static_cast<std::uint8_t>(v); },
-                       {1, 9}, {0, 10, 255});
+                       {1, 10}, {0, 11, 255});
     }
 
     TEST_CASE("messages: streams, digests and loans") {
@@ -249,6 +249,20 @@ TEST_SUITE("format") {
         holds<compare_reply>("compare_reply.id", {},
                              [](compare_reply &m, std::uint64_t v) { m.id = v; }, {0, id_max},
                              {id_max + 1, top});
+    }
+
+    TEST_CASE("messages: what a site says of its role") {
+        using C = site_claim;
+        holds<C>("site_claim.role", {},
+                 [](C &m, std::uint64_t v) { m.role = static_cast<std::uint8_t>(v); }, {0, 3},
+                 {4, 255});
+        holds<C>("site_claim.lineage", {},
+                 [](C &m, std::uint64_t v) { m.lineage.resize(v, {7, {}}); },
+                 {0, 1, limits::generations_max}, {limits::generations_max + 1});
+        holds<C>("site_claim.offers", {}, [](C &m, std::uint64_t v) { m.offers = v; }, {0, id_max},
+                 {id_max + 1, top});
+        holds<C>("site_claim.void_upto", {}, [](C &m, std::uint64_t v) { m.void_upto = v; },
+                 {0, id_max}, {id_max + 1, top});
     }
 
     TEST_CASE("messages: numbers of a frame's header and barrier") {

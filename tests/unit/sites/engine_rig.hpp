@@ -3,6 +3,7 @@
 // thread.
 
 #include "replicator/base/limits.hpp"
+#include "replicator/failover/served_groups.hpp"
 #include "replicator/receiver/receiver.hpp"
 #include "replicator/receiver/receiver_access.hpp"
 #include "replicator/sender/hooks.hpp"
@@ -111,19 +112,39 @@ struct receiver_host {
     }
     ~receiver_host() { stop(); }
     void start() {
-        engine.emplace(config_, world_.run(), disk,
-                       std::vector<executor>{world_.io.get_executor()});
+        here = std::make_shared<site>(config_.state, config_.tls, world_.run(), disk,
+                                      std::vector<executor>{world_.io.get_executor()});
+        engine.emplace(config_, here);
         receiver_access::set_network(*engine, network_of_(world_.line));
         if (pools) {
             engine->use_pools(pools);
         }
         REQUIRE(world_.await(engine->start()));
+        served.emplace(*engine, here, config_, "boot" + std::to_string(boots));
+        engine->use_served([this](receiver_group_status &s) { served->describe(s); });
+        served->start();
     }
     void stop() {
+        end_serving();
         if (engine) {
             world_.await(engine->stop(duration{}));
             engine.reset();
         }
+        here.reset();
+    }
+    /// Before the engine alone is stopped.
+    void end_serving() {
+        if (served) {
+            world_.await(served->stop());
+            engine->use_served({});
+            served.reset();
+        }
+    }
+    /// Killed, and what was not synced may be lost; start() follows.
+    void cut_power(std::uint64_t seed) {
+        disk.power_cut(seed);
+        stop();
+        ++boots;
     }
     /// From the next start() on.
     void retain(std::vector<retain_rule> rules) {
@@ -145,7 +166,10 @@ struct receiver_host {
     world &world_;
     sim_file_system disk;
     pool_maker pools; ///< before start()
+    std::shared_ptr<site> here;
     std::optional<receiver> engine;
+    int boots = 0;
+    std::optional<served_groups> served; ///< what is promoted; `serve` is empty: by its devices
 
   private:
     receiver_config config_;

@@ -177,6 +177,7 @@ TEST_SUITE("sites") {
         CHECK(w.until(
             [&] { return hung.answers(), primary.status().state == sender_state::streaming; }));
         CHECK(site.status().durable_barrier);
+        site.end_serving();
         hung.stop(*site.engine);
         site.engine.reset();
     }
@@ -237,6 +238,7 @@ TEST_SUITE("sites") {
         REQUIRE(w.until([&] {
             return primary.status().state == sender_state::streaming && site.status().connected;
         }));
+        site.end_serving();
         const bool &stopped = hung.begin_stop(*site.engine);
         CHECK_FALSE(stopped);
         CHECK(site.status().state == receiver_state::empty); // closed
@@ -262,6 +264,7 @@ TEST_SUITE("sites") {
                         std::chrono::seconds(10)));
         CHECK_FALSE(connected);
         CHECK_FALSE(primary.status().connected);
+        site.end_serving();
         hung.stop(*site.engine);
         site.engine.reset();
     }

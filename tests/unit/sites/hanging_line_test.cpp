@@ -159,6 +159,7 @@ TEST_SUITE("sites") {
         p.write(3);
         REQUIRE(p.w.until([&] { return p.valve.shut; }));
         const time_point began = p.w.clock.now();
+        p.site.end_serving();
         p.w.await(p.site.engine->stop(std::chrono::seconds(10)));
         CHECK(p.w.clock.now() - began < std::chrono::seconds(3));
     }

@@ -64,7 +64,8 @@ TEST_SUITE("sites") {
             const auto stop = next(phase_of(p), e::stop);
             REQUIRE(stop);
             CHECK(is_stopping(stop->next));
-            CHECK((stop->next == stopping_failed) == is_failed(phase_of(p)));
+            const bool being_opened = is_failed(phase_of(p)) || phase_of(p) == turning;
+            CHECK((stop->next == stopping_failed) == being_opened);
         }
     }
 
@@ -95,8 +96,9 @@ TEST_SUITE("sites") {
                     CHECK(before == 0);
                 }
                 CHECK((step->action == a::reopen) ==
-                      (step->next == reopening && event_of(i) == e::pause_over));
-                if (step->next == failed || step->next == reopening) {
+                      ((step->next == reopening && event_of(i) == e::pause_over) ||
+                       (step->next == turning && event_of(i) == e::turn)));
+                if (step->next == failed || step->next == reopening || step->next == turning) {
                     CHECK(after == 0);
                 }
             }

@@ -1,0 +1,81 @@
+#include "replicator/cli/role_options.hpp"
+
+#include "replicator/cli/json_fields.hpp"
+#include "replicator/control/exit_code.hpp"
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+
+namespace farshore {
+namespace {
+
+CLI::App *role_verb(CLI::App &app, invocation &inv, const char *name, const char *help,
+                    bool confirmed) {
+    CLI::App *sub = app.add_subcommand(name, help);
+    sub->callback([&inv, name] { inv.command = name; });
+    sub->add_option("GROUP", inv.group, "name of the group")->required()->type_name("");
+    if (confirmed) {
+        sub->add_option("--confirm", inv.role.confirm, "the group's name once more")
+            ->required()
+            ->type_name("GROUP");
+    }
+    return sub;
+}
+
+} // namespace
+
+void add_role_commands(CLI::App &app, invocation &inv) {
+    CLI::App *promote = role_verb(app, inv, "promote",
+                                  "failover: serve the group's volumes from here (receiver)", true);
+    promote->add_option("--point", inv.point, "which point; without it the newest")->type_name("P");
+    promote->add_flag("--force", inv.role.force,
+                      "although the primary is connected and lives: its clients get errors");
+    role_verb(app, inv, "commit", "a promotion is for good: the time before it may go (receiver)",
+              false);
+    CLI::App *demote = role_verb(app, inv, "demote", "take a promotion back (receiver)", true);
+    demote
+        ->add_flag("--discard", inv.role.discard,
+                   "what clients wrote here since is kept as a point, and the copy follows again")
+        ->required();
+}
+
+bool is_role_command(const std::string &command) {
+    return command == "promote" || command == "commit" || command == "demote";
+}
+
+std::expected<control_request, control::failure> role_request(const invocation &inv) {
+    control::json args{{"group", inv.group}};
+    if (inv.command != "commit") {
+        if (inv.role.confirm != inv.group) {
+            return std::unexpected(
+                usage_failure(fmt::format("--confirm says \"{}\" and the group is \"{}\": the name "
+                                          "is said twice, since clients depend on it",
+                                          inv.role.confirm, inv.group)));
+        }
+        args["confirm"] = inv.role.confirm;
+    }
+    if (inv.command == "promote") {
+        args["force"] = inv.role.force;
+        if (!inv.point.empty()) {
+            args["point"] = inv.point;
+        }
+    }
+    return control_request{inv.command, std::move(args)};
+}
+
+std::string promote_text(const control::json &d) {
+    const std::string group = text_field(d, "/group");
+    std::string text = fmt::format(
+        "{}: promoted, generation {}, from point {} of {} on. {}\n", group,
+        text_field(d, "/generation"), text_field(d, "/point"), text_field(d, "/time"),
+        flag_field(d, "/nothing_lost") ? "By the primary's last word nothing is missing"
+                                       : "What was written at the primary after that is not here");
+    for (const control::json &v : list_field(d, "/volumes")) {
+        text += fmt::format("{}  {}\n", text_field(v, "/volume"), text_field(v, "/nbd"));
+    }
+    return text + fmt::format("`farshore commit {0}` makes it final, `farshore demote {0} "
+                              "--discard --confirm {0}` takes it back\n",
+                              group);
+}
+
+} // namespace farshore

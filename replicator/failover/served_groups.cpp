@@ -1,0 +1,303 @@
+#include "replicator/failover/served_groups.hpp"
+
+#include "replicator/base/geometry.hpp"
+#include "replicator/base/log.hpp"
+#include "replicator/nbd/serve_endpoint.hpp"
+#include "replicator/nbd/server.hpp"
+#include "replicator/replica/served_files.hpp"
+#include "replicator/roles/role_steps.hpp"
+#include "replicator/sender/sender_access.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+namespace farshore {
+namespace {
+
+constexpr duration look_every = std::chrono::seconds(1);
+constexpr duration serve_patience = std::chrono::seconds(30);
+/// Of the receiver's `memory`, for all that is served; nothing is held for a line.
+constexpr std::uint64_t memory_share = 4;
+constexpr std::uint64_t memory_min = 64ULL << 20;
+
+/// What may differ from the other site: blocks that the history has after the fork.
+result<std::vector<pending_range>> changed_after(replica_group &copy, interval_id fork) {
+    std::vector<pending_range> all;
+    FS_CHECK(copy.each_change_after(
+        fork, [&](volume_index v, std::uint64_t block, std::uint64_t count) -> result<> {
+            const byte_range range{block * block_bytes, count * block_bytes};
+            if (!all.empty() && all.back().volume == v && range.offset <= all.back().range.end()) {
+                byte_range &last = all.back().range;
+                last.length = std::max(last.end(), range.end()) - last.offset;
+            } else {
+                all.push_back({v, range});
+            }
+            return {};
+        }));
+    return all;
+}
+
+/// Maps of generations that are over.
+result<> remove_old_maps(file_system &files, const std::string &directory,
+                         const std::string &keep) {
+    FS_TRY(names, files.list(directory));
+    for (const std::string &name : names) {
+        if (!name.starts_with("capture-") || name == keep) {
+            continue;
+        }
+        const std::string old = join_path(directory, name);
+        FS_TRY(inside, files.list(old));
+        for (const std::string &file : inside) {
+            FS_CHECK(files.remove(join_path(old, file)));
+        }
+    }
+    return {};
+}
+
+} // namespace
+
+served_groups::served_groups(receiver &engine, std::shared_ptr<site> here, receiver_config config,
+                             std::string boot_id)
+    : engine_(engine), here_(std::move(here)), config_(std::move(config)),
+      boot_id_(std::move(boot_id)), run_(here_->run()), tasks_(run_.home) {}
+served_groups::~served_groups() = default;
+
+void served_groups::start() { tasks_.spawn(watch()); }
+
+void served_groups::end_commands() {
+    commands_.end();
+    for (auto &[group, at] : slots_) {
+        if (at.now) {
+            at.now->half->end_commands();
+        }
+    }
+    moved_.notify_all();
+    wanted_.notify_all();
+}
+
+task<void> served_groups::stop() {
+    end_commands();
+    ending_ = true;
+    wanted_.notify_all();
+    co_await commands_.join();
+    co_await tasks_.join();
+    for (auto &[group, at] : slots_) {
+        co_await end(group, at);
+    }
+}
+
+const receiver_group_config *served_groups::config_of(const std::string &group) const {
+    const auto at = std::ranges::find(config_.groups, group, &receiver_group_config::name);
+    return at == config_.groups.end() ? nullptr : &*at;
+}
+
+task<void> served_groups::watch() {
+    while (!ending_) {
+        for (const receiver_group_config &g : config_.groups) {
+            if (!ending_) {
+                co_await follow(g);
+            }
+        }
+        co_await wanted_.wait_until(*run_.time, run_.time->now() + look_every);
+    }
+}
+
+task<void> served_groups::follow(const receiver_group_config &group) {
+    slot &at = slots_[group.name];
+    const auto wanted = at.held ? std::nullopt : engine_.serving(group.name);
+    if (at.now && (!wanted || wanted->copy != at.now->copy)) {
+        co_await end(group.name, at);
+    }
+    if (!wanted) {
+        at.failure.clear();
+        co_return;
+    }
+    co_await settle_late(group, *wanted);
+    if (at.now) {
+        co_return;
+    }
+    if (auto begun = co_await begin(group, *wanted, at); !begun) {
+        if (std::exchange(at.failure, begun.error().text()) != at.failure) {
+            log::error("group {}: promoted, and not served: {}; tried again by itself", group.name,
+                       at.failure);
+        }
+    } else {
+        at.failure.clear();
+    }
+    moved_.notify_all();
+}
+
+task<result<>> served_groups::begin(const receiver_group_config &group, const served_copy &of,
+                                    slot &at) {
+    const group_role &role = **of.role;
+    auto next = std::make_unique<served>();
+    next->copy = of.copy;
+    sender_config c;
+    c.state = config_.state;
+    c.memory_bytes_max = std::max(memory_min, config_.memory_bytes_max / memory_share);
+    sender_group_config g;
+    g.name = group.name;
+    g.loans = false;
+    for (const replica_volume &v : of.copy->volumes()) {
+        FS_CO_TRY(endpoint,
+                  nbd::serve_endpoint(group.serve, group.name, v.name, of.copy->volumes().size()));
+        g.volumes.push_back({v.name, v.path, endpoint});
+        if (!endpoint.empty()) {
+            FS_CO_TRY(where, nbd::parse_endpoint(endpoint));
+            next->uris[v.name] = nbd::export_uri(where, v.name);
+        }
+    }
+    c.groups.push_back(std::move(g));
+    served_half half;
+    half.files = make_served_files(here_->files(), of.copy);
+    half.capture = "capture-" + text_of(*role.state.ancestry.newest());
+    half.changed = [copy = of.copy, fork = role.serving.point] {
+        return changed_after(*copy, fork);
+    };
+    half.changed_at_each_start = role.state.trial != promotion_trial::none;
+    FS_CO_CHECK(co_await run_on(run_.disk, [&, keep = half.capture] {
+        return remove_old_maps(here_->files(), here_->group_directory(group.name), keep);
+    }));
+    next->half = std::make_unique<sender>(std::move(c), here_);
+    next->half->use_half(group.name, std::move(half));
+    if (!boot_id_.empty()) {
+        sender_access::set_boot(*next->half, boot_id_);
+    }
+    auto started = co_await next->half->start();
+    if (started) {
+        const auto status = next->half->status();
+        if (status.empty() || status.front().state == sender_state::failed) {
+            started = fail(errc::dead, status.empty() ? "it was not started"
+                                                      : status.front().error.value_or("failed"));
+        }
+    }
+    if (!started) {
+        co_await next->half->stop(duration{});
+        co_return started;
+    }
+    at.now = std::move(next);
+    log::info("group {}: its volumes are served from here, generation {}", group.name,
+              text_of(*role.state.ancestry.newest()));
+    co_return result<>{};
+}
+
+task<void> served_groups::end(const std::string &group, slot &at) {
+    const auto over = std::exchange(at.now, nullptr);
+    if (over) {
+        log::info("group {}: its volumes are served no more from here", group);
+        co_await over->half->stop(duration{});
+    }
+    moved_.notify_all();
+}
+
+task<void> served_groups::settle_late(const receiver_group_config &group, const served_copy &of) {
+    const group_role &role = **of.role;
+    const bool due = group.commit_after && role.state.trial != promotion_trial::none &&
+                     run_.time->wall() - role.serving.since > *group.commit_after;
+    if (!due) {
+        co_return;
+    }
+    if (auto settled = co_await engine_.settle(group.name); !settled) {
+        log::warning("group {}: `commit_after`: {}", group.name, settled.error().text());
+    } else {
+        log::info("group {}: the promotion is committed, as `commit_after` says", group.name);
+    }
+}
+
+// ---- commands
+// -----------------------------------------------------------------------------------
+
+task<result<promote_outcome>> served_groups::promote(std::string group, std::string point,
+                                                     bool forced, progress_report progress) {
+    const commands_under_way::mark here(commands_);
+    if (const receiver_group_config *g = config_of(group)) { // before anything changes
+        if (g->serve.empty() && boot_id_.empty()) {
+            co_return fail(errc::invalid,
+                           fmt::format("group \"{}\" has no `serve` in the receiver's "
+                                       "configuration, where its volumes are to be served, for "
+                                       "instance serve = \"unix:/run/farshore/{{volume}}.sock\"",
+                                       group));
+        }
+        FS_CO_CHECK(nbd::serve_endpoint(g->serve, group, "a", 1));
+    }
+    FS_CO_TRY(out, co_await engine_.promote(group, std::move(point), forced, std::move(progress)));
+    wanted_.notify_all();
+    const slot &at = slots_[group];
+    const time_point until = run_.time->now() + serve_patience;
+    while (!commands_.ending() && !at.now && at.failure.empty() &&
+           co_await moved_.wait_until(*run_.time, until)) {
+    }
+    if (!at.now) {
+        co_return fail(errc::dead,
+                       fmt::format("group \"{}\" is promoted (generation {}), and its volumes are "
+                                   "not served: {}; tried again by itself",
+                                   group, out.generation,
+                                   at.failure.empty() ? "it takes long" : at.failure));
+    }
+    for (const auto &[volume, uri] : at.now->uris) {
+        out.volumes.push_back({volume, uri});
+    }
+    co_return out;
+}
+
+task<result<>> served_groups::settle(std::string group) {
+    const commands_under_way::mark here(commands_);
+    co_return co_await engine_.settle(std::move(group));
+}
+
+task<result<>> served_groups::discard(std::string group) {
+    const commands_under_way::mark here(commands_);
+    if (const auto of = engine_.serving(group)) {
+        FS_CO_CHECK(discarded((**of->role).state));
+    }
+    slot &at = slots_[group];
+    at.held = true;
+    const std::shared_ptr<void> done(nullptr, [this, &at](void *) {
+        at.held = false;
+        wanted_.notify_all();
+    });
+    wanted_.notify_all();
+    while (at.now && !commands_.ending()) {
+        co_await moved_.wait();
+    }
+    co_return co_await engine_.discard(std::move(group));
+}
+
+// ---- looks
+// --------------------------------------------------------------------------------------
+
+void served_groups::describe(receiver_group_status &s) const {
+    const auto at = slots_.find(s.name);
+    if (!s.serving || at == slots_.end()) {
+        return;
+    }
+    if (!at->second.failure.empty()) {
+        s.serving->error = at->second.failure;
+        s.error = at->second.failure;
+    }
+    if (!at->second.now) {
+        return;
+    }
+    for (const sender_group_status &half : at->second.now->half->status()) {
+        for (const volume_status &v : half.volumes) {
+            const auto uri = at->second.now->uris.find(v.name);
+            s.serving->volumes.push_back(
+                {v.name, uri == at->second.now->uris.end() ? "" : uri->second, v.dirty_bytes});
+        }
+        if (half.error && half.state == sender_state::failed) {
+            s.serving->error = half.error;
+        }
+    }
+}
+
+std::shared_ptr<block_device> served_groups::device(const std::string &group,
+                                                    volume_index v) const {
+    const auto at = slots_.find(group);
+    return at == slots_.end() || !at->second.now
+               ? nullptr
+               : sender_access::device(*at->second.now->half, group, v);
+}
+
+} // namespace farshore
