@@ -132,4 +132,18 @@ TEST_SUITE("hook") {
         CHECK(child.code() == 3);
         CHECK(rig.has("forced"));
     }
+    TEST_CASE("process: a group with as many volumes as it may have is frozen") {
+        const script_rig rig;
+        json line = request_line(rig.asked);
+        for (int i = 0; i < 1024; ++i) {
+            line["volumes"].push_back({{"name", fmt::format("volume-{}", i)},
+                                       {"path", fmt::format("/srv/volumes/of/shop/{}.img", i)}});
+        }
+        hook_child child;
+        child.say(line.dump());
+        const auto said = child.event();
+        REQUIRE_MESSAGE((said.is_object() && said["event"] == "frozen"), said.dump());
+        child.say(R"({"command": "release"})");
+        CHECK(child.event()["proved"] == true);
+    }
 }
