@@ -65,6 +65,12 @@ TEST_SUITE("hook") {
         script_rig line({.before = "yes | tr -d '\\n'"});
         CHECK(script_refusal(line).contains("prints more than it may"));
     }
+    TEST_CASE("script: a line that is too long is a failure, also when it comes at once") {
+        script_rig rig({.before = "printf '%03000d\\n' 0"});
+        CHECK(script_refusal(rig).contains("prints more than it may"));
+        frozen_script longest({.before = "printf '%01024d\\n' 0"});
+        CHECK(longest.one.release(longest.t));
+    }
     TEST_CASE("script: no file of ours is open in it") {
         const int ours = ::dup2(STDERR_FILENO, 50); // not close-on-exec, as of a library
         REQUIRE(ours == 50);
