@@ -70,8 +70,8 @@ set(compiled_alone tests/support/doctest_main.cpp
     replicator/receiver/pack_stage.cpp replicator/receiver/receiver_group_retention.cpp
     replicator/rehearsal/script_runner.cpp replicator/replica/block_set.cpp replicator/replica/point_overlay.cpp
     tests/unit/capture/dirty_map_cases_test.cpp tests/unit/config/hook_keys_test.cpp
-    tests/unit/daemon/status_json_test.cpp tests/unit/log/segment_store_test.cpp tests/unit/log/spool_test.cpp tests/unit/log/undo_log_test.cpp
-    tests/unit/nbd/refusal_test.cpp
+    tests/unit/daemon/status_json_test.cpp tests/unit/hook/guard_cases_test.cpp
+    tests/unit/log/segment_store_test.cpp tests/unit/log/spool_test.cpp tests/unit/log/undo_log_test.cpp tests/unit/nbd/refusal_test.cpp
     tests/unit/rehearsal/rehearsal_test.cpp tests/unit/replica/loan_store_test.cpp
     tests/unit/sites/catch_up_hold_test.cpp tests/unit/sites/hostile_site_test.cpp tests/unit/sites/loans_test.cpp
     tests/unit/sites/peer_trust_test.cpp tests/unit/sites/rollback_test.cpp)

@@ -66,10 +66,7 @@ result<nlohmann::json> agent_link::open_with(const std::string &socket, const te
 result<> agent_link::await_step(const tether &t) {
     for (;;) {
         FS_TRY(text, line(t));
-        const auto mark = text.rfind(delimiter);
-        const auto document = control::parse_json(text.substr(mark == text.npos ? 0 : mark + 1));
-        if (mark != text.npos && document && document->is_object() &&
-            document->value("return", nlohmann::json()) == step_) {
+        if (agent_in_step(text, step_)) {
             return {};
         }
     }
@@ -125,9 +122,22 @@ result<std::string> agent_link::line(const tether &t) {
 
 result<nlohmann::json> agent_link::reply(const tether &t, const std::string &name) {
     FS_TRY(text, line(t));
-    auto document = control::parse_json(text);
+    return agent_value(text, name);
+}
+
+bool agent_in_step(const std::string &line, std::int64_t step) {
+    const auto mark = line.rfind(delimiter);
+    if (mark == std::string::npos) {
+        return false;
+    }
+    const auto document = control::parse_json(std::string_view(line).substr(mark + 1));
+    return document && document->is_object() && document->value("return", nlohmann::json()) == step;
+}
+
+result<nlohmann::json> agent_value(const std::string &line, const std::string &command) {
+    const auto document = control::parse_json(line);
     if (!document || !document->is_object()) {
-        return refusal("the guest agent's reply to " + name + " is no JSON object");
+        return refusal("the guest agent's reply to " + command + " is no JSON object");
     }
     if (const auto value = document->find("return"); value != document->end()) {
         return *value;
@@ -135,7 +145,7 @@ result<nlohmann::json> agent_link::reply(const tether &t, const std::string &nam
     const auto wrong = document->find("error");
     const bool told = wrong != document->end() && wrong->is_object() && wrong->contains("desc") &&
                       (*wrong)["desc"].is_string();
-    return refusal(fmt::format("the guest agent: {}: {}", name,
+    return refusal(fmt::format("the guest agent: {}: {}", command,
                                told ? (*wrong)["desc"].get<std::string>() : "no reason given"));
 }
 

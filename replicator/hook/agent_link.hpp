@@ -36,4 +36,10 @@ class agent_link {
     std::int64_t step_ = 0; ///< the number of our guest-sync-delimited
 };
 
+/// The line answers our guest-sync-delimited; what stands before its delimiter is an earlier
+/// client's.
+bool agent_in_step(const std::string &line, std::int64_t step);
+/// What the line says that a command returned. Errors: the agent's words; a line that is no reply.
+result<nlohmann::json> agent_value(const std::string &line, const std::string &command);
+
 } // namespace farshore::hook

@@ -7,7 +7,9 @@
 
 namespace farshore::hook::limits {
 
-constexpr std::size_t line_bytes_max = 16 * 1024; ///< of the protocol, both ways
+constexpr std::size_t line_bytes_max = 16 * 1024; ///< of an answer
+/// The largest group has 1,024 volumes: 1,000 bytes for each are left.
+constexpr std::size_t request_bytes_max = 1024 * 1024;
 constexpr std::size_t message_bytes_max = 512;
 constexpr std::size_t facts_max = 16;
 constexpr std::size_t fact_key_bytes_max = 64;

@@ -103,7 +103,7 @@ int hook_main(int argc, char **argv) {
     if (signals < 0) {
         return refuse("this process can't be set up");
     }
-    line_reader from(STDIN_FILENO, limits::line_bytes_max);
+    line_reader from(STDIN_FILENO, limits::request_bytes_max);
     std::string_view why;
     const auto line = first_line(from, signals, start, why);
     if (!line) {

@@ -175,8 +175,9 @@ std::string_view name_of(application type) {
 }
 
 result<request> parse_request(std::string_view line) {
-    if (line.size() > limits::line_bytes_max) {
-        return refusal(fmt::format("the request has more than {} bytes", limits::line_bytes_max));
+    if (line.size() > limits::request_bytes_max) {
+        return refusal(
+            fmt::format("the request has more than {} bytes", limits::request_bytes_max));
     }
     FS_TRY(document, control::parse_json(line));
     if (!document.is_object()) {

@@ -29,6 +29,7 @@ std::string_view name_of(application type);
 struct group_volume {
     std::string name;
     std::string path;
+    bool operator==(const group_volume &) const = default;
 };
 
 struct request {
@@ -43,6 +44,7 @@ struct request {
     bool outside = false;         ///< what lies outside the group's volumes is no reason to refuse
     std::vector<group_volume> volumes;
     std::vector<std::string> never; ///< paths whose file system must not be frozen
+    bool operator==(const request &) const = default;
 };
 
 /// The request of one line, without its newline. The error names the key that is unknown, missing,

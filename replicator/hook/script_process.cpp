@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <csignal>
@@ -172,13 +173,14 @@ result<> script_process::go() {
 
 result<std::optional<std::string>> script_process::line(const tether &t) {
     for (;;) {
-        if (const auto end = kept_.find('\n'); end != std::string::npos) {
+        const auto end = kept_.find('\n');
+        if (std::min(end, kept_.size()) > line_bytes_max || heard_ > output_bytes_max) {
+            return refusal("the script prints more than it may");
+        }
+        if (end != std::string::npos) {
             std::string one = kept_.substr(0, end);
             kept_.erase(0, end + 1);
             return one;
-        }
-        if (kept_.size() > line_bytes_max || heard_ > output_bytes_max) {
-            return refusal("the script prints more than it may");
         }
         FS_CHECK(t.wait(output_.get(), POLLIN));
         std::array<char, 4096> some{};

@@ -1,15 +1,13 @@
 #include "replicator/quiesce/hook_process.hpp"
 
-#include "replicator/base/clean_text.hpp"
 #include "replicator/base/log.hpp"
-#include "replicator/base/plain_name.hpp"
 #include "replicator/base/unique_fd.hpp"
+#include "replicator/quiesce/hook_words.hpp"
 
 #include <asio/buffer.hpp>
 #include <asio/local/stream_protocol.hpp>
 #include <asio/write.hpp>
 #include <fmt/format.h>
-#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <array>
@@ -22,8 +20,6 @@
 extern char **environ;
 
 namespace farshore {
-
-using json = nlohmann::json;
 
 namespace {
 
@@ -73,68 +69,6 @@ result<spawned> spawn(const std::string &program) {
     return s;
 }
 
-std::string words_of(const json &event, const char *key) {
-    const auto at = event.find(key);
-    return at != event.end() && at->is_string()
-               ? clean_text(at->get<std::string>(), label_message_bytes_max - 3)
-               : "";
-}
-
-/// Those that a label takes; what is too long is cut, what is no name is left out.
-std::vector<std::pair<std::string, std::string>> facts_of(const json &event) {
-    std::vector<std::pair<std::string, std::string>> facts;
-    const auto at = event.find("facts");
-    if (at == event.end() || !at->is_object()) {
-        return facts;
-    }
-    for (const auto &[key, value] : at->items()) {
-        if (facts.size() < label_facts_max && is_plain_name(key) && value.is_string()) {
-            facts.emplace_back(key,
-                               clean_text(value.get<std::string>(), label_value_bytes_max - 3));
-        }
-    }
-    return facts;
-}
-
-std::chrono::microseconds held_for(const json &event) {
-    constexpr double most_ms = 1e9;
-    const auto at = event.find("frozen_ms");
-    const double ms = at != event.end() && at->is_number() ? at->get<double>() : 0.0;
-    return std::chrono::microseconds(
-        static_cast<std::int64_t>(std::clamp(ms, 0.0, most_ms) * 1000));
-}
-
-json request_of(const hook_config &hook, const hook_context &context,
-                const std::vector<std::string> &never) {
-    json volumes = json::array();
-    for (const auto &[name, path] : context.volumes) {
-        volumes.push_back({{"name", name}, {"path", path}});
-    }
-    json request{{"version", 1},
-                 {"name", hook.name},
-                 {"type", hook.type},
-                 {"timeout_ms", std::chrono::ceil<std::chrono::milliseconds>(hook.timeout).count()},
-                 {"group", context.group},
-                 {"bookmark", context.bookmark},
-                 {"outside", hook.outside},
-                 {"volumes", std::move(volumes)},
-                 {"never", never}};
-    const std::pair<const char *, const std::string &> texts[] = {{"connect", hook.connect},
-                                                                  {"mount", hook.mount},
-                                                                  {"socket", hook.socket},
-                                                                  {"file", hook.file},
-                                                                  {"user", hook.user}};
-    for (const auto &[key, text] : texts) {
-        if (!text.empty()) {
-            request[key] = text;
-        }
-    }
-    if (!hook.run.empty()) {
-        request["run"] = hook.run;
-    }
-    return request;
-}
-
 } // namespace
 
 struct hook_processes::process {
@@ -157,7 +91,7 @@ struct hook_processes::process {
     pid_t pid;
     asio::local::stream_protocol::socket line;
     asio::steady_timer timer;
-    std::string heard; ///< after the last event
+    hook_answers answers;
     time_point began{};
 };
 
@@ -165,28 +99,23 @@ namespace {
 
 using process_ptr = std::shared_ptr<hook_processes::process>;
 
-task<result<>> say(process_ptr p, json what, time_point deadline, time_source *time) {
-    const std::string text = what.dump() + "\n";
+task<result<>> say(process_ptr p, std::string line, time_point deadline, time_source *time) {
     p->limit(p, deadline, *time);
-    const auto [failed, n] = co_await asio::async_write(p->line, asio::buffer(text), as_result);
+    const auto [failed, n] = co_await asio::async_write(p->line, asio::buffer(line), as_result);
     p->timer.cancel();
     co_return failed ? fail(errc::closed, "the hook's process ended") : result<>();
 }
 
-/// The next line it says. errc::timeout, errc::closed, errc::corrupt.
-task<result<json>> hear(process_ptr p, time_point deadline, time_source *time) {
+/// The next thing it says. errc::timeout, errc::closed, errc::corrupt.
+task<result<hook_event>> hear(process_ptr p, time_point deadline, time_source *time) {
     std::array<char, 4096> some{};
     for (;;) {
-        if (const std::size_t end = p->heard.find('\n'); end != std::string::npos) {
-            json event = json::parse(p->heard.substr(0, end), nullptr, false);
-            p->heard.erase(0, end + 1);
-            if (!event.is_object() || !event.contains("event") || !event["event"].is_string()) {
-                co_return fail(errc::corrupt, "the hook's process said what is no event");
-            }
-            co_return event;
+        auto event = p->answers.next();
+        if (!event) {
+            co_return std::unexpected(event.error());
         }
-        if (p->heard.size() > hook_line_bytes_max) {
-            co_return fail(errc::corrupt, "the hook's process said too much");
+        if (*event) {
+            co_return std::move(**event);
         }
         p->limit(p, deadline, *time);
         const auto [failed, n] = co_await p->line.async_read_some(asio::buffer(some), as_result);
@@ -197,11 +126,9 @@ task<result<json>> hear(process_ptr p, time_point deadline, time_source *time) {
         if (failed) {
             co_return fail(errc::closed, "the hook's process ended");
         }
-        p->heard.append(some.data(), n);
+        p->answers.add({some.data(), n});
     }
 }
-
-bool says(const json &event, std::string_view what) { return event["event"] == what; }
 
 class held_by_process final : public held_application {
   public:
@@ -218,21 +145,20 @@ class held_by_process final : public held_application {
         const process_ptr p = std::exchange(process_, nullptr);
         const time_point deadline = p->began + hook_.timeout + release_grace;
         hook_result out = so_far_;
-        const auto asked = co_await say(p, {{"command", "release"}}, deadline, time_);
+        const auto asked = co_await say(p, std::string(hook_release), deadline, time_);
         const auto event = co_await hear(p, deadline, time_);
-        if (event && says(*event, "released")) {
-            const auto proved = event->find("proved");
-            out.ok = proved != event->end() && proved->is_boolean() && proved->get<bool>();
-            out.freeze = held_for(*event);
-            out.message = words_of(*event, "message");
-            for (auto &fact : facts_of(*event)) {
+        if (event && event->what == "released") {
+            out.ok = event->proved;
+            out.freeze = event->frozen;
+            out.message = event->message;
+            for (const auto &fact : event->facts) {
                 if (out.facts.size() < label_facts_max) {
-                    out.facts.push_back(std::move(fact));
+                    out.facts.push_back(fact);
                 }
             }
         } else if (event) {
-            out.message = fmt::format("it was released before the barrier was cut: {}",
-                                      words_of(*event, "message"));
+            out.message =
+                fmt::format("it was released before the barrier was cut: {}", event->message);
         } else {
             out.message = asked ? event.error().context : asked.error().context;
         }
@@ -274,10 +200,10 @@ task<freeze_outcome> hook_processes::freeze(hook_config hook, hook_context conte
     p->began = began;
     const time_point deadline = began + hook.timeout + freeze_grace;
     const auto asked =
-        co_await say(p, request_of(hook, context, options_.never), deadline, run_.time);
+        co_await say(p, hook_request(hook, context, options_.never), deadline, run_.time);
     const auto event = co_await hear(p, deadline, run_.time);
-    if (event && says(*event, "frozen")) {
-        out.result.facts = facts_of(*event);
+    if (event && event->what == "frozen") {
+        out.result.facts = event->facts;
         out.held = std::make_unique<held_by_process>(
             p, hook, out.result, run_.time,
             [this](process_ptr ended) { tasks_.spawn(reap(std::move(ended))); });
@@ -289,7 +215,7 @@ task<freeze_outcome> hook_processes::freeze(hook_config hook, hook_context conte
         tasks_.spawn(reap(p));
         co_return out;
     }
-    out.result.message = event   ? words_of(*event, "message")
+    out.result.message = event   ? event->message
                          : asked ? event.error().context
                                  : asked.error().context;
     if (out.result.message.empty()) {

@@ -20,8 +20,6 @@
 
 namespace farshore {
 
-constexpr std::size_t hook_line_bytes_max = 16 * 1024;
-
 struct hook_process_options {
     std::string program;            ///< path of farshore-hook
     std::vector<std::string> never; ///< paths whose file systems must not be frozen

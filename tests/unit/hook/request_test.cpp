@@ -153,7 +153,7 @@ TEST_SUITE("hook") {
         const std::size_t now = all.dump().size();
         all["connect"] = std::string(all["connect"]) + std::string(1000, ' ');
         CHECK(parse_request(all.dump()));
-        const std::string line = good().dump() + std::string(limits::line_bytes_max - now, ' ');
+        const std::string line = good().dump() + std::string(limits::request_bytes_max - now, ' ');
         CHECK(parse_request(line));
         CHECK_FALSE(parse_request(line + " "));
     }

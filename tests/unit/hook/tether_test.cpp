@@ -40,6 +40,15 @@ TEST_SUITE("hook") {
         CHECK(t.sleep(std::chrono::hours(1)).error().code == errc::cancelled);
         CHECK(next_guard_word(ends->second.get()).error().code == errc::closed);
     }
+    TEST_CASE("tether: a guard that is gone ends a wait at once") {
+        auto ends = make_channel();
+        REQUIRE(ends);
+        const tether t(ends->second.get(), clk::now() + std::chrono::hours(1));
+        ends->first.reset();
+        const auto waited = t.wait(-1, 0, std::chrono::seconds(2));
+        REQUIRE_FALSE(waited);
+        CHECK(waited.error().code == errc::cancelled);
+    }
     TEST_CASE("tether: without a guard nothing is armed") {
         auto ends = make_channel();
         REQUIRE(ends);
