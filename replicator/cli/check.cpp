@@ -127,6 +127,28 @@ void judge_tests(finding &f, const json &g, const check_limits &limits, wall_tim
     perfdata += fmt::format(" '{}_test_age'={:.0f}s;;{:.0f};0", name, age, limit);
 }
 
+/// A promoted group: its volumes are served from here, and no newer point is due.
+void judge_serving(finding &f, const json &g, const check_limits &limits) {
+    if (flag_field(g, "/serving/fenced")) {
+        f.level = check_level::critical;
+        f.text += ", fenced: the other site serves a newer generation, clients here get errors";
+        return;
+    }
+    if (const std::string why = text_field(g, "/serving/error"); !why.empty()) {
+        f.level = check_level::critical;
+        f.text += ", its volumes are NOT served: " + why;
+        return;
+    }
+    const std::string stream = text_field(g, "/serving/stream");
+    if (stream != "streaming" && stream != "spooling") {
+        f.text += ", its volumes are served here and replicated nowhere";
+        return;
+    }
+    const double lag = number_field(g, "/serving/lag_seconds");
+    f.level = lag > seconds_of(limits.lag_max) ? check_level::critical : check_level::ok;
+    f.text += fmt::format(", served here and followed, {}, lag {}", stream, format_seconds(lag));
+}
+
 finding judge_receiver(const json &g, const check_limits &limits, wall_time now,
                        std::string &perfdata) {
     const std::string name = text_field(g, "/name", "?");
@@ -135,12 +157,7 @@ finding judge_receiver(const json &g, const check_limits &limits, wall_time now,
     const double newest = seconds_of_rfc3339(text_field(g, "/newest_point/time"));
     finding f{level_of_state(state), fmt::format("{} {}", name, state)};
     if (state == "promoted") { // its volumes are served from here: no newer point is due
-        if (const std::string why = text_field(g, "/serving/error"); !why.empty()) {
-            f.level = worse(f.level, check_level::critical);
-            f.text += ", its volumes are NOT served: " + why;
-        } else {
-            f.text += ", its volumes are served here and replicated nowhere";
-        }
+        judge_serving(f, g, limits);
     } else if (newest < 0) {
         f.level = worse(f.level, check_level::critical);
         f.text += ", no recovery point";

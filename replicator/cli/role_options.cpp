@@ -37,10 +37,13 @@ void add_role_commands(CLI::App &app, invocation &inv) {
         ->add_flag("--discard", inv.role.discard,
                    "what clients wrote here since is kept as a point, and the copy follows again")
         ->required();
+    role_verb(app, inv, "reverse",
+              "a fenced site follows: what it alone has is kept as a point (either daemon)", true);
 }
 
 bool is_role_command(const std::string &command) {
-    return command == "promote" || command == "commit" || command == "demote";
+    return command == "promote" || command == "commit" || command == "demote" ||
+           command == "reverse";
 }
 
 std::expected<control_request, control::failure> role_request(const invocation &inv) {

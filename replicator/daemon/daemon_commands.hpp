@@ -31,6 +31,13 @@ inline control::outcome no_such_group(const std::string &name) {
     return std::unexpected(control::failure{"not_found", "there is no group \"" + name + "\"",
                                             value_of(exit_code::not_found)});
 }
+/// Of a group that is served here: what else is only asked where the primary is.
+inline bool asks_the_serving_site(const std::string &command) {
+    constexpr std::array known{"wait",   "bookmark",     "verify",         "pause",        "resume",
+                               "resync", "throttle_set", "throttle_clear", "throttle_show"};
+    return std::ranges::find(known, command) != known.end();
+}
+
 /// Most often the command is meant for the other daemon.
 inline control::outcome unknown_command(const std::string &command, const std::string &role) {
     constexpr std::array at_sender{"wait",           "bookmark",     "verify", "join",

@@ -20,7 +20,7 @@ class receiver_daemon final : public service {
                     pool_maker pools)
         : inner_(config, run, std::move(nbd_loops), std::move(pools)),
           desk_(inner_.engine(), config, run, config.control), work_(run.home),
-          served_(inner_.engine(), inner_.here(), config) {
+          served_(inner_.engine(), inner_.here(), served_means_of(config)) {
         inner_.engine().use_served([this](receiver_group_status &s) { served_.describe(s); });
     }
 
@@ -48,9 +48,20 @@ class receiver_daemon final : public service {
     task<control::outcome> run_command(std::string command, control::json arguments,
                                        control::progress_sink progress) override {
         if (roles_.knows(command) && !ending_) {
-            return roles_.run(std::move(command), std::move(arguments), std::move(progress));
+            co_return co_await roles_.run(std::move(command), std::move(arguments),
+                                          std::move(progress));
         }
-        return inner_.run_command(std::move(command), std::move(arguments), std::move(progress));
+        const auto group = arguments.find("group");
+        sender *half = group != arguments.end() && group->is_string()
+                           ? served_.half(group->get<std::string>())
+                           : nullptr;
+        if (half != nullptr && asks_the_serving_site(command) && !ending_) {
+            sender_commands<sender> commands(*half, work_);
+            co_return co_await commands.run(std::move(command), std::move(arguments),
+                                            std::move(progress));
+        }
+        co_return co_await inner_.run_command(std::move(command), std::move(arguments),
+                                              std::move(progress));
     }
     void reload() override { inner_.reload(); }
     std::string summary() const override { return inner_.summary(); }

@@ -1,5 +1,6 @@
 #pragma once
-// Promotion, its end and its undoing, as the receiver's control socket sees them.
+// Promotion, its end and its undoing, and the way of a fenced site to follow, as the control
+// sockets see them.
 //
 // Threads: home executor. `owner`: a hang-up does not tear them.
 
@@ -38,7 +39,8 @@ class role_commands {
     role_commands(Served &served, task_group &owner) : served_(served), owner_(owner) {}
 
     static bool knows(const std::string &command) {
-        return command == "promote" || command == "commit" || command == "demote";
+        return command == "promote" || command == "commit" || command == "demote" ||
+               command == "reverse";
     }
 
     /// The name is said twice, since clients depend on it.
@@ -59,6 +61,10 @@ class role_commands {
         if (command == "commit") {
             co_return done_or_failure(co_await shielded(owner_, served_.settle(group)), group,
                                       "committed");
+        }
+        if (command == "reverse") {
+            co_return done_or_failure(co_await shielded(owner_, served_.reverse(group)), group,
+                                      "follows");
         }
         if (command == "demote") {
             co_return done_or_failure(co_await shielded(owner_, served_.discard(group)), group,

@@ -150,9 +150,15 @@ json to_json(const std::optional<served_status> &s) {
     for (const served_volume &v : s->volumes) {
         volumes.push_back({{"volume", v.volume}, {"nbd", v.uri}, {"dirty_bytes", v.dirty_bytes}});
     }
-    return {{"generation", s->generation}, {"since", to_rfc3339(s->since)},
-            {"point", s->point},           {"committed", s->settled},
-            {"heard_of", s->heard_of},     {"volumes", std::move(volumes)},
+    return {{"generation", s->generation},
+            {"since", to_rfc3339(s->since)},
+            {"point", s->point},
+            {"committed", s->settled},
+            {"heard_of", s->heard_of},
+            {"fenced", s->fenced},
+            {"stream", s->stream},
+            {"lag_seconds", rounded(s->lag_seconds)},
+            {"volumes", std::move(volumes)},
             {"error", or_null(s->error)}};
 }
 

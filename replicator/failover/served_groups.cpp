@@ -58,10 +58,72 @@ result<> remove_old_maps(file_system &files, const std::string &directory,
 
 } // namespace
 
-served_groups::served_groups(receiver &engine, std::shared_ptr<site> here, receiver_config config,
-                             std::string boot_id)
-    : engine_(engine), here_(std::move(here)), config_(std::move(config)),
-      boot_id_(std::move(boot_id)), run_(here_->run()), tasks_(run_.home) {}
+served_means served_means_of(const receiver_config &config, bool in_test) {
+    const auto find = [groups = config.groups](const std::string &name) {
+        const auto at = std::ranges::find(groups, name, &receiver_group_config::name);
+        return at == groups.end() ? receiver_group_config{} : *at;
+    };
+    served_means m;
+    m.half = [find,
+              in_test](const std::string &name,
+                       const std::vector<replica_volume> &volumes) -> result<sender_group_config> {
+        const receiver_group_config of = find(name);
+        if (of.serve.empty() && !in_test) {
+            return fail(errc::invalid,
+                        fmt::format("group \"{}\" has no `serve` in the receiver's configuration, "
+                                    "where its volumes are to be served, for instance serve = "
+                                    "\"unix:/run/farshore/{{volume}}.sock\"",
+                                    name));
+        }
+        sender_group_config g;
+        g.name = name;
+        g.loans = false;
+        for (const replica_volume &v : volumes) {
+            FS_TRY(endpoint, nbd::serve_endpoint(of.serve, name, v.name, volumes.size()));
+            g.volumes.push_back({v.name, v.path, endpoint});
+        }
+        return g;
+    };
+    m.commit_after = [find](const std::string &name) { return find(name).commit_after; };
+    m.groups = [groups = config.groups] {
+        std::vector<std::string> names;
+        for (const receiver_group_config &g : groups) {
+            names.push_back(g.name);
+        }
+        return names;
+    };
+    m.memory_bytes_max = config.memory_bytes_max;
+    m.tls = config.tls;
+    return m;
+}
+
+served_groups::served_groups(receiver &engine, std::shared_ptr<site> here, served_means means)
+    : engine_(engine), here_(std::move(here)), means_(std::move(means)), run_(here_->run()),
+      tasks_(run_.home) {
+    engine_.use_followers(
+        [this](const std::string &group, std::unique_ptr<transport::link> link) {
+            if (sender *of = half(group)) {
+                of->take_link(group, std::move(link));
+            } else {
+                link->close(); // it comes again
+            }
+        },
+        [this](const std::string &group, std::unique_ptr<transport::link> link,
+               std::uint64_t session) {
+            if (sender *of = half(group)) {
+                of->take_data_link(group, std::move(link), session);
+            } else {
+                link->close();
+            }
+        },
+        [this] {
+            for (const auto &[group, at] : slots_) {
+                if (at.now) {
+                    at.now->half->heed_roles();
+                }
+            }
+        });
+}
 served_groups::~served_groups() = default;
 
 void served_groups::start() { tasks_.spawn(watch()); }
@@ -88,27 +150,22 @@ task<void> served_groups::stop() {
     }
 }
 
-const receiver_group_config *served_groups::config_of(const std::string &group) const {
-    const auto at = std::ranges::find(config_.groups, group, &receiver_group_config::name);
-    return at == config_.groups.end() ? nullptr : &*at;
-}
-
 task<void> served_groups::watch() {
     while (!ending_) {
-        for (const receiver_group_config &g : config_.groups) {
+        for (const std::string &group : means_.groups()) {
             if (!ending_) {
-                co_await follow(g);
+                co_await follow(group);
             }
         }
         co_await wanted_.wait_until(*run_.time, run_.time->now() + look_every);
     }
 }
 
-task<void> served_groups::follow(const receiver_group_config &group) {
-    slot &at = slots_[group.name];
-    const auto wanted = at.held ? std::nullopt : engine_.serving(group.name);
+task<void> served_groups::follow(std::string group) {
+    slot &at = slots_[group];
+    const auto wanted = at.held ? std::nullopt : engine_.serving(group);
     if (at.now && (!wanted || wanted->copy != at.now->copy)) {
-        co_await end(group.name, at);
+        co_await end(group, at);
     }
     if (!wanted) {
         at.failure.clear();
@@ -120,8 +177,8 @@ task<void> served_groups::follow(const receiver_group_config &group) {
     }
     if (auto begun = co_await begin(group, *wanted, at); !begun) {
         if (std::exchange(at.failure, begun.error().text()) != at.failure) {
-            log::error("group {}: promoted, and not served: {}; tried again by itself", group.name,
-                       at.failure);
+            log::error("group {}: this site's to serve, and not served: {}; tried again by itself",
+                       group, at.failure);
         }
     } else {
         at.failure.clear();
@@ -129,41 +186,38 @@ task<void> served_groups::follow(const receiver_group_config &group) {
     moved_.notify_all();
 }
 
-task<result<>> served_groups::begin(const receiver_group_config &group, const served_copy &of,
-                                    slot &at) {
+task<result<>> served_groups::begin(const std::string &group, const served_copy &of, slot &at) {
     const group_role &role = **of.role;
     auto next = std::make_unique<served>();
     next->copy = of.copy;
-    sender_config c;
-    c.state = config_.state;
-    c.memory_bytes_max = std::max(memory_min, config_.memory_bytes_max / memory_share);
-    sender_group_config g;
-    g.name = group.name;
-    g.loans = false;
-    for (const replica_volume &v : of.copy->volumes()) {
-        FS_CO_TRY(endpoint,
-                  nbd::serve_endpoint(group.serve, group.name, v.name, of.copy->volumes().size()));
-        g.volumes.push_back({v.name, v.path, endpoint});
-        if (!endpoint.empty()) {
-            FS_CO_TRY(where, nbd::parse_endpoint(endpoint));
+    FS_CO_TRY(config, means_.half(group, of.copy->volumes()));
+    for (const sender_volume_config &v : config.volumes) {
+        if (!v.nbd.empty()) {
+            FS_CO_TRY(where, nbd::parse_endpoint(v.nbd));
             next->uris[v.name] = nbd::export_uri(where, v.name);
         }
     }
-    c.groups.push_back(std::move(g));
+    sender_config c;
+    c.memory_bytes_max = std::max(memory_min, means_.memory_bytes_max / memory_share);
+    c.links = means_.links;
+    c.tls = means_.tls;
+    c.groups.push_back(std::move(config));
     served_half half;
     half.files = make_served_files(here_->files(), of.copy);
     half.capture = "capture-" + text_of(*role.state.ancestry.newest());
     half.changed = [copy = of.copy, fork = role.serving.point] {
         return changed_after(*copy, fork);
     };
+    half.dials = means_.dials;
     half.changed_at_each_start = role.state.trial != promotion_trial::none;
     FS_CO_CHECK(co_await run_on(run_.disk, [&, keep = half.capture] {
-        return remove_old_maps(here_->files(), here_->group_directory(group.name), keep);
+        return remove_old_maps(here_->files(), here_->group_directory(group), keep);
     }));
     next->half = std::make_unique<sender>(std::move(c), here_);
-    next->half->use_half(group.name, std::move(half));
-    if (!boot_id_.empty()) {
-        sender_access::set_boot(*next->half, boot_id_);
+    next->half->use_half(group, std::move(half));
+    next->half->use_applications(means_.applications);
+    if (!means_.boot_id.empty()) {
+        sender_access::set_boot(*next->half, means_.boot_id);
     }
     auto started = co_await next->half->start();
     if (started) {
@@ -178,7 +232,7 @@ task<result<>> served_groups::begin(const receiver_group_config &group, const se
         co_return started;
     }
     at.now = std::move(next);
-    log::info("group {}: its volumes are served from here, generation {}", group.name,
+    log::info("group {}: its volumes are served from here, generation {}", group,
               text_of(*role.state.ancestry.newest()));
     co_return result<>{};
 }
@@ -192,17 +246,18 @@ task<void> served_groups::end(const std::string &group, slot &at) {
     moved_.notify_all();
 }
 
-task<void> served_groups::settle_late(const receiver_group_config &group, const served_copy &of) {
+task<void> served_groups::settle_late(const std::string &group, const served_copy &of) {
     const group_role &role = **of.role;
-    const bool due = group.commit_after && role.state.trial != promotion_trial::none &&
-                     run_.time->wall() - role.serving.since > *group.commit_after;
+    const auto after = means_.commit_after(group);
+    const bool due = after && role.state.trial != promotion_trial::none &&
+                     run_.time->wall() - role.serving.since > *after;
     if (!due) {
         co_return;
     }
-    if (auto settled = co_await engine_.settle(group.name); !settled) {
-        log::warning("group {}: `commit_after`: {}", group.name, settled.error().text());
+    if (auto settled = co_await engine_.settle(group); !settled) {
+        log::warning("group {}: `commit_after`: {}", group, settled.error().text());
     } else {
-        log::info("group {}: the promotion is committed, as `commit_after` says", group.name);
+        log::info("group {}: the promotion is committed, as `commit_after` says", group);
     }
 }
 
@@ -212,15 +267,12 @@ task<void> served_groups::settle_late(const receiver_group_config &group, const 
 task<result<promote_outcome>> served_groups::promote(std::string group, std::string point,
                                                      bool forced, progress_report progress) {
     const commands_under_way::mark here(commands_);
-    if (const receiver_group_config *g = config_of(group)) { // before anything changes
-        if (g->serve.empty() && boot_id_.empty()) {
-            co_return fail(errc::invalid,
-                           fmt::format("group \"{}\" has no `serve` in the receiver's "
-                                       "configuration, where its volumes are to be served, for "
-                                       "instance serve = \"unix:/run/farshore/{{volume}}.sock\"",
-                                       group));
+    if (const auto volumes = engine_.fed(group)) { // before anything changes
+        std::vector<replica_volume> all;
+        for (const wire::volume_entry &v : *volumes) {
+            all.push_back({v.name, v.size, ""});
         }
-        FS_CO_CHECK(nbd::serve_endpoint(g->serve, group, "a", 1));
+        FS_CO_CHECK(means_.half(group, all));
     }
     FS_CO_TRY(out, co_await engine_.promote(group, std::move(point), forced, std::move(progress)));
     wanted_.notify_all();
@@ -247,11 +299,10 @@ task<result<>> served_groups::settle(std::string group) {
     co_return co_await engine_.settle(std::move(group));
 }
 
-task<result<>> served_groups::discard(std::string group) {
+/// Ends what is served of the group, and begins nothing before `then` is over.
+task<result<>> served_groups::stop_serving(std::string group,
+                                           std::function<task<result<>>()> then) {
     const commands_under_way::mark here(commands_);
-    if (const auto of = engine_.serving(group)) {
-        FS_CO_CHECK(discarded((**of->role).state));
-    }
     slot &at = slots_[group];
     at.held = true;
     const std::shared_ptr<void> done(nullptr, [this, &at](void *) {
@@ -262,11 +313,30 @@ task<result<>> served_groups::discard(std::string group) {
     while (at.now && !commands_.ending()) {
         co_await moved_.wait();
     }
-    co_return co_await engine_.discard(std::move(group));
+    co_return co_await then();
+}
+
+task<result<>> served_groups::discard(std::string group) {
+    if (const auto of = engine_.serving(group)) { // clients go on when it is refused
+        FS_CO_CHECK(discarded((**of->role).state));
+    }
+    co_return co_await stop_serving(group, [this, group] { return engine_.discard(group); });
+}
+
+task<result<>> served_groups::reverse(std::string group) {
+    if (const auto of = engine_.serving(group)) {
+        FS_CO_CHECK(reversed((**of->role).state));
+    }
+    co_return co_await stop_serving(group, [this, group] { return engine_.reverse(group); });
 }
 
 // ---- looks
 // --------------------------------------------------------------------------------------
+
+sender *served_groups::half(const std::string &group) const {
+    const auto at = slots_.find(group);
+    return at == slots_.end() || !at->second.now ? nullptr : at->second.now->half.get();
+}
 
 void served_groups::describe(receiver_group_status &s) const {
     const auto at = slots_.find(s.name);
@@ -281,6 +351,9 @@ void served_groups::describe(receiver_group_status &s) const {
         return;
     }
     for (const sender_group_status &half : at->second.now->half->status()) {
+        s.connected = half.connected;
+        s.serving->stream = name_of(half.state);
+        s.serving->lag_seconds = half.lag_seconds;
         for (const volume_status &v : half.volumes) {
             const auto uri = at->second.now->uris.find(v.name);
             s.serving->volumes.push_back(

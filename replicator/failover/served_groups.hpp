@@ -1,7 +1,8 @@
 #pragma once
-// The groups that this DR site serves after a promotion: over the copy of each the sender's half
-// (capture and NBD servers), in the receiver's process. The receiver says which copies are to be
-// served (receiver::serving); this follows it, whatever opens, fails or turns a copy.
+// The groups whose copies this site serves, after a promotion or a change of role: over the copy
+// of each the sender's half (capture, NBD servers, the stream to who follows), in the same process.
+// The receiver says which copies are to be served (receiver::serving); this follows it, whatever
+// opens, fails or turns a copy.
 //
 //   wanted  served  what is done
 //   yes     no      capture over the copy's images, volumes at `serve`; tried again after a failure
@@ -18,17 +19,38 @@
 #include "replicator/sender/sender.hpp"
 #include "replicator/session/commands_under_way.hpp"
 
+#include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
+#include <vector>
 
 namespace farshore {
 
+struct served_means {
+    /// Of a group that the receiver has; nothing: it is not to be served here. Before a promotion
+    /// changes anything it is asked with the volumes as they are. errc::invalid, in words.
+    std::function<result<sender_group_config>(const std::string &group,
+                                              const std::vector<replica_volume> &volumes)>
+        half;
+    std::function<std::optional<duration>(const std::string &group)> commit_after;
+    std::function<std::vector<std::string>()> groups; ///< now
+    bool dials = false; ///< this site connects to the other one, which `peer` says
+    std::uint64_t memory_bytes_max = 512ULL << 20; ///< of the daemon
+    std::uint32_t links = 4;
+    std::optional<tls_files> tls = {};
+    std::shared_ptr<application_host> applications = {}; ///< may be null
+    std::string boot_id = {};                            ///< a test's; empty: the machine's
+};
+/// Of a DR site: each volume where `serve` says. An empty `serve` is for tests, which write to the
+/// devices.
+served_means served_means_of(const receiver_config &config, bool in_test = false);
+
 class served_groups {
   public:
-    /// All outlive it. `boot_id`: a test's; empty: the machine's.
-    served_groups(receiver &engine, std::shared_ptr<site> here, receiver_config config,
-                  std::string boot_id = {});
+    /// All outlive it.
+    served_groups(receiver &engine, std::shared_ptr<site> here, served_means means);
     ~served_groups(); ///< stop() must have completed
 
     void start();
@@ -43,6 +65,10 @@ class served_groups {
     task<result<>> settle(std::string group); ///< `farshore commit`
     /// `farshore demote --discard`: ends clients, and the copy follows again.
     task<result<>> discard(std::string group);
+    /// `farshore reverse` of a fenced site: what it alone has is kept as a point, and it follows.
+    task<result<>> reverse(std::string group);
+    /// The sender's half of a group that is served now, or null. Not over a suspension.
+    sender *half(const std::string &group) const;
 
     /// Adds what is served to the receiver's status.
     void describe(receiver_group_status &s) const;
@@ -61,17 +87,16 @@ class served_groups {
         bool held = false;   ///< a command ends it: it is not begun
     };
 
-    const receiver_group_config *config_of(const std::string &group) const;
     task<void> watch();
-    task<void> follow(const receiver_group_config &group);
-    task<result<>> begin(const receiver_group_config &group, const served_copy &of, slot &at);
+    task<void> follow(std::string group);
+    task<result<>> begin(const std::string &group, const served_copy &of, slot &at);
     task<void> end(const std::string &group, slot &at);
-    task<void> settle_late(const receiver_group_config &group, const served_copy &of);
+    task<void> settle_late(const std::string &group, const served_copy &of);
+    task<result<>> stop_serving(std::string group, std::function<task<result<>>()> then);
 
     receiver &engine_;
     std::shared_ptr<site> here_;
-    receiver_config config_;
-    std::string boot_id_;
+    served_means means_;
     runtime run_;
     std::map<std::string, slot> slots_;
     condition wanted_; ///< somebody waits for it to follow

@@ -1,61 +1,15 @@
-#include "replicator/receiver/receiver.hpp"
-
 #include "replicator/base/log.hpp"
 #include "replicator/receiver/receiver_access.hpp"
-#include "replicator/receiver/receiver_door.hpp"
-#include "replicator/receiver/receiver_group.hpp"
-#include "replicator/session/group_starts.hpp"
-#include "replicator/session/peer_trust.hpp"
+#include "replicator/receiver/receiver_impl.hpp"
 
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <set>
 
 namespace farshore {
 namespace {
 constexpr duration invitations_every = std::chrono::minutes(1);
 } // namespace
-
-struct receiver::impl {
-    impl(receiver_config c, std::shared_ptr<site> s)
-        : config(std::move(c)), here(std::move(s)), run(here->run()), tasks(run.home),
-          stops(run.home) {}
-
-    receiver_config config;
-    std::shared_ptr<site> here;
-    runtime run;
-    std::vector<std::unique_ptr<receiver_group>> groups;
-    task_group tasks;
-    task_group stops; ///< of groups
-    group_starts starts{tasks};
-    std::set<const receiver_group *> starting;
-    receiver_door door{run, here->trust(), here->mode(),
-                       [this](const std::string &name) { return lookup(name); }};
-    condition invitations_;                              ///< there is a new one, or stop
-    std::function<void(receiver_group_status &)> served; ///< may be empty
-    bool stopping = false;
-    std::uint64_t attached = 0; ///< openings, counted for the names of their sockets
-
-    receiver_group *lookup(const std::string &name) const {
-        for (const auto &g : groups) {
-            if (g->name() == name) {
-                return g.get();
-            }
-        }
-        return nullptr;
-    }
-    result<receiver_group *> find(const std::string &name) const {
-        if (receiver_group *g = lookup(name)) {
-            return g;
-        }
-        return fail(errc::not_found,
-                    fmt::format("there is no group \"{}\" at this receiver", name));
-    }
-    task<void> start_group(receiver_group &group);
-    loan_offer lend(const std::string &lender, const std::string &borrower) const;
-    task<void> watch_invitations();
-};
 
 receiver::receiver(receiver_config config, runtime run, file_system &files,
                    std::vector<executor> nbd_loops)
@@ -102,6 +56,43 @@ loan_offer receiver::impl::lend(const std::string &lender, const std::string &bo
     return may ? group->lends() : loan_offer{};
 }
 
+void receiver::impl::prepare_shares() {
+    const std::uint64_t client_bytes = client_bytes_of(config.memory_bytes_max);
+    shares.account = std::make_shared<memory_account>(client_bytes);
+    // What a point will export is not known yet.
+    constexpr std::size_t volumes_at_least = limits::nbd_connections_max / nbd::places_of_volume;
+    shares.places = nbd::make_client_places(std::max(config.groups.size(), volumes_at_least));
+    shares.group = receiver_memory_of(config.memory_bytes_max - client_bytes,
+                                      std::max<std::size_t>(config.groups.size(), 1));
+}
+
+receiver_group &receiver::impl::make_group(const receiver_group_config &g) {
+    receiver_group_options o;
+    o.config = g;
+    o.state_directory = here->group_directory(g.name);
+    o.lender = [this, borrower = g.name](const std::string &lender) {
+        return lend(lender, borrower);
+    };
+    o.role = [this, group = g.name] { return here->role_of(group, {}); };
+    if (followers.control) {
+        o.followed = [this, group = g.name](std::unique_ptr<transport::link> link) {
+            followers.control(group, std::move(link));
+        };
+        o.followed_data = [this, group = g.name](std::unique_ptr<transport::link> link,
+                                                 std::uint64_t session) {
+            followers.data(group, std::move(link), session);
+        };
+        o.role_changed = [this] { followers.changed(); };
+    }
+    o.memory = shares.group;
+    o.account = shares.account;
+    o.places = shares.places;
+    o.make_point_disk = [this] { return here->pool_for(config.groups.size()); };
+    groups.push_back(std::make_unique<receiver_group>(
+        std::move(o), here->run_for_group(config.groups.size()), here->files(), here->nbd_loops()));
+    return *groups.back();
+}
+
 task<void> receiver::impl::start_group(receiver_group &group) {
     starting.insert(&group);
     co_await group.start();
@@ -138,35 +129,25 @@ task<result<>> receiver::start() {
             return remove_attached(m.here->files(), attached_directory(m.config));
         }));
     }
-    const std::uint64_t client_bytes = client_bytes_of(m.config.memory_bytes_max);
-    const auto account = std::make_shared<memory_account>(client_bytes);
-    // What a point will export is not known yet.
-    constexpr std::size_t volumes_at_least = limits::nbd_connections_max / nbd::places_of_volume;
-    const auto places = nbd::make_client_places(std::max(m.config.groups.size(), volumes_at_least));
+    m.prepare_shares();
     for (const receiver_group_config &g : m.config.groups) {
-        receiver_group_options o;
-        o.config = g;
-        o.state_directory = m.here->group_directory(g.name);
-        o.lender = [&m, borrower = g.name](const std::string &lender) {
-            return m.lend(lender, borrower);
-        };
-        o.role = [&m, group = g.name] { return m.here->role_of(group, {}); };
-        o.memory =
-            receiver_memory_of(m.config.memory_bytes_max - client_bytes, m.config.groups.size());
-        o.account = account;
-        o.places = places;
-        o.make_point_disk = [&m] { return m.here->pool_for(m.config.groups.size()); };
-        auto group = std::make_unique<receiver_group>(std::move(o),
-                                                      m.here->run_for_group(m.config.groups.size()),
-                                                      m.here->files(), m.here->nbd_loops());
-        m.starts.spawn(m.start_group(*group));
-        m.groups.push_back(std::move(group));
+        m.starts.spawn(m.start_group(m.make_group(g)));
     }
     co_await m.starts.settle(*m.run.time, group_start_patience);
     for (const auto &[group, peer] : m.here->trust()->peers()) {
         m.door.learn_source(peer.address);
     }
     network &net = *m.here->net();
+    m.tasks.spawn(m.watch_invitations());
+    m.here->watch_files(&m, [&m] {
+        for (const auto &g : m.groups) {
+            g->drop_session("the files of [tls] changed");
+        }
+        m.door.drop_silent();
+    });
+    if (m.config.listen.empty()) { // of groups that dial
+        co_return result<>{};
+    }
     net.set_known([&m](const std::string &source) { return m.door.knows_source(source); });
     auto listening = net.listen(
         m.config.listen, [&m](const transport::peer_claim &peer) { return m.door.trusts(peer); },
@@ -176,13 +157,6 @@ task<result<>> receiver::start() {
         co_await stop(duration{});
         co_return listening;
     }
-    m.tasks.spawn(m.watch_invitations());
-    m.here->watch_files(&m, [&m] {
-        for (const auto &g : m.groups) {
-            g->drop_session("the files of [tls] changed");
-        }
-        m.door.drop_silent();
-    });
     co_return result<>{};
 }
 
@@ -280,27 +254,6 @@ task<result<point_info>> receiver::forget(std::string group, std::string point) 
 task<result<point_info>> receiver::note_test(std::string group, std::string point, test_info test) {
     FS_CO_TRY(g, impl_->find(group));
     co_return co_await g->note_test(std::move(point), std::move(test));
-}
-
-task<result<promote_outcome>> receiver::promote(std::string group, std::string point, bool forced,
-                                                progress_report progress) {
-    FS_CO_TRY(g, impl_->find(group));
-    co_return co_await g->promote(std::move(point), forced, std::move(progress));
-}
-
-task<result<>> receiver::settle(std::string group) {
-    FS_CO_TRY(g, impl_->find(group));
-    co_return co_await g->settle();
-}
-
-task<result<>> receiver::discard(std::string group) {
-    FS_CO_TRY(g, impl_->find(group));
-    co_return co_await g->discard();
-}
-
-std::optional<served_copy> receiver::serving(const std::string &group) const {
-    const receiver_group *g = impl_->lookup(group);
-    return g != nullptr ? g->serving() : std::nullopt;
 }
 
 task<result<>> receiver::note_unrun(std::string group, test_info test) {

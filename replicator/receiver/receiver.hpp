@@ -10,6 +10,7 @@
 #include "replicator/session/site.hpp"
 #include "replicator/session/status.hpp"
 #include "replicator/session/trust.hpp"
+#include "transport/link.hpp"
 
 #include <functional>
 #include <memory>
@@ -94,6 +95,25 @@ class receiver {
     /// It is undone: the copy follows again, with what it held as a pinned point. Nobody serves its
     /// volumes any more.
     task<result<>> discard(std::string group);
+    /// Of a fenced site, likewise.
+    task<result<>> reverse(std::string group);
+    /// A group that the configuration did not have at the start. Its state directory may hold a
+    /// copy. errc::invalid: there is one of that name.
+    task<result<>> add_group(receiver_group_config group);
+    // A site that follows has dialled, and this one serves: the links go to who serves.
+    using take_link =
+        std::function<void(const std::string &group, std::unique_ptr<transport::link>)>;
+    using take_data_link = std::function<void(const std::string &group,
+                                              std::unique_ptr<transport::link>, std::uint64_t)>;
+    /// `changed`: the role of a group is another by what the other site said.
+    void use_followers(take_link control, take_data_link data, std::function<void()> changed);
+    // This site follows and dials (failover/follower.hpp).
+    std::optional<std::vector<wire::volume_entry>> fed(const std::string &group) const;
+    std::optional<wire::site_claim> claim(const std::string &group) const;
+    bool in_session(const std::string &group, std::uint64_t session) const;
+    /// See receiver_group::attach; closes a link of a group that is not there.
+    task<void> attach(std::string group, std::unique_ptr<transport::link> link, wire::hello hello,
+                      std::optional<role_state> theirs);
     /// Nothing: it follows, or its copy can't be served now.
     std::optional<served_copy> serving(const std::string &group) const;
     task<result<invitation>> invite(std::string group, std::string address);

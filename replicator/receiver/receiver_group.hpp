@@ -58,6 +58,10 @@ struct receiver_group_options {
     std::function<loan_offer(const std::string &)> lender;
     /// The group's role at this site, see site::role_of.
     std::function<task<result<kept<group_role> *>>()> role;
+    /// Of who serves the group's volumes: links of the other site, which follows and has dialled.
+    std::function<void(std::unique_ptr<transport::link> control)> followed;
+    std::function<void(std::unique_ptr<transport::link> link, std::uint64_t session)> followed_data;
+    std::function<void()> role_changed; ///< by what the other site said
 };
 
 class receiver_session;
@@ -101,7 +105,11 @@ class receiver_group final : session_host, apply_host, scrub_host {
     task<result<promote_outcome>> promote(std::string point, bool forced, progress_report progress);
     task<result<>> settle();
     task<result<>> discard();
+    task<result<>> reverse();
     std::optional<served_copy> serving() const;
+    /// It follows, and its copy can be fed: what its volumes are.
+    std::optional<std::vector<wire::volume_entry>> fed() const;
+    bool in_session(std::uint64_t id) const;
     /// The session ends, and a link that is being greeted is refused: whom they came from is
     /// trusted no more.
     void drop_session(const char *why);
@@ -199,7 +207,18 @@ class receiver_group final : session_host, apply_host, scrub_host {
     task<result<>> turn(std::function<result<>(group_role &)> to);
     task<void> turn_copy();
     task<result<>> finish_turn();
-    task<std::optional<std::string>> meet_sender(std::optional<role_state> theirs);
+    enum class met : std::uint8_t {
+        follows, ///< this site; the link is a sender's
+        serves,  ///< this site, and the other one follows
+        refused,
+    };
+    struct meeting_end {
+        met how;
+        std::string words; ///< refused
+    };
+    task<meeting_end> meet_sender(std::optional<role_state> theirs);
+    task<result<>> follow_again(std::function<result<role_state>(const role_state &)> step,
+                                std::string leave_as);
     std::optional<served_status> served_seen() const;
 
     // receiver_group_greeting.cpp
@@ -249,6 +268,7 @@ class receiver_group final : session_host, apply_host, scrub_host {
     struct {
         kept<group_role> *kept = nullptr; ///< the site's; null: it was not read yet
         bool turning = false;             ///< a command changes it: no session begins
+        std::string follower; ///< fingerprint of the site that follows, of its last link
     } role_;
     interval_id durable_seen_;
     group_log log_; ///< of failures and sessions, until something becomes durable

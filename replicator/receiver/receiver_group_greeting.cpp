@@ -84,6 +84,8 @@ task<void> receiver_group::attach(std::unique_ptr<transport::link> link, wire::h
         if (pinned && session_ && session_->live() &&
             session_->greeting().session == hello.session) {
             session_->add_data_link(std::move(link));
+        } else if (pinned && wants_to_serve() && options_.followed_data) {
+            options_.followed_data(std::move(link), hello.session);
         } else {
             link->close();
         }
@@ -101,13 +103,21 @@ task<void> receiver_group::attach(std::unique_ptr<transport::link> link, wire::h
         co_return;
     }
     const bool knows_roles = theirs.has_value();
-    if (auto refused = co_await meet_sender(std::move(theirs))) {
+    auto end = co_await meet_sender(std::move(theirs));
+    if (end.how == met::serves && options_.followed) {
+        log_.tell(log::level::info, fmt::format("the site at {} follows", link->peer_address()),
+                  "followed");
+        role_.follower = link->peer_fingerprint();
+        options_.followed(std::move(link));
+        co_return;
+    }
+    if (end.how != met::follows) {
         log_.tell(log::level::warning,
-                  fmt::format("refused the sender at {}: {}", link->peer_address(), *refused),
-                  *refused);
+                  fmt::format("refused the sender at {}: {}", link->peer_address(), end.words),
+                  end.words);
         co_await refuse(std::move(link),
                         knows_roles ? wire::refusal_code::role : wire::refusal_code::failed,
-                        std::move(*refused));
+                        std::move(end.words));
         co_return;
     }
     if (verdict = weigh(hello, pinned); !verdict.accept) { // it may have changed meanwhile
@@ -198,7 +208,7 @@ void receiver_group::drop_session(const char *why) {
 bool receiver_group::connected() const { return session_ && session_->responsive(); }
 std::string receiver_group::session_address() const { return session_ ? session_->address() : ""; }
 std::string receiver_group::session_fingerprint() const {
-    return session_ ? session_->fingerprint() : "";
+    return session_ ? session_->fingerprint() : role_.follower;
 }
 
 } // namespace farshore

@@ -100,19 +100,20 @@ task<result<>> receiver_group::forget_lineage() {
     });
 }
 
-// What the sender is told when it may not go on; nothing: it serves and this site follows.
-task<std::optional<std::string>> receiver_group::meet_sender(std::optional<role_state> theirs) {
+// By what both sites said; of an older sender only that it serves.
+task<receiver_group::meeting_end> receiver_group::meet_sender(std::optional<role_state> theirs) {
     if (role_.kept == nullptr) {
-        co_return failure_.text();
+        co_return meeting_end{met::refused, failure_.text()};
     }
-    if (!theirs) { // it says nothing of roles
-        co_return wants_to_serve() ? std::optional(words_of_meeting(meeting_outcome::fenced))
-                                   : std::nullopt;
+    if (!theirs) {
+        co_return wants_to_serve()
+            ? meeting_end{met::refused, words_of_meeting(meeting_outcome::fenced)}
+            : meeting_end{met::follows, ""};
     }
     const role_state mine = role();
-    const meeting met = meet(claim_of(*theirs), claim_of(mine));
-    role_state after = after_meeting(mine, met, meeting_side::second, *theirs, theirs->void_upto);
-    const bool follows = met.outcome == meeting_outcome::follows && met.who == meeting_side::second;
+    const meeting m = meet(claim_of(*theirs), claim_of(mine));
+    role_state after = after_meeting(mine, m, meeting_side::second, *theirs, theirs->void_upto);
+    const bool follows = m.outcome == meeting_outcome::follows && m.who == meeting_side::second;
     if (follows) {
         after.ancestry = theirs->ancestry;
     }
@@ -125,13 +126,21 @@ task<std::optional<std::string>> receiver_group::meet_sender(std::optional<role_
             return {};
         });
         if (!stored) {
-            co_return stored.error().text();
+            co_return meeting_end{met::refused, stored.error().text()};
+        }
+        if (options_.role_changed) {
+            options_.role_changed();
         }
     }
-    if (!follows) {
-        co_return words_of_meeting(met.outcome);
+    if (follows) {
+        co_return meeting_end{met::follows, ""};
     }
-    co_return std::nullopt;
+    if (m.outcome == meeting_outcome::follows && serving()) {
+        co_return meeting_end{met::serves, ""};
+    }
+    co_return meeting_end{met::refused, m.outcome == meeting_outcome::follows
+                                            ? "the volumes are not served here yet"
+                                            : words_of_meeting(m.outcome)};
 }
 
 // ---- changes
@@ -157,9 +166,9 @@ task<result<>> receiver_group::primary_is_silent() const {
         if (session_->heard_at() > from) {
             co_return fail(
                 errc::refused,
-                fmt::format("group \"{}\": the primary at {} is connected and lives. For a move "
-                            "in order run `farshore switchover {}` there; `--force` promotes, and "
-                            "the primary's clients get errors from then on",
+                fmt::format("group \"{}\": the site that serves, {}, is connected and lives. For a "
+                            "move in order stop its clients, run `farshore wait {}` there, and "
+                            "promote with `--force`: from then on its clients get errors",
                             name(), session_->address(), name()));
         }
         co_await run_.time->sleep_for(heard_every);
@@ -294,19 +303,39 @@ task<result<>> receiver_group::settle() {
 }
 
 // Whoever serves the volumes has ended that.
-task<result<>> receiver_group::discard() {
+task<result<>>
+receiver_group::follow_again(std::function<result<role_state>(const role_state &)> step,
+                             std::string leave_as) {
     const commands_under_way::mark here(commands_);
     FS_CO_CHECK(co_await check_turn());
-    FS_CO_CHECK(discarded(role()));
+    FS_CO_CHECK(step(role()));
     role_.turning = true;
     const std::shared_ptr<void> done(nullptr, [this](void *) { role_.turning = false; });
-    co_return co_await turn([](group_role &r) -> result<> {
-        FS_TRY(next, discarded(r.state));
-        r.leave_as = "discarded-" + text_of(*r.state.ancestry.newest());
+    co_return co_await turn([&](group_role &r) -> result<> {
+        FS_TRY(next, step(r.state));
+        r.leave_as = leave_as + text_of(*r.state.ancestry.newest());
         r.state = next;
         r.serving = {};
         return {};
     });
+}
+
+task<result<>> receiver_group::discard() { return follow_again(discarded, "discarded-"); }
+task<result<>> receiver_group::reverse() { return follow_again(reversed, "diverged-"); }
+
+std::optional<std::vector<wire::volume_entry>> receiver_group::fed() const {
+    if (!copy_ || !is_served(phase_) || wants_to_serve() || role_.turning) {
+        return std::nullopt;
+    }
+    std::vector<wire::volume_entry> all;
+    for (const replica_volume &v : copy_->volumes()) {
+        all.push_back({v.name, v.size});
+    }
+    return all;
+}
+
+bool receiver_group::in_session(std::uint64_t id) const {
+    return session_ && session_->live() && session_->greeting().session == id;
 }
 
 std::optional<served_copy> receiver_group::serving() const {
@@ -325,6 +354,7 @@ std::optional<served_status> receiver_group::served_seen() const {
     s.point = std::to_string((*role_.kept)->serving.point.value);
     s.settled = role().trial == promotion_trial::none;
     s.heard_of = role().trial == promotion_trial::heard_of;
+    s.fenced = role().role == site_role::fenced;
     return s;
 }
 

@@ -94,6 +94,9 @@ struct replica_options {
     bool serve = false;
     bool keep_all = false; ///< served: neither a rule nor space drops a point
     std::optional<point_label> left_as = {};
+    /// create(): the images are not empty but what clients wrote, up to this barrier: a copy that
+    /// was served.
+    stream_position was_served = {};
 };
 
 struct replica_point {

@@ -117,7 +117,10 @@ result<> replica_group::create(file_system &files, const replica_options &option
     const std::vector<group_volume> listed = to_disk(volumes);
     FS_CHECK(replica_images::create(files, listed, options.own_directory));
     FS_CHECK(state->truncate(0));
-    FS_CHECK(state->write_at(0, encode_commit_slot(commit_record{})));
+    commit_record first;
+    first.served = options.was_served.interval.value != 0;
+    first.applied = first.durable = options.was_served;
+    FS_CHECK(state->write_at(0, encode_commit_slot(first)));
     FS_CHECK(state->write_at(commit_slot_bytes, byte_vector(commit_slot_bytes)));
     FS_CHECK(state->sync_data());
     FS_CHECK(files.sync_directory(directory));

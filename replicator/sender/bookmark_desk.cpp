@@ -69,7 +69,7 @@ result<std::string> bookmark_desk::check(const bookmark_request &wanted) const {
         wanted.keep > std::chrono::seconds(label_keep_seconds_max)) {
         return fail(errc::invalid, "a bookmark is kept for 0s to 36600d");
     }
-    if (!site_.peer()) {
+    if (!site_.known()) {
         return fail(errc::not_in_sync,
                     fmt::format("group \"{}\" is not paired with a DR site; run `farshore invite "
                                 "{}` there and `farshore join TOKEN` here",

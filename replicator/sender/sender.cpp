@@ -68,6 +68,29 @@ void sender::use_half(const std::string &group, served_half half) {
     impl_->halves[group] = std::move(half);
 }
 
+void sender::heed_roles() {
+    for (const auto &g : impl_->groups) {
+        g->heed_role();
+    }
+}
+
+void sender::take_link(const std::string &group, std::unique_ptr<transport::link> control) {
+    if (sender_group *g = impl_->running(group)) {
+        g->take_link(std::move(control));
+    } else {
+        control->close();
+    }
+}
+
+void sender::take_data_link(const std::string &group, std::unique_ptr<transport::link> link,
+                            std::uint64_t session) {
+    if (sender_group *g = impl_->running(group)) {
+        g->take_data_link(std::move(link), session);
+    } else {
+        link->close();
+    }
+}
+
 void sender_access::set_network(sender &s, std::unique_ptr<network> net, std::string boot_id,
                                 wall_time boot_began) {
     s.impl_->here->use_network(std::move(net));
@@ -196,7 +219,7 @@ task<void> sender::impl::start_group(std::size_t index) {
             return gather_offers(name, std::move(wanted));
         };
     }
-    const bool dials = !o.half.files;
+    const bool dials = o.half.dials;
     auto group = std::make_unique<sender_group>(std::move(o), s.run, files, *here->net(),
                                                 throttle.pace(), here->nbd_loops());
     std::optional<pinned_peer> peer;
@@ -230,11 +253,13 @@ task<void> sender::impl::start_group(std::size_t index) {
 }
 
 task<void> sender::impl::start_failed_again() {
-    const auto to_do = [](const slot &s) { return s.starting || !s.failure.empty(); };
+    const auto to_do = [](const slot &s) {
+        return !s.released && (s.starting || !s.failure.empty());
+    };
     while (!stopping && std::ranges::any_of(slots, to_do)) {
         co_await stopped.wait_until(*run.time, run.time->now() + start_again_after);
         for (std::size_t i = 0; i < slots.size() && !stopping; ++i) {
-            if (!slots[i].failure.empty() && !slots[i].starting) {
+            if (!slots[i].failure.empty() && !slots[i].starting && !slots[i].released) {
                 starts.spawn(start_group(i));
             }
         }

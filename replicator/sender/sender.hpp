@@ -10,6 +10,7 @@
 #include "replicator/session/config.hpp"
 #include "replicator/session/site.hpp"
 #include "replicator/session/status.hpp"
+#include "transport/link.hpp"
 
 #include <functional>
 #include <memory>
@@ -48,6 +49,23 @@ class sender {
     /// Before start(): the volumes of this group are the images of a promoted copy. Nobody is
     /// dialled for it.
     void use_half(const std::string &group, served_half half);
+    /// The groups' roles may have changed (site::role_of): clients are served, or are not, as these
+    /// say.
+    void heed_roles();
+    /// The other site follows this group and has dialled, in place of being dialled.
+    void take_link(const std::string &group, std::unique_ptr<transport::link> control);
+    void take_data_link(const std::string &group, std::unique_ptr<transport::link> link,
+                        std::uint64_t session);
+    wire::id16 identity() const; ///< after start()
+    /// Of a group that is served. errc::not_found, errc::dead.
+    result<std::vector<volume_status>> volumes(const std::string &group) const;
+    /// No barrier of it has a higher id; 0: there is none.
+    interval_id newest_barrier(const std::string &group) const;
+    /// The group is stopped and forgotten, clients and all; its volumes and state are somebody
+    /// else's from then on. errc::not_found.
+    task<result<>> release(std::string group);
+    /// What release() gave away is served again, soon.
+    void take_back(const std::string &group);
     /// Stops: no new NBD clients, drain to a durable point for at most `drain`, close everything.
     task<void> stop(duration drain);
 

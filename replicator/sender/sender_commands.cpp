@@ -2,6 +2,7 @@
 
 #include "replicator/sender/sender_impl.hpp"
 
+#include <algorithm>
 #include <utility>
 
 namespace farshore {
@@ -10,6 +11,9 @@ std::vector<sender_group_status> sender::status() const {
     std::vector<sender_group_status> out;
     const std::vector<std::string> warnings = impl_->here->warnings();
     for (std::size_t i = 0; i < impl_->slots.size(); ++i) {
+        if (impl_->slots[i].released) {
+            continue;
+        }
         const sender_group *g = impl_->running(impl_->config.groups[i].name);
         out.push_back(g != nullptr ? g->status() : impl_->status_of_failed(i));
         out.back().warnings.insert(out.back().warnings.end(), warnings.begin(), warnings.end());
@@ -75,5 +79,42 @@ task<result<>> sender::throttle_clear(std::string group) {
     co_return co_await impl_->throttle.clear();
 }
 throttle_view sender::throttle() const { return impl_->throttle.view(); }
+
+task<result<>> sender::release(std::string group) {
+    FS_CO_TRY(g, impl_->find(group));
+    for (std::size_t i = 0; i < impl_->slots.size(); ++i) {
+        impl_->slots[i].released |= impl_->config.groups[i].name == group;
+    }
+    co_await g->stop(impl_->run.time->now());
+    std::erase_if(impl_->groups, [g](const auto &at) { return at.get() == g; });
+    co_return result<>{};
+}
+
+void sender::take_back(const std::string &group) {
+    for (std::size_t i = 0; i < impl_->slots.size(); ++i) {
+        if (impl_->config.groups[i].name == group && impl_->slots[i].released) {
+            impl_->slots[i].released = false;
+            impl_->slots[i].failure = "it is taken back";
+            impl_->tasks.spawn(impl_->start_failed_again());
+        }
+    }
+}
+
+wire::id16 sender::identity() const { return impl_->identity; }
+
+result<std::vector<volume_status>> sender::volumes(const std::string &group) const {
+    FS_TRY(g, impl_->find(group));
+    return g->status().volumes;
+}
+
+interval_id sender::newest_barrier(const std::string &group) const {
+    sender_group *g = impl_->running(group);
+    if (g == nullptr) {
+        return {};
+    }
+    const capture_start &found = g->stream().capture().start();
+    return std::max(
+        {g->stream().ledger().last_cut().id, found.last_interval, found.acknowledged.interval});
+}
 
 } // namespace farshore

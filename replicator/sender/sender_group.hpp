@@ -85,6 +85,13 @@ class sender_group final : private pipeline_host, private site_link_host {
     }
 
     pipeline &stream() { return *stream_; }
+    /// Its role may have changed: clients are served, or are not.
+    void heed_role();
+    /// See site_link: links that the site which follows has made.
+    void take_link(std::unique_ptr<transport::link> control) { site_->take(std::move(control)); }
+    void take_data_link(std::unique_ptr<transport::link> link, std::uint64_t session) {
+        site_->take_data(std::move(link), session);
+    }
 
     /// See borrower.
     void offer_soon(time_point until) { loans_->offer_soon(until); }
@@ -105,7 +112,6 @@ class sender_group final : private pipeline_host, private site_link_host {
     // sender_group_role.cpp
     task<result<>> open_role();
     task<result<wire::site_claim>> meet(wire::site_claim theirs) override;
-    void heed_role();
     void shut_gate();
     bool fenced() const;
 

@@ -36,7 +36,7 @@ task<result<wait_outcome>> sender_group::wait(bool durable_only, duration timeou
     if (upkeep_->disturbed()) {
         co_return fail(errc::dead, *upkeep_->disturbed());
     }
-    if (!site_->peer()) {
+    if (!site_->known()) {
         co_return fail(
             errc::not_in_sync,
             fmt::format("group \"{}\" is not paired with a DR site; run `farshore invite {}` "
@@ -98,7 +98,7 @@ task<result<>> sender_group::set_paused(bool paused) {
 
 task<result<>> sender_group::resync(bool full) {
     const commands_under_way::mark here(commands_);
-    if (!site_->peer()) {
+    if (!site_->known()) {
         co_return fail(errc::not_in_sync,
                        fmt::format("group \"{}\" is not paired with a DR site", name()));
     }

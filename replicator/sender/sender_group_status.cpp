@@ -51,7 +51,7 @@ sender_state sender_group::state() const {
     sender_state_facts f;
     f.failed = upkeep_->disturbed().has_value();
     f.fenced = fenced();
-    f.paired = site_->peer().has_value();
+    f.paired = site_->known();
     f.paused = settings_->paused;
     f.recording = site_->order() != stream_order::lost;
     f.connected = site_->connected();

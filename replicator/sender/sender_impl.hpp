@@ -31,6 +31,7 @@ struct sender::impl {
         std::vector<executor> volume_disks;
         std::string failure; ///< why it could not be started; empty: it runs, or never failed
         bool starting = false;
+        bool released = false;
     };
 
     impl(sender_config c, std::shared_ptr<site> s)
@@ -79,7 +80,7 @@ struct sender::impl {
             return g;
         }
         for (std::size_t i = 0; i < slots.size(); ++i) {
-            if (config.groups[i].name == name) {
+            if (config.groups[i].name == name && !slots[i].released) {
                 return fail(errc::dead,
                             fmt::format("group \"{}\" is not served: {}", name, why_not(i)));
             }

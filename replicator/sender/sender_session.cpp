@@ -48,6 +48,9 @@ task<void> sender_session::connect_data_link(std::uint32_t index, int &missing) 
 }
 
 task<result<>> sender_session::open_data_links(std::uint32_t count) {
+    if (!connect_) {
+        co_return co_await await_data_link();
+    }
     int missing = static_cast<int>(count);
     for (std::uint32_t i = 1; i <= count; ++i) {
         tasks_.spawn(connect_data_link(i, missing));
@@ -59,6 +62,31 @@ task<result<>> sender_session::open_data_links(std::uint32_t count) {
         co_return std::unexpected(*end_reason_);
     }
     co_return result<>{};
+}
+
+/// The other site dials as soon as it has welcomed this one.
+task<result<>> sender_session::await_data_link() {
+    const time_point until = run_.time->now() + 2 * connect_timeout;
+    while (data_.empty() && live() && co_await sendable_.wait_until(*run_.time, until)) {
+    }
+    if (end_reason_) {
+        co_return std::unexpected(*end_reason_);
+    }
+    co_return data_.empty() ? fail(errc::timeout, "the other site made no data connection")
+                            : result<>{};
+}
+
+void sender_session::add_data_link(std::unique_ptr<transport::link> link) {
+    if (!live() || data_.size() >= limits::data_links_max) {
+        link->close();
+        return;
+    }
+    data_.push_back(std::move(link));
+    if (sending_) {
+        tasks_.spawn(send_frames(data_.size() - 1));
+        tasks_.spawn(watch_data_link(data_.size() - 1));
+    }
+    sendable_.notify_all();
 }
 
 task<result<>> sender_session::begin_stream(stream_id stream, interval_id first,
@@ -147,6 +175,7 @@ void sender_session::start_sending(stream_id stream, interval_id from, std::uint
     claims_.sends_stream(stream);
     next_.interval = from;
     next_.index = index;
+    sending_ = true;
     for (std::size_t i = 0; i < data_.size(); ++i) {
         tasks_.spawn(send_frames(i));
         tasks_.spawn(watch_data_link(i));

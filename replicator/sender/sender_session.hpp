@@ -58,8 +58,15 @@ class sender_session {
     /// receiver's (errc by code: busy, not_trusted, mismatch, full, ...). `known`: see
     /// check_welcome().
     task<result<wire::welcome>> open(make_connector connect, wire::hello hello, interval_id known);
-    /// Connects the data links, all at once.
+    /// The same on a control link that the other site made, when both know each other's role. It
+    /// makes the data links, too: add_data_link().
+    task<result<wire::welcome>> open_on(std::unique_ptr<transport::link> control, wire::hello hello,
+                                        interval_id known);
+    /// Connects the data links, all at once; of open_on() waits for the first.
     task<result<>> open_data_links(std::uint32_t count);
+    /// Takes frames from when it comes.
+    void add_data_link(std::unique_ptr<transport::link> link);
+    std::uint64_t id() const { return hello_.session; }
     /// Tells the receiver that a new stream begins and waits until it is ready for it.
     task<result<>> begin_stream(stream_id stream, interval_id first, bool copy_went_back = false);
     /// What the copy changed after a barrier, as the receiver knows it; nothing: its history does
@@ -102,6 +109,9 @@ class sender_session {
     interval_id sending() const { return next_.interval; }
 
   private:
+    void begin(wire::hello hello);
+    task<result<wire::welcome>> greet(interval_id known);
+    task<result<>> await_data_link();
     task<result<transport::message>> answer_to_hello();
     task<void> read_control();
     task<void> beat();
@@ -146,6 +156,7 @@ class sender_session {
         bool loading = false;    ///< one sender loads them, the others wait
     };
     cursor next_;
+    bool sending_ = false; ///< start_sending() was called
 };
 
 /// The error a refusal stands for.

@@ -48,15 +48,30 @@ error in_words(error e) {
 task<result<wire::welcome>> sender_session::open(make_connector connect, wire::hello hello,
                                                  interval_id known) {
     connect_ = std::move(connect);
+    begin(std::move(hello));
+    FS_CO_TRY(connector, connect_(true));
+    FS_CO_TRY(link, co_await connector->connect(connect_timeout));
+    control_ = std::move(link);
+    co_return co_await greet(known);
+}
+
+task<result<wire::welcome>> sender_session::open_on(std::unique_ptr<transport::link> control,
+                                                    wire::hello hello, interval_id known) {
+    begin(std::move(hello));
+    control_ = std::move(control);
+    co_return co_await greet(known);
+}
+
+void sender_session::begin(wire::hello hello) {
     hello_ = std::move(hello);
     std::vector<std::uint64_t> sizes;
     for (const wire::volume_entry &v : hello_.volumes) {
         sizes.push_back(v.size);
     }
     claims_ = receiver_claims(std::move(sizes));
-    FS_CO_TRY(connector, connect_(true));
-    FS_CO_TRY(link, co_await connector->connect(connect_timeout));
-    control_ = std::move(link);
+}
+
+task<result<wire::welcome>> sender_session::greet(interval_id known) {
     heard_ = run_.time->now();
     FS_CO_CHECK(co_await send_control(hello_));
     tasks_.spawn(beat()); // also ends a receiver that accepts and then says nothing

@@ -18,6 +18,7 @@ struct served_half {
     /// of all while `changed_at_each_start`. An error: everything may.
     std::function<result<std::vector<pending_range>>()> changed;
     bool changed_at_each_start = false;
+    bool dials = true; ///< false: who follows comes to this site
 };
 
 } // namespace farshore

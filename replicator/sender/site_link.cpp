@@ -59,6 +59,20 @@ std::string site_link::address() const {
     return !options_.peer.empty() ? options_.peer : peer_ ? peer_->address : "";
 }
 
+void site_link::take(std::unique_ptr<transport::link> control) {
+    offered_ = std::move(control); // of two the later one: the earlier is given up over there
+    offered_before_ = true;
+    restart("the site that follows has dialled anew");
+}
+
+void site_link::take_data(std::unique_ptr<transport::link> link, std::uint64_t session) {
+    if (session_ && session_->id() == session) {
+        session_->add_data_link(std::move(link));
+    } else {
+        link->close();
+    }
+}
+
 void site_link::set_peer(std::optional<pinned_peer> peer) {
     peer_ = std::move(peer);
     loans_.set_peer(peer_);
@@ -137,7 +151,7 @@ void site_link::note_failure(const error &e) {
 task<void> site_link::session_loop() {
     duration backoff = backoff_first;
     while (!ending_) {
-        if (!peer_ || address().empty()) {
+        if (!offered_ && (!peer_ || address().empty())) {
             co_await wanted_.wait();
             continue;
         }
@@ -151,6 +165,9 @@ task<void> site_link::session_loop() {
             continue;
         }
         note_failure(reason);
+        if (!peer_) {
+            continue; // it is dialled again from over there
+        }
         backoff = now_.worked ? backoff_first : std::min(backoff * 2, backoff_max);
         co_await wanted_.wait_until(*run_.time, run_.time->now() + backoff);
     }

@@ -102,6 +102,14 @@ class site_link {
     stream_order order() const;
     bool in_sync() const { return ledger_.has_point(); }
 
+    /// The other site follows, and has dialled: a session begins on its link, after the one that is
+    /// live has ended.
+    void take(std::unique_ptr<transport::link> control);
+    /// Of the session with this id; else it is closed.
+    void take_data(std::unique_ptr<transport::link> link, std::uint64_t session);
+    /// Somebody is there to send to, or was.
+    bool known() const { return peer_.has_value() || offered_before_; }
+
     /// Another pairing: another session.
     void set_peer(std::optional<pinned_peer> peer);
     const std::optional<pinned_peer> &peer() const { return peer_; }
@@ -191,6 +199,8 @@ class site_link {
     sync_progress sync_;
     std::uint64_t wire_bytes_before_ = 0; ///< of ended sessions
     bool reconnect_now_ = false;
+    std::unique_ptr<transport::link> offered_; ///< by who follows
+    bool offered_before_ = false;
 
     std::unique_ptr<sender_session> session_;
     std::unique_ptr<catch_up_scan> scan_;

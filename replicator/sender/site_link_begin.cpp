@@ -56,7 +56,9 @@ sender_facts site_link::facts() const {
 task<result<>> site_link::begin_shipping() {
     const sender_facts mine = facts();
     const interval_id known = std::max(mine.last_used, mine.acknowledged.interval);
-    FS_CO_TRY(theirs, co_await session_->open(connector(), make_hello(), known));
+    auto greeted = offered_ ? co_await session_->open_on(std::move(offered_), make_hello(), known)
+                            : co_await session_->open(connector(), make_hello(), known);
+    FS_CO_TRY(theirs, std::move(greeted));
     now_.takes_labels = (theirs.features & wire::feature_labels) != 0;
     host_.verified_through(theirs.applied.interval);
     FS_CO_CHECK(co_await session_->open_data_links(options_.links));

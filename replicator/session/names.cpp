@@ -20,6 +20,8 @@ const char *name_of(sender_state s) {
         return "paused";
     case sender_state::fenced:
         return "fenced";
+    case sender_state::following:
+        return "following";
     case sender_state::failed:
         return "failed";
     }

@@ -23,7 +23,8 @@ enum class sender_state : std::uint8_t {
     tracking,
     catching_up,
     paused,
-    fenced, ///< the other site serves a newer generation: clients get errors
+    fenced,    ///< the other site serves a newer generation: clients get errors
+    following, ///< the other site serves, and this one has a copy
     failed
 };
 enum class receiver_state : std::uint8_t {
@@ -170,9 +171,12 @@ struct served_volume {
 struct served_status {
     std::string generation;
     wall_time since{};
-    std::string point;     ///< that it began with
-    bool settled = false;  ///< committed: `demote --discard` is over
-    bool heard_of = false; ///< by the other site, likewise
+    std::string point;               ///< that it began with
+    bool settled = false;            ///< committed: `demote --discard` is over
+    bool heard_of = false;           ///< by the other site, likewise
+    bool fenced = false;             ///< and it serves a newer generation: clients get errors
+    std::string stream = "unpaired"; ///< to the site that follows, as a sender's state
+    double lag_seconds = 0;
     std::vector<served_volume> volumes;
     std::optional<std::string> error; ///< why they are not served
 };

@@ -4,7 +4,7 @@ clients, is killed and started again, is taken back or made final; the old prima
 more. Nothing that `wait` acknowledged may be lost, every point of before stays what it was, and a promotion that is
 taken back leaves both sites equal with only the differences on the line. `--only PART`.
 
-    tests/e2e/failover.py [--only dead_primary|mistake|fenced|refusals|older_point|room]
+    tests/e2e/failover.py [--only dead_primary|mistake|fenced|refusals|older_point|room|back]
 """
 
 import os
@@ -192,11 +192,13 @@ def refusals(context):
     said = raw("promote", sites.group, "--confirm", "other")
     context.check(said.returncode == 2 and "said twice" in said.stdout + said.stderr, "with another name")
     said = raw("promote", sites.group, "--confirm", sites.group)
-    context.check(said.returncode == 13 and "switchover" in said.stdout + said.stderr,
+    context.check(said.returncode == 13 and "--force" in said.stdout + said.stderr,
                   f"while the primary lives: {said.returncode}")
     context.check(sites.pair.status()["state"] == "streaming", "which goes on")
     there = sites.sender.cli_raw("promote", sites.group, "--confirm", sites.group)
-    context.check(there.returncode == 2 and "the receiver has" in there.stderr, f"at the sender: {there.stderr}")
+    context.check(there.returncode == 13 and "at its receiver" in there.stderr, f"at the sender: {there.stderr}")
+    there = sites.sender.cli_raw("reverse", sites.group, "--confirm", sites.group)
+    context.check(there.returncode == 13, f"a primary that serves does not follow: {there.stderr}")
     sites.sender.kill()
     sites.promote("--point", "no-such", code=10)
     context.check(sites.there()["state"] == "following", "an unknown point")
@@ -252,12 +254,77 @@ def room(context):
         context.check(set(file.read()) == {10}, "once it is committed, clients' writes go on")
 
 
+def back(context):
+    """failover, the old primary follows with only what differs, and takes its role again; kill -9 in between"""
+    sites = Sites(context, {"data": "256MiB", "wal": "16MiB"}, line="relay", fill=16)
+    sites.pair.relay.cut()
+    harness.retry(30, "the line is down", lambda: not sites.there()["connected"])
+    first = sites.promote()
+    sites.io(sites.pair.uri("data"), "write -P 5 40M 256k", "flush")  # alive, and cut off
+    diverged = harness.sha256_of(sites.pair.primary("data"))
+    sites.io(sites.uri("data"), "write -P 3 5M 2M", "write -P 4 60M 128k", "flush")
+    sites.pair.relay.heal()
+    sites.pair.wait_state("fenced")
+    wire = sites.there()["bytes"]["wire"]
+    out = sites.sender.cli("reverse", sites.group, "--confirm", sites.group)
+    context.check(out["done"] == "follows", "the old primary follows")
+    harness.retry(60, "in sync", lambda: sites.there()["serving"]["stream"] == "streaming")
+    sites.receiver.cli("wait", sites.group, "--timeout", "60s")
+    same = [harness.same_content(sites.pair.primary(v), sites.pair.replica(v)) for v in sites.pair.volumes]
+    context.check(same == [None, None], f"both sites are equal: {same}")
+    status = sites.pair.status()
+    context.check(status["state"] == "following" and status["connected"], f"and it says so: {status['state']}")
+    check = sites.receiver.cli_raw("check", sites.group)
+    context.check(check.returncode == 0, f"`check` is OK at the DR site: {check.stdout.strip()}")
+    shipped = status["bytes"]["wire"]
+    context.check(shipped < 4 * MIB, f"{shipped} bytes for 2.4 MiB that differed, of 272 MiB ({wire} before)")
+    points = sites.sender.cli("points", sites.group)["points"]
+    kept = [p for p in points if p["name"].startswith("diverged-")]
+    context.check(len(kept) == 1 and kept[0]["pinned"], "what it alone had is a pinned point")
+    path = context.path("diverged")
+    sites.sender.cli("export", sites.group, "data", "--point", kept[0]["name"], "--to", path, "--format", "raw")
+    context.check(harness.sha256_of(path) == diverged, "which has every byte of it")
+
+    sites.sender.kill()
+    sites.io(sites.uri("data"), "write -P 6 80M 1M", "flush")
+    sites.sender.start()
+    harness.retry(60, "in sync", lambda: sites.there()["serving"]["stream"] == "streaming")
+    sites.receiver.kill()
+    sites.receiver.start()
+    sites.served()
+    harness.retry(60, "in sync", lambda: sites.there()["serving"]["stream"] == "streaming")
+    sites.io(sites.uri("data"), "write -P 7 90M 1M", "flush")
+    sites.receiver.cli("wait", sites.group, "--timeout", "60s")
+    same = [harness.same_content(sites.pair.primary(v), sites.pair.replica(v)) for v in sites.pair.volumes]
+    context.check(same == [None, None], f"after kill -9 of both, too: {same}")
+
+    done = sites.sender.cli("promote", sites.group, "--confirm", sites.group, "--force")
+    context.check(done["generation"] != first["generation"], "the first site serves again")
+    harness.retry(20, "the DR site is fenced", lambda: sites.there()["serving"]["fenced"])
+    sites.io(sites.uri("data"), "read 0 64k", code=1)
+    sites.receiver.cli("reverse", sites.group, "--confirm", sites.group)
+    sites.pair.wait_state("streaming")
+    sites.io(sites.pair.uri("data"), "read -P 7 90M 1M", "write -P 8 100M 1M", "flush")
+    sites.pair.compare("and the DR site follows it")
+    context.check(sites.there()["state"] == "following", "as before")
+    sites.sender.stop()
+    sites.receiver.stop()
+    sites.receiver.start()
+    sites.sender.start()
+    sites.pair.wait_state("streaming")
+    sites.io(sites.pair.uri("data"), "write -P 9 110M 64k", "flush")
+    sites.pair.compare("after a restart in order, too")
+    sites.sender.kill()
+    sites.promote()
+    sites.io(sites.uri("data"), "read -P 9 110M 64k")
+
+
 def test(context):
     for name in ("nbdcopy", "qemu-io"):
         if not any(os.access(os.path.join(d, name), os.X_OK) for d in os.environ["PATH"].split(":")):
             raise harness.Skip(f"{name} is not installed")
     harness.run_parts(context, {"dead_primary": dead_primary, "mistake": mistake, "fenced": fenced,
-                                "refusals": refusals, "older_point": older_point, "room": room})
+                                "refusals": refusals, "older_point": older_point, "room": room, "back": back})
 
 
 if __name__ == "__main__":

@@ -119,8 +119,10 @@ struct receiver_host {
         if (pools) {
             engine->use_pools(pools);
         }
+        served_means means = served_means_of(config_, true);
+        means.boot_id = "boot" + std::to_string(boots);
+        served.emplace(*engine, here, std::move(means));
         REQUIRE(world_.await(engine->start()));
-        served.emplace(*engine, here, config_, "boot" + std::to_string(boots));
         engine->use_served([this](receiver_group_status &s) { served->describe(s); });
         served->start();
     }

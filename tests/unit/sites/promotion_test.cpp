@@ -105,7 +105,7 @@ TEST_SUITE("sites") {
         const auto refused = t.promote();
         REQUIRE_FALSE(refused);
         CHECK(is(refused.error(), errc::refused));
-        CHECK(refused.error().text().find("switchover") != std::string::npos);
+        CHECK(refused.error().text().find("--force") != std::string::npos);
         CHECK(t.state() == receiver_state::following);
         t.write(3, std::byte{0x22});
         t.settle();
