@@ -9,6 +9,7 @@
 #include "replicator/cli/interrupt.hpp"
 #include "replicator/cli/json_fields.hpp"
 #include "replicator/cli/progress.hpp"
+#include "replicator/cli/promote_run.hpp"
 #include "replicator/cli/render.hpp"
 #include "replicator/cli/report_run.hpp"
 #include "replicator/cli/role_options.hpp"
@@ -206,6 +207,9 @@ int exit_of(const invocation &inv, const json &document) {
         (count_field(document, "/damaged_count") > 0 || !flag_field(document, "/compared"))) {
         return value_of(exit_code::partly);
     }
+    if (inv.command == "promote" && !text_field(document, "/start_failed/name").empty()) {
+        return value_of(exit_code::partly);
+    }
     if (inv.command == "bookmark" &&
         ((inv.bookmark.app && text_field(document, "/kind") != "app") ||
          !flag_field(document, "/durable"))) {
@@ -315,10 +319,13 @@ int run_at_daemon(invocation inv, const terminal &term) {
         return report(ended, inv.as_json, term);
     }
     const bool quiet = inv.as_json || !term.err_is_tty;
-    const auto answer = quiet || inv.command != "wait" ? call_with_progress(inv, *request, term)
-                                                       : call_beside_status(inv, *request, term);
+    auto answer = quiet || inv.command != "wait" ? call_with_progress(inv, *request, term)
+                                                 : call_beside_status(inv, *request, term);
     if (!answer) {
         return report(answer.error(), inv.as_json, term);
+    }
+    if (inv.command == "promote") {
+        start_promoted(*answer, term);
     }
     if (inv.command == "report" && !inv.report.html.empty()) {
         if (const auto failed = write_report_page(inv, *answer)) {

@@ -76,6 +76,10 @@ std::string promote_text(const control::json &d) {
     for (const control::json &v : list_field(d, "/volumes")) {
         text += fmt::format("{}  {}\n", text_field(v, "/volume"), text_field(v, "/nbd"));
     }
+    if (const std::string step = text_field(d, "/start_failed/name"); !step.empty()) {
+        text += fmt::format("NOT started: {}: {}; nothing behind it was. The volumes are served\n",
+                            step, text_field(d, "/start_failed/message"));
+    }
     return text + fmt::format("`farshore commit {0}` makes it final, `farshore demote {0} "
                               "--discard --confirm {0}` takes it back\n",
                               group);

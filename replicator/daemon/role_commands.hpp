@@ -7,6 +7,7 @@
 #include "replicator/base/rfc3339.hpp"
 #include "replicator/daemon/arguments.hpp"
 #include "replicator/daemon/daemon_commands.hpp"
+#include "replicator/daemon/rehearsal_commands.hpp"
 #include "replicator/daemon/shielded.hpp"
 #include "replicator/session/status.hpp"
 
@@ -30,6 +31,9 @@ inline control::json to_json(const promote_outcome &p) {
             {"generation", p.generation},
             {"lost_after", to_rfc3339(p.point.time)},
             {"nothing_lost", p.nothing_lost},
+            {"kind", p.point.kind},
+            {"name", p.point.name},
+            {"start", start_steps_document(p.start)}, // the CLI runs them
             {"volumes", volumes_document(p.volumes)}};
 }
 

@@ -286,6 +286,7 @@ task<result<promote_outcome>> receiver_group::promote(std::string point, bool fo
     out.group = name();
     out.point = info_of(chosen);
     out.generation = text_of(fresh);
+    out.start = options_.config.start;
     out.nothing_lost = exposure_.covered == chosen.id && chosen.id.value != 0;
     co_return out;
 }

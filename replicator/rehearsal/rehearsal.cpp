@@ -76,14 +76,6 @@ copy_facts facts_of(const carry::opening &o, const workplace &place, bool namesp
     return f;
 }
 
-std::vector<std::string> own_environment() {
-    std::vector<std::string> all;
-    for (char **e = environ; *e != nullptr; ++e) {
-        all.emplace_back(*e);
-    }
-    return all;
-}
-
 /// A connection on which nothing is asked: its end is the receiver's.
 bool closed(int fd) {
     char byte = 0;

@@ -7,6 +7,7 @@
 #include <cctype>
 #include <charconv>
 #include <set>
+#include <unistd.h>
 
 namespace farshore::rehearsal {
 namespace {
@@ -61,6 +62,14 @@ std::vector<std::string> environment_of(const copy_facts &facts,
         }
     }
     set("VOLUMES", names);
+    return all;
+}
+
+std::vector<std::string> own_environment() {
+    std::vector<std::string> all;
+    for (char **entry = environ; entry != nullptr && *entry != nullptr; ++entry) {
+        all.emplace_back(*entry);
+    }
     return all;
 }
 

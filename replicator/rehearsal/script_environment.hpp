@@ -44,6 +44,9 @@ struct copy_facts {
 std::vector<std::string> environment_of(const copy_facts &facts,
                                         const std::vector<std::string> &around);
 
+/// That of this process.
+std::vector<std::string> own_environment();
+
 /// The socket's path in "nbd+unix:///data?socket=%2Frun%2Fx". errc::invalid: there is none.
 result<std::string> socket_of_uri(std::string_view uri);
 /// The same export at another socket.

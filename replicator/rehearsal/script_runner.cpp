@@ -83,12 +83,15 @@ script_runner::script_runner(const script_plan &plan, int output,
     ::sigprocmask(SIG_BLOCK, &child, nullptr); // pause() takes it
 }
 
-void script_runner::run() {
-    const bool up = std::ranges::all_of(plan_.steps, [&](const start_step &s) {
+bool script_runner::start_steps() {
+    return std::ranges::all_of(plan_.steps, [&](const start_step &s) {
         tell_("step " + s.name);
         return run_step(s);
     });
-    if (up) {
+}
+
+void script_runner::run() {
+    if (start_steps()) {
         run_script();
     }
     stop_steps();

@@ -48,6 +48,8 @@ class script_runner {
     script_runner(const script_plan &plan, int output,
                   const std::function<void(const std::string &)> &tell);
     void run();
+    /// The steps alone; those that are up stay. False: one failed, and nothing further was started.
+    bool start_steps();
 
   private:
     struct started {

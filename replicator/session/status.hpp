@@ -215,6 +215,7 @@ struct promote_outcome {
     point_info point;
     std::string generation;
     bool nothing_lost = false; ///< as the primary said last: all its clients wrote is in the point
+    std::vector<start_step> start; ///< how the applications start on it
     std::vector<served_volume> volumes;
 };
 

@@ -4,7 +4,7 @@ clients, is killed and started again, is taken back or made final; the old prima
 more. Nothing that `wait` acknowledged may be lost, every point of before stays what it was, and a promotion that is
 taken back leaves both sites equal with only the differences on the line. `--only PART`.
 
-    tests/e2e/failover.py [--only dead_primary|mistake|fenced|refusals|older_point|room|back]
+    tests/e2e/failover.py [--only dead_primary|mistake|fenced|refusals|older_point|room|start|back]
 """
 
 import os
@@ -26,7 +26,7 @@ class Sites:
         self.context = context
         self.check = context.check
         self.place = context.path("run", "dr-{volume}.sock")
-        lines = settings.pop("receiver_group_lines", "") + f'serve = "unix:{self.place}"\n'
+        lines = f'serve = "unix:{self.place}"\n' + settings.pop("receiver_group_lines", "")
         self.pair = harness.Pair(context, volumes or dict(VOLUMES), receiver_group_lines=lines, **settings)
         self.sender, self.receiver, self.group = self.pair.sender, self.pair.receiver, self.pair.group
         for volume, size in self.pair.volumes.items():
@@ -254,6 +254,43 @@ def room(context):
         context.check(set(file.read()) == {10}, "once it is committed, clients' writes go on")
 
 
+def start(context):
+    """the group's start steps are run on the served volumes and stay; one that fails is named, and ends them"""
+    here = context.path("start")
+    os.makedirs(here, exist_ok=True)
+
+    def script(name, text):
+        path = os.path.join(here, name)
+        with open(path, "w", encoding="utf-8") as file:
+            file.write("#!/bin/sh\n" + text)
+        os.chmod(path, 0o755)
+        return path
+    first = script("first", f'env | grep ^FARSHORE_ > {here}/env; echo $$ > {here}/pid; exec sleep 100\n')
+    probe = script("probe", f'test -s {here}/pid\n')
+    second = script("second", f'touch {here}/second.done\n')
+    third = script("third", "echo no; exit 7\n")
+    fourth = script("fourth", f'touch {here}/fourth.done\n')
+    lines = "".join(f'[[group.start]]\nname = "{n}"\nrun = ["{r}"]\n{p}' for n, r, p in (
+        ("server", first, f'probe = ["{probe}"]\n'), ("second", second, ""), ("third", third, ""),
+        ("fourth", fourth, "")))
+    sites = Sites(context, receiver_group_lines=lines)
+    sites.sender.kill()
+    done = sites.promote(code=3)
+    with open(os.path.join(here, "pid"), encoding="utf-8") as file:
+        pid = int(file.read())
+    context.on_exit(lambda: subprocess.run(["kill", str(pid)], check=False))
+    context.check(done["started"] == ["server", "second"], f"steps in order: {done['started']}")
+    context.check(done["start_failed"]["name"] == "third" and "7" in done["start_failed"]["message"],
+                  f"the one that failed is named: {done['start_failed']}")
+    context.check(not os.path.exists(os.path.join(here, "fourth.done")), "nothing behind it is started")
+    context.check(os.path.exists(f"/proc/{pid}"), "what is up stays")
+    with open(os.path.join(here, "env"), encoding="utf-8") as file:
+        told = file.read()
+    context.check(f"FARSHORE_URI_DATA={sites.uri('data')}" in told and "FARSHORE_VOLUMES=data wal" in told,
+                  "they are told where the volumes are")
+    sites.io(sites.uri("data"), "write 0 64k", "flush")
+
+
 def back(context):
     """failover, the old primary follows with only what differs, and takes its role again; kill -9 in between"""
     sites = Sites(context, {"data": "256MiB", "wal": "16MiB"}, line="relay", fill=16)
@@ -324,7 +361,8 @@ def test(context):
         if not any(os.access(os.path.join(d, name), os.X_OK) for d in os.environ["PATH"].split(":")):
             raise harness.Skip(f"{name} is not installed")
     harness.run_parts(context, {"dead_primary": dead_primary, "mistake": mistake, "fenced": fenced,
-                                "refusals": refusals, "older_point": older_point, "room": room, "back": back})
+                                "refusals": refusals, "older_point": older_point, "room": room, "start": start,
+                                "back": back})
 
 
 if __name__ == "__main__":

@@ -24,7 +24,8 @@ two_sites::two_sites(two_sites_options options)
     : options_(options), dice_(options.seed), clock_dice_(options.seed * 7 + 5),
       opening_dice_(options.seed * 11 + 3), scrub_dice_(options.seed * 13 + 7),
       bookmark_dice_(options.seed * 17 + 1), rehearsal_dice_(options.seed * 19 + 1),
-      primary_(options.seed * 3 + 1), site_(options.seed * 3 + 2) {
+      primary_(options.seed * 3 + 1), site_(options.seed * 3 + 2),
+      failover_dice_(options.seed * 23 + 1) {
     groups_.emplace_back(0, "shop", pick_sizes(dice_));
     if (one_in(3)) {
         groups_.emplace_back(1, "mail", pick_sizes(dice_));

@@ -3,6 +3,8 @@
 // from a seed. A third of the seeds have two groups, whose volumes share content, so that loans
 // happen between them; each group is judged by its own order of writes.
 
+#include "replicator/failover/served_groups.hpp"
+#include "replicator/failover/turned_groups.hpp"
 #include "replicator/receiver/receiver.hpp"
 #include "replicator/receiver/receiver_access.hpp"
 #include "replicator/sender/hooks.hpp"
@@ -91,6 +93,8 @@ class two_sites {
     void start_receiver();
     void end_sender();
     void end_receiver();
+    void stop_sender_within(duration drain);
+    void stop_receiver_within(duration drain);
     void pair();
     // one step of the dice
     void step();
@@ -188,6 +192,21 @@ class two_sites {
     bool opening_is_well(const modelled_opening &one);
     void check_openings(bool must);
     void openings_restarted();
+    // the DR site takes over, and the primary comes back (two_sites_failover.cpp)
+    struct served_model {
+        std::size_t group = 0;
+        std::vector<byte_vector> volumes; ///< what the DR site's clients have written
+    };
+    std::uint64_t roll_failover(std::uint64_t n);
+    void fail_over();
+    bool promote(replicated_group &g, std::vector<served_model> &served);
+    void write_served(served_model &m);
+    void flush_served(const served_model &m);
+    void judge_served(const served_model &m);
+    void restart_served();
+    void primary_returns(std::vector<served_model> &served);
+    void turn_round(served_model &m);
+    std::shared_ptr<block_device> served_device(std::size_t group, std::size_t v);
     // the judge
     void judge_retention();
     void look_at_newest_point(const replicated_group &g);
@@ -252,6 +271,11 @@ class two_sites {
     std::unique_ptr<file_system> receiver_files_;
     std::unique_ptr<sender> sender_;
     std::unique_ptr<receiver> receiver_;
+    std::unique_ptr<served_groups> served_; ///< of the receiver's
+    std::unique_ptr<turned_groups> turned_; ///< of the sender's, once the primary has returned
+    std::uint64_t site_boots_ = 1;
+    bool failing_over_ = false;
+    std::mt19937_64 failover_dice_; ///< apart
     std::uint64_t boots_ = 1;
     std::uint64_t losses_seen_ = 0;
     bool sectors_bad_ = false;

@@ -19,8 +19,7 @@ constexpr duration apart = std::chrono::seconds(90);
 void two_sites::stop_receiver(bool in_order) {
     check_counters();
     if (in_order) {
-        await(receiver_->stop(std::chrono::seconds(10)), std::chrono::minutes(2));
-        receiver_.reset();
+        stop_receiver_within(std::chrono::seconds(10));
         return;
     }
     site_.kill();

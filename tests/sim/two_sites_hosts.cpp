@@ -40,8 +40,15 @@ void two_sites::start_sender() {
             config.groups.push_back(group);
         }
         const executor ex = io_.get_executor();
-        sender_ = std::make_unique<sender>(config, runtime{ex, ex, ex, ex, &primary_clock_},
-                                           *sender_files_, std::vector<executor>{ex});
+        const auto here = std::make_shared<site>(config.state, config.tls,
+                                                 runtime{ex, ex, ex, ex, &primary_clock_},
+                                                 *sender_files_, std::vector<executor>{ex});
+        const auto found = turned_groups::found(primary_, config);
+        sender_config plain = config;
+        std::erase_if(plain.groups, [&](const sender_group_config &g) {
+            return found && std::ranges::find(*found, g.name) != found->end();
+        });
+        sender_ = std::make_unique<sender>(plain, here);
         if (has_bookmarks()) {
             sender_->use_applications(applications());
         }
@@ -49,12 +56,19 @@ void two_sites::start_sender() {
             *sender_,
             std::make_unique<sim_network>(*line_, sender_fingerprint, receiver_fingerprint),
             fmt::format("boot-{}", boots_), boot_began_);
+        if (found && failing_over_) {
+            turned_ = std::make_unique<turned_groups>(*sender_, here, config, *found, nullptr,
+                                                      fmt::format("boot-{}", boots_));
+        }
         auto started = await(sender_->start(), std::chrono::minutes(1));
         for (const auto &status : sender_->status()) {
             if (started && status.state == sender_state::failed) {
                 started =
                     fail(errc::dead, status.error.value_or("failed")); // it would be tried again
             }
+        }
+        if (started && turned_) {
+            started = await(turned_->start(), std::chrono::minutes(1));
         }
         if (started) {
             break;
@@ -94,8 +108,13 @@ void two_sites::start_receiver() {
             config.groups.push_back(group);
         }
         const executor ex = io_.get_executor();
-        receiver_ = std::make_unique<receiver>(config, runtime{ex, ex, ex, ex, &site_clock_},
-                                               *receiver_files_, std::vector<executor>{ex});
+        const auto here =
+            std::make_shared<site>(config.state, config.tls, runtime{ex, ex, ex, ex, &site_clock_},
+                                   *receiver_files_, std::vector<executor>{ex});
+        receiver_ = std::make_unique<receiver>(config, here);
+        served_means means = served_means_of(config, true);
+        means.boot_id = fmt::format("site-boot-{}", site_boots_);
+        served_ = std::make_unique<served_groups>(*receiver_, here, std::move(means));
         receiver_access::set_network(
             *receiver_,
             std::make_unique<sim_network>(*line_, receiver_fingerprint, sender_fingerprint));
@@ -107,6 +126,7 @@ void two_sites::start_receiver() {
             }
         }
         if (started) {
+            served_->start();
             openings_restarted();
             return;
         }
@@ -120,12 +140,24 @@ void two_sites::start_receiver() {
     }
 }
 
-void two_sites::end_sender() {
-    await(sender_->stop(duration{}), std::chrono::minutes(2));
+void two_sites::end_sender() { stop_sender_within(duration{}); }
+void two_sites::end_receiver() { stop_receiver_within(duration{}); }
+
+void two_sites::stop_sender_within(duration drain) {
+    if (turned_) {
+        await(turned_->stop(), std::chrono::minutes(2));
+    }
+    await(sender_->stop(drain), std::chrono::minutes(2));
+    turned_.reset();
     sender_.reset();
 }
-void two_sites::end_receiver() {
-    await(receiver_->stop(duration{}), std::chrono::minutes(2));
+
+void two_sites::stop_receiver_within(duration drain) {
+    if (served_) {
+        await(served_->stop(), std::chrono::minutes(2));
+    }
+    await(receiver_->stop(drain), std::chrono::minutes(2));
+    served_.reset();
     receiver_.reset();
 }
 
@@ -146,8 +178,7 @@ void two_sites::crash_sender() {
     const bool clean = one_in(4);
     say(clean ? "sender stops" : "sender crashes");
     if (clean) {
-        await(sender_->stop(std::chrono::seconds(10)), std::chrono::minutes(2));
-        sender_.reset();
+        stop_sender_within(std::chrono::seconds(10));
     } else {
         if (one_in(2)) { // in the middle of whatever it writes next
             primary_.stop_after(roll(30));
@@ -172,8 +203,7 @@ void two_sites::crash_receiver() {
     const bool clean = one_in(4);
     say(clean ? "receiver stops" : "receiver crashes");
     if (clean) {
-        await(receiver_->stop(std::chrono::seconds(10)), std::chrono::minutes(2));
-        receiver_.reset();
+        stop_receiver_within(std::chrono::seconds(10));
     } else {
         if (one_in(2)) {
             site_.stop_after(roll(60));

@@ -190,6 +190,9 @@ void two_sites::lose_primary() {
         look_at_points(g, points_judged_max);
     }
     check_openings(true);
+    if (roll_failover(2) == 0) {
+        fail_over();
+    }
     end_receiver();
 }
 

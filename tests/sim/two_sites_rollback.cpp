@@ -23,10 +23,7 @@ void two_sites::boot_primary() {
     pass_time(std::chrono::milliseconds(1 + roll(5)));
 }
 
-void two_sites::stop_sender() {
-    await(sender_->stop(std::chrono::seconds(roll(10))), std::chrono::minutes(2));
-    sender_.reset();
-}
+void two_sites::stop_sender() { stop_sender_within(std::chrono::seconds(roll(10))); }
 
 void two_sites::kill_sender() {
     primary_.kill();
