@@ -43,7 +43,7 @@ result<short> tether::wait(int fd, short events, milliseconds most) const {
         if (found > 0 && both[1].revents != 0) {
             return fail(errc::cancelled, "");
         }
-        if (found > 0 && both[0].revents != 0) {
+        if (found > 0 && both[0].revents != 0 && now < end_) { // a peer may talk without end
             return both[0].revents;
         }
         if (clock::now() >= end_) {

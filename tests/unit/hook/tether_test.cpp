@@ -27,6 +27,22 @@ TEST_SUITE("hook") {
         ::close(ends[0]);
         ::close(ends[1]);
     }
+    TEST_CASE("tether: a peer that always has something to say does not outlast the time") {
+        int ends[2];
+        REQUIRE(::pipe(ends) == 0);
+        REQUIRE(::write(ends[1], "x", 1) == 1); // and nobody reads it
+        const tether t(milliseconds(50));
+        const auto began = clk::now();
+        auto waited = t.wait(ends[0], POLLIN);
+        while (waited && clk::now() - began < std::chrono::seconds(5)) {
+            waited = t.wait(ends[0], POLLIN);
+        }
+        REQUIRE_FALSE(waited);
+        CHECK(waited.error().code == errc::timeout);
+        CHECK(clk::now() - began < std::chrono::seconds(5));
+        ::close(ends[0]);
+        ::close(ends[1]);
+    }
     TEST_CASE("tether: any word of the guard, and its end, cut every wait") {
         auto ends = make_channel();
         REQUIRE(ends);
