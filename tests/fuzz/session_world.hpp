@@ -4,6 +4,7 @@
 // disks, so that an input alone repeats what it found.
 
 #include "replicator/base/assert.hpp"
+#include "replicator/base/hash.hpp"
 #include "replicator/base/limits.hpp"
 #include "replicator/format/messages.hpp"
 #include "replicator/receiver/receiver.hpp"
@@ -72,6 +73,8 @@ class input {
   public:
     input(const std::uint8_t *data, std::size_t size) : rest_(data, size) {}
     bool empty() const { return rest_.empty(); }
+    /// A number that all bytes together stand for; none is taken.
+    std::uint64_t number_of_all() const { return checksum64(std::as_bytes(rest_)); }
     std::uint8_t byte() {
         if (rest_.empty()) {
             return 0;
