@@ -133,7 +133,6 @@ class session_model {
             payloads.push_back(
                 {{p.bytes.view().begin(), p.bytes.view().end()}, p.blocks, p.raw_bytes});
         }
-        commit.time = wall_time(std::chrono::seconds(1'000'000 + position_.interval.value));
         states_[position_.interval.value] = now_;
         return test::make_interval(position_, payloads, std::move(commit));
     }

@@ -230,14 +230,9 @@ inline transport::message any_message(input &in) {
     }
 }
 
-/// Sends and forgets; what comes back is read and dropped (a peer that doesn't read is another
-/// test).
+/// Sends and forgets (a peer that doesn't read is another test).
 inline task<void> say(std::shared_ptr<transport::link> link, transport::message m) {
     co_await link->send(std::move(m));
-}
-inline task<void> read_all(std::shared_ptr<transport::link> link) {
-    while (co_await link->receive()) {
-    }
 }
 
 /// The inputs that something met since it began, in the file that FUZZ_HISTORY names, so that all
