@@ -24,12 +24,17 @@ std::string to_hex(bytes_view bytes) {
     return text;
 }
 
+// Exactly as many bytes as asked for, so that a sanitizer sees a read behind them.
 buffer::buffer(std::size_t size) : size_(size) {
-    constexpr std::size_t alignment = 4096;
-    const std::size_t rounded = (size + alignment - 1) / alignment * alignment;
-    data_.reset(
-        static_cast<std::byte *>(std::aligned_alloc(alignment, rounded ? rounded : alignment)));
-    REPL_ASSERT(data_ != nullptr);
+    constexpr std::size_t page = 4096;
+    void *memory = nullptr;
+    if (size < page) {
+        memory = std::malloc(size > 0 ? size : 1);
+    } else if (::posix_memalign(&memory, page, size) != 0) {
+        memory = nullptr;
+    }
+    REPL_ASSERT(memory != nullptr);
+    data_.reset(static_cast<std::byte *>(memory));
 }
 
 buffer buffer::copy_of(bytes_view bytes) {

@@ -38,7 +38,8 @@ bool is_zero(bytes_view bytes);
 /// Lower-case hexadecimal text of the bytes.
 std::string to_hex(bytes_view bytes);
 
-/// Owned bytes: page-aligned, move-only, uninitialised when made. For block data and frames.
+/// Owned bytes: move-only, uninitialised when made, from a page on page-aligned. For block data,
+/// frames and messages; most messages are small, and a page for each would be memory nobody counts.
 class buffer {
   public:
     buffer() = default;

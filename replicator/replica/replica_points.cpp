@@ -12,6 +12,7 @@ std::vector<replica_point> replica_group::points() const {
     const impl &i = *impl_;
     std::vector<replica_point> all;
     const std::scoped_lock lock(i.mutex);
+    all.reserve(i.known.points.size());
     for (const catalogued_point &p : i.known.points) {
         all.push_back(i.known.seen(p));
     }

@@ -203,7 +203,7 @@ class hostile_site {
     std::uint8_t manners_ = 0xff;
 };
 
-/// A sender that several inputs meet, one after the other, and an honest DR site at the end.
+/// A sender that many inputs meet, one after the other, and an honest DR site at the end.
 class standing {
   public:
     explicit standing(const prepared &from)
@@ -213,7 +213,7 @@ class standing {
         hostile_.emplace(world_);
     }
     ~standing() { hostile_->end_session(); }
-    bool spent() const { return inputs_ == inputs_max; }
+    bool spent() const { return inputs_ == inputs_max || ops_ >= ops_in_all; }
     void meet(input &in) {
         ++inputs_;
         hostile_->use(&in);
@@ -222,6 +222,7 @@ class standing {
         world_.until([this] { return hostile_->has_session(); }, std::chrono::seconds(4));
         for (std::size_t op = 0; op < ops_max && !in.empty(); ++op) {
             step(in);
+            ++ops_;
         }
         world_.pass(std::chrono::milliseconds(20));
         hostile_->use(nullptr);
@@ -233,7 +234,8 @@ class standing {
     }
 
   private:
-    static constexpr int inputs_max = 32;
+    static constexpr int inputs_max = 256;
+    static constexpr std::size_t ops_in_all = 1024;
 
     void step(input &in) {
         switch (in.byte() % 10) {
@@ -331,6 +333,7 @@ class standing {
     std::optional<hostile_site> hostile_;
     std::optional<sender_host> sender_;
     int inputs_ = 0;
+    std::size_t ops_ = 0;
     int verifying_ = 0;
 };
 

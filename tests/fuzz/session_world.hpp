@@ -4,6 +4,7 @@
 // disks, so that an input alone repeats what it found.
 
 #include "replicator/base/assert.hpp"
+#include "replicator/base/hash.hpp"
 #include "replicator/base/limits.hpp"
 #include "replicator/format/messages.hpp"
 #include "replicator/receiver/receiver.hpp"
@@ -72,6 +73,8 @@ class input {
   public:
     input(const std::uint8_t *data, std::size_t size) : rest_(data, size) {}
     bool empty() const { return rest_.empty(); }
+    /// A number that all bytes together stand for; none is taken.
+    std::uint64_t number_of_all() const { return checksum64(std::as_bytes(rest_)); }
     std::uint8_t byte() {
         if (rest_.empty()) {
             return 0;
@@ -227,14 +230,9 @@ inline transport::message any_message(input &in) {
     }
 }
 
-/// Sends and forgets; what comes back is read and dropped (a peer that doesn't read is another
-/// test).
+/// Sends and forgets (a peer that doesn't read is another test).
 inline task<void> say(std::shared_ptr<transport::link> link, transport::message m) {
     co_await link->send(std::move(m));
-}
-inline task<void> read_all(std::shared_ptr<transport::link> link) {
-    while (co_await link->receive()) {
-    }
 }
 
 /// The inputs that something met since it began, in the file that FUZZ_HISTORY names, so that all

@@ -2,7 +2,9 @@
 // them (and of nothing) drawn from a seed, until the time is over. A smoke test for CI, not a
 // search.
 //
-//   fuzz_smoke_NAME [--seconds S | --runs N] [--seed N] FOLDER-OR-FILE...   --seconds 0: only these
+//   fuzz_smoke_NAME [--seconds S | --runs N] [--seed N] [--length N] FOLDER-OR-FILE...
+//                                              --seconds 0: only these; --length: of 16 mutations 15
+//                                              are a piece of at most N bytes
 //   fuzz_smoke_NAME --unpack FOLDER FOLDER-OR-FILE...               nothing is run: each input becomes a
 //                                                                   file there, as libFuzzer takes them
 //
@@ -105,7 +107,7 @@ void unpack(const std::vector<input> &corpus, const std::string &folder) {
 
 class mutator {
   public:
-    explicit mutator(std::uint64_t from) : random_(from) {}
+    mutator(std::uint64_t from, std::size_t length) : random_(from), length_(length) {}
 
     input mutate(const std::vector<input> &corpus) {
         input bytes = corpus[below(corpus.size())];
@@ -114,6 +116,11 @@ class mutator {
         }
         if (bytes.size() > input_bytes_max) {
             bytes.resize(input_bytes_max);
+        }
+        if (bytes.size() > length_ && below(16) != 0) {
+            const auto from = static_cast<std::ptrdiff_t>(below(bytes.size() - length_ + 1));
+            bytes.erase(bytes.begin(), bytes.begin() + from);
+            bytes.resize(length_);
         }
         return bytes;
     }
@@ -160,6 +167,7 @@ class mutator {
     }
 
     std::mt19937_64 random_;
+    std::size_t length_;
 };
 
 } // namespace
@@ -167,6 +175,7 @@ class mutator {
 int main(int argc, char **argv) {
     double seconds = 3;
     std::uint64_t runs_wanted = 0; ///< 0: as many as the time allows
+    std::size_t length = input_bytes_max;
     std::string unpacked;
     std::vector<std::string> places;
     const std::vector<std::string> words(argv + 1, argv + argc);
@@ -177,6 +186,8 @@ int main(int argc, char **argv) {
             runs_wanted = std::stoull(words[++i]);
         } else if (words[i] == "--seed" && i + 1 < words.size()) {
             seed = std::stoull(words[++i]);
+        } else if (words[i] == "--length" && i + 1 < words.size()) {
+            length = std::stoull(words[++i]);
         } else if (words[i] == "--unpack" && i + 1 < words.size()) {
             unpacked = words[++i];
         } else {
@@ -198,7 +209,7 @@ int main(int argc, char **argv) {
         return 0;
     }
     corpus.emplace_back();
-    mutator chance(seed);
+    mutator chance(seed, length);
     const auto start = std::chrono::steady_clock::now();
     const auto elapsed = [&] {
         return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();

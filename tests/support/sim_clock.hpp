@@ -13,9 +13,9 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <map>
 #include <optional>
 #include <utility>
+#include <vector>
 
 namespace farshore::test {
 
@@ -27,16 +27,23 @@ class sim_clock final : public time_source {
     void arm(asio::steady_timer &timer, time_point deadline) override {
         disarm(timer);
         timer.expires_at(asio::steady_timer::time_point::max());
-        armed_.emplace(std::pair(deadline, ++arms_), &timer);
+        // Before the equal ones: those were armed earlier, and the last one wakes first.
+        const auto place =
+            std::ranges::find_if(armed_, [&](const auto &one) { return one.first <= deadline; });
+        armed_.emplace(place, deadline, &timer);
     }
 
     void disarm(asio::steady_timer &timer) override {
-        std::erase_if(armed_, [&](const auto &entry) { return entry.second == &timer; });
+        const auto place =
+            std::ranges::find_if(armed_, [&](const auto &one) { return one.second == &timer; });
+        if (place != armed_.end()) { // at most once: arm() disarms
+            armed_.erase(place);
+        }
     }
 
     /// The earliest deadline that somebody waits for. It may lie in the past (due at once).
     std::optional<time_point> next_deadline() const {
-        return armed_.empty() ? std::nullopt : std::optional(armed_.begin()->first.first);
+        return armed_.empty() ? std::nullopt : std::optional(armed_.back().first);
     }
 
     /// Moves to the earliest deadline and lets all timers of that moment complete. False, and time
@@ -66,9 +73,9 @@ class sim_clock final : public time_source {
   private:
     void advance_to(time_point t) {
         now_ = t;
-        while (!armed_.empty() && armed_.begin()->first.first <= now_) {
-            asio::steady_timer *timer = armed_.begin()->second;
-            armed_.erase(armed_.begin());
+        while (!armed_.empty() && armed_.back().first <= now_) {
+            asio::steady_timer *timer = armed_.back().second;
+            armed_.pop_back();
             timer->cancel();
         }
     }
@@ -77,8 +84,8 @@ class sim_clock final : public time_source {
     static constexpr wall_time wall_start_{std::chrono::seconds(1767225600)}; // 2026-01-01 UTC
     time_point now_ = start_;
     duration wall_shift_{};
-    std::map<std::pair<time_point, std::uint64_t>, asio::steady_timer *> armed_;
-    std::uint64_t arms_ = 0;
+    // The latest first. A few dozen at most: looking through them costs less than a tree would.
+    std::vector<std::pair<time_point, asio::steady_timer *>> armed_;
 };
 
 /// Runs handlers until none is ready, without moving time.

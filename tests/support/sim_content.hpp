@@ -135,12 +135,18 @@ class content {
             offset += n;
         }
     }
+    /// Null: zeroes.
+    const page *find(std::uint64_t index) const {
+        const auto found = pages_->find(index);
+        return found == pages_->end() ? nullptr : found->second.get();
+    }
     void write(std::uint64_t offset, bytes_view data) {
         size = std::max(size, offset + data.size());
         while (!data.empty()) {
             const std::uint64_t in_page = offset % page_bytes;
             const std::size_t n = std::min<std::size_t>(data.size(), page_bytes - in_page);
-            std::copy_n(data.begin(), n, own(offset / page_bytes).begin() + in_page);
+            page &target = own(offset / page_bytes, n == page_bytes);
+            std::copy_n(data.begin(), n, target.begin() + in_page);
             data = data.subspan(n);
             offset += n;
         }
@@ -217,13 +223,14 @@ class content {
         }
         return *pages_;
     }
-    page &own(std::uint64_t index) {
+    /// A page that no other content sees; `overwritten`: the caller writes all of it.
+    page &own(std::uint64_t index, bool overwritten = false) {
         page_pointer &p = mutable_pages()[index];
         if (!p) {
-            p = std::make_shared<page>();
+            p = overwritten ? std::make_shared_for_overwrite<page>() : std::make_shared<page>();
             allocated.add(index, index + 1);
         } else if (p.use_count() > 1) {
-            p = std::make_shared<page>(*p);
+            p = overwritten ? std::make_shared_for_overwrite<page>() : std::make_shared<page>(*p);
         }
         return *p;
     }

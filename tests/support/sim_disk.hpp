@@ -246,6 +246,14 @@ class disk {
         });
     }
 
+    /// The same for one file.
+    void collect(std::uint64_t number) {
+        const auto at = nodes.find(number);
+        if (at != nodes.end() && at->second.opens == 0 && !named(number)) {
+            nodes.erase(at);
+        }
+    }
+
     /// Pages of files that programs can reach.
     std::uint64_t used_pages() const {
         std::set<std::uint64_t> reachable;
@@ -262,6 +270,15 @@ class disk {
     }
 
   private:
+    bool named(std::uint64_t number) const {
+        const auto in = [&](const name_tree &tree) {
+            return std::ranges::any_of(
+                tree, [&](const auto &one) { return one.second.number == number; });
+        };
+        return in(live) || in(durable_) ||
+               std::ranges::any_of(
+                   pending_, [&](const name_change &one) { return one.target.number == number; });
+    }
     void cut_names(cut &c) {
         const bool in_order = c.names_in_order();
         const std::size_t prefix = c.prefix_of(pending_.size());

@@ -20,7 +20,7 @@ class map final : public shared_map {
             world_->mappings.remove(mapping_);
             node &n = world_->disk.nodes.at(mapping_->number);
             --n.opens;
-            world_->disk.collect();
+            world_->disk.collect(mapping_->number);
         }
     }
     map(const map &) = delete;
@@ -68,7 +68,7 @@ class file final : public farshore::file {
                 world_->locks.erase(lock);
             }
             --self().opens;
-            world_->disk.collect();
+            world_->disk.collect(number_);
         }
     }
     file(const file &) = delete;
@@ -291,8 +291,7 @@ class file final : public farshore::file {
         if (call.fault != 0) {
             return fail_errno(call.fault, context + path_);
         }
-        // Stores into a map are seen by reads at once.
-        world_->fold_all();
+        world_->fold_maps_of(number_); // stores into a map are seen by reads at once
         return call;
     }
     result<world::ticket> begin_change(sim_operation what, const std::string &context) {

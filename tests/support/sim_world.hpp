@@ -97,6 +97,26 @@ struct mapping {
             std::memcpy(out.data() + i, &value, std::min(sizeof value, out.size() - i));
         }
     }
+    /// Whether a page, or what there is of the last one, is not `known` (null: zeroes).
+    bool differs(std::uint64_t offset, const content::page *known) {
+        const std::size_t length = std::min(page_bytes, size - offset);
+        std::uint64_t difference = 0;
+        std::size_t i = 0;
+        for (; i + sizeof difference <= length; i += sizeof difference) {
+            std::uint64_t other = 0;
+            if (known != nullptr) {
+                std::memcpy(&other, known->data() + i, sizeof other);
+            }
+            difference |= word(offset + i).load(std::memory_order_relaxed) ^ other;
+        }
+        if (i < length) {
+            const std::uint64_t last = word(offset + i).load(std::memory_order_relaxed);
+            const content::page zeroes{};
+            difference |= static_cast<std::uint64_t>(
+                std::memcmp(&last, (known ? known : &zeroes)->data() + i, length - i) != 0);
+        }
+        return difference != 0;
+    }
     void store(std::uint64_t offset, bytes_view page) {
         for (std::size_t i = 0; i < page.size(); i += sizeof(std::uint64_t)) {
             std::uint64_t value = 0;
@@ -207,6 +227,14 @@ class world {
     void fold_all() {
         for (const auto &one : mappings) {
             fold(*one);
+        }
+    }
+    /// For a read of the file: other files' maps can't matter to it.
+    void fold_maps_of(std::uint64_t number) {
+        for (const auto &one : mappings) {
+            if (one->number == number) {
+                fold(*one);
+            }
         }
     }
     /// What was written to a file is seen in its maps.
@@ -339,19 +367,16 @@ class world {
     }
     void fold(mapping &m) {
         node &n = disk.nodes.at(m.number);
-        byte_vector stored(page_bytes);
-        content::page known{};
         for (std::uint64_t at = 0; at < m.size; at += page_bytes) {
-            const std::size_t length = std::min<std::uint64_t>(page_bytes, m.size - at);
-            stored.resize(length);
-            m.load(at, stored);
-            n.cached.read(at, known);
-            if (std::memcmp(stored.data(), known.data(), length) != 0) {
-                touch(m.number);
-                n.make({.what = change::kind::mapped_page,
-                        .offset = at,
-                        .data = std::make_shared<const byte_vector>(stored)});
+            if (!m.differs(at, n.cached.find(at / page_bytes))) {
+                continue;
             }
+            byte_vector stored(std::min(page_bytes, m.size - at));
+            m.load(at, stored);
+            touch(m.number);
+            n.make({.what = change::kind::mapped_page,
+                    .offset = at,
+                    .data = std::make_shared<const byte_vector>(std::move(stored))});
         }
     }
 
