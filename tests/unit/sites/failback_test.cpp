@@ -211,6 +211,41 @@ TEST_SUITE("sites") {
         }
     }
 
+    TEST_CASE(
+        "failback: cut off at any moment of a reverse, it is fenced or follows, and goes on") {
+        for (std::uint64_t after = 1; after < 90; after += 4) {
+            CAPTURE(after);
+            two_ways t;
+            t.fail_over();
+            t.put(*t.primary.device(), 3, std::byte{0x22});
+            REQUIRE(t.primary.device()->flush());
+            t.put(*t.served(), 6, std::byte{0x33});
+            REQUIRE(t.fenced());
+            t.primary.disk.stop_after(after);
+            std::optional<result<>> out;
+            asio::co_spawn(t.w.io, store_result(t.primary.turned->reverse("shop"), out),
+                           asio::detached);
+            static_cast<void>(
+                t.w.run_until([&] { return out.has_value(); }, std::chrono::seconds(20)));
+            t.primary.cut_power(after % 4);
+            t.primary.start();
+            const auto state = [&] { return t.primary.status().state; };
+            REQUIRE(t.w.until([&] {
+                return state() == sender_state::fenced || state() == sender_state::following;
+            }));
+            if (state() == sender_state::fenced) {
+                const auto again = t.w.await(t.primary.turned->reverse("shop"));
+                REQUIRE_MESSAGE(again, (again ? "" : again.error().text()));
+            }
+            REQUIRE(t.w.until([&] { return t.site.status().connected; }));
+            t.settle_at_site();
+            CHECK(t.equal());
+            const auto names = t.names_at_primary();
+            REQUIRE_FALSE(names.empty());
+            CHECK(t.at_primary(names.back(), 3) == std::byte{0x22});
+        }
+    }
+
     TEST_CASE("failback: a site that serves or is plain is not reversed") {
         two_ways t;
         const auto plain = t.w.await(t.primary.turned->reverse("shop"));
