@@ -55,11 +55,11 @@ std::string words_of_meeting(meeting_outcome outcome) {
         return "this site serves, and the sender's site is fenced: `farshore reverse` there makes "
                "it follow";
     case o::split_brain:
-        return "both sites were promoted by themselves and serve: each goes on, and `farshore "
-               "reverse --keep there` at one of them takes the other's content";
+        return "both sites were promoted by themselves and serve: each goes on. Carry away what is "
+               "wanted of one, and set it up anew (docs/failover.md)";
     case o::unknown_ancestry:
-        return "the sites know nothing of each other's newest generation: `farshore reverse --keep "
-               "there` at the one whose content may go";
+        return "the sites know nothing of each other's newest generation: one was put back. Carry "
+               "away what is wanted of the one that follows, and set it up anew (docs/failover.md)";
     case o::contradiction:
     case o::unrelated:
         return "the sites tell different histories of the group: one of them was set up anew, or "

@@ -17,17 +17,17 @@ std::string_view instead(site_role role, role_event event) {
                                    : "it follows the other site; `promote` makes it serve";
     case site_role::serving:
         return event == e::reverse
-                   ? "it serves: `switchover` hands its role over in order; if both sites serve, "
-                     "`reverse --keep there` where the content may go"
+                   ? "it serves: the other site follows, or is fenced and is reversed there. If "
+                     "both serve, docs/failover.md says how one is set up anew"
                    : "it serves already";
     case site_role::handing_over:
         return "it has offered its role to the other site and waits to hear whether that took it: "
                "connect them, or, if the other site is lost for good, `promote --force` here";
     case site_role::fenced:
         return event == e::reverse ? ""
-                                   : "it is fenced, for the other site serves a newer generation; "
-                                     "`reverse` makes it "
-                                     "follow, `switchover` there brings the role back";
+                                   : "it is fenced, for the other site serves a newer generation: "
+                                     "`reverse` makes it follow, and then `promote --force` here "
+                                     "brings the role back";
     }
     return "";
 }
@@ -103,11 +103,13 @@ result<role_state> discarded(const role_state &s) {
     if (s.trial == promotion_trial::heard_of) {
         return refuse("demote --discard",
                       "the other site has heard of this promotion and serves no "
-                      "more: `reverse` there, then `switchover` here");
+                      "more: `reverse` there, then `promote --force` there");
     }
     if (s.trial == promotion_trial::none) {
-        return refuse("demote --discard",
-                      "there is no promotion to take back, or it was committed: `switchover`");
+        return refuse(
+            "demote --discard",
+            "there is no promotion to take back, or it was committed. Bring the role back "
+            "with `promote --force` at the other site when it follows");
     }
     role_state after = follow_from(s, s.ancestry.parent());
     after.role = to.next;

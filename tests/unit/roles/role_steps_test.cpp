@@ -301,7 +301,7 @@ TEST_SUITE("role_steps") {
         CHECK(refused(discarded(heard), "`reverse` there"));
         const auto settled = committed(heard);
         REQUIRE(settled);
-        CHECK(refused(discarded(*settled), "switchover"));
+        CHECK(refused(discarded(*settled), "promote --force"));
         CHECK(refused(committed(*settled), "no promotion"));
         const role_state old = after_meeting(serving_site(), m, meeting_side::second, *s, 0);
         CHECK(old.role == site_role::fenced);
