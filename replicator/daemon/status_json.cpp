@@ -14,7 +14,7 @@ json or_null(const std::optional<T> &value) {
     return value ? json(*value) : json(nullptr);
 }
 
-json barrier(const std::optional<barrier_info> &b) {
+json barrier_json(const std::optional<barrier_info> &b) {
     return b ? json{{"id", b->id.value}, {"time", to_rfc3339(b->time)}} : json(nullptr);
 }
 
@@ -67,8 +67,8 @@ json to_json(const sender_group_status &g) {
          {{"seconds", rounded(g.lag_seconds)},
           {"bytes", g.lag_bytes},
           {"intervals", g.lag_intervals}}},
-        {"last_barrier", barrier(g.last_barrier)},
-        {"durable_barrier", barrier(g.durable_barrier)},
+        {"last_barrier", barrier_json(g.last_barrier)},
+        {"durable_barrier", barrier_json(g.durable_barrier)},
         {"bytes",
          {{"written", g.bytes_written},
           {"folded", g.bytes_folded},
@@ -177,8 +177,8 @@ json to_json(const receiver_group_status &g) {
         {"state", name_of(g.state)},
         {"serving", to_json(g.serving)},
         {"connected", g.connected},
-        {"applied_barrier", barrier(g.applied_barrier)},
-        {"durable_barrier", barrier(g.durable_barrier)},
+        {"applied_barrier", barrier_json(g.applied_barrier)},
+        {"durable_barrier", barrier_json(g.durable_barrier)},
         {"replay", replay},
         {"points", g.points},
         {"suspect_points", g.suspect_points},
