@@ -4,7 +4,9 @@ clients, is killed and started again, is taken back or made final; the old prima
 more. Nothing that `wait` acknowledged may be lost, every point of before stays what it was, and a promotion that is
 taken back leaves both sites equal with only the differences on the line. `--only PART`.
 
-    tests/e2e/failover.py [--only dead_primary|mistake|fenced|refusals|older_point|room|start|back]
+    tests/e2e/failover.py [--long] [--only dead_primary|mistake|fenced|refusals|older_point|room|start|back]
+
+--long: the dead primary has volumes of 4 GiB and 256 MiB.
 """
 
 import os
@@ -77,7 +79,8 @@ class Sites:
 
 def dead_primary(context):
     """killed under load: promoted in seconds, nothing acknowledged is lost, kill -9 of the DR site costs nothing"""
-    sites = Sites(context, fill=0)
+    volumes = {"data": "4GiB", "wal": "256MiB"} if context.options.long else dict(VOLUMES)
+    sites = Sites(context, volumes, fill=0)
     load = harness.Load(sites.pair)
     load.start(seconds=60, retry_seconds=1)
     time.sleep(3)
@@ -96,7 +99,7 @@ def dead_primary(context):
     context.check(status["state"] == "promoted" and status["serving"]["point"] == done["point"],
                   "the status says so")
     context.check({v["volume"] for v in status["serving"]["volumes"]} == set(VOLUMES), "both volumes are served")
-    images = [sites.fetch(sites.uri(v), "after-" + v) for v in VOLUMES]
+    images = [sites.fetch(sites.uri(v), "after-" + v) for v in volumes]
     load.check(images, "the served volumes are a prefix of the writes, all that `wait` told included", floor=floor)
 
     oldest = newest[0]["id"]

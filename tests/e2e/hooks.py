@@ -190,7 +190,7 @@ def protocol(context):
     good = request(type="script", run=["/bin/true"])
     for line, words in (({**good, "colour": 1}, "\"colour\" is unknown"), ({**good, "type": "oracle"}, "oracle"),
                         ({key: value for key, value in good.items() if key != "run"}, "\"run\" is missing"),
-                        (b"nonsense\n", "not JSON"), (b"\n", "not JSON"), (b"x" * 20000, "too long")):
+                        (b"nonsense\n", "not JSON"), (b"\n", "not JSON"), (b"x" * 1_100_000, "too long")):
         hook_rig.refused(context, line, words, "a bad request")
     hook = Hook(context, b"")
     hook.close()
