@@ -69,11 +69,23 @@ result<std::unique_ptr<replica_images>> replica_images::open(file_system &files,
     return all;
 }
 
+result<> replica_images::check_kept(volume_index volume) const {
+    if (lost_.load(std::memory_order_acquire)) {
+        return fail(errc::dead, path(volume) +
+                                    " is not read any more since a sync failed: what was written "
+                                    "before it may be lost. The group is opened again, and writes "
+                                    "it once more from its journal");
+    }
+    return {};
+}
+
+// Looked at after each read: the sync may fail, and its pages go, while one is under way.
 result<> replica_images::read(volume_index volume, byte_range range, bytes_span out) const {
     const image &i = images_[volume.value];
     REPL_ASSERT(range.length == out.size() && range.offset <= i.size &&
                 range.length <= i.size - range.offset);
-    return i.disk->read_at(range.offset, out);
+    FS_CHECK(i.disk->read_at(range.offset, out));
+    return check_kept(volume);
 }
 
 result<> replica_images::read_blocks(volume_index volume, std::uint64_t block,
@@ -85,7 +97,7 @@ result<> replica_images::read_blocks(volume_index volume, std::uint64_t block,
         static_cast<std::size_t>(std::min<std::uint64_t>(out.size(), i.size - offset));
     FS_CHECK(i.disk->read_at(offset, out.first(inside)));
     std::ranges::fill(out.subspan(inside), std::byte{0});
-    return {};
+    return check_kept(volume);
 }
 
 result<bool> replica_images::try_read_blocks(volume_index volume, std::uint64_t block,
@@ -95,7 +107,9 @@ result<bool> replica_images::try_read_blocks(volume_index volume, std::uint64_t 
     if (offset > i.size || out.size() > i.size - offset) {
         return false;
     }
-    return i.disk->read_at_cached(offset, out);
+    FS_TRY(done, i.disk->read_at_cached(offset, out));
+    FS_CHECK(check_kept(volume));
+    return done;
 }
 
 result<> replica_images::write_blocks(volume_index volume, std::uint64_t block,
@@ -123,6 +137,7 @@ result<byte_range> replica_images::next_data(volume_index volume, std::uint64_t 
         return byte_range{i.size, 0};
     }
     FS_TRY(data, i.disk->next_data(offset));
+    FS_CHECK(check_kept(volume));
     if (data.length == 0 || data.offset >= i.size) {
         return byte_range{i.size, 0};
     }
@@ -133,7 +148,10 @@ result<byte_range> replica_images::next_data(volume_index volume, std::uint64_t 
 result<> replica_images::sync() {
     for (image &i : images_) {
         if (i.dirty) {
-            FS_CHECK(i.disk->sync_all());
+            if (auto synced = i.disk->sync_all(); !synced) {
+                lost_.store(true, std::memory_order_release);
+                return synced;
+            }
             i.dirty = false;
         }
     }

@@ -3,6 +3,10 @@
 // whole; the last block of a volume whose size is no multiple of 4 KiB is padded with zeroes in
 // memory and trimmed on the way out.
 //
+// After a failed sync nothing is read any more (errc::dead): the kernel drops pages that it could
+// not write, so a block may show what was there before the last commit. Opened again from that
+// commit, the group writes it once more from its journal.
+//
 // Threads: reads from any thread; writes, zero and sync by one thread at a time.
 
 #include "replicator/base/error.hpp"
@@ -10,6 +14,7 @@
 #include "replicator/format/group_state.hpp"
 #include "replicator/storage/file_system.hpp"
 
+#include <atomic>
 #include <memory>
 #include <span>
 #include <vector>
@@ -60,6 +65,9 @@ class replica_images {
     result<> renew_times();
 
   private:
+    /// errc::dead after a failed sync of any image.
+    result<> check_kept(volume_index volume) const;
+
     struct image {
         std::unique_ptr<file> disk;
         std::uint64_t size = 0;
@@ -67,6 +75,7 @@ class replica_images {
     };
     std::vector<image> images_;
     std::vector<std::uint64_t> blocks_;
+    std::atomic<bool> lost_{false}; ///< a sync failed: what was written since the last may be gone
 };
 
 } // namespace farshore

@@ -145,13 +145,21 @@ def stays(context):
     app = Script(context, during="sleep 1234 & echo $! >STATE.child; trap '' TERM".replace("STATE", "$0"))
     hook = Hook(context, app.line())
     hook.frozen()
-    harness.retry(5, "the child", lambda: os.path.exists(app.path + ".child"))
-    with open(app.path + ".child", encoding="ascii") as file:
-        child = int(file.read())
+    child = int(harness.retry(5, "the child", lambda: whole_line(app.path + ".child")))
     begun = time.monotonic()
     said = hook.release()
     context.check(said["proved"] and time.monotonic() - begun < 1, f"a child holds its output: {said}")
     harness.retry(5, "the end of the child", lambda: gone(child))
+
+
+def whole_line(path):
+    """The line of a file, None before its end is there: a shell makes a file before it writes to it."""
+    try:
+        with open(path, encoding="ascii") as file:
+            text = file.read()
+    except FileNotFoundError:
+        return None
+    return text.strip() if text.endswith("\n") else None
 
 
 class SlowVolume:

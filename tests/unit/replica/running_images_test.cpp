@@ -130,6 +130,37 @@ TEST_CASE("replica: an image that goes away between the journal's sync and apply
     CHECK(is(idle.group->commit().error(), errc::not_found));
 }
 
+TEST_CASE("replica: after a failed sync of an image nothing is read that it may have lost, and a "
+          "point shows its content again when the group was opened again") {
+    rig r;
+    r.write(10);
+    REQUIRE(r.group->commit());
+    r.write(10); // in the page cache alone
+    const interval_id newest = r.group->points().back().id;
+    {
+        const auto point = r.group->open_point(newest);
+        REQUIRE(point);
+        REQUIRE(*test::read_point(*point) == r.model.at(newest));
+        r.files.inject({.scope = sim_scope::syncs, .path_prefix = "/images/"});
+        REQUIRE_FALSE(r.group->commit());
+        const auto refused = [](const auto &read) {
+            REQUIRE_FALSE(read);
+            CHECK(is(read.error(), errc::dead));
+        };
+        refused(test::read_point(*point));
+        refused(test::read_images(*r.group));
+        for (const auto &device : point->devices) {
+            byte_vector block(block_bytes);
+            refused(device->try_read(0, block));
+            refused(device->status({0, device->size()}, status_context::allocation, 10));
+        }
+    }
+    r.open();
+    REQUIRE(test::apply_all(*r.group));
+    CHECK(*test::read_point(*r.group->open_point(newest)) == r.model.at(newest));
+    CHECK(*test::read_images(*r.group) == r.model.now());
+}
+
 TEST_SUITE_END();
 
 } // namespace
