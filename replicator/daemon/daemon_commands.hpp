@@ -40,15 +40,12 @@ inline bool asks_the_serving_site(const std::string &command) {
 
 /// Most often the command is meant for the other daemon.
 inline control::outcome unknown_command(const std::string &command, const std::string &role) {
-    constexpr std::array at_sender{"wait",           "bookmark",     "verify", "join",
-                                   "pause",          "resume",       "resync", "throttle_set",
-                                   "throttle_clear", "throttle_show"};
     constexpr std::array at_receiver{
         "points",    "open",   "opened",  "close",  "invite",        "invitations", "revoke",
         "pin",       "unpin",  "forget",  "plan",   "open_attached", "seed_target", "scrub",
         "note_test", "report", "promote", "commit", "demote"};
     std::string text = "the " + role + " has no command \"" + command + "\"";
-    if (role == "receiver" && std::ranges::find(at_sender, command) != at_sender.end()) {
+    if (role == "receiver" && (asks_the_serving_site(command) || command == "join")) {
         text += "; the sender has: run it at the primary site, or name its socket with --socket";
     } else if (role == "sender" && std::ranges::find(at_receiver, command) != at_receiver.end()) {
         text += "; the receiver has: run it at the DR site, or name its socket with --socket";

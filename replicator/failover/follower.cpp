@@ -2,6 +2,7 @@
 
 #include "replicator/base/log.hpp"
 #include "replicator/sender/sender_session.hpp"
+#include "replicator/session/envelope.hpp"
 #include "replicator/session/group_role.hpp"
 #include "replicator/session/heartbeat.hpp"
 #include "replicator/session/trust.hpp"
@@ -18,18 +19,6 @@ constexpr duration backoff_first = std::chrono::milliseconds(200);
 constexpr duration backoff_max = std::chrono::seconds(3);
 constexpr duration session_patience = std::chrono::seconds(5); ///< until the group greets back
 constexpr duration session_looked_for_every = std::chrono::milliseconds(20);
-
-template <class Message>
-transport::message message_of(const Message &m) {
-    transport::message out;
-    out.type = static_cast<std::uint16_t>(Message::type);
-    out.payload = wire::encode(m);
-    return out;
-}
-
-bool is_a(const transport::message &m, wire::message_type type) {
-    return m.type == static_cast<std::uint16_t>(type);
-}
 
 } // namespace
 
@@ -109,7 +98,7 @@ task<result<std::unique_ptr<transport::link>>> follower::dial(bool control, wire
         co_return fail(errc::not_found, "no DR site is paired");
     }
     FS_CO_TRY(link, co_await connector->connect(connect_timeout));
-    FS_CO_CHECK(co_await link->send(message_of(hello)));
+    FS_CO_CHECK(co_await link->send(envelope_of(hello)));
     co_return std::move(link);
 }
 
@@ -126,7 +115,7 @@ task<result<>> follower::session() {
     }
     FS_CO_TRY(said, wire::parse<wire::site_claim>(first.payload.view()));
     FS_CO_TRY(theirs, role_of_claim(said));
-    FS_CO_CHECK(co_await link->send(message_of(*claim)));
+    FS_CO_CHECK(co_await link->send(envelope_of(*claim)));
     FS_CO_TRY(second, co_await answer(*link));
     if (!is_a(second, wire::message_type::hello)) {
         co_return fail_peer(errc::corrupt,

@@ -175,13 +175,19 @@ task<void> served_groups::follow(std::string group) {
     if (at.now) {
         co_return;
     }
-    if (auto begun = co_await begin(group, *wanted, at); !begun) {
+    at.beginning = true;
+    const auto begun = co_await begin(group, *wanted, at);
+    at.beginning = false;
+    if (!begun) {
         if (std::exchange(at.failure, begun.error().text()) != at.failure) {
             log::error("group {}: this site's to serve, and not served: {}; tried again by itself",
                        group, at.failure);
         }
     } else {
         at.failure.clear();
+    }
+    if (at.held) { // a command came meanwhile
+        co_await end(group, at);
     }
     moved_.notify_all();
 }
@@ -262,7 +268,6 @@ task<void> served_groups::settle_late(const std::string &group, const served_cop
 }
 
 // ---- commands
-// -----------------------------------------------------------------------------------
 
 task<result<promote_outcome>> served_groups::promote(std::string group, std::string point,
                                                      bool forced, progress_report progress) {
@@ -310,8 +315,11 @@ task<result<>> served_groups::stop_serving(std::string group,
         wanted_.notify_all();
     });
     wanted_.notify_all();
-    while (at.now && !commands_.ending()) {
+    while ((at.now || at.beginning) && !commands_.ending()) {
         co_await moved_.wait();
+    }
+    if (at.now || at.beginning) { // clients may still write
+        co_return fail(errc::closed, "the daemon is being stopped, and nothing was changed");
     }
     co_return co_await then();
 }
@@ -331,7 +339,6 @@ task<result<>> served_groups::reverse(std::string group) {
 }
 
 // ---- looks
-// --------------------------------------------------------------------------------------
 
 sender *served_groups::half(const std::string &group) const {
     const auto at = slots_.find(group);

@@ -83,8 +83,9 @@ class served_groups {
     };
     struct slot {
         std::unique_ptr<served> now;
-        std::string failure; ///< why it is not served; empty: it is, or nobody wants it
-        bool held = false;   ///< a command ends it: it is not begun
+        std::string failure;    ///< why it is not served; empty: it is, or nobody wants it
+        bool held = false;      ///< a command ends it: it is not begun
+        bool beginning = false; ///< of who waits until nobody uses the copy
     };
 
     task<void> watch();

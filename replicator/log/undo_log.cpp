@@ -275,8 +275,9 @@ segment_place undo_log::end_place() const {
 result<> undo_log::back_to(segment_place place) {
     store_->drop();
     open_ = {};
-    interval_ = {};
-    std::erase_if(fresh_, [&](const undo_table &t) { return t.record.place >= place; });
+    const auto forgotten =
+        std::erase_if(fresh_, [&](const undo_table &t) { return t.record.place >= place; });
+    part_ -= std::min(part_, static_cast<std::uint32_t>(forgotten)); // what is before `place` stays
     fresh_entries_ = 0;
     for (const undo_table &t : fresh_) {
         fresh_entries_ += t.entries.size();

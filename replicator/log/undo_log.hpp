@@ -89,8 +89,8 @@ class undo_log {
     result<> end(const undo_outcome &outcome);
     /// Ends the record being written; the interval goes on in another one.
     result<> end_part();
-    /// Where a failed interval began, and back to it: forgets the unpublished records after
-    /// `place`.
+    /// Where what failed began, and back to it: forgets the unpublished records after `place`, all
+    /// of the interval that is being written.
     segment_place position() const;
     result<> back_to(segment_place place);
     /// Unpublished and published records are durable on return. A failure is final.

@@ -2,6 +2,7 @@
 
 #include "replicator/base/log.hpp"
 #include "replicator/receiver/receiver_group.hpp"
+#include "replicator/session/envelope.hpp"
 #include "transport/guest_policy.hpp"
 
 #include <fmt/format.h>
@@ -179,12 +180,12 @@ task<void> receiver_door::greet(std::unique_ptr<transport::link> link) {
         co_return;
     }
     if (link->application() == transport::alpn_join) {
-        if (first->type == static_cast<std::uint16_t>(wire::message_type::join_request)) {
+        if (is_a(*first, wire::message_type::join_request)) {
             co_await take_join(std::move(link), first->payload.view());
         }
         co_return;
     }
-    if (first->type != static_cast<std::uint16_t>(wire::message_type::hello) ||
+    if (!is_a(*first, wire::message_type::hello) ||
         first->payload.size() > limits::hello_bytes_max) {
         note_refusal(*link, "closed, it did not begin with a hello");
         link->close();
@@ -202,8 +203,8 @@ task<void> receiver_door::greet(std::unique_ptr<transport::link> link) {
 task<void> receiver_door::greet_hello(std::unique_ptr<transport::link> link, wire::hello hello) {
     receiver_group *group = lookup_(hello.group);
     if (group == nullptr) {
-        co_await refuse(std::move(link), wire::refusal_code::not_paired,
-                        judge_hello({}, hello).text);
+        co_await refuse_link(std::move(link), wire::refusal_code::not_paired,
+                             judge_hello({}, hello).text);
         co_return;
     }
     if (mode_ == trust_mode::site_ca && hello.link == 0) {
@@ -214,9 +215,9 @@ task<void> receiver_door::greet_hello(std::unique_ptr<transport::link> link, wir
                               : is(owned.error(), errc::not_trusted)
                                   ? wire::refusal_code::not_paired
                                   : wire::refusal_code::failed;
-            co_await refuse(std::move(link), code,
-                            code == wire::refusal_code::failed ? owned.error().text()
-                                                               : owned.error().context);
+            co_await refuse_link(std::move(link), code,
+                                 code == wire::refusal_code::failed ? owned.error().text()
+                                                                    : owned.error().context);
             co_return;
         }
     }
@@ -243,14 +244,11 @@ task<void> receiver_door::greet_hello(std::unique_ptr<transport::link> link, wir
 // Each judges by what both said, so neither says it anew when it has heard the other.
 task<result<role_state>> receiver_door::exchange_claims(transport::link &link,
                                                         const wire::site_claim &ours) {
-    transport::message m;
-    m.type = static_cast<std::uint16_t>(wire::message_type::site_claim);
-    m.payload = wire::encode(ours);
-    FS_CO_CHECK(co_await link.send(std::move(m)));
+    FS_CO_CHECK(co_await link.send(envelope_of(ours)));
     const auto late = std::make_shared<transport::link *>(&link);
     tasks_.spawn(close_late(late));
     auto said = co_await link.receive();
-    while (said && said->type == static_cast<std::uint16_t>(wire::message_type::heartbeat)) {
+    while (said && is_a(*said, wire::message_type::heartbeat)) {
         said = co_await link.receive(); // it beats from its hello on
     }
     *late = nullptr;
@@ -261,7 +259,7 @@ task<result<role_state>> receiver_door::exchange_claims(transport::link &link,
     if (closing_) {
         co_return fail(errc::closed, "the receiver stops");
     }
-    if (said->type != static_cast<std::uint16_t>(wire::message_type::site_claim)) {
+    if (!is_a(*said, wire::message_type::site_claim)) {
         co_return fail_peer(errc::corrupt,
                             fmt::format("it answered with a message of type {} and not with its "
                                         "own site_claim",
@@ -322,18 +320,6 @@ task<result<>> receiver_door::settle_owner(receiver_group &group, const wire::he
     co_return result<>{}; // attach() says that it is not paired
 }
 
-task<void> receiver_door::refuse(std::unique_ptr<transport::link> link, wire::refusal_code code,
-                                 std::string text) {
-    wire::refusal r;
-    r.code = static_cast<std::uint8_t>(code);
-    r.text = std::move(text);
-    transport::message m;
-    m.type = static_cast<std::uint16_t>(wire::message_type::refusal);
-    m.payload = wire::encode(r);
-    co_await link->send(std::move(m));
-    link->close();
-}
-
 task<void> receiver_door::take_join(std::unique_ptr<transport::link> link, bytes_view payload) {
     wire::join_reply reply;
     if (auto request = wire::parse<wire::join_request>(payload)) {
@@ -365,10 +351,7 @@ task<void> receiver_door::take_join(std::unique_ptr<transport::link> link, bytes
     } else {
         reply.text = "the request to join is damaged";
     }
-    transport::message m;
-    m.type = static_cast<std::uint16_t>(wire::message_type::join_reply);
-    m.payload = wire::encode(reply);
-    co_await link->send(std::move(m));
+    co_await link->send(envelope_of(reply));
     // The sender closes; wait for it so that the reply is not cut off.
     const auto late = std::make_shared<transport::link *>(link.get());
     tasks_.spawn(close_late(late));

@@ -63,8 +63,6 @@ class receiver_door {
     task<result<>> settle_owner(receiver_group &group, const wire::hello &hello,
                                 const transport::link &link);
     void note_refusal(const transport::link &link, const std::string &what);
-    task<void> refuse(std::unique_ptr<transport::link> link, wire::refusal_code code,
-                      std::string text);
     task<void> close_late(std::shared_ptr<transport::link *> link);
     task<void> take_join(std::unique_ptr<transport::link> link, bytes_view payload);
 

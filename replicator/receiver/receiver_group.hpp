@@ -226,8 +226,6 @@ class receiver_group final : session_host, apply_host, scrub_host {
     hello_verdict weigh(const wire::hello &hello, bool pinned) const;
     task<void> greet(std::unique_ptr<transport::link> link, wire::hello hello);
     task<result<>> make_ready(std::uint64_t drops);
-    task<void> refuse(std::unique_ptr<transport::link> link, wire::refusal_code code,
-                      std::string text);
 
     result<> check_served() const;
     result<replica_point> resolve_point(const std::string &text) const;

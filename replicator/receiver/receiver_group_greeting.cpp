@@ -3,6 +3,7 @@
 
 #include "replicator/receiver/receiver_group.hpp"
 #include "replicator/receiver/receiver_session.hpp"
+#include "replicator/session/envelope.hpp"
 #include "replicator/session/peer_claims.hpp"
 
 #include <fmt/format.h>
@@ -66,18 +67,6 @@ hello_verdict receiver_group::judge(const wire::hello &hello, bool pinned) const
     return verdict;
 }
 
-task<void> receiver_group::refuse(std::unique_ptr<transport::link> link, wire::refusal_code code,
-                                  std::string text) {
-    wire::refusal r;
-    r.code = static_cast<std::uint8_t>(code);
-    r.text = std::move(text);
-    transport::message m;
-    m.type = static_cast<std::uint16_t>(wire::message_type::refusal);
-    m.payload = wire::encode(r);
-    co_await link->send(std::move(m));
-    link->close();
-}
-
 task<void> receiver_group::attach(std::unique_ptr<transport::link> link, wire::hello hello,
                                   bool pinned, std::optional<role_state> theirs) {
     if (hello.link != 0) {
@@ -99,7 +88,7 @@ task<void> receiver_group::attach(std::unique_ptr<transport::link> link, wire::h
         log_.tell(log::level::warning,
                   fmt::format("refused the sender at {}: {}", link->peer_address(), verdict.text),
                   verdict.text);
-        co_await refuse(std::move(link), verdict.code, std::move(verdict.text));
+        co_await refuse_link(std::move(link), verdict.code, std::move(verdict.text));
         co_return;
     }
     const bool knows_roles = theirs.has_value();
@@ -115,13 +104,13 @@ task<void> receiver_group::attach(std::unique_ptr<transport::link> link, wire::h
         log_.tell(log::level::warning,
                   fmt::format("refused the sender at {}: {}", link->peer_address(), end.words),
                   end.words);
-        co_await refuse(std::move(link),
-                        knows_roles ? wire::refusal_code::role : wire::refusal_code::failed,
-                        std::move(end.words));
+        co_await refuse_link(std::move(link),
+                             knows_roles ? wire::refusal_code::role : wire::refusal_code::failed,
+                             std::move(end.words));
         co_return;
     }
     if (verdict = weigh(hello, pinned); !verdict.accept) { // it may have changed meanwhile
-        co_await refuse(std::move(link), verdict.code, std::move(verdict.text));
+        co_await refuse_link(std::move(link), verdict.code, std::move(verdict.text));
         co_return;
     }
     static_cast<void>(clock_.heard(hello.clock_ms)); // in order, it was weighed
@@ -138,10 +127,10 @@ task<void> receiver_group::greet(std::unique_ptr<transport::link> link, wire::he
             }
             log_.tell(log::level::error, created.error().text());
             said_.last_error = created.error().text();
-            co_await refuse(std::move(link),
-                            is(created.error(), errc::mismatch) ? wire::refusal_code::volumes
-                                                                : wire::refusal_code::failed,
-                            created.error().text());
+            co_await refuse_link(std::move(link),
+                                 is(created.error(), errc::mismatch) ? wire::refusal_code::volumes
+                                                                     : wire::refusal_code::failed,
+                                 created.error().text());
             co_return;
         }
     }
@@ -153,7 +142,7 @@ task<void> receiver_group::greet(std::unique_ptr<transport::link> link, wire::he
     }
     if (auto ready = co_await make_ready(drops); !ready) {
         step(group_event::refused);
-        co_await refuse(std::move(link), wire::refusal_code::failed, ready.error().text());
+        co_await refuse_link(std::move(link), wire::refusal_code::failed, ready.error().text());
         co_return;
     }
     log_.tell(log::level::info, fmt::format("session with the sender at {}", link->peer_address()),

@@ -12,6 +12,7 @@
 #include "replicator/format/messages.hpp"
 #include "replicator/receiver/receiver_loans.hpp"
 #include "replicator/receiver/session_host.hpp"
+#include "replicator/session/envelope.hpp"
 #include "replicator/session/frame_assembly.hpp"
 #include "transport/link.hpp"
 
@@ -80,10 +81,7 @@ class receiver_session {
     wire::welcome make_welcome();
     template <class Message>
     task<result<>> send(Message m) {
-        transport::message out;
-        out.type = static_cast<std::uint16_t>(Message::type);
-        out.payload = wire::encode(m);
-        return send_message(std::move(out));
+        return send_message(envelope_of(m));
     }
     template <class Message>
     task<void> send_and_forget(Message m) {

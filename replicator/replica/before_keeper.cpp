@@ -27,6 +27,17 @@ before_keeper::before_keeper(replica_core &core, interval_id newest_point, strea
     }
 }
 
+// What fails after a failure, and a sync, is final even where it is for want of space.
+result<> before_keeper::final(const result<> &done) {
+    return done || is(done.error(), errc::dead) ? done : fail(errc::dead, done.error().text());
+}
+
+/// The history as it was before what failed, and the failure.
+result<> before_keeper::taken_back(segment_place before, const result<> &failed) {
+    FS_CHECK(final(core_.history().back_to(before)));
+    return failed;
+}
+
 index_range before_keeper::regions_around(volume_index volume, byte_range range) const {
     const std::uint64_t first = range.offset / region_bytes * blocks_per_region;
     const std::uint64_t last = ceil_div(range.end(), region_bytes) * blocks_per_region;
@@ -93,10 +104,9 @@ result<> before_keeper::write(const std::vector<want *> &wants) {
     }
     done = done ? history.end_part() : done;
     if (!done) {
-        FS_CHECK(history.back_to(before));
-        return done;
+        return taken_back(before, done);
     }
-    FS_CHECK(history.sync());
+    FS_CHECK(final(history.sync()));
     const std::vector<undo_table> tables = history.fresh();
     core_.publish(); // first: who finds a region in the set changes the image
     const std::scoped_lock lock(mutex_);
@@ -134,12 +144,15 @@ result<> before_keeper::add(volume_index volume, index_range blocks) {
 
 result<std::optional<stream_position>> before_keeper::end_interval(const undo_outcome &outcome) {
     undo_log &history = core_.history();
+    const segment_place before = history.position();
     history.begin(interval_);
     if (!outcome.point && !history.begun()) {
         return std::nullopt;
     }
-    FS_CHECK(history.end(outcome));
-    FS_CHECK(history.sync());
+    if (auto ended = history.end(outcome); !ended) {
+        FS_CHECK(taken_back(before, ended));
+    }
+    FS_CHECK(final(history.sync()));
     core_.publish();
     const stream_position ended = interval_;
     interval_.interval = next(interval_.interval);

@@ -43,8 +43,8 @@ class before_keeper {
 
     /// Of who changes the history otherwise.
     std::mutex &order() { return order_; }
-    /// With order() held: ends the interval that has something, durably; nothing: none has. An
-    /// error is final.
+    /// With order() held: ends the interval that has something, durably; nothing: none has. Errors
+    /// as keep(): without room the interval goes on.
     result<std::optional<stream_position>> end_interval(const undo_outcome &outcome);
 
   private:
@@ -58,6 +58,8 @@ class before_keeper {
     index_range regions_around(volume_index volume, byte_range range) const;
     result<> write(const std::vector<want *> &wants);
     result<> add(volume_index volume, index_range blocks);
+    static result<> final(const result<> &done);
+    result<> taken_back(segment_place before, const result<> &failed);
 
     replica_core &core_;
     std::mutex order_; ///< before mutex_

@@ -138,8 +138,13 @@ result<> replica_group::impl::commit(bool always) {
         return die(written.error());
     }
     uncommitted = false;
-    note_points(record->applied.interval);
-    // The records are good whether or not space comes back now.
+    give_back(record->applied.interval);
+    return {};
+}
+
+/// What nobody needs after a commit record. The records are good whether or not space comes back.
+void replica_group::impl::give_back(interval_id through) {
+    note_points(through);
     auto dropped = journal->drop_through(std::min(safe, labels_noted()));
     if (dropped) {
         dropped = reclaim();
@@ -150,7 +155,6 @@ result<> replica_group::impl::commit(bool always) {
     if (!dropped) {
         log::warning("{}: {}", options.state_directory, dropped.error().text());
     }
-    return {};
 }
 
 result<> replica_group::impl::write_commit(const commit_record &record) {

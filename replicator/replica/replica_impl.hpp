@@ -98,6 +98,7 @@ struct replica_group::impl {
     result<std::uint64_t> put_back(const undo_log &log, const undo_record &record);
     std::vector<catalogued_point> points_of_history() const;
     result<> rebuild_points(const recovery_decision &decision);
+    void applied_as_committed();
 
     // Running
     result<> check_alive() const;
@@ -118,6 +119,7 @@ struct replica_group::impl {
     result<> check_undisturbed();
     result<commit_record> next_record() const;
     result<> write_commit(const commit_record &record);
+    void give_back(interval_id through);
     bool starved() const;
     result<> free_committed();
 

@@ -379,13 +379,18 @@ result<> replica_group::impl::recover(const recovery_decision &decision) {
         FS_CHECK(journal->clear());
     }
     FS_CHECK(rebuild_points(decision));
+    applied_as_committed();
+    return commit(true);
+}
+
+void replica_group::impl::applied_as_committed() {
+    const std::scoped_lock lock(mutex);
     applied.position = committed.applied;
     applied.consistent = committed.consistent;
     applied.time = committed.applied_time;
     applied.arrival = committed.applied_arrival;
     applied.damage_count = committed.damage_count;
     applied.healed_count = committed.healed_count;
-    return commit(true);
 }
 
 result<> replica_group::impl::count_damage(const recovery_decision &decision) {

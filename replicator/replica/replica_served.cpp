@@ -84,12 +84,7 @@ result<> replica_group::impl::recover_served() {
         }
     });
     FS_CHECK(rebuild_points(decision));
-    applied.position = committed.applied;
-    applied.consistent = committed.consistent;
-    applied.time = committed.applied_time;
-    applied.arrival = committed.applied_arrival;
-    applied.damage_count = committed.damage_count;
-    applied.healed_count = committed.healed_count;
+    applied_as_committed();
     return {};
 }
 
@@ -171,17 +166,7 @@ result<> replica_group::impl::commit_served(bool always) {
     if (auto written = write_commit(*record); !written) {
         return die(written.error());
     }
-    note_points(record->applied.interval);
-    auto dropped = journal->drop_through(std::min(safe, labels_noted()));
-    if (dropped) {
-        dropped = reclaim();
-    }
-    if (dropped) {
-        dropped = loans->release(safe);
-    }
-    if (!dropped) {
-        log::warning("{}: {}", options.state_directory, dropped.error().text());
-    }
+    give_back(record->applied.interval);
     return {};
 }
 

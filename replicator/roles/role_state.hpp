@@ -5,8 +5,10 @@
 #include "replicator/roles/lineage.hpp"
 #include "replicator/roles/site_role.hpp"
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
+#include <string_view>
 #include <vector>
 
 namespace farshore {
@@ -20,6 +22,22 @@ enum class promotion_trial : std::uint8_t {
     heard_of,    ///< the other site knows of it: `reverse` there and `switchover` lead back
     discardable, ///< nobody has heard of it
 };
+
+constexpr std::array promotion_trials{promotion_trial::none, promotion_trial::heard_of,
+                                      promotion_trial::discardable};
+
+/// As files have it.
+constexpr std::string_view name_of(promotion_trial t) {
+    switch (t) {
+    case promotion_trial::none:
+        return "none";
+    case promotion_trial::heard_of:
+        return "heard_of";
+    case promotion_trial::discardable:
+        return "discardable";
+    }
+    return "unknown";
+}
 
 /// Lives that a site remembers of itself; to a partner that met none of them it is a stranger.
 constexpr std::size_t instances_max = 64;

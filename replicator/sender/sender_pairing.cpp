@@ -2,6 +2,7 @@
 
 #include "replicator/base/log.hpp"
 #include "replicator/sender/sender_impl.hpp"
+#include "replicator/session/envelope.hpp"
 #include "transport/deadline.hpp"
 
 #include <fmt/format.h>
@@ -81,10 +82,7 @@ task<result<peer_status>> sender::join(std::string token) {
     wire::join_request request;
     request.group = t.group;
     request.secret = t.secret;
-    transport::message m;
-    m.type = static_cast<std::uint16_t>(wire::message_type::join_request);
-    m.payload = wire::encode(request);
-    FS_CO_TRY(reply, co_await impl_->ask(std::move(*link), std::move(m)));
+    FS_CO_TRY(reply, co_await impl_->ask(std::move(*link), envelope_of(request)));
     FS_CO_TRY(answer, wire::parse<wire::join_reply>(reply.payload.view()));
     if (!answer.ok) {
         co_return fail(errc::not_trusted, answer.text);

@@ -31,10 +31,7 @@ task<void> sender_session::connect_data_link(std::uint32_t index, int &missing) 
         hello.group = hello_.group;
         hello.session = hello_.session;
         hello.link = index;
-        transport::message m;
-        m.type = static_cast<std::uint16_t>(wire::message_type::hello);
-        m.payload = wire::encode(hello);
-        if (auto sent = co_await (*link)->send(std::move(m)); !sent) {
+        if (auto sent = co_await (*link)->send(envelope_of(hello)); !sent) {
             close(sent.error());
         } else {
             data_.push_back(std::move(*link));

@@ -11,6 +11,7 @@
 #include "replicator/base/async.hpp"
 #include "replicator/format/messages.hpp"
 #include "replicator/log/spool.hpp"
+#include "replicator/session/envelope.hpp"
 #include "replicator/session/heartbeat.hpp"
 #include "replicator/session/network.hpp"
 #include "replicator/session/peer_claims.hpp"
@@ -81,10 +82,7 @@ class sender_session {
     task<result<>> send(transport::message m); ///< on the control link
     template <class Message>
     task<result<>> send_control(Message m) {
-        transport::message out;
-        out.type = static_cast<std::uint16_t>(Message::type);
-        out.payload = wire::encode(m);
-        return send(std::move(out));
+        return send(envelope_of(m));
     }
 
     /// Of what on_compare was told; does not wait for the line.

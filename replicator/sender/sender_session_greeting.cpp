@@ -79,11 +79,11 @@ task<result<wire::welcome>> sender_session::greet(interval_id known) {
     if (!reply) {
         co_return std::unexpected(end_reason_.value_or(in_words(reply.error())));
     }
-    if (reply->type == static_cast<std::uint16_t>(wire::message_type::refusal)) {
+    if (is_a(*reply, wire::message_type::refusal)) {
         FS_CO_TRY(refusal, wire::parse<wire::refusal>(reply->payload.view()));
         co_return std::unexpected(error_of(refusal));
     }
-    if (reply->type != static_cast<std::uint16_t>(wire::message_type::welcome)) {
+    if (!is_a(*reply, wire::message_type::welcome)) {
         co_return fail_peer(
             errc::corrupt,
             fmt::format("the DR site answered hello with a message of type {}, not with a welcome",
@@ -114,7 +114,7 @@ task<result<wire::welcome>> sender_session::greet(interval_id known) {
 task<result<transport::message>> sender_session::answer_to_hello() {
     auto reply = co_await control_->receive();
     heard_ = run_.time->now();
-    if (!reply || reply->type != static_cast<std::uint16_t>(wire::message_type::site_claim) ||
+    if (!reply || !is_a(*reply, wire::message_type::site_claim) ||
         (hello_.features_offered & wire::feature_roles) == 0) {
         co_return std::move(reply);
     }

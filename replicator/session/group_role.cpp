@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
 #include <charconv>
 
 namespace farshore {
@@ -28,13 +29,14 @@ std::uint64_t number_of(const json &text) {
     return value;
 }
 
-template <class Enum>
-Enum from_number(const json &value, int max) {
-    const int raw = value.get<int>();
-    if (raw < 0 || raw > max) {
-        throw json::other_error::create(501, "out of range", nullptr);
+template <class Enum, std::size_t N>
+Enum named_one(const json &value, const std::array<Enum, N> &all) {
+    const std::string name = value.get<std::string>();
+    const auto at = std::ranges::find_if(all, [&](Enum e) { return name_of(e) == name; });
+    if (at == all.end()) {
+        throw json::other_error::create(501, "nothing is called " + name, nullptr);
     }
-    return static_cast<Enum>(raw);
+    return *at;
 }
 
 json lineage_of(const lineage &ancestry) {
@@ -59,9 +61,8 @@ std::vector<generation> generations_of(const json &list) {
 
 result<group_role> role_of(const json &j) {
     group_role r;
-    r.state.role = from_number<site_role>(j.at("role"), static_cast<int>(site_roles.size()) - 1);
-    r.state.trial =
-        from_number<promotion_trial>(j.at("trial"), static_cast<int>(promotion_trial::discardable));
+    r.state.role = named_one(j.at("role"), site_roles);
+    r.state.trial = named_one(j.at("trial"), promotion_trials);
     FS_TRY(ancestry, lineage::of(generations_of(j.at("lineage"))));
     r.state.ancestry = std::move(ancestry);
     r.state.offered = generation_id{number_of(j.at("offered"))};
@@ -84,9 +85,8 @@ std::string text_of(const group_role &r) {
     const auto since = r.serving.since.time_since_epoch();
     const json j = {
         {"version", role_version},
-        {"role", static_cast<int>(r.state.role)},
-        {"role_name", name_of(r.state.role)}, // for people
-        {"trial", static_cast<int>(r.state.trial)},
+        {"role", name_of(r.state.role)},
+        {"trial", name_of(r.state.trial)},
         {"lineage", lineage_of(r.state.ancestry)},
         {"offered", hex_of(r.state.offered.value)},
         {"offers", r.state.offers},

@@ -11,6 +11,7 @@
 #include "replicator/receiver/receiver_access.hpp"
 #include "replicator/sender/sender.hpp"
 #include "replicator/sender/sender_access.hpp"
+#include "replicator/session/envelope.hpp"
 #include "tests/sim/sim_network.hpp"
 #include "tests/support/sim_clock.hpp"
 #include "tests/support/sim_file_system.hpp"
@@ -160,13 +161,6 @@ class field_chooser {
 };
 
 template <class Message>
-transport::message envelope_of(const Message &m) {
-    transport::message out;
-    out.type = static_cast<std::uint16_t>(Message::type);
-    out.payload = wire::encode(m);
-    return out;
-}
-template <class Message>
 transport::message any_of(input &in) {
     Message m;
     field_chooser choose(in);
@@ -176,7 +170,7 @@ transport::message any_of(input &in) {
 
 /// A message of any type with any values, or of bytes that are none.
 inline transport::message any_message(input &in) {
-    switch (in.byte() % 23) {
+    switch (in.byte() % 24) {
     case 0:
         return any_of<wire::hello>(in);
     case 1:
@@ -221,6 +215,8 @@ inline transport::message any_message(input &in) {
         return any_of<wire::compare_request>(in);
     case 21:
         return any_of<wire::compare_reply>(in);
+    case 22:
+        return any_of<wire::site_claim>(in);
     default: {
         transport::message m;
         m.type = static_cast<std::uint16_t>(in.byte() % 32);

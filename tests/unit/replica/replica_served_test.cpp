@@ -213,20 +213,17 @@ TEST_CASE("served: the way back to a point is what the history has after it") {
 
 TEST_CASE("served: without room writes are refused until points may go, and then points go") {
     served_rig r;
-    r.options.journal_bytes_max = 400'000;
+    r.options.journal_bytes_max = 280'000; // of the points, and less than all that is changed
     r.options.segment_bytes = 16 * 1024;
     r.open();
     r.serve();
     clients c(r.files, *r.group, 3);
     result<> done;
-    for (int i = 0; i < 60 && done; ++i) {
+    for (int i = 0; i < 600 && done; ++i) {
         done = c.write();
         REQUIRE(r.group->commit().has_value());
     }
-    if (done) { // all of it is kept: room enough
-        r.group->let_points_go();
-        return;
-    }
+    REQUIRE_FALSE(done.has_value());
     CHECK(is(done.error(), errc::full));
     CHECK(done.error().context.find("farshore commit") != std::string::npos);
     r.check_points(4);
@@ -240,6 +237,56 @@ TEST_CASE("served: without room writes are refused until points may go, and then
             CHECK(*test::read_point(*r.group->open_point(p.id)) == r.model.at(p.id));
         }
     }
+}
+
+TEST_CASE(
+    "served: a disk that is full for a while refuses writes, and what was kept before counts") {
+    served_rig r;
+    r.serve();
+    clients c(r.files, *r.group, 11);
+    std::uint64_t refused = 0;
+    for (std::uint64_t nth = 1; nth <= 12; ++nth) {
+        CAPTURE(nth);
+        REQUIRE(c.write().has_value()); // so that there is something to commit
+        r.files.inject({.scope = sim_scope::writes,
+                        .path_prefix = "/state/undo",
+                        .nth = nth,
+                        .forever = true,
+                        .number = ENOSPC});
+        refused += c.write() ? 0 : 1;
+        REQUIRE(r.group->commit().has_value()); // the interval goes on
+        refused += c.write() ? 0 : 1;
+        REQUIRE(r.group->commit().has_value());
+        r.files.clear_faults();
+        REQUIRE(c.write().has_value());
+        REQUIRE(r.group->commit().has_value());
+    }
+    CHECK(refused > 0);
+    r.check_points(4);
+    const auto held = *test::read_images(*r.group);
+    r.open();
+    CHECK(*test::read_images(*r.group) == held);
+    r.check_points(4);
+    r.end("left");
+    CHECK(*test::read_point(*r.group->open_point(r.group->points().back().id)) == held);
+}
+
+TEST_CASE("served: a history that can't be synced ends the serving, also for want of space") {
+    served_rig r;
+    r.serve();
+    clients c(r.files, *r.group, 13);
+    REQUIRE(c.write().has_value());
+    REQUIRE(r.group->commit().has_value());
+    r.files.inject({.scope = sim_scope::syncs, .path_prefix = "/state/undo", .number = ENOSPC});
+    result<> done;
+    for (int i = 0; i < 100 && done; ++i) {
+        done = c.write(); // a new region
+    }
+    REQUIRE_FALSE(done.has_value());
+    CHECK(is(done.error(), errc::dead));
+    CHECK(is(r.group->commit().error(), errc::dead));
+    r.open();
+    r.check_points(4);
 }
 
 TEST_CASE("served: a history that rots costs the points and no byte of the images") {

@@ -45,7 +45,8 @@ TEST_CASE("role: a file that can't be right is refused, with what to do") {
     };
     for (const std::string &text :
          {std::string(), std::string("[]"), good.substr(0, good.size() / 2),
-          changed("\"role\": 2", "\"role\": 4"), changed("\"trial\": 1", "\"trial\": 3"),
+          changed("handing_over", "promoted"), changed("heard_of", "2"),
+          changed("\"role\": \"handing_over\"", "\"role\": 2"),
           changed("\"offers\": 3", "\"offers\": \"3\""),
           changed("fedcba9876543210", "0000000000000007"), changed("fedcba9876543210", "x"),
           changed("fedcba9876543210", "0000000000000000")}) {
