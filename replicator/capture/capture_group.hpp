@@ -93,6 +93,7 @@ enum class capture_mode : std::uint8_t { tracking, recording };
 struct capture_start {
     bool fresh = false; ///< no usable map of at least one volume: everything in it is dirty
     bool same_boot_or_clean = false; ///< all that the state says is proved to be the latest
+    bool stopped_in_order = false;   ///< each volume, and nobody used one since
     std::string
         alarm; ///< which volumes are compared as a whole, and why; empty: none, or they are new
     interval_id last_interval;    ///< highest id that may have been used

@@ -66,6 +66,7 @@ result<> capture_core::open_volume(file_system &files, const capture_volume &con
     }
     start.fresh = start.fresh || trust == map_trust::nothing;
     start.same_boot_or_clean = start.same_boot_or_clean && trust == map_trust::fine_bits;
+    start.stopped_in_order = start.stopped_in_order && verdict.what == map_case::clean_stop;
     v->device = make_capture_device(*this, *v);
     volumes.push_back(std::move(v));
     return {};
@@ -88,7 +89,7 @@ result<std::unique_ptr<capture_group>> capture_group::open(file_system &files,
     FS_TRY(state, capture_state::open(files, join_path(in.options.state_directory, "capture.state"),
                                       in.options.boot_id));
     in.state = std::move(state);
-    in.start.same_boot_or_clean = true;
+    in.start.same_boot_or_clean = in.start.stopped_in_order = true;
     for (const capture_volume &config : in.options.volumes) {
         FS_CHECK(in.open_volume(files, config));
     }

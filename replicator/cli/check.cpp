@@ -41,7 +41,7 @@ check_level level_of_state(const std::string &state) {
             return check_level::ok;
         }
     }
-    for (const char *bad : {"failed", "unpaired", "fenced"}) {
+    for (const char *bad : {"failed", "unpaired", "fenced", "handing_over"}) {
         if (state == bad) {
             return check_level::critical;
         }

@@ -170,8 +170,8 @@ void print_text(const invocation &inv, const json &d, const terminal &term) {
         const char *shown = flag_field(d, "/applied") ? " and its replica images show it" : "";
         term.err(fmt::format("{}: the point of {} is durable at the DR site{}\n", inv.group,
                              text_field(d, "/time"), shown));
-    } else if (c == "report" || c == "promote") {
-        term.out(c == "report" ? render_report(d) : promote_text(d));
+    } else if (c == "report" || (is_role_command(c) && !d.contains("done"))) {
+        term.out(c == "report" ? render_report(d) : role_text(c, d));
     } else if (c == "bookmark") {
         term.out(text_field(d, "/point") + "\n");
         term.err(render_bookmark(inv.group, d));

@@ -77,11 +77,14 @@ struct test_words {
     bool mount = false;
 };
 
-/// Of `promote` and `demote`.
+/// Of `promote`, `demote` and `switchover`.
 struct role_words {
     std::string confirm;
     bool force = false;
     bool discard = false;
+    std::string keep;                ///< of `reverse`
+    std::vector<std::string> groups; ///< of `switchover`, as the next
+    std::vector<std::string> confirmed;
 };
 
 /// Of `invite`.

@@ -189,7 +189,7 @@ std::expected<control::call_limits, control::failure> call_limits_of(const invoc
     const std::string &c = inv.command;
     if (c == "check" || inv.watch) {
         limits.total = given.value_or(std::chrono::seconds(10));
-    } else if (c == "bookmark") { // the daemon's own limit ends it, hooks included
+    } else if (c == "bookmark" || c == "switchover") { // the daemon's own limit ends it
         limits.total = std::nullopt;
     } else if (c == "wait") {
         limits.total = given ? std::optional(*given + wait_grace) : std::nullopt;

@@ -23,6 +23,7 @@ std::expected<check_limits, control::failure> check_limits_of(const invocation &
 ///   check                               10 s, or --timeout
 ///   status --watch                      10 s each look, or --timeout
 ///   wait                                none, or --timeout and wait_grace (the daemon itself ends it in time)
+///   bookmark, switchover                none: --timeout is the daemon's
 ///   verify, open, close, join           none, or --timeout; so export, import, restore, as a whole
 ///   all others                          30 s, or --timeout
 std::expected<control::call_limits, control::failure> call_limits_of(const invocation &inv);

@@ -15,7 +15,7 @@ namespace farshore {
 void add_role_commands(CLI::App &app, invocation &inv);
 bool is_role_command(const std::string &command);
 std::expected<control_request, control::failure> role_request(const invocation &inv);
-/// Of `promote`, for people.
-std::string promote_text(const control::json &document);
+/// What `promote` and `switchover` have done, for people.
+std::string role_text(const std::string &command, const control::json &document);
 
 } // namespace farshore

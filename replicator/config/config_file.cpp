@@ -200,6 +200,7 @@ sender_group_config sender_group(const toml::table &table, sender_names &all,
     g.loans = r.flag("loans").value_or(true);
     g.verify_encoding = r.flag("verify_encoding").value_or(false);
     g.rate = r.parsed<std::uint64_t>("rate", false, parse_rate);
+    read_start(r, g);
     g.hooks = hooks_of(r, problems);
     g.bookmarks = bookmarks_of(r, problems);
     uniqueness names{"volume name"};

@@ -30,4 +30,13 @@ void read_serve(table_reader &r, receiver_group_config &g) {
     g.commit_after = *time;
 }
 
+void read_start(table_reader &r, sender_group_config &g) {
+    const auto when = r.text("start", false).value_or("always");
+    if (when != "always" && when != "after-contact") {
+        r.note_at("start", "start: \"always\", or \"after-contact\": after a stop that was not in "
+                           "order clients wait until the DR site was heard");
+    }
+    g.start_after_contact = when == "after-contact";
+}
+
 } // namespace farshore

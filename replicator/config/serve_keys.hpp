@@ -10,4 +10,7 @@ constexpr duration commit_after_min = std::chrono::minutes(1);
 
 void read_serve(table_reader &r, receiver_group_config &g);
 
+/// `start` of a sender's group.
+void read_start(table_reader &r, sender_group_config &g);
+
 } // namespace farshore

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 namespace farshore {
 namespace {
 
@@ -43,6 +45,24 @@ std::string arguments::text_or(const char *key, std::string otherwise) {
         return otherwise;
     }
     return value->get<std::string>();
+}
+
+std::vector<std::string> arguments::texts(const char *key, std::size_t max) {
+    const control::json *value = find(key);
+    std::vector<std::string> all;
+    if (value == nullptr) {
+        return all;
+    }
+    const bool list = value->is_array() && value->size() <= max;
+    for (std::size_t i = 0; list && i < value->size(); ++i) {
+        const control::json &one = (*value)[i];
+        all.push_back(one.is_string() ? one.get<std::string>() : "");
+    }
+    if (!list || std::ranges::find(all, "") != all.end()) {
+        note(fmt::format("argument \"{}\" is a list of at most {} texts", key, max));
+        return {};
+    }
+    return all;
 }
 
 bool arguments::flag(const char *key) {

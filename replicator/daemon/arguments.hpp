@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace farshore {
 
@@ -20,6 +21,8 @@ class arguments {
 
     std::string text(const char *key); ///< required, not empty
     std::string text_or(const char *key, std::string otherwise);
+    /// A list of at most `max` texts that are not empty; none when absent.
+    std::vector<std::string> texts(const char *key, std::size_t max);
     bool flag(const char *key);                           ///< false when absent
     std::optional<std::uint64_t> number(const char *key); ///< null counts as absent
     std::optional<duration> milliseconds(const char *key);

@@ -30,13 +30,21 @@ hook_process_options hook_options_of(const sender_config &config) {
 /// What `promote` and the others mean here: of a group that has followed once.
 class primary_roles {
   public:
-    explicit primary_roles(turned_groups &turned) : turned_(turned) {}
+    primary_roles(sender &plain, turned_groups &turned) : plain_(plain), turned_(turned) {}
 
     task<result<promote_outcome>> promote(std::string group, std::string point, bool forced,
                                           progress_report progress) {
+        if (!turned_.has(group) && forced && point.empty()) { // its role may be in doubt
+            FS_CO_TRY(generation, co_await plain_.take_role_back(group));
+            co_return role_taken_back(std::move(group), std::move(generation));
+        }
         FS_CO_CHECK(has_copy(group));
         co_return co_await turned_.served().promote(std::move(group), std::move(point), forced,
                                                     std::move(progress));
+    }
+    task<result<std::vector<switchover_outcome>>> switchover(std::vector<std::string> groups,
+                                                             duration patience) {
+        return turned_.switchover(std::move(groups), patience);
     }
     task<result<>> settle(std::string group) {
         FS_CO_CHECK(has_copy(group));
@@ -46,7 +54,9 @@ class primary_roles {
         FS_CO_CHECK(has_copy(group));
         co_return co_await turned_.served().discard(std::move(group));
     }
-    task<result<>> reverse(std::string group) { return turned_.reverse(std::move(group)); }
+    task<result<>> reverse(std::string group, bool keep_there) {
+        return turned_.reverse(std::move(group), keep_there);
+    }
 
   private:
     result<> has_copy(const std::string &group) const {
@@ -58,6 +68,7 @@ class primary_roles {
                                       "its receiver",
                                       group));
     }
+    sender &plain_;
     turned_groups &turned_;
 };
 
@@ -172,7 +183,7 @@ class sender_daemon final : public service {
     engine_type inner_;
     turned_groups turned_;
     task_group work_; ///< of commands on roles and turned groups
-    primary_roles turning_{turned_};
+    primary_roles turning_{inner_.engine(), turned_};
     role_commands<primary_roles> roles_{turning_, work_};
     receiver_commands<receiver> copies_{turned_.copies(), work_};
     bool ending_ = false;

@@ -21,6 +21,16 @@ json barrier_json(const std::optional<barrier_info> &b) {
 /// Milliseconds are as exact as a lag is known; more digits would only look exact.
 double rounded(double seconds) { return std::round(seconds * 1000) / 1000; }
 
+json generation_json(const std::optional<generation_status> &g) {
+    if (!g) {
+        return nullptr;
+    }
+    const bool first = g->parent.empty();
+    return {{"id", g->id},
+            {"parent", first ? json(nullptr) : json(g->parent)},
+            {"since_barrier", first ? json(nullptr) : json(g->since_barrier.value)}};
+}
+
 json point_or_null(const std::optional<point_info> &p) {
     return p ? json{{"id", p->id},
                     {"time", to_rfc3339(p->time)},
@@ -61,6 +71,8 @@ json to_json(const sender_group_status &g) {
     return {
         {"name", g.name},
         {"state", name_of(g.state)},
+        {"serves", g.role.serves},
+        {"generation", generation_json(g.role.generation)},
         {"peer", g.peer},
         {"connected", g.connected},
         {"lag",
@@ -175,6 +187,8 @@ json to_json(const receiver_group_status &g) {
     return {
         {"name", g.name},
         {"state", name_of(g.state)},
+        {"serves", g.role.serves},
+        {"generation", generation_json(g.role.generation)},
         {"serving", to_json(g.serving)},
         {"connected", g.connected},
         {"applied_barrier", barrier_json(g.applied_barrier)},

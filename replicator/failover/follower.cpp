@@ -104,7 +104,6 @@ task<result<std::unique_ptr<transport::link>>> follower::dial(bool control, wire
 
 task<result<>> follower::session() {
     const auto hello = means_.hello();
-    const auto claim = means_.claim();
     FS_CO_TRY(link, co_await dial(true, *hello));
     greeting_ = link.get();
     const std::shared_ptr<void> greeted(nullptr, [this](void *) { greeting_ = nullptr; });
@@ -115,6 +114,11 @@ task<result<>> follower::session() {
     }
     FS_CO_TRY(said, wire::parse<wire::site_claim>(first.payload.view()));
     FS_CO_TRY(theirs, role_of_claim(said));
+    FS_CO_CHECK(co_await means_.meet_before(theirs));
+    const auto claim = means_.claim();
+    if (!claim) {
+        co_return fail(errc::closed, "the copy of this site is not ready");
+    }
     FS_CO_CHECK(co_await link->send(envelope_of(*claim)));
     FS_CO_TRY(second, co_await answer(*link));
     if (!is_a(second, wire::message_type::hello)) {

@@ -37,6 +37,8 @@ struct follower_means {
     /// its copy can't be fed now.
     std::function<std::optional<wire::hello>()> hello;
     std::function<std::optional<wire::site_claim>()> claim;
+    /// Of a site that hands its role over, before the claim: its offers are void, durably.
+    std::function<task<result<>>(role_state theirs)> meet_before;
     /// The group takes the link over (receiver_group::attach); of a control link it returns when
     /// the session is over.
     std::function<task<void>(std::unique_ptr<transport::link> link, wire::hello hello,

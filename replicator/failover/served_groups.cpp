@@ -7,6 +7,7 @@
 #include "replicator/replica/served_files.hpp"
 #include "replicator/roles/role_steps.hpp"
 #include "replicator/sender/sender_access.hpp"
+#include "replicator/sender/switchover.hpp"
 
 #include <fmt/format.h>
 
@@ -56,6 +57,12 @@ result<> remove_old_maps(file_system &files, const std::string &directory,
     return {};
 }
 
+task<result<>> store(task<result<promote_outcome>> from, promote_outcome &out) {
+    FS_CO_TRY(done, co_await std::move(from));
+    out = std::move(done);
+    co_return result<>{};
+}
+
 } // namespace
 
 served_means served_means_of(const receiver_config &config, bool in_test) {
@@ -97,6 +104,14 @@ served_means served_means_of(const receiver_config &config, bool in_test) {
     return m;
 }
 
+promote_outcome role_taken_back(std::string group, std::string generation) {
+    promote_outcome out;
+    out.group = std::move(group);
+    out.generation = std::move(generation);
+    out.nothing_lost = true; // it is the site that had all of it
+    return out;
+}
+
 served_groups::served_groups(receiver &engine, std::shared_ptr<site> here, served_means means)
     : engine_(engine), here_(std::move(here)), means_(std::move(means)), run_(here_->run()),
       tasks_(run_.home) {
@@ -122,6 +137,12 @@ served_groups::served_groups(receiver &engine, std::shared_ptr<site> here, serve
                     at.now->half->heed_roles();
                 }
             }
+            wanted_.notify_all();
+        },
+        [this](const std::string &group, const std::vector<replica_volume> &volumes) -> result<> {
+            FS_TRY(config, means_.half(group, volumes));
+            static_cast<void>(config);
+            return {};
         });
 }
 served_groups::~served_groups() = default;
@@ -169,6 +190,9 @@ task<void> served_groups::follow(std::string group) {
     }
     if (!wanted) {
         at.failure.clear();
+        if (auto heeded = co_await engine_.heed_role(group); !heeded) {
+            log::error("group {}: {}", group, heeded.error().text());
+        }
         co_return;
     }
     co_await settle_late(group, *wanted);
@@ -272,6 +296,15 @@ task<void> served_groups::settle_late(const std::string &group, const served_cop
 task<result<promote_outcome>> served_groups::promote(std::string group, std::string point,
                                                      bool forced, progress_report progress) {
     const commands_under_way::mark here(commands_);
+    if (sender *of = half(group); of != nullptr && forced && point.empty()) {
+        auto taken = co_await of->take_role_back(group); // refused when its role is not in doubt
+        if (taken) {
+            co_return role_taken_back(std::move(group), std::move(*taken));
+        }
+    }
+    if (engine_.serving(group)) {
+        co_return co_await engine_.promote(group, point, forced, progress); // it says why not
+    }
     if (const auto volumes = engine_.fed(group)) { // before anything changes
         std::vector<replica_volume> all;
         for (const wire::volume_entry &v : *volumes) {
@@ -279,7 +312,10 @@ task<result<promote_outcome>> served_groups::promote(std::string group, std::str
         }
         FS_CO_CHECK(means_.half(group, all));
     }
-    FS_CO_TRY(out, co_await engine_.promote(group, std::move(point), forced, std::move(progress)));
+    // What is left of a role that was handed over just now has the copy open.
+    promote_outcome out;
+    FS_CO_CHECK(co_await stop_serving(
+        group, [&] { return store(engine_.promote(group, point, forced, progress), out); }));
     wanted_.notify_all();
     const slot &at = slots_[group];
     const time_point until = run_.time->now() + serve_patience;
@@ -331,11 +367,24 @@ task<result<>> served_groups::discard(std::string group) {
     co_return co_await stop_serving(group, [this, group] { return engine_.discard(group); });
 }
 
-task<result<>> served_groups::reverse(std::string group) {
+task<result<>> served_groups::reverse(std::string group, bool keep_there) {
+    const role_step step = here_->reversal_of(group, keep_there);
     if (const auto of = engine_.serving(group)) {
-        FS_CO_CHECK(reversed((**of->role).state));
+        FS_CO_CHECK(step((**of->role).state));
     }
-    co_return co_await stop_serving(group, [this, group] { return engine_.reverse(group); });
+    co_return co_await stop_serving(group,
+                                    [this, group, step] { return engine_.reverse(group, step); });
+}
+
+task<result<std::vector<switchover_outcome>>>
+served_groups::switchover(std::vector<std::string> groups, duration patience) {
+    return switch_over_named(
+        std::move(groups),
+        [this](const std::string &group) {
+            sender *of = half(group);
+            return of != nullptr ? of->party(group) : nullptr;
+        },
+        *run_.time, patience);
 }
 
 // ---- looks
@@ -358,6 +407,7 @@ void served_groups::describe(receiver_group_status &s) const {
         return;
     }
     for (const sender_group_status &half : at->second.now->half->status()) {
+        s.role.serves = half.role.serves;
         s.connected = half.connected;
         s.serving->stream = name_of(half.state);
         s.serving->lag_seconds = half.lag_seconds;

@@ -47,6 +47,9 @@ struct served_means {
 /// devices.
 served_means served_means_of(const receiver_config &config, bool in_test = false);
 
+/// The answer to `promote --force` where a role was in doubt (sender::take_role_back).
+promote_outcome role_taken_back(std::string group, std::string generation);
+
 class served_groups {
   public:
     /// All outlive it.
@@ -66,7 +69,11 @@ class served_groups {
     /// `farshore demote --discard`: ends clients, and the copy follows again.
     task<result<>> discard(std::string group);
     /// `farshore reverse` of a fenced site: what it alone has is kept as a point, and it follows.
-    task<result<>> reverse(std::string group);
+    /// `keep_there`: also where the sites refused each other when they met last.
+    task<result<>> reverse(std::string group, bool keep_there = false);
+    /// As `farshore switchover` has it, at the site that serves (sender/switchover.hpp).
+    task<result<std::vector<switchover_outcome>>> switchover(std::vector<std::string> groups,
+                                                             duration patience);
     /// The sender's half of a group that is served now, or null. Not over a suspension.
     sender *half(const std::string &group) const;
 

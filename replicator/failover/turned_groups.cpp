@@ -3,6 +3,7 @@
 #include "replicator/base/log.hpp"
 #include "replicator/replica/replica_group.hpp"
 #include "replicator/roles/role_steps.hpp"
+#include "replicator/sender/switchover.hpp"
 #include "replicator/session/peer_clock.hpp"
 #include "replicator/session/peer_trust.hpp"
 
@@ -46,6 +47,8 @@ receiver_config copies_config(const sender_config &config, const std::vector<std
     return c;
 }
 
+constexpr duration turned_looked_for_every = std::chrono::milliseconds(250);
+
 std::string directory_of(const std::string &state, const std::string &group) {
     return join_path(join_path(state, "groups"), group);
 }
@@ -72,7 +75,7 @@ turned_groups::turned_groups(sender &plain, std::shared_ptr<site> here, const se
                              const std::vector<std::string> &turned,
                              std::shared_ptr<application_host> applications, std::string boot_id)
     : plain_(plain), here_(std::move(here)), config_(config), run_(here_->run()),
-      instance_(random_u64()), copies_(copies_config(config, turned), here_),
+      instance_(random_u64()), tasks_(run_.home), copies_(copies_config(config, turned), here_),
       served_(copies_, here_, [&] {
           served_means m;
           m.half = [this](const std::string &name,
@@ -115,6 +118,7 @@ task<result<>> turned_groups::start() {
     for (const auto &[name, follower] : followers_) {
         follower->start();
     }
+    tasks_.spawn(watch());
     co_return result<>{};
 }
 
@@ -123,8 +127,35 @@ void turned_groups::end_commands() {
     copies_.end_commands();
 }
 
+/// A plain group that was handed over follows: now, or after a crash on the way.
+task<void> turned_groups::watch() {
+    while (!ending_) {
+        for (const sender_group_config &g : config_.groups) {
+            if (ending_ || has(g.name) || turning_.contains(g.name)) {
+                continue;
+            }
+            const auto role = co_await here_->role_of(g.name, {});
+            const bool handed = role && (**role)->state.role == site_role::following &&
+                                !(**role)->state.ancestry.blank();
+            if (!handed) {
+                continue;
+            }
+            if (auto done = co_await take_over(g.name, std::nullopt); !done) {
+                if (const auto more = failures_.failed(done.error().text(), run_.time->now())) {
+                    log::error("group {}: the other site serves, and this one can't follow: {}{}",
+                               g.name, done.error().text(), *more);
+                }
+            }
+        }
+        co_await wanted_.wait_until(*run_.time, run_.time->now() + turned_looked_for_every);
+    }
+}
+
 task<void> turned_groups::stop() {
     end_commands();
+    ending_ = true;
+    wanted_.notify_all();
+    co_await tasks_.join();
     for (const auto &[name, follower] : followers_) {
         follower->end();
     }
@@ -172,6 +203,9 @@ follower_means turned_groups::means_of(const std::string &group) {
         return h;
     };
     m.claim = [this, group] { return copies_.claim(group); };
+    m.meet_before = [this, group](role_state theirs) {
+        return copies_.meet_before(group, std::move(theirs));
+    };
     m.attach = [this, group](std::unique_ptr<transport::link> link, wire::hello hello,
                              std::optional<role_state> theirs) {
         return copies_.attach(group, std::move(link), std::move(hello), std::move(theirs));
@@ -183,24 +217,44 @@ follower_means turned_groups::means_of(const std::string &group) {
 // ---- commands
 // -----------------------------------------------------------------------------------
 
-task<result<>> turned_groups::reverse(std::string group) {
+task<result<>> turned_groups::reverse(std::string group, bool keep_there) {
     if (config_of(group) == nullptr) {
         co_return fail(errc::not_found,
                        fmt::format("there is no group \"{}\" at this sender", group));
     }
     if (!has(group)) {
-        FS_CO_CHECK(co_await take_over(group));
+        FS_CO_CHECK(co_await take_over(group, here_->reversal_of(group, keep_there)));
     } else {
-        FS_CO_CHECK(co_await served_.reverse(group));
+        FS_CO_CHECK(co_await served_.reverse(group, keep_there));
     }
     log::warning("group {}: this site follows from now on; what it alone had is a pinned point",
                  group);
     co_return result<>{};
 }
 
-task<result<>> turned_groups::take_over(std::string group) {
+task<result<std::vector<switchover_outcome>>>
+turned_groups::switchover(std::vector<std::string> groups, duration patience) {
+    return switch_over_named(
+        std::move(groups),
+        [this](const std::string &group) {
+            sender *of = has(group) ? served_.half(group) : &plain_;
+            return of != nullptr ? of->party(group) : nullptr;
+        },
+        *run_.time, patience);
+}
+
+/// Without a step of a group that was handed over: all of it is at the other site, and nothing is
+/// kept as a point of its own.
+task<result<>> turned_groups::take_over(std::string group, std::optional<role_step> step) {
+    if (!turning_.insert(group).second) {
+        co_return fail(errc::busy,
+                       fmt::format("the role of group \"{}\" is being changed already", group));
+    }
+    const std::shared_ptr<void> over(nullptr, [&](void *) { turning_.erase(group); });
     FS_CO_TRY(role, co_await here_->role_of(group, {}));
-    FS_CO_CHECK(reversed((*role)->state));
+    if (step) {
+        FS_CO_CHECK((*step)((*role)->state));
+    }
     const sender_group_config &config = *config_of(group);
     FS_CO_TRY(volumes, plain_.volumes(group));
     const interval_id newest = plain_.newest_barrier(group);
@@ -217,8 +271,12 @@ task<result<>> turned_groups::take_over(std::string group) {
         return replica_group::create(here_->files(), o, all);
     });
     if (made) {
-        made = co_await role->change([](group_role &r) -> result<> {
-            FS_TRY(next, reversed(r.state));
+        made = co_await role->change([&step](group_role &r) -> result<> {
+            if (!step) {
+                r.serving = {};
+                return {};
+            }
+            FS_TRY(next, (*step)(r.state));
             r.leave_as = "diverged-" + text_of(*r.state.ancestry.newest());
             r.state = next;
             r.serving = {};
@@ -246,6 +304,7 @@ sender_group_status turned_groups::following(const sender_group_config &group,
     const pinned_peer *known = here_->trust()->find(group.name);
     s.peer = !group.peer.empty() ? group.peer : known != nullptr ? known->address : "";
     s.connected = copy.connected;
+    s.role.generation = copy.role.generation;
     s.last_barrier = copy.applied_barrier;
     s.durable_barrier = copy.durable_barrier;
     s.bytes_wire = copy.bytes_wire;

@@ -4,7 +4,8 @@
 // keeps it, they are served as any copy is (served_groups.hpp), and while they follow this site
 // still dials (follower.hpp).
 //
-//   plain      `sender` has it: captured, no history at this site
+//   plain      `sender` has it: captured, no history at this site. One that was handed over
+//              (sender/switchover.hpp) is turned by itself, over restarts too
 //   turned     this has it; it never becomes plain again, for its copy keeps points
 //
 // `reverse` of a fenced plain group: the sender lets it go; a copy is made over its volumes, which
@@ -20,6 +21,7 @@
 
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -42,9 +44,13 @@ class turned_groups {
 
     bool has(const std::string &group) const { return followers_.contains(group); }
     bool any() const { return !followers_.empty(); }
+    /// Of groups that are served here, plain or turned.
+    task<result<std::vector<switchover_outcome>>> switchover(std::vector<std::string> groups,
+                                                             duration patience);
     /// `farshore reverse`: what this site alone has is kept as a pinned point, and it follows.
     /// errc::refused: it is not fenced.
-    task<result<>> reverse(std::string group);
+    /// `keep_there`: also where the sites refused each other when they met last.
+    task<result<>> reverse(std::string group, bool keep_there = false);
     /// As the sender's, in no order.
     std::vector<sender_group_status> status() const;
 
@@ -54,7 +60,8 @@ class turned_groups {
   private:
     const sender_group_config *config_of(const std::string &group) const;
     void add_follower(const std::string &group);
-    task<result<>> take_over(std::string group);
+    task<result<>> take_over(std::string group, std::optional<role_step> step);
+    task<void> watch();
     follower_means means_of(const std::string &group);
     sender_group_status following(const sender_group_config &group,
                                   const receiver_group_status &copy) const;
@@ -65,6 +72,11 @@ class turned_groups {
     runtime run_;
     wire::id16 identity_{};
     std::uint64_t instance_;
+    task_group tasks_;
+    condition wanted_;
+    bool ending_ = false;
+    std::set<std::string> turning_; ///< take_over() is at it
+    log::repeats failures_;
     std::map<std::string, std::unique_ptr<follower>> followers_; ///< one for each that is turned
     receiver copies_;
     served_groups served_;

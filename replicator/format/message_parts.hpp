@@ -36,6 +36,7 @@ enum class message_type : std::uint16_t {
     compare_request = 22,
     compare_reply = 23,
     site_claim = 24,
+    role_offer = 25,
 };
 
 /// What `parse` demands of an integer; the name is for whoever has to mend the peer.

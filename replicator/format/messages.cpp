@@ -285,6 +285,7 @@ FS_MESSAGE(notice)
 FS_MESSAGE(compare_request)
 FS_MESSAGE(compare_reply)
 FS_MESSAGE(site_claim)
+FS_MESSAGE(role_offer)
 FS_MESSAGE(join_request)
 FS_MESSAGE(join_reply)
 #undef FS_MESSAGE

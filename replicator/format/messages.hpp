@@ -20,6 +20,8 @@
 //                   <------------------ ack, nak, verify_result, notice
 //                   <------------------ compare_request   only to who offered it
 //   compare_reply ------------------->
+//   role_offer --------------------->   switchover: the receiver's site serves from here on, or
+//                                       the offer is void; the next site_claim tells
 //   heartbeat <-----------------------> heartbeat
 //
 // Each message is a flat list of fields: integers as LEB128 varints, byte strings and texts with a
@@ -45,6 +47,7 @@
 //   refusal.code                 1..10
 //   site_claim.role              0..3                  one each way, before the welcome
 //   site_claim.lineage           0..1000, ids not 0    no id twice; what follows is roles/meeting.hpp
+//   role_offer                   numbers and ids not 0  taken or not: roles/role_steps.hpp
 //   ack.durable                                         not back; new: of this session's stream, sent to the end
 //   ack.applied, .point          point <= applied       <= durable, not back
 //   ack.journaled_bytes                                 not back, <= bytes of frames sent in this session
@@ -227,6 +230,23 @@ struct site_claim {
         v(offer);
         v(offers, count_field("site_claim.offers"));
         v(void_upto, count_field("site_claim.void_upto"));
+    }
+};
+
+/// Who serves offers that, over content that both have (roles/role_state.hpp). No answer: the
+/// session ends, and the sites meet again.
+struct role_offer {
+    static constexpr auto type = message_type::role_offer;
+    std::uint64_t number = 1;
+    random64 begins = 1; ///< the generation that the other site may begin
+    random64 parent = 1;
+    stream_position barrier;
+    template <class V>
+    void visit(V &v) {
+        v(number, field{"role_offer.number", 1, limits::interval_id_max});
+        v(begins);
+        v(parent);
+        v(barrier, id_field("role_offer.barrier"));
     }
 };
 

@@ -50,6 +50,8 @@ task<void> connection::run() {
         co_await transmit();
     }
     co_await drain();
+    incoming_.reset();
+    leave_at_rest();
     credit_.release(0);
 }
 
@@ -211,6 +213,11 @@ task<void> connection::transmit() {
             co_await asio::post(loop_, asio::use_awaitable);
             continue;
         }
+        if (p == progress::held) {
+            leave_at_rest();
+            co_await changed_.wait_until(clock_, clock_.now() + held_look_every);
+            continue;
+        }
         if (p == progress::needs_room) {
             if (!has_room()) { // sending may have made some
                 waits_for_room_ = true;
@@ -234,6 +241,7 @@ task<void> connection::transmit() {
             continue;
         }
         rest_credit();
+        leave_at_rest();
         const std::size_t filled = co_await stream_.receive(wanted_, payload_rest());
         received_ += filled;
         if (incoming_) {
@@ -286,6 +294,22 @@ bool connection::has_room() {
     return (held == 0 || held + room_wanted_ <= limits::nbd_inflight_bytes_max) && admitted();
 }
 
+/// A device that is held begins no more requests, and ends those that are under way.
+bool connection::may_begin() {
+    if (entered_) {
+        return !device_->held();
+    }
+    entered_ = device_->enter();
+    return entered_;
+}
+
+void connection::leave_at_rest() {
+    if (entered_ && jobs_ == 0 && !incoming_) {
+        entered_ = false;
+        device_->leave();
+    }
+}
+
 connection::progress connection::handle_requests() {
     for (std::size_t handled = 0; handled < requests_per_turn; ++handled) {
         if (const progress p = handle_one(); p != progress::done) {
@@ -324,6 +348,9 @@ connection::progress connection::handle_one() {
     lean_wanted_ = r.type == command_block_status ? lean_bytes_max + 1 : room_wanted_;
     if (!has_room()) {
         return progress::needs_room;
+    }
+    if (!may_begin()) {
+        return progress::held;
     }
     ++handled_;
     watch();

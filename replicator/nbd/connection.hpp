@@ -45,6 +45,8 @@ struct connection_options {
     duration linger = std::chrono::seconds(10); ///< for a client that left to take its last replies
 };
 
+constexpr duration held_look_every = std::chrono::milliseconds(5);
+
 class connection : public std::enable_shared_from_this<connection> {
   public:
     using export_list = std::shared_ptr<const std::vector<export_entry>>;
@@ -62,7 +64,7 @@ class connection : public std::enable_shared_from_this<connection> {
     void abort();
 
   private:
-    enum class progress : std::uint8_t { done, needs_input, needs_room, needs_turn, leave };
+    enum class progress : std::uint8_t { done, needs_input, needs_room, needs_turn, held, leave };
 
     /// A WRITE whose payload is being received into its own buffer, a chunk if it fits one.
     struct incoming_write {
@@ -118,6 +120,8 @@ class connection : public std::enable_shared_from_this<connection> {
     void take_finished();
     void reply_success(const request &r);
     void reply_error(const request &r, wire_error e);
+    bool may_begin();
+    void leave_at_rest();
     bool has_room();
     bool admitted();
     void queue_for_credit(std::size_t bytes);
@@ -146,6 +150,7 @@ class connection : public std::enable_shared_from_this<connection> {
     bool negotiating_ = true;
 
     block_device *device_ = nullptr; ///< kept alive by exports_
+    bool entered_ = false;           ///< device_: a request is under way
     export_facts facts_;
     std::optional<incoming_write> incoming_;
     std::optional<refused_write> refused_;

@@ -275,6 +275,7 @@ void connection::take_finished() {
     start_followers();
     stream_.send();
     rest_credit();
+    leave_at_rest();
     changed_.notify_all();
 }
 

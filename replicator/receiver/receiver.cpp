@@ -83,6 +83,10 @@ receiver_group &receiver::impl::make_group(const receiver_group_config &g) {
             followers.data(group, std::move(link), session);
         };
         o.role_changed = [this] { followers.changed(); };
+        o.met = [this, group = g.name](last_meeting m) { here->note_meeting(group, std::move(m)); };
+        o.may_serve = [this, group = g.name](const std::vector<replica_volume> &volumes) {
+            return followers.may_serve(group, volumes);
+        };
     }
     o.memory = shares.group;
     o.account = shares.account;

@@ -96,7 +96,7 @@ class receiver {
     /// volumes any more.
     task<result<>> discard(std::string group);
     /// Of a fenced site, likewise.
-    task<result<>> reverse(std::string group);
+    task<result<>> reverse(std::string group, role_step step);
     /// A group that the configuration did not have at the start. Its state directory may hold a
     /// copy. errc::invalid: there is one of that name.
     task<result<>> add_group(receiver_group_config group);
@@ -105,11 +105,19 @@ class receiver {
         std::function<void(const std::string &group, std::unique_ptr<transport::link>)>;
     using take_data_link = std::function<void(const std::string &group,
                                               std::unique_ptr<transport::link>, std::uint64_t)>;
-    /// `changed`: the role of a group is another by what the other site said.
-    void use_followers(take_link control, take_data_link data, std::function<void()> changed);
+    using may_serve_group = std::function<result<>(const std::string &group,
+                                                   const std::vector<replica_volume> &volumes)>;
+    /// `changed`: the role of a group is another by what the other site said. `may`: whether its
+    /// volumes could be served here; asked before a role that is offered is taken.
+    void use_followers(take_link control, take_data_link data, std::function<void()> changed,
+                       may_serve_group may);
     // This site follows and dials (failover/follower.hpp).
     std::optional<std::vector<wire::volume_entry>> fed(const std::string &group) const;
     std::optional<wire::site_claim> claim(const std::string &group) const;
+    /// Of a site that dials and follows: before it says what it is to one that hands its role over.
+    task<result<>> meet_before(std::string group, role_state theirs);
+    /// The copy of a group that nobody serves any more is as its role says. Nothing else.
+    task<result<>> heed_role(std::string group);
     bool in_session(const std::string &group, std::uint64_t session) const;
     /// See receiver_group::attach; closes a link of a group that is not there.
     task<void> attach(std::string group, std::unique_ptr<transport::link> link, wire::hello hello,

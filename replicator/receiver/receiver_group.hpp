@@ -29,6 +29,7 @@
 #include "replicator/receiver/served_copy.hpp"
 #include "replicator/receiver/session_host.hpp"
 #include "replicator/replica/replica_group.hpp"
+#include "replicator/roles/role_steps.hpp"
 #include "replicator/session/commands_under_way.hpp"
 #include "replicator/session/config.hpp"
 #include "replicator/session/group_memory.hpp"
@@ -61,7 +62,10 @@ struct receiver_group_options {
     /// Of who serves the group's volumes: links of the other site, which follows and has dialled.
     std::function<void(std::unique_ptr<transport::link> control)> followed;
     std::function<void(std::unique_ptr<transport::link> link, std::uint64_t session)> followed_data;
-    std::function<void()> role_changed; ///< by what the other site said
+    std::function<void()> role_changed;    ///< by what the other site said
+    std::function<void(last_meeting)> met; ///< may be empty
+    /// Whether the group's volumes could be served here. errc::invalid, in words. May be empty.
+    std::function<result<>(const std::vector<replica_volume> &)> may_serve;
 };
 
 class receiver_session;
@@ -105,8 +109,12 @@ class receiver_group final : session_host, apply_host, scrub_host {
     task<result<promote_outcome>> promote(std::string point, bool forced, progress_report progress);
     task<result<>> settle();
     task<result<>> discard();
-    task<result<>> reverse();
+    task<result<>> reverse(role_step step);
     std::optional<served_copy> serving() const;
+    /// Nobody serves the copy any more, and by its role it follows: it is opened as one that does.
+    task<result<>> heed_role();
+    /// Of a site that hands over: its offers are void, durably, if this one did not take one.
+    task<result<>> meet_before(const role_state &theirs);
     /// It follows, and its copy can be fed: what its volumes are.
     std::optional<std::vector<wire::volume_entry>> fed() const;
     bool in_session(std::uint64_t id) const;
@@ -156,6 +164,7 @@ class receiver_group final : session_host, apply_host, scrub_host {
     wall_time stamp() override { return clock_.stamp(copy_->position(), connected()); }
     void apply_soon() override { stage_.wake(); }
     void commit_soon() override { stage_.commit_soon(); }
+    void offered(const wire::role_offer &offer) override;
     void note_durable(interval_id newest) override;
     task<void> wait_applied(time_point deadline) override;
     std::string words_for_sender() const override { return stage_.words_for_sender(); }
@@ -206,6 +215,9 @@ class receiver_group final : session_host, apply_host, scrub_host {
     task<result<>> end_following(progress_report progress);
     task<result<>> turn(std::function<result<>(group_role &)> to);
     task<void> turn_copy();
+    task<void> take_role(role_offer offer);
+    task<result<>> begin_offered(const role_offer &offer);
+    result<content_claim> shown() const;
     task<result<>> finish_turn();
     enum class met : std::uint8_t {
         follows, ///< this site; the link is a sender's
@@ -217,8 +229,8 @@ class receiver_group final : session_host, apply_host, scrub_host {
         std::string words; ///< refused
     };
     task<meeting_end> meet_sender(std::optional<role_state> theirs);
-    task<result<>> follow_again(std::function<result<role_state>(const role_state &)> step,
-                                std::string leave_as);
+    task<result<>> store_meeting(const meeting &m, const role_state &theirs);
+    task<result<>> follow_again(role_step step, std::string leave_as);
     std::optional<served_status> served_seen() const;
 
     // receiver_group_greeting.cpp

@@ -45,7 +45,8 @@ hello_verdict receiver_group::weigh(const wire::hello &hello, bool pinned) const
     const group_action begin = next(phase_, group_event::hello)->action;
     if (begin == group_action::refuse_stopping) {
         refuse(wire::refusal_code::stopping, "the receiver stops");
-    } else if (role_.turning || phase_ == group_phase::turning) {
+    } else if (role_.turning || phase_ == group_phase::turning ||
+               (copy_ && copy_->served() && !wants_to_serve())) {
         refuse(wire::refusal_code::stopping, "the role of the DR site is being changed");
     } else if (begin == group_action::refuse_busy) {
         refuse(wire::refusal_code::stopping, "another session is being greeted");

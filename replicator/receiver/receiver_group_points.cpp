@@ -203,6 +203,7 @@ receiver_group_status receiver_group::status() const {
     s.replay = copy_ ? stage_.replay() : std::nullopt;
     const replica_position at = copy_ ? copy_->position() : replica_position{};
     s.serving = served_seen();
+    s.role.generation = role_.kept != nullptr ? generation_of(role()) : std::nullopt;
     s.state = state_of(receiver_state_facts{.failed = is_failed(phase_),
                                             .serves = s.serving.has_value(),
                                             .copy = copy_ != nullptr,

@@ -28,14 +28,6 @@ namespace {
 constexpr duration primary_listened_for = 2 * heartbeat_interval + heartbeat_interval / 2;
 constexpr duration heard_every = std::chrono::milliseconds(100);
 
-generation_id fresh_generation() {
-    generation_id id;
-    while (id.value == 0) {
-        id.value = random_u64();
-    }
-    return id;
-}
-
 /// A copy that was fed by a sender that says nothing of roles has a lineage that nobody told.
 result<role_state> with_lineage(role_state s, generation_id untold) {
     if (s.ancestry.blank()) {
@@ -55,11 +47,12 @@ std::string words_of_meeting(meeting_outcome outcome) {
         return "this site serves, and the sender's site is fenced: `farshore reverse` there makes "
                "it follow";
     case o::split_brain:
-        return "both sites were promoted by themselves and serve: each goes on. Carry away what is "
-               "wanted of one, and set it up anew (docs/failover.md)";
+        return "both sites were promoted by themselves and serve: each goes on. `farshore reverse "
+               "--keep there` at the one whose content does not count makes it follow, and keeps "
+               "its content as a point";
     case o::unknown_ancestry:
-        return "the sites know nothing of each other's newest generation: one was put back. Carry "
-               "away what is wanted of the one that follows, and set it up anew (docs/failover.md)";
+        return "the sites know nothing of each other's newest generation: one was put back. "
+               "`farshore reverse --keep there` at the one that does not serve makes it follow";
     case o::contradiction:
     case o::unrelated:
         return "the sites tell different histories of the group: one of them was set up anew, or "
@@ -67,13 +60,16 @@ std::string words_of_meeting(meeting_outcome outcome) {
                "copy here may be compared with what the sender has";
     case o::two_serving:
         return "both sites serve the same generation, which can't be: a site was copied or put "
-               "back. Stop one of them before anything else";
+               "back. `farshore reverse --keep there` at the one whose content does not count";
     case o::clone:
         return "the sender is not the one that this copy follows, but a copy of it";
     case o::no_source:
         return "neither site serves: `farshore promote` at the one whose content counts";
-    case o::handed_over:
     case o::not_used:
+        return "a role that was offered was not taken, and will never be: the site that offered it "
+               "goes on";
+    case o::handed_over:
+        return "the role was handed over: the site that took it serves, and the other follows";
     case o::follows:
         break;
     }
@@ -100,6 +96,45 @@ task<result<>> receiver_group::forget_lineage() {
     });
 }
 
+/// What a meeting makes of this site, durably.
+task<result<>> receiver_group::store_meeting(const meeting &m, const role_state &theirs) {
+    const role_state mine = role();
+    if (options_.met) {
+        options_.met({m, meeting_side::second, theirs.ancestry});
+    }
+    role_state after = after_meeting(mine, m, meeting_side::second, theirs, theirs.void_upto);
+    if (m.who == meeting_side::second && m.outcome == meeting_outcome::follows) {
+        after.ancestry = theirs.ancestry;
+    } else if (m.who == meeting_side::second && m.outcome == meeting_outcome::not_used) {
+        after = offers_voided(after, theirs.offers);
+    }
+    if (after == mine) {
+        co_return result<>{};
+    }
+    FS_CO_CHECK(co_await role_.kept->change([&](group_role &r) -> result<> {
+        if (r.state != mine) {
+            return fail(errc::busy, "the role of this site was changed meanwhile");
+        }
+        r.state = after;
+        return {};
+    }));
+    if (options_.role_changed) {
+        options_.role_changed();
+    }
+    co_return result<>{};
+}
+
+task<result<>> receiver_group::meet_before(const role_state &theirs) {
+    if (role_.kept == nullptr) {
+        co_return result<>{};
+    }
+    const meeting m = meet(claim_of(theirs), claim_of(role()));
+    if (m.outcome == meeting_outcome::follows) {
+        co_return result<>{}; // meet_sender() does it, with the hello
+    }
+    co_return co_await store_meeting(m, theirs);
+}
+
 // By what both sites said; of an older sender only that it serves.
 task<receiver_group::meeting_end> receiver_group::meet_sender(std::optional<role_state> theirs) {
     if (role_.kept == nullptr) {
@@ -112,25 +147,9 @@ task<receiver_group::meeting_end> receiver_group::meet_sender(std::optional<role
     }
     const role_state mine = role();
     const meeting m = meet(claim_of(*theirs), claim_of(mine));
-    role_state after = after_meeting(mine, m, meeting_side::second, *theirs, theirs->void_upto);
     const bool follows = m.outcome == meeting_outcome::follows && m.who == meeting_side::second;
-    if (follows) {
-        after.ancestry = theirs->ancestry;
-    }
-    if (after != mine) {
-        const auto stored = co_await role_.kept->change([&](group_role &r) -> result<> {
-            if (r.state != mine) {
-                return fail(errc::busy, "the role of the DR site was changed meanwhile");
-            }
-            r.state = after;
-            return {};
-        });
-        if (!stored) {
-            co_return meeting_end{met::refused, stored.error().text()};
-        }
-        if (options_.role_changed) {
-            options_.role_changed();
-        }
+    if (auto stored = co_await store_meeting(m, *theirs); !stored) {
+        co_return meeting_end{met::refused, stored.error().text()};
     }
     if (follows) {
         co_return meeting_end{met::follows, ""};
@@ -291,6 +310,83 @@ task<result<promote_outcome>> receiver_group::promote(std::string point, bool fo
     co_return out;
 }
 
+// ---- switchover
+
+/// What the images show, which all that is durable has to be.
+result<content_claim> receiver_group::shown() const {
+    const replica_position at = copy_->position();
+    content_claim c;
+    c.common = c.shows = at.applied;
+    c.differs = at.in_catch_up || copy_->partial().has_value() || at.durable != at.applied;
+    c.suspect = at.suspect.value != 0 && at.suspect >= at.applied.interval;
+    return c;
+}
+
+void receiver_group::offered(const wire::role_offer &m) {
+    const role_offer offer{m.number, generation_id{m.begins.value}, generation_id{m.parent.value},
+                           m.barrier};
+    tasks_.spawn(take_role(offer));
+}
+
+// What is not taken is void, before the other site is met again.
+task<void> receiver_group::take_role(role_offer offer) {
+    const commands_under_way::mark here(commands_);
+    auto taken = co_await begin_offered(offer);
+    if (taken) {
+        log::warning("group {}: took over the role: generation {}, from barrier {} on", name(),
+                     text_of(offer.begins), offer.barrier.interval.value);
+        co_return;
+    }
+    log_.tell(log::level::error, "the role that was offered is not taken: " + taken.error().text(),
+              "offer");
+    if (role_.kept == nullptr || role().role == site_role::serving) {
+        co_return; // it is written, and the copy is opened for it by itself
+    }
+    const auto voided = co_await role_.kept->change([&](group_role &r) -> result<> {
+        r.state = offers_voided(r.state, offer.number);
+        return {};
+    });
+    if (!voided) { // the next meeting does it
+        log::warning("group {}: {}", name(), voided.error().text());
+    }
+    drop_session("the role that was offered is not taken");
+}
+
+task<result<>> receiver_group::begin_offered(const role_offer &offer) {
+    FS_CO_CHECK(co_await check_turn());
+    if (options_.may_serve) {
+        FS_CO_CHECK(options_.may_serve(copy_->volumes()));
+    }
+    FS_CO_TRY(now, shown());
+    FS_CO_CHECK(offer_accepted(role(), now, offer));
+    role_.turning = true;
+    const std::shared_ptr<void> done(nullptr, [this](void *) { role_.turning = false; });
+    FS_CO_CHECK(co_await end_following({}));
+    co_return co_await turn([&](group_role &r) -> result<> {
+        FS_TRY(still, shown());
+        FS_TRY(next, offer_accepted(r.state, still, offer));
+        r.state = next;
+        r.serving = {run_.time->wall(), offer.barrier.interval, interval_id{}};
+        r.leave_as.clear();
+        return {};
+    });
+}
+
+task<result<>> receiver_group::heed_role() {
+    const bool due = role_.kept != nullptr && role().role == site_role::following &&
+                     !role_.turning && copy_ && copy_->served() && phase_ == group_phase::idle;
+    if (!due) {
+        co_return result<>{};
+    }
+    const commands_under_way::mark here(commands_);
+    role_.turning = true;
+    const std::shared_ptr<void> done(nullptr, [this](void *) { role_.turning = false; });
+    co_return co_await turn([](group_role &r) -> result<> {
+        r.serving = {};
+        return {};
+    });
+}
+
 task<result<>> receiver_group::settle() {
     const commands_under_way::mark here(commands_);
     FS_CO_CHECK(co_await check_turn());
@@ -304,9 +400,7 @@ task<result<>> receiver_group::settle() {
 }
 
 // Whoever serves the volumes has ended that.
-task<result<>>
-receiver_group::follow_again(std::function<result<role_state>(const role_state &)> step,
-                             std::string leave_as) {
+task<result<>> receiver_group::follow_again(role_step step, std::string leave_as) {
     const commands_under_way::mark here(commands_);
     FS_CO_CHECK(co_await check_turn());
     FS_CO_CHECK(step(role()));
@@ -322,10 +416,12 @@ receiver_group::follow_again(std::function<result<role_state>(const role_state &
 }
 
 task<result<>> receiver_group::discard() { return follow_again(discarded, "discarded-"); }
-task<result<>> receiver_group::reverse() { return follow_again(reversed, "diverged-"); }
+task<result<>> receiver_group::reverse(role_step step) {
+    return follow_again(std::move(step), "diverged-");
+}
 
 std::optional<std::vector<wire::volume_entry>> receiver_group::fed() const {
-    if (!copy_ || !is_served(phase_) || wants_to_serve() || role_.turning) {
+    if (!copy_ || !is_served(phase_) || copy_->served() || wants_to_serve() || role_.turning) {
         return std::nullopt;
     }
     std::vector<wire::volume_entry> all;

@@ -38,6 +38,7 @@ struct receiver::impl {
         take_link control;
         take_data_link data;
         std::function<void()> changed;
+        may_serve_group may_serve;
     } followers; ///< may be empty
     struct {
         std::shared_ptr<memory_account> account;

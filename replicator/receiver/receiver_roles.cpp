@@ -22,9 +22,9 @@ task<result<>> receiver::discard(std::string group) {
     co_return co_await g->discard();
 }
 
-task<result<>> receiver::reverse(std::string group) {
+task<result<>> receiver::reverse(std::string group, role_step step) {
     FS_CO_TRY(g, impl_->find(group));
-    co_return co_await g->reverse();
+    co_return co_await g->reverse(std::move(step));
 }
 
 task<result<>> receiver::add_group(receiver_group_config group) {
@@ -37,9 +37,9 @@ task<result<>> receiver::add_group(receiver_group_config group) {
     co_return result<>{};
 }
 
-void receiver::use_followers(take_link control, take_data_link data,
-                             std::function<void()> changed) {
-    impl_->followers = {std::move(control), std::move(data), std::move(changed)};
+void receiver::use_followers(take_link control, take_data_link data, std::function<void()> changed,
+                             may_serve_group may) {
+    impl_->followers = {std::move(control), std::move(data), std::move(changed), std::move(may)};
 }
 
 std::optional<std::vector<wire::volume_entry>> receiver::fed(const std::string &group) const {
@@ -50,6 +50,16 @@ std::optional<std::vector<wire::volume_entry>> receiver::fed(const std::string &
 std::optional<wire::site_claim> receiver::claim(const std::string &group) const {
     const receiver_group *g = impl_->lookup(group);
     return g != nullptr ? g->claim() : std::nullopt;
+}
+
+task<result<>> receiver::meet_before(std::string group, role_state theirs) {
+    FS_CO_TRY(g, impl_->find(group));
+    co_return co_await g->meet_before(theirs);
+}
+
+task<result<>> receiver::heed_role(std::string group) {
+    FS_CO_TRY(g, impl_->find(group));
+    co_return co_await g->heed_role();
 }
 
 bool receiver::in_session(const std::string &group, std::uint64_t session) const {

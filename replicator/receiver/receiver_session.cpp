@@ -325,6 +325,14 @@ task<result<>> receiver_session::dispatch(transport::message m) {
         FS_CO_TRY(request, wire::parse<wire::loan_request>(payload));
         co_return take(std::move(request));
     }
+    case wire::message_type::role_offer: {
+        FS_CO_TRY(offer, wire::parse<wire::role_offer>(payload));
+        if ((hello_.features_offered & wire::feature_roles) == 0 || std::exchange(offered_, true)) {
+            co_return fail_peer(errc::corrupt, "a role_offer that has no place here");
+        }
+        host_.offered(offer);
+        co_return result<>{};
+    }
     default:
         co_return fail_peer(errc::corrupt,
                             fmt::format("a message of type {} that has no place here", m.type));

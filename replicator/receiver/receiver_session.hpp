@@ -132,6 +132,7 @@ class receiver_session {
     bool ack_wanted_ = false;
     bool acking_ = false;     ///< ack_while_wanted() runs
     bool telling_ = false;    ///< tell_changed() runs
+    bool offered_ = false;    ///< the sender's role, once in a session
     bool journaling_ = false; ///< an append or sync is under way
     time_point heard_{};
     std::uint64_t heard_bytes_ =

@@ -4,6 +4,7 @@
 #include "replicator/base/async.hpp"
 #include "replicator/base/error.hpp"
 #include "replicator/base/log.hpp"
+#include "replicator/format/messages.hpp"
 #include "replicator/replica/replica_group.hpp"
 
 #include <memory>
@@ -32,6 +33,9 @@ class session_host {
     virtual void apply_soon() = 0;
     /// Apply commits as soon as it can, which gives loans' slots back.
     virtual void commit_soon() = 0;
+    /// The site that serves offers that to this one; the session is about to end, whatever comes of
+    /// it.
+    virtual void offered(const wire::role_offer &offer) = 0;
     /// What is durable as it is acknowledged.
     virtual void note_durable(interval_id newest) = 0;
     /// Returns when the applied position or the suspicion's mark has moved, or at `deadline`.

@@ -59,6 +59,13 @@ constexpr bool is_refused(meeting_outcome o) {
 
 std::string_view name_of(meeting_outcome o);
 
+/// How the sites met last, for who has to choose between them.
+struct last_meeting {
+    meeting how;
+    meeting_side we_are = meeting_side::nobody;
+    lineage other;
+};
+
 // ---- the table
 
 /// Which roles a row speaks of.

@@ -187,6 +187,14 @@ result<role_state> offer_accepted(const role_state &s, const content_claim &c,
     return begin(s, offer.begins, offer.barrier, promotion_trial::none);
 }
 
+result<role_state> offer_untold(const role_state &s) {
+    const role_case to = next(s.role, role_event::offer_not_taken);
+    if (to.action != role_action::drop_offer) {
+        return refuse("switchover", fmt::format("this site is {}", name_of(s.role)));
+    }
+    return become(s, to.next);
+}
+
 role_state offers_voided(const role_state &s, std::uint64_t upto) {
     role_state after = s;
     if (next(s.role, role_event::offer_withdrawn).action == role_action::void_offers) {

@@ -8,6 +8,7 @@
 #include "replicator/roles/role_cases.hpp"
 #include "replicator/roles/role_state.hpp"
 
+#include <functional>
 #include <optional>
 #include <string>
 
@@ -27,6 +28,8 @@ result<role_state> promoted(const role_state &s, const content_claim &c, generat
 result<role_state> committed(const role_state &s);
 result<role_state> discarded(const role_state &s);
 result<role_state> reversed(const role_state &s);
+/// A step that needs nothing else: what a command does to a role.
+using role_step = std::function<result<role_state>(const role_state &)>;
 /// `refused`: how the sites met last; `other`: the lineage that the other site told then.
 result<role_state> kept_there(const role_state &s, std::optional<meeting> refused,
                               meeting_side we_are, const lineage &other);
@@ -43,6 +46,9 @@ std::optional<role_offer> offer_of(const role_state &s, const content_claim &min
 /// does not show its barrier and nothing else.
 result<role_state> offer_accepted(const role_state &s, const content_claim &c,
                                   const role_offer &offer);
+/// At the site that serves: its offer was never told, and nobody can have taken it. errc::refused:
+/// there is none.
+result<role_state> offer_untold(const role_state &s);
 /// No offer up to this number will be taken. Durable before it is told.
 role_state offers_voided(const role_state &s, std::uint64_t upto);
 

@@ -100,11 +100,6 @@ void sender_access::set_network(sender &s, std::unique_ptr<network> net, std::st
 void sender_access::set_boot(sender &s, std::string boot_id) {
     s.impl_->boot_id = std::move(boot_id);
 }
-std::shared_ptr<block_device> sender_access::device(sender &s, const std::string &group,
-                                                    volume_index v) {
-    return s.impl_->find(group).value()->device(v);
-}
-
 // What the state directory has of the daemon itself, and what the kernel says of this boot.
 task<result<>> sender::impl::load() {
     FS_CO_CHECK(co_await here->open());
@@ -210,6 +205,7 @@ task<void> sender::impl::start_group(std::size_t index) {
     o.trust = here->mode();
     o.applications = applications;
     o.role = [this, name = g.name] { return here->role_of(name, {}); };
+    o.met = [this, name = g.name](last_meeting m) { here->note_meeting(name, std::move(m)); };
     if (const auto half = halves.find(g.name); half != halves.end()) {
         o.half = half->second;
     }

@@ -24,6 +24,7 @@ namespace farshore {
 
 struct sender_access;
 class application_host;
+class switchover_party;
 
 class sender {
   public:
@@ -81,6 +82,11 @@ class sender {
     /// `full` ships everything, whatever the digests say.
     task<result<>> resync(std::string group, bool full);
     task<result<verify_outcome>> verify(std::string group, progress_report progress);
+    /// Of a switchover (switchover.hpp); null: the group is not served. Not over a suspension but
+    /// by switch_over().
+    switchover_party *party(const std::string &group);
+    /// `promote --force` of a group whose role was offered. errc::refused: it was not.
+    task<result<std::string>> take_role_back(std::string group);
     /// Empty group: the daemon's whole use of the line, all groups together; else that group
     /// besides. nullopt rate: unlimited. `lasts`: an override that expires. Both survive a restart.
     task<result<>> throttle_set(std::string group, std::optional<std::uint64_t> bytes_per_second,

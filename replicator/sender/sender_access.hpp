@@ -15,6 +15,7 @@ struct sender_access {
     static void set_network(sender &s, std::unique_ptr<network> net, std::string boot_id,
                             wall_time boot_began = {});
     static void set_boot(sender &s, std::string boot_id);
+    /// Requests are refused with EAGAIN, in place of waiting, while a switchover holds the group.
     static std::shared_ptr<block_device> device(sender &s, const std::string &group,
                                                 volume_index v);
 };

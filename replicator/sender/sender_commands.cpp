@@ -80,6 +80,13 @@ task<result<>> sender::throttle_clear(std::string group) {
 }
 throttle_view sender::throttle() const { return impl_->throttle.view(); }
 
+switchover_party *sender::party(const std::string &group) { return impl_->running(group); }
+
+task<result<std::string>> sender::take_role_back(std::string group) {
+    FS_CO_TRY(g, impl_->find(group));
+    co_return co_await g->take_role_back();
+}
+
 task<result<>> sender::release(std::string group) {
     FS_CO_TRY(g, impl_->find(group));
     for (std::size_t i = 0; i < impl_->slots.size(); ++i) {

@@ -68,6 +68,10 @@ task<result<>> sender_group::start(std::optional<pinned_peer> peer) {
     FS_CO_CHECK(co_await open_role());
     heed_role();
     FS_CO_CHECK(co_await open_stages());
+    const capture_start &found_there = stream_->capture().start();
+    role_.awaits_contact = options_.config.start_after_contact && !found_there.stopped_in_order &&
+                           found_there.acknowledged.interval.value != 0;
+    heed_role();
     if (auto served = serve_nbd(); !served) {
         co_await close_nbd();
         co_return served;
@@ -267,6 +271,7 @@ task<void> sender_group::upkeep_loop() {
         if (stopping_) {
             break;
         }
+        look_for_contact();
         const wall_time now = run_.time->wall();
         if (throttle_setting after = settings_->throttle; after.expire(now)) {
             settings_.change_now([now](group_settings &s) { s.throttle.expire(now); }, tasks_,

@@ -13,6 +13,7 @@
 
 #include "replicator/base/async.hpp"
 #include "replicator/nbd/server.hpp"
+#include "replicator/roles/role_steps.hpp"
 #include "replicator/sender/bookmark_desk.hpp"
 #include "replicator/sender/bookmark_schedule.hpp"
 #include "replicator/sender/borrower.hpp"
@@ -22,6 +23,7 @@
 #include "replicator/sender/sender.hpp"
 #include "replicator/sender/served_half.hpp"
 #include "replicator/sender/site_link.hpp"
+#include "replicator/sender/switchover.hpp"
 #include "replicator/sender/verify_desk.hpp"
 #include "replicator/sender/volume_upkeep.hpp"
 #include "replicator/session/commands_under_way.hpp"
@@ -63,10 +65,11 @@ struct sender_group_options {
     std::shared_ptr<application_host> applications; ///< null: no hook can be frozen
     /// The group's role at this site, see site::role_of.
     std::function<task<result<kept<group_role> *>>()> role;
-    served_half half; ///< of a promoted copy
+    std::function<void(last_meeting)> met; ///< may be empty
+    served_half half;                      ///< of a promoted copy
 };
 
-class sender_group final : private pipeline_host, private site_link_host {
+class sender_group final : public switchover_party, private pipeline_host, private site_link_host {
   public:
     sender_group(sender_group_options options, runtime run, file_system &files, network &net,
                  std::shared_ptr<transport::pacer> daemon_pace, std::vector<executor> nbd_loops);
@@ -77,7 +80,7 @@ class sender_group final : private pipeline_host, private site_link_host {
     void end_commands();
     task<void> stop(time_point drain_until);
 
-    const std::string &name() const { return options_.config.name; }
+    const std::string &name() const override { return options_.config.name; }
     sender_group_status status() const;
     peer_status peer() const;
     std::shared_ptr<block_device> device(volume_index v) {
@@ -108,11 +111,28 @@ class sender_group final : private pipeline_host, private site_link_host {
     task<result<>> throttle_set(std::optional<std::uint64_t> rate, std::optional<duration> lasts);
     task<result<>> throttle_clear();
 
+    // sender_group_switchover.cpp
+    std::shared_ptr<void> stay() override {
+        return std::make_shared<commands_under_way::mark>(commands_);
+    }
+    result<> may_hand_over() const override;
+    task<result<>> catch_up(duration patience) override;
+    void hold() override;
+    task<result<>> prove(time_point until) override;
+    task<result<switchover_outcome>> hand_over() override;
+    void go_on() override;
+    /// `promote --force` while it is not known whether the other site took the role, or was
+    /// promoted (`start`). The generation that is served.
+    task<result<std::string>> take_role_back();
+
   private:
+    content_claim proved() const;
+
     // sender_group_role.cpp
     task<result<>> open_role();
     task<result<wire::site_claim>> meet(wire::site_claim theirs) override;
     void shut_gate();
+    void look_for_contact();
     bool fenced() const;
 
     // What the parts ask and tell.
@@ -165,6 +185,8 @@ class sender_group final : private pipeline_host, private site_link_host {
     struct {
         kept<group_role> *kept = nullptr; ///< the site's; set at the start
         std::shared_ptr<io_gate> gate = std::make_shared<io_gate>();
+        bool awaits_contact = false; ///< `start = "after-contact"` holds its clients
+        bool switching = false;      ///< a switchover does
     } role_;
 
     group_share share_; ///< outlives capture, which asks it

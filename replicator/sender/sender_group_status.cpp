@@ -50,7 +50,7 @@ sender_state sender_group::state() const {
     const spool_use held = stream_->held().use();
     sender_state_facts f;
     f.failed = upkeep_->disturbed().has_value();
-    f.fenced = fenced();
+    f.role = role_.kept != nullptr ? (*role_.kept)->state.role : site_role::serving;
     f.paired = site_->known();
     f.paused = settings_->paused;
     f.recording = site_->order() != stream_order::lost;
@@ -117,6 +117,10 @@ std::optional<std::string> sender_group::trouble(const sender_group_status &s) c
             text += (text.empty() ? "" : "; ") + *what;
         }
     };
+    if (role_.awaits_contact) {
+        say("clients wait until the DR site was heard, which may have been promoted (start = "
+            "\"after-contact\"); `farshore promote --force` here serves them without it");
+    }
     if (!stream_->ledger().recorded()) {
         say(order_lost_);
     }
@@ -132,6 +136,8 @@ sender_group_status sender_group::status() const {
     s.peer = site_->address();
     s.connected = site_->connected();
     s.state = state();
+    s.role.serves = role_.gate->open();
+    s.role.generation = role_.kept != nullptr ? generation_of((*role_.kept)->state) : std::nullopt;
     describe_lag(s);
     s.bytes_written = stream_->capture().counts().written_bytes;
     s.bytes_folded = stream_->counts().folded_bytes;

@@ -164,8 +164,11 @@ void sender_session::answer(wire::compare_reply reply) {
     }
 }
 
-task<void> sender_session::send_and_forget(wire::compare_reply reply) {
-    co_await send_control(std::move(reply));
+bool sender_session::offer(wire::role_offer offer) {
+    if (live()) {
+        tasks_.spawn(send_and_forget(std::move(offer)));
+    }
+    return live();
 }
 
 void sender_session::start_sending(stream_id stream, interval_id from, std::uint32_t index) {
@@ -339,6 +342,7 @@ result<> sender_session::dispatch(const transport::message &m) {
     case wire::message_type::join_request:
     case wire::message_type::join_reply:
     case wire::message_type::site_claim:
+    case wire::message_type::role_offer:
     case wire::message_type::nak: // take_nak()
         break;
     }

@@ -87,6 +87,8 @@ class sender_session {
 
     /// Of what on_compare was told; does not wait for the line.
     void answer(wire::compare_reply reply);
+    /// Likewise; once in a session. False: it has ended, and nothing went out.
+    bool offer(wire::role_offer offer);
 
     void set_paused(bool paused);
     /// New intervals are in the spool.
@@ -119,7 +121,10 @@ class sender_session {
     task<std::optional<buffer>> next_frame();
     result<> dispatch(const transport::message &m);
     task<result<>> take_nak(const transport::message &m);
-    task<void> send_and_forget(wire::compare_reply reply);
+    template <class Message>
+    task<void> send_and_forget(Message m) {
+        co_await send_control(std::move(m));
+    }
     result<> take_changed(wire::changed_reply r);
 
     runtime run_;

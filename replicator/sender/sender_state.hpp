@@ -2,13 +2,14 @@
 // Which state a sender group shows, as a pure function of what is known (interface contract:
 // states).
 
+#include "replicator/roles/site_role.hpp"
 #include "replicator/session/status.hpp"
 
 namespace farshore {
 
 struct sender_state_facts {
     bool failed = false;
-    bool fenced = false;
+    site_role role = site_role::serving;
     bool paired = false;
     bool paused = false;
     bool recording = false;       ///< capture keeps the order
@@ -19,7 +20,7 @@ struct sender_state_facts {
     bool backlog_on_disk = false; ///< encoded intervals had to go to the spool's disk
 };
 
-/// First match wins: failed, fenced, unpaired, paused; recording: not yet consistent ->
+/// First match wins: failed, by its role, unpaired, paused; recording: not yet consistent ->
 /// initial_sync or catching_up (when connected, else tracking), consistent -> streaming when
 /// connected without a backlog on disk, else spooling; not recording: initial_sync before the first
 /// point ever, else tracking.
@@ -27,7 +28,10 @@ constexpr sender_state state_of(const sender_state_facts &f) {
     if (f.failed) {
         return sender_state::failed;
     }
-    if (f.fenced) {
+    if (f.role == site_role::handing_over) {
+        return sender_state::handing_over;
+    }
+    if (f.role != site_role::serving) { // one that follows is somebody else's in a moment
         return sender_state::fenced;
     }
     if (!f.paired) {

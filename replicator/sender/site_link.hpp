@@ -107,6 +107,10 @@ class site_link {
     void take(std::unique_ptr<transport::link> control);
     /// Of the session with this id; else it is closed.
     void take_data(std::unique_ptr<transport::link> link, std::uint64_t session);
+    /// Who follows knows roles, and all that was cut is applied there, of this stream.
+    bool may_hand_over() const {
+        return connected() && now_.knows_roles && in_sync() && now_.at == stage::shipping;
+    }
     /// Somebody is there to send to, or was.
     bool known() const { return peer_.has_value() || offered_before_; }
 
@@ -132,6 +136,8 @@ class site_link {
     void on_damage(std::string what, std::uint64_t count);
     /// To the session that is live; it asked.
     void tell(wire::compare_reply reply);
+    /// To the session that is live. False: nothing of it went out; else it may have.
+    bool offer(wire::role_offer offer);
     /// Findings that it told in passing and that nothing else explained.
     void look_at_damage_said();
     std::uint64_t damage_known() const { return damage_known_; }
@@ -214,6 +220,7 @@ class site_link {
         std::uint64_t damage_said = 0; ///< by its acks
         bool worked = false;           ///< it made something durable
         bool takes_labels = false;     ///< by its welcome
+        bool knows_roles = false;      ///< likewise
     };
     in_session now_;
 

@@ -60,6 +60,7 @@ task<result<>> site_link::begin_shipping() {
                             : co_await session_->open(connector(), make_hello(), known);
     FS_CO_TRY(theirs, std::move(greeted));
     now_.takes_labels = (theirs.features & wire::feature_labels) != 0;
+    now_.knows_roles = (theirs.features & wire::feature_roles) != 0;
     host_.verified_through(theirs.applied.interval);
     FS_CO_CHECK(co_await session_->open_data_links(options_.links));
     // What was acknowledged before this session, whatever the DR site said since its welcome;

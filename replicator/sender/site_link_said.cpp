@@ -73,6 +73,10 @@ void site_link::tell(wire::compare_reply reply) {
     }
 }
 
+bool site_link::offer(wire::role_offer offer) {
+    return session_ && session_->offer(std::move(offer));
+}
+
 void site_link::note_damage_known(std::uint64_t count) {
     damage_known_ = std::max(damage_known_, count);
 }

@@ -54,7 +54,10 @@ struct sender_group_config {
     std::optional<std::uint64_t> history_bytes;
     bool loans =
         true; ///< false: content of other groups is no source for this one, nor the other way
-    bool verify_encoding = false;      ///< every payload is decoded and compared before it leaves
+    bool verify_encoding = false; ///< every payload is decoded and compared before it leaves
+    /// After a stop that was not in order clients wait until the DR site was heard, which may have
+    /// been promoted meanwhile.
+    bool start_after_contact = false;
     std::optional<std::uint64_t> rate; ///< bytes per second
     std::vector<sender_volume_config> volumes;
     std::vector<hook_config> hooks; ///< frozen in this order, released in reverse

@@ -1,6 +1,7 @@
 #include "replicator/session/group_role.hpp"
 
 #include "replicator/base/hash.hpp"
+#include "replicator/session/trust.hpp"
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -125,12 +126,31 @@ result<group_role> read_group_role(file_system &files, const std::string &path,
     }
 }
 
+generation_id fresh_generation() {
+    generation_id id;
+    while (id.value == 0) {
+        id.value = random_u64();
+    }
+    return id;
+}
+
 generation_id first_generation(const wire::id16 &primary, const std::string &group) {
     byte_vector named(primary.begin(), primary.end());
     const bytes_view name = as_bytes(group);
     named.insert(named.end(), name.begin(), name.end());
     const std::uint64_t id = checksum64(named);
     return generation_id{id == 0 ? 1 : id};
+}
+
+std::optional<generation_status> generation_of(const role_state &s) {
+    if (s.ancestry.blank()) {
+        return std::nullopt;
+    }
+    const auto &all = s.ancestry.generations();
+    const generation &newest = all.back();
+    return generation_status{text_of(newest.id),
+                             all.size() > 1 ? text_of(all[all.size() - 2].id) : "",
+                             newest.left.interval};
 }
 
 wire::site_claim claim_message(const role_state &s) {

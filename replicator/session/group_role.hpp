@@ -11,6 +11,7 @@
 #include "replicator/base/error.hpp"
 #include "replicator/format/messages.hpp"
 #include "replicator/roles/role_state.hpp"
+#include "replicator/session/status.hpp"
 #include "replicator/storage/file_system.hpp"
 
 #include <optional>
@@ -40,9 +41,14 @@ result<group_role> read_group_role(file_system &files, const std::string &path,
 
 /// 16 hexadecimal digits.
 std::string text_of(generation_id id);
+/// Drawn by chance, not 0.
+generation_id fresh_generation();
 /// The first generation of a group whose primary has this identity: the same whenever its state is
 /// put back.
 generation_id first_generation(const wire::id16 &primary, const std::string &group);
+
+/// Nothing before the first copy.
+std::optional<generation_status> generation_of(const role_state &s);
 
 wire::site_claim claim_message(const role_state &s);
 /// errc::corrupt, the peer's fault: generations that can't be.

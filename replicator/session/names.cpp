@@ -18,6 +18,8 @@ const char *name_of(sender_state s) {
         return "catching_up";
     case sender_state::paused:
         return "paused";
+    case sender_state::handing_over:
+        return "handing_over";
     case sender_state::fenced:
         return "fenced";
     case sender_state::following:

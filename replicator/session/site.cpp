@@ -70,6 +70,16 @@ std::string site::group_directory(const std::string &group) const {
     return join_path(path_of("groups"), group);
 }
 
+role_step site::reversal_of(const std::string &group, bool keep_there) const {
+    if (!keep_there) {
+        return reversed;
+    }
+    return [met = meeting_of(group)](const role_state &s) {
+        return met ? kept_there(s, met->how, met->we_are, met->other)
+                   : kept_there(s, std::nullopt, meeting_side::nobody, {});
+    };
+}
+
 task<result<kept<group_role> *>> site::role_of(std::string group, group_role otherwise) {
     if (const auto known = roles_.find(group); known != roles_.end()) {
         co_return known->second.get();

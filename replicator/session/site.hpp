@@ -6,6 +6,8 @@
 // Thread: home. Outlives what is built over it.
 
 #include "replicator/base/async.hpp"
+#include "replicator/roles/meeting.hpp"
+#include "replicator/roles/role_steps.hpp"
 #include "replicator/session/config.hpp"
 #include "replicator/session/group_role.hpp"
 #include "replicator/session/kept.hpp"
@@ -59,6 +61,15 @@ class site {
     /// first change of it. Errors as read_group_role. Lives as long as the site.
     task<result<kept<group_role> *>> role_of(std::string group, group_role otherwise);
 
+    /// How the group's sites met last, as far as this process knows; nothing: they did not.
+    void note_meeting(const std::string &group, last_meeting m) { meetings_[group] = std::move(m); }
+    std::optional<last_meeting> meeting_of(const std::string &group) const {
+        const auto at = meetings_.find(group);
+        return at == meetings_.end() ? std::nullopt : std::optional(at->second);
+    }
+    /// `farshore reverse`, and `--keep there`: as role_steps.hpp has them.
+    role_step reversal_of(const std::string &group, bool keep_there) const;
+
     const runtime &run() const { return run_; }
     runtime run_for_group(std::size_t groups) const {
         return runtime_for_group(run_, pools_, groups);
@@ -82,6 +93,7 @@ class site {
     std::unique_ptr<network> net_;
     bool open_ = false;
     std::map<std::string, std::unique_ptr<kept<group_role>>> roles_;
+    std::map<std::string, last_meeting> meetings_;
     std::map<const void *, std::function<void()>> watchers_;
     condition files_wanted_; ///< SIGHUP, or nobody watches
     task_group tasks_;

@@ -23,8 +23,9 @@ enum class sender_state : std::uint8_t {
     tracking,
     catching_up,
     paused,
-    fenced,    ///< the other site serves a newer generation: clients get errors
-    following, ///< the other site serves, and this one has a copy
+    handing_over, ///< the role was offered to the other site; what became of it is not known yet
+    fenced,       ///< the other site serves a newer generation: clients get errors
+    following,    ///< the other site serves, and this one has a copy
     failed
 };
 enum class receiver_state : std::uint8_t {
@@ -56,9 +57,23 @@ struct volume_status {
     std::uint64_t unreadable_bytes = 0;
 };
 
+/// What a group's content at a site descends from (roles/lineage.hpp).
+struct generation_status {
+    std::string id;
+    std::string parent;        ///< empty: it is the first one
+    interval_id since_barrier; ///< the last one of the parent; 0: none
+    bool operator==(const generation_status &) const = default;
+};
+
+struct role_status {
+    bool serves = false; ///< clients may read and write here now
+    std::optional<generation_status> generation;
+};
+
 struct sender_group_status {
     std::string name;
     sender_state state = sender_state::unpaired;
+    role_status role;
     std::string peer;
     bool connected = false;
     double lag_seconds = 0;
@@ -184,6 +199,7 @@ struct served_status {
 struct receiver_group_status {
     std::string name;
     receiver_state state = receiver_state::empty;
+    role_status role;
     std::optional<served_status> serving; ///< promoted
     bool connected = false;
     std::optional<barrier_info> applied_barrier;
@@ -217,6 +233,13 @@ struct promote_outcome {
     bool nothing_lost = false; ///< as the primary said last: all its clients wrote is in the point
     std::vector<start_step> start; ///< how the applications start on it
     std::vector<served_volume> volumes;
+};
+
+struct switchover_outcome {
+    std::string group;
+    std::string point;      ///< the last barrier here, and the one that the other site began with
+    std::string generation; ///< the other site's
+    duration held{};        ///< for so long clients waited
 };
 
 struct peer_status {

@@ -46,6 +46,13 @@ class block_device {
     /// what is dirty now.
     virtual std::string changed_since() const { return {}; }
 
+    // Of who serves clients: around requests that are under way, one after the other or many at
+    // once. While it is held none is begun, and those that are go on.
+    /// False: it is held, and is asked again soon; else leave() follows.
+    virtual bool enter() { return true; }
+    virtual void leave() {}
+    virtual bool held() const { return false; }
+
     /// Fills `out` with the bytes at `offset`. Errors: the disk's errno.
     virtual result<> read(std::uint64_t offset, bytes_span out) = 0;
     /// The same if it needs no waiting; false leaves `out` unspecified and the caller uses read().

@@ -4,7 +4,8 @@ clients, is killed and started again, is taken back or made final; the old prima
 more. Nothing that `wait` acknowledged may be lost, every point of before stays what it was, and a promotion that is
 taken back leaves both sites equal with only the differences on the line. `--only PART`.
 
-    tests/e2e/failover.py [--long] [--only dead_primary|mistake|fenced|refusals|older_point|room|start|back]
+    tests/e2e/failover.py [--long] [--only dead_primary|mistake|fenced|refusals|older_point|room|start|back|planned|
+                            after_contact]
 
 --long: the dead primary has volumes of 4 GiB and 256 MiB.
 """
@@ -15,10 +16,12 @@ import subprocess
 import time
 
 import harness
+from harness import wide
 
 MIB = 1 << 20
 VOLUMES = {"data": "64MiB", "wal": "16MiB"}
 PROMOTE_SECONDS_MAX = 5
+SWITCHOVER_SECONDS_MAX = 10
 
 
 class Sites:
@@ -99,6 +102,9 @@ def dead_primary(context):
     context.check(status["state"] == "promoted" and status["serving"]["point"] == done["point"],
                   "the status says so")
     context.check({v["volume"] for v in status["serving"]["volumes"]} == set(VOLUMES), "both volumes are served")
+    generation = status["generation"]
+    context.check(status["serves"] and generation["id"] == done["generation"] and generation["parent"] and
+                  generation["since_barrier"] == int(done["point"]), f"and of which generation: {generation}")
     images = [sites.fetch(sites.uri(v), "after-" + v) for v in volumes]
     load.check(images, "the served volumes are a prefix of the writes, all that `wait` told included", floor=floor)
 
@@ -359,13 +365,112 @@ def back(context):
     sites.io(sites.uri("data"), "read -P 9 110M 64k")
 
 
+def planned(context):
+    """a switchover at 80 ms under load, and back: no answered write is lost, no client gets an error before it"""
+    volumes = {"data": "256MiB", "wal": "16MiB"}
+    reason = wide.why_not()
+    if reason:
+        print(f"        without a delay: {reason}")
+        planned_over(context, Sites(context, volumes, fill=0))
+        return
+    line = wide.Wan(delay=40, rate=100, seed=context.options.seed)
+    line.__enter__()
+    context.on_exit(line.close)
+    planned_over(context, Sites(context, volumes, line=line, fill=0))
+
+
+def planned_over(context, sites):
+    pair, group = sites.pair, sites.group
+    load = harness.Load(pair)
+    load.start(seconds=120, retry_seconds=1, rate=200)
+    time.sleep(3)
+    begun = time.monotonic()
+    done = sites.sender.cli("switchover", group, "--confirm", group)["switched_over"][0]
+    took = time.monotonic() - begun
+    context.check(took < SWITCHOVER_SECONDS_MAX and done["held_ms"] < 1000 * SWITCHOVER_SECONDS_MAX,
+                  f"switched over in {took:.2f} s; clients waited {done['held_ms']} ms")
+    sites.served()
+    load.kill()
+    last = load.snapshot("last")
+    status = sites.there()
+    context.check(status["serving"]["generation"] == done["generation"] and status["serving"]["point"] == done["point"],
+                  "the DR site serves from that point on")
+    images = [sites.fetch(sites.uri(v), "over-" + v) for v in pair.volumes]
+    load.check(images, "every write that was answered is there", floor=last)
+    pair.wait_state("following")
+    here, there = pair.status(), sites.there()
+    context.check(there["serves"] and not here["serves"] and here["generation"] == there["generation"],
+                  f"one site serves, and both say which generation: {here['generation']}")
+    sites.io(pair.uri("data"), "read 0 64k", code=1)
+    sites.io(sites.uri("data"), "write -P 3 80M 1M", "flush")
+    sites.receiver.cli("wait", group, "--timeout", "60s")
+    same = [harness.same_content(pair.primary(v), pair.replica(v)) for v in pair.volumes]
+    context.check(same == [None, None], f"the old primary follows: {same}")
+    shipped = pair.status()["bytes"]["wire"]
+    context.check(shipped < 4 * MIB, f"{shipped} bytes for it: digests, and what is new")
+    sites.sender.kill()
+    refused = sites.receiver.cli("switchover", group, "--confirm", group, "--timeout", "3s", code=None)
+    context.check(refused["error"]["code"] in ("not_in_sync", "timed_out"),
+                  f"the other site is gone: {refused['error']['message']}")
+    sites.io(sites.uri("data"), "write -P 4 90M 1M", "flush")
+    sites.sender.start()
+    harness.retry(60, "in sync", lambda: sites.there()["serving"]["stream"] == "streaming")
+    back = sites.receiver.cli("switchover", group, "--confirm", group)["switched_over"][0]
+    context.check(back["generation"] != done["generation"], f"and back; clients waited {back['held_ms']} ms")
+    pair.wait_state("streaming")
+    sites.io(pair.uri("data"), "read -P 4 90M 1M", "write -P 5 100M 1M", "flush")
+    pair.compare("both sites are equal")
+    context.check(sites.there()["state"] == "following", "the DR site follows as before")
+
+
+def after_contact(context):
+    """a primary that was cut off and comes back alone: its clients wait until the DR site was heard, or by force"""
+    sites = Sites(context, line="relay", group_lines='start = "after-contact"')
+    uri, pair = sites.pair.uri("data"), sites.pair
+    sites.sender.stop()
+    sites.sender.start()
+    sites.io(uri, "write -P 2 1M 64k", "flush")  # after a stop in order nobody waits
+    pair.wait_state("streaming")
+    pair.wait()
+
+    def comes_back_alone():
+        sites.sender.kill()
+        pair.relay.cut()
+        sites.sender.start()
+        client = subprocess.Popen(["qemu-io", "-f", "raw", "-c", "read -P 2 1M 64k", uri], text=True,
+                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        context.on_exit(client.kill)
+        try:
+            client.wait(3)
+            raise harness.Failed("a client was answered: " + client.stdout.read())
+        except subprocess.TimeoutExpired:
+            pass
+        return client
+
+    def answered(client, how):
+        out = client.communicate(timeout=20)[0]
+        context.check(client.returncode == 0 and "failed" not in out and "error" not in out, f"{how}: {out.strip()}")
+
+    client = comes_back_alone()
+    error = pair.status()["error"] or ""
+    context.check("after-contact" in error and "--force" in error, f"it says why: {error}")
+    pair.relay.heal()
+    answered(client, "served when the DR site was heard, without an error")
+    pair.wait_state("streaming")
+    client = comes_back_alone()
+    done = sites.sender.cli("promote", sites.group, "--confirm", sites.group, "--force")
+    answered(client, f"served by force, generation {done['generation']}")
+    pair.relay.heal()
+    pair.compare("both sites are equal")
+
+
 def test(context):
     for name in ("nbdcopy", "qemu-io"):
         if not any(os.access(os.path.join(d, name), os.X_OK) for d in os.environ["PATH"].split(":")):
             raise harness.Skip(f"{name} is not installed")
     harness.run_parts(context, {"dead_primary": dead_primary, "mistake": mistake, "fenced": fenced,
                                 "refusals": refusals, "older_point": older_point, "room": room, "start": start,
-                                "back": back})
+                                "back": back, "planned": planned, "after_contact": after_contact})
 
 
 if __name__ == "__main__":

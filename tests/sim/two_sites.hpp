@@ -206,6 +206,12 @@ class two_sites {
     void restart_served();
     void primary_returns(std::vector<served_model> &served);
     void turn_round(served_model &m);
+    // roles change by plan (two_sites_switchover.cpp)
+    sender *serving_half(const replicated_group &g, bool &at_site);
+    void write_where_served(served_model &m);
+    void settle_roles(const served_model &m);
+    void disturb_switchover();
+    void switch_over(served_model &m);
     std::shared_ptr<block_device> served_device(std::size_t group, std::size_t v);
     // the judge
     void judge_retention();

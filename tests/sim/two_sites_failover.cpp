@@ -179,6 +179,11 @@ void two_sites::primary_returns(std::vector<served_model> &served) {
             turn_round(m);
         }
     }
+    for (std::uint64_t rounds = roll_failover(4); rounds > 0; --rounds) {
+        for (served_model &m : served) {
+            switch_over(m);
+        }
+    }
     end_sender();
 }
 

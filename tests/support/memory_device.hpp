@@ -29,13 +29,24 @@ class memory_device final : public block_device {
     /// May block to hold a request in flight.
     std::function<int(const char *verb)> on_call;
 
+    std::atomic<bool> held_now = false;
+    std::atomic<int> inside = 0; ///< who entered and did not leave
+
+    bool enter() override {
+        ++inside;
+        const bool may = !held_now;
+        inside -= may ? 0 : 1;
+        return may;
+    }
+    void leave() override { --inside; }
+    bool held() const override { return held_now; }
     std::uint64_t size() const override { return live_.size(); }
     bool read_only() const override { return !writable; }
     bool has_dirty_context() const override { return dirty_context; }
     std::string changed_since() const override { return since; }
 
     result<> read(std::uint64_t offset, bytes_span out) override {
-        FS_CHECK(enter("read"));
+        FS_CHECK(begin_call("read"));
         const std::lock_guard lock(mutex_);
         check({offset, out.size()});
         std::copy_n(live_.begin() + static_cast<std::ptrdiff_t>(offset), out.size(), out.begin());
@@ -49,7 +60,7 @@ class memory_device final : public block_device {
         return true;
     }
     result<> write(std::uint64_t offset, bytes_view data, bool fua) override {
-        FS_CHECK(enter("write"));
+        FS_CHECK(begin_call("write"));
         const std::lock_guard lock(mutex_);
         check({offset, data.size()});
         std::ranges::copy(data, live_.begin() + static_cast<std::ptrdiff_t>(offset));
@@ -64,7 +75,7 @@ class memory_device final : public block_device {
         return true;
     }
     result<> flush() override {
-        FS_CHECK(enter("flush"));
+        FS_CHECK(begin_call("flush"));
         const std::lock_guard lock(mutex_);
         stable_ = live_;
         ++flushes;
@@ -85,7 +96,7 @@ class memory_device final : public block_device {
     /// Regions: dirty, or not; zero (and a hole), or data.
     result<std::vector<status_extent>> status(byte_range range, status_context context,
                                               std::size_t max) override {
-        FS_CHECK(enter("status"));
+        FS_CHECK(begin_call("status"));
         const std::lock_guard lock(mutex_);
         check(range);
         std::vector<status_extent> out;
@@ -123,7 +134,7 @@ class memory_device final : public block_device {
     zero_options last_zero; ///< read it when nothing is in flight
 
   private:
-    result<> enter(const char *verb) {
+    result<> begin_call(const char *verb) {
         if (const int number = on_call ? on_call(verb) : 0; number != 0) {
             return fail_errno(number, verb);
         }
@@ -144,7 +155,7 @@ class memory_device final : public block_device {
         }
     }
     result<> zero(const char *verb, byte_range range, bool fua) {
-        FS_CHECK(enter(verb));
+        FS_CHECK(begin_call(verb));
         const std::lock_guard lock(mutex_);
         check(range);
         std::fill_n(live_.begin() + static_cast<std::ptrdiff_t>(range.offset), range.length,

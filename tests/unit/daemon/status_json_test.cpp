@@ -48,9 +48,9 @@ TEST_SUITE("status_json") {
         CHECK(d["role"] == "sender");
         CHECK(d["version"] == FARSHORE_VERSION);
         const json &g = d["groups"][0];
-        for (const char *key :
-             {"name", "state", "peer", "connected", "lag", "last_barrier", "durable_barrier",
-              "bytes", "sync", "throttle", "spool", "volumes", "warnings", "error"}) {
+        for (const char *key : {"name", "state", "peer", "connected", "lag", "last_barrier",
+                                "durable_barrier", "bytes", "sync", "throttle", "spool", "volumes",
+                                "warnings", "error", "serves", "generation"}) {
             CAPTURE(key);
             CHECK(g.contains(key));
         }
@@ -102,7 +102,17 @@ TEST_SUITE("status_json") {
                                                   "damaged_points",
                                                   "scrub",
                                                   "last_test",
+                                                  "serves",
+                                                  "generation",
                                                   "serving"});
+        CHECK(o["generation"].is_null());
+        CHECK_FALSE(o["serves"].get<bool>());
+        g.role.generation = generation_status{"0a", "", {}};
+        CHECK(to_json(g)["generation"] ==
+              json{{"id", "0a"}, {"parent", nullptr}, {"since_barrier", nullptr}});
+        g.role.generation = generation_status{"0b", "0a", interval_id{7}};
+        CHECK(to_json(g)["generation"] ==
+              json{{"id", "0b"}, {"parent", "0a"}, {"since_barrier", 7}});
         CHECK(o["last_test"].is_null());
         CHECK(o["scrub"].is_null());
         CHECK(o["replay"].is_null());

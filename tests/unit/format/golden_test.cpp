@@ -161,6 +161,7 @@ TEST_CASE("golden formats: each is what it was") {
     g.message<wire::compare_request>("compare_request");
     g.message<wire::compare_reply>("compare_reply");
     g.message<wire::site_claim>("site_claim");
+    g.message<wire::role_offer>("role_offer");
     g.message<wire::join_request>("join_request");
     g.message<wire::join_reply>("join_reply");
     g.message<wire::loan_request>("loan_request");

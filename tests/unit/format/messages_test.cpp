@@ -265,6 +265,15 @@ TEST_SUITE("format") {
                  {0, id_max}, {id_max + 1, top});
     }
 
+    TEST_CASE("messages: the offer of a role") {
+        using O = role_offer;
+        holds<O>("role_offer.number", {}, [](O &m, std::uint64_t v) { m.number = v; }, {1, id_max},
+                 {0, id_max + 1, top});
+        holds<O>("role_offer.barrier", {},
+                 [](O &m, std::uint64_t v) { m.barrier = {stream_id{7}, interval_id{v}}; },
+                 {1, id_max}, {id_max + 1, top});
+    }
+
     TEST_CASE("messages: numbers of a frame's header and barrier") {
         frame_header h;
         h.stream = stream_id{1};

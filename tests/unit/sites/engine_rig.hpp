@@ -148,6 +148,10 @@ struct receiver_host {
         stop();
         ++boots;
     }
+    void kill() {
+        disk.kill();
+        stop();
+    }
     /// From the next start() on.
     void retain(std::vector<retain_rule> rules) {
         config_.groups.front().retain = std::move(rules);

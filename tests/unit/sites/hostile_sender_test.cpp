@@ -14,7 +14,7 @@ namespace farshore {
 namespace {
 
 constexpr std::uint64_t top = ~std::uint64_t{0};
-constexpr std::uint64_t volume_bytes = limits::MiB;
+constexpr std::uint64_t mail_volume_bytes = limits::MiB;
 
 /// A session with the receiver's group "mail", message by message.
 struct scripted_sender {
@@ -31,7 +31,7 @@ struct scripted_sender {
         h.sender[0] = std::byte{7};
         h.instance = 1;
         for (std::uint64_t i = 0; i < volumes; ++i) {
-            h.volumes.push_back({"v" + std::to_string(i), volume_bytes});
+            h.volumes.push_back({"v" + std::to_string(i), mail_volume_bytes});
         }
         greet(h);
     }
@@ -215,8 +215,8 @@ TEST_SUITE("sites") {
     TEST_CASE("hostile sender: questions outside the copy") {
         attacked_site a;
         for (const wire::digest_range &r :
-             {wire::digest_range{1, 0, 4096}, wire::digest_range{0, volume_bytes, 4096},
-              wire::digest_range{0, volume_bytes - 4096, 8192}}) {
+             {wire::digest_range{1, 0, 4096}, wire::digest_range{0, mail_volume_bytes, 4096},
+              wire::digest_range{0, mail_volume_bytes - 4096, 8192}}) {
             scripted_sender s(a.w);
             wire::digest_request d;
             d.unit = 4096;
@@ -268,7 +268,7 @@ TEST_SUITE("sites") {
         sends(barrier_frame(6, 11, b), "1970 to 2199");
         b = {};
         b.verify.resize(1);
-        b.verify[0].range = {volume_bytes, 4096};
+        b.verify[0].range = {mail_volume_bytes, 4096};
         sends(barrier_frame(6, 11, b), "no volume has");
         b.verify[0].range = {0, 4096};
         b.verify[0].volume = volume_index{1};

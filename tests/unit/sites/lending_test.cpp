@@ -101,6 +101,7 @@ struct two_copies : session_host {
     void apply_soon() override {}
     void commit_soon() override {}
     void note_durable(interval_id) override {}
+    void offered(const wire::role_offer &) override {}
     task<void> wait_applied(time_point) override { co_return; }
     std::string words_for_sender() const override { return ""; }
     void storage_failed(error) override {}

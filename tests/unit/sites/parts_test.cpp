@@ -239,15 +239,19 @@ TEST_SUITE("sites") {
         CHECK(state_of(f) == sender_state::spooling);
         f.paused = true;
         CHECK(state_of(f) == sender_state::paused);
+        f.role = site_role::handing_over;
+        CHECK(state_of(f) == sender_state::handing_over);
+        f.role = site_role::fenced;
+        CHECK(state_of(f) == sender_state::fenced);
         f.failed = true;
         CHECK(state_of(f) == sender_state::failed);
-        for (unsigned bits = 0; bits < 128; ++bits) {
+        for (unsigned bits = 0; bits < 256; ++bits) {
             const auto bit = [bits](unsigned n) { return (bits >> n & 1U) != 0; };
-            const sender_state_facts g{false,  bit(0), bit(1), bit(2),
-                                       bit(3), bit(4), bit(5), bit(6)};
+            const sender_state_facts g{
+                false, site_roles[bits % 4], bit(2), bit(3), bit(4), bit(5), bit(6), bit(7)};
             if (state_of(g) == sender_state::streaming) {
-                CHECK(
-                    (g.paired && g.recording && g.connected && g.consistent && !g.backlog_on_disk));
+                CHECK((g.role == site_role::serving && g.paired && g.recording && g.connected &&
+                       g.consistent && !g.backlog_on_disk));
             }
         }
     }
