@@ -11,13 +11,13 @@ namespace farshore {
 namespace {
 
 std::string receiver_with(const std::string &line) {
-    return "[receiver]\nstate = \"/s\"\nlisten = \"0.0.0.0:7420\"\n"
+    return "[receiver]\nstate = \"/s\"\nlisten = \"0.0.0.0:7420\"\ncontrol = \"/c\"\n"
            "[[group]]\nname = \"shop\"\nreplica = \"/r\"\n" +
            line + "\n";
 }
 
 std::string sender_with(const std::string &line) {
-    return "[sender]\nstate = \"/s\"\n[[group]]\nname = \"shop\"\n" + line +
+    return "[sender]\nstate = \"/s\"\ncontrol = \"/c\"\n[[group]]\nname = \"shop\"\n" + line +
            "\n[[group.volume]]\nname = \"data\"\npath = \"/d\"\nnbd = \"unix:/run/d.sock\"\n";
 }
 
