@@ -384,7 +384,7 @@ served_groups::switchover(std::vector<std::string> groups, duration patience) {
             sender *of = half(group);
             return of != nullptr ? of->party(group) : nullptr;
         },
-        *run_.time, patience);
+        [this](const std::string &group) { return slots_.contains(group); }, *run_.time, patience);
 }
 
 // ---- looks

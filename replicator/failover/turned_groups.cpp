@@ -240,7 +240,8 @@ turned_groups::switchover(std::vector<std::string> groups, duration patience) {
             sender *of = has(group) ? served_.half(group) : &plain_;
             return of != nullptr ? of->party(group) : nullptr;
         },
-        *run_.time, patience);
+        [this](const std::string &group) { return config_of(group) != nullptr; }, *run_.time,
+        patience);
 }
 
 /// Without a step of a group that was handed over: all of it is at the other site, and nothing is

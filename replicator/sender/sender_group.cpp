@@ -68,9 +68,7 @@ task<result<>> sender_group::start(std::optional<pinned_peer> peer) {
     FS_CO_CHECK(co_await open_role());
     heed_role();
     FS_CO_CHECK(co_await open_stages());
-    const capture_start &found_there = stream_->capture().start();
-    role_.awaits_contact = options_.config.start_after_contact && !found_there.stopped_in_order &&
-                           found_there.acknowledged.interval.value != 0;
+    role_.awaits_contact = options_.config.start_after_contact && another_may_serve();
     heed_role();
     if (auto served = serve_nbd(); !served) {
         co_await close_nbd();

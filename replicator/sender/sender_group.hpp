@@ -132,6 +132,7 @@ class sender_group final : public switchover_party, private pipeline_host, priva
     task<result<>> open_role();
     task<result<wire::site_claim>> meet(wire::site_claim theirs) override;
     void shut_gate();
+    bool another_may_serve() const;
     void look_for_contact();
     bool fenced() const;
 

@@ -68,6 +68,16 @@ void sender_group::heed_role() {
     progress_.notify_all();
 }
 
+/// At a start: the other site has had a copy, as far as this one remembers, and was not known to
+/// follow to the end. Maps of a generation are fresh when it begins, which an operator asked for;
+/// a plain group that lost its own remembers by what was acknowledged.
+bool sender_group::another_may_serve() const {
+    const capture_start &found = stream_->capture().start();
+    const bool changed_hands = (*role_.kept)->state.ancestry.generations().size() > 1;
+    return !found.stopped_in_order &&
+           (found.acknowledged.interval.value != 0 || (changed_hands && !found.fresh));
+}
+
 /// A session means that the other site follows.
 void sender_group::look_for_contact() {
     if (role_.awaits_contact && site_->connected()) {

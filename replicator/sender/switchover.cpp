@@ -73,15 +73,18 @@ task<result<std::vector<switchover_outcome>>> switch_over(std::vector<switchover
     co_return done;
 }
 
-task<result<std::vector<switchover_outcome>>>
-switch_over_named(std::vector<std::string> groups,
-                  std::function<switchover_party *(const std::string &)> party, time_source &time,
-                  duration patience) {
+task<result<std::vector<switchover_outcome>>> switch_over_named(
+    std::vector<std::string> groups, std::function<switchover_party *(const std::string &)> party,
+    std::function<bool(const std::string &)> known, time_source &time, duration patience) {
     std::vector<switchover_party *> parties;
     for (const std::string &group : groups) {
+        if (!known(group)) {
+            co_return fail(errc::not_found,
+                           fmt::format("there is no group \"{}\" at this daemon", group));
+        }
         switchover_party *p = party(group);
         if (p == nullptr) {
-            co_return fail(errc::not_found,
+            co_return fail(errc::not_in_sync,
                            fmt::format("group \"{}\" is not served here: switchover is run at the "
                                        "site that serves (`farshore status`)",
                                        group));

@@ -61,11 +61,10 @@ class switchover_party {
 task<result<std::vector<switchover_outcome>>> switch_over(std::vector<switchover_party *> parties,
                                                           time_source &time, duration patience);
 
-/// The same of groups by name; `party`: who serves it here, or null. errc::not_found, errc::invalid
-/// (one twice).
-task<result<std::vector<switchover_outcome>>>
-switch_over_named(std::vector<std::string> groups,
-                  std::function<switchover_party *(const std::string &)> party, time_source &time,
-                  duration patience);
+/// The same of groups by name; `party`: who serves it here, or null; `known`: there is one of that
+/// name. errc::not_found, errc::not_in_sync: it is not served here, errc::invalid: one twice.
+task<result<std::vector<switchover_outcome>>> switch_over_named(
+    std::vector<std::string> groups, std::function<switchover_party *(const std::string &)> party,
+    std::function<bool(const std::string &)> known, time_source &time, duration patience);
 
 } // namespace farshore

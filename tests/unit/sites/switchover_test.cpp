@@ -118,7 +118,9 @@ TEST_SUITE("sites") {
 
     TEST_CASE("switchover: what can't be handed over goes on as it is") {
         moved_clients t;
-        CHECK(is(t.at_site_over().error(), errc::not_found)); // it is not served there
+        CHECK(is(t.at_site_over().error(), errc::not_in_sync)); // it is not served there
+        CHECK(is(t.w.await(t.primary.turned->switchover({"other"}, patience)).error(),
+                 errc::not_found));
         CHECK(is(t.w.await(t.primary.turned->switchover({"shop", "shop"}, patience)).error(),
                  errc::invalid));
         REQUIRE(t.w.await(t.primary.engine->pause("shop")));
@@ -234,6 +236,30 @@ TEST_SUITE("sites") {
                 CHECK_FALSE(t.takes_writes(false, 4, std::byte{1}));
             }
         }
+    }
+
+    TEST_CASE(
+        "after contact: also of a generation that the other site has acknowledged nothing of") {
+        moved_clients t;
+        t.primary.after_contact = true;
+        t.primary.stop(); // in order
+        t.primary.start();
+        REQUIRE(t.streams());
+        REQUIRE(t.at_primary_over());
+        t.settles("at the DR site");
+        REQUIRE(t.at_site_over());
+        REQUIRE(t.w.until([&] { return t.takes_writes(false, 5, std::byte{0x35}); }));
+        t.w.line.cut(std::chrono::seconds(1)); // nobody waits where the role was given just now
+        t.write(false, 6, std::byte{0x36});
+        REQUIRE(t.primary.device()->flush());
+        t.primary.cut_power(1);
+        t.primary.start();
+        REQUIRE(t.w.until([&] { return t.of(false) != nullptr; }));
+        t.w.run_until([] { return false; }, std::chrono::seconds(5));
+        CHECK_FALSE(t.takes_writes(false, 7, std::byte{1}));
+        t.w.line.heal();
+        t.settles("heard");
+        CHECK(t.of(false));
     }
 
     TEST_CASE("split brain: both go on and say so, until one of them is told to follow") {
