@@ -49,9 +49,9 @@ task<void> connection::run() {
     if (agreed) {
         co_await transmit();
     }
-    co_await drain();
-    incoming_.reset();
+    incoming_.reset(); // its rest never comes; jobs under way leave as they end
     leave_at_rest();
+    co_await drain();
     credit_.release(0);
 }
 
