@@ -14,17 +14,6 @@ namespace {
 
 using control::json;
 
-/// Whole milliseconds of a time option, at least one.
-std::expected<std::int64_t, control::failure> milliseconds_of(const char *option,
-                                                              const std::string &text) {
-    const auto d = parse_duration(text);
-    if (!d) {
-        return std::unexpected(usage_failure(std::string(option) + ": " + d.error().context));
-    }
-    const auto ms = std::chrono::ceil<std::chrono::milliseconds>(*d).count();
-    return std::max<std::int64_t>(1, ms);
-}
-
 std::expected<control_request, control::failure> wait_request(const invocation &inv) {
     json args{{"group", inv.group}, {"durable", inv.durable}};
     if (!inv.timeout.empty()) {
@@ -120,6 +109,16 @@ std::expected<control_request, control::failure> open_request(const invocation &
 }
 
 } // namespace
+
+std::expected<std::int64_t, control::failure> milliseconds_of(const char *option,
+                                                              const std::string &text) {
+    const auto d = parse_duration(text);
+    if (!d) {
+        return std::unexpected(usage_failure(std::string(option) + ": " + d.error().context));
+    }
+    const auto ms = std::chrono::ceil<std::chrono::milliseconds>(*d).count();
+    return std::max<std::int64_t>(1, ms);
+}
 
 std::expected<control_request, control::failure> request_of(const invocation &inv) {
     if (inv.command == "wait") {

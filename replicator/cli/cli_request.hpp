@@ -18,6 +18,10 @@ struct control_request {
 std::expected<control_request, control::failure> request_of(const invocation &inv);
 std::expected<check_limits, control::failure> check_limits_of(const invocation &inv);
 
+/// Whole milliseconds of a time option, at least one.
+std::expected<std::int64_t, control::failure> milliseconds_of(const char *option,
+                                                              const std::string &text);
+
 /// How long the CLI waits for the daemon, by command and --timeout. Table (the silence limit of
 /// control.hpp holds always, so that a daemon that hangs is told from one that works):
 ///   check                               10 s, or --timeout

@@ -1,13 +1,11 @@
 #include "replicator/cli/role_options.hpp"
 
+#include "replicator/cli/cli_request.hpp"
 #include "replicator/cli/json_fields.hpp"
-#include "replicator/config/units.hpp"
 #include "replicator/control/exit_code.hpp"
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
-
-#include <algorithm>
 
 namespace farshore {
 namespace {
@@ -23,6 +21,23 @@ CLI::App *role_verb(CLI::App &app, invocation &inv, const char *name, const char
             ->type_name("GROUP");
     }
     return sub;
+}
+
+std::expected<control_request, control::failure> switchover_request(const invocation &inv) {
+    if (inv.role.confirmed != inv.role.groups) {
+        return std::unexpected(usage_failure(
+            "--confirm has to say the names of the groups once more, in their order, since clients "
+            "depend on them"));
+    }
+    control::json args{{"groups", inv.role.groups}, {"confirm", inv.role.confirmed}};
+    if (!inv.timeout.empty()) {
+        const auto ms = milliseconds_of("--timeout", inv.timeout);
+        if (!ms) {
+            return std::unexpected(ms.error());
+        }
+        args["timeout_ms"] = *ms;
+    }
+    return control_request{"switchover", std::move(args)};
 }
 
 } // namespace
@@ -51,7 +66,7 @@ void add_role_commands(CLI::App &app, invocation &inv) {
     CLI::App *over = app.add_subcommand(
         "switchover", "planned: the other site serves from here on, nothing is lost (who serves)");
     over->callback([&inv] { inv.command = "switchover"; });
-    over->add_option("GROUP", inv.role.groups, "one or more: all of them or none")
+    over->add_option("GROUP", inv.role.groups, "one or more, checked and held as one")
         ->required()
         ->type_name("");
     over->add_option("--confirm", inv.role.confirmed, "the same names once more")
@@ -64,24 +79,6 @@ void add_role_commands(CLI::App &app, invocation &inv) {
 bool is_role_command(const std::string &command) {
     return command == "promote" || command == "commit" || command == "demote" ||
            command == "reverse" || command == "switchover";
-}
-
-std::expected<control_request, control::failure> switchover_request(const invocation &inv) {
-    if (inv.role.confirmed != inv.role.groups) {
-        return std::unexpected(usage_failure(
-            "--confirm has to say the names of the groups once more, in their order, since clients "
-            "depend on them"));
-    }
-    control::json args{{"groups", inv.role.groups}, {"confirm", inv.role.confirmed}};
-    if (!inv.timeout.empty()) {
-        const auto patience = parse_duration(inv.timeout);
-        if (!patience) {
-            return std::unexpected(usage_failure("--timeout: " + patience.error().context));
-        }
-        args["timeout_ms"] = std::max<std::int64_t>(
-            1, std::chrono::ceil<std::chrono::milliseconds>(*patience).count());
-    }
-    return control_request{"switchover", std::move(args)};
 }
 
 std::expected<control_request, control::failure> role_request(const invocation &inv) {

@@ -196,7 +196,7 @@ task<result<>> receiver_group::primary_is_silent() const {
 }
 
 task<result<>> receiver_group::end_following(progress_report progress) {
-    drop_session("this site is promoted");
+    drop_session("this site takes over");
     while (!commands_.ending() && !is_failed(phase_) && phase_ != group_phase::idle) {
         co_await changed_.wait();
     }

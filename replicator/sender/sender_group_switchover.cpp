@@ -109,8 +109,8 @@ task<result<switchover_outcome>> sender_group::hand_over() {
         offer = message_of(*made);
         return {};
     }));
-    log::warning("group {}: handed over to the other site: generation {}, barrier {}", name(),
-                 text_of(fresh), offer->barrier.interval.value);
+    log::warning("group {}: its role is offered to the other site: generation {}, barrier {}",
+                 name(), text_of(fresh), offer->barrier.interval.value);
     if (!site_->offer(*offer)) {
         FS_CO_CHECK(co_await role_.kept->change([](group_role &r) -> result<> {
             FS_TRY(next, offer_untold(r.state));

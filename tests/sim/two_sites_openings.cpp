@@ -122,7 +122,9 @@ std::vector<byte_vector> two_sites::read_opening(const modelled_opening &one) {
         byte_vector image(device->size());
         if (const auto read = device->read(0, image); !read) {
             // Its images can't be trusted until the group is opened again: no wrong byte.
-            if (site_.stopped() || is(read.error(), errc::dead)) {
+            const bool lost = is(read.error(), errc::dead) &&
+                              read.error().context.find("since a sync failed") != std::string::npos;
+            if (site_.stopped() || lost) {
                 return {};
             }
             throw broken_promise{"opening " + one.id + " can't be read: " + read.error().text()};

@@ -88,7 +88,24 @@ struct world {
 /// How the sites trust each other.
 enum class trusting : std::uint8_t { tokens, site_ca };
 
-struct receiver_host {
+/// How a daemon and its machine end, for a host with disk, boots and stop().
+template <class Host>
+struct mortal {
+    void cut_power(std::uint64_t seed) {
+        host().disk.power_cut(seed);
+        host().stop();
+        ++host().boots;
+    }
+    void kill() {
+        host().disk.kill();
+        host().stop();
+    }
+
+  private:
+    Host &host() { return static_cast<Host &>(*this); }
+};
+
+struct receiver_host : mortal<receiver_host> {
     using make_network = std::function<std::unique_ptr<network>(transport::memory_network &)>;
     receiver_host(world &w, trusting how = trusting::tokens,
                   const make_network &network_of = plain_network)
@@ -143,15 +160,6 @@ struct receiver_host {
         }
     }
     /// Killed, and what was not synced may be lost; start() follows.
-    void cut_power(std::uint64_t seed) {
-        disk.power_cut(seed);
-        stop();
-        ++boots;
-    }
-    void kill() {
-        disk.kill();
-        stop();
-    }
     /// From the next start() on.
     void retain(std::vector<retain_rule> rules) {
         config_.groups.front().retain = std::move(rules);

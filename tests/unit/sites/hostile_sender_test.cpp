@@ -6,6 +6,7 @@
 #include "replicator/format/endian.hpp"
 #include "replicator/format/frame.hpp"
 #include "replicator/format/messages.hpp"
+#include "replicator/session/envelope.hpp"
 #include "tests/unit/sites/engine_rig.hpp"
 
 #include <unistd.h>
@@ -63,10 +64,7 @@ struct scripted_sender {
     }
     template <class Message>
     void send(transport::link &l, const Message &m) {
-        transport::message out;
-        out.type = static_cast<std::uint16_t>(Message::type);
-        out.payload = wire::encode(m);
-        REQUIRE(w.await(l.send(std::move(out))));
+        REQUIRE(w.await(l.send(envelope_of(m))));
     }
     template <class Message>
     void say(const Message &m) {

@@ -3,6 +3,7 @@
 
 #include "replicator/base/geometry.hpp"
 #include "replicator/format/frame.hpp"
+#include "replicator/session/envelope.hpp"
 #include "replicator/session/frame_assembly.hpp"
 #include "replicator/session/peer_claims.hpp"
 #include "tests/unit/sites/engine_rig.hpp"
@@ -11,14 +12,6 @@ namespace farshore {
 namespace {
 
 constexpr std::uint64_t top = ~std::uint64_t{0};
-
-template <class Message>
-transport::message pack(const Message &m) {
-    transport::message out;
-    out.type = static_cast<std::uint16_t>(Message::type);
-    out.payload = wire::encode(m);
-    return out;
-}
 
 /// Takes a session as an honest site with an empty copy does, but for what the test twists.
 struct twisted_site {
@@ -55,7 +48,7 @@ struct twisted_site {
     }
     template <class Message>
     void say(const Message &m) {
-        asio::co_spawn(w.io, tell(control, pack(m)), asio::detached);
+        asio::co_spawn(w.io, tell(control, envelope_of(m)), asio::detached);
     }
 
   private:
@@ -67,7 +60,7 @@ struct twisted_site {
         if (twist) {
             twist(m);
         }
-        co_await l.send(pack(m));
+        co_await l.send(envelope_of(m));
     }
     task<void> serve(std::shared_ptr<transport::link> l) {
         for (;;) {

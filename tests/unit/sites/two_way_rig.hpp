@@ -13,7 +13,7 @@ inline constexpr const char *volume_path = "/srv/data";
 inline constexpr const char *replica_path = "/srv/data.img";
 
 /// The primary's daemon: plain groups, and those that have followed once.
-struct primary_host {
+struct primary_host : mortal<primary_host> {
     primary_host(world &w) : world_(w), disk(2) {
         REQUIRE(disk.make_directories("/srv"));
         auto image = disk.open(volume_path, open_mode::create_new);
@@ -62,15 +62,6 @@ struct primary_host {
             engine.reset();
             here.reset();
         }
-    }
-    void cut_power(std::uint64_t seed) {
-        disk.power_cut(seed);
-        stop();
-        ++boots;
-    }
-    void kill() {
-        disk.kill();
-        stop();
     }
     sender_group_status status() const {
         auto all = engine->status();
